@@ -1,0 +1,25 @@
+/* budget.h - a byte count with a ceiling, shared by threads; budgets form a tree.
+ *
+ * The root is --memory; below it heads, ingest, queries, caches each have a share. budget_take
+ * succeeds only if the budget and all its parents have room; budget_force always counts (used where
+ * a failed allocation must not happen half-way), and budget_over then reports it. Lock-free. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "storage/base/base.h"
+
+struct budget {
+    struct budget *parent; // NULL at the root
+    const char *name;      // for messages: "query memory"
+    size_t max;            // bytes; SIZE_MAX = no ceiling
+    atomic_size_t used;
+    atomic_size_t peak;
+};
+
+void budget_init(struct budget *b, const char *name, size_t max, struct budget *parent);
+MUST_USE bool budget_take(struct budget *b, size_t n); // b NULL: always true
+void budget_force(struct budget *b, size_t n);
+void budget_give(struct budget *b, size_t n);
+bool budget_over(const struct budget *b); // this one or a parent is above its max
+size_t budget_used(const struct budget *b);

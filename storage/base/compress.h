@@ -1,0 +1,33 @@
+/* compress.h - gzip, zlib/deflate, zstd and snappy (block) in and out: one interface, one limit.
+ *
+ * Decoding refuses to produce more than `max` bytes (ERR_TOO_LARGE), whatever a header claims, so a
+ * bomb costs at most max. Sources: RFC 1950-1952, RFC 8878, snappy format description. */
+#pragma once
+
+#include "storage/base/buf.h"
+#include "storage/base/err.h"
+#include "storage/base/sink.h"
+
+enum codec_kind { CODEC_NONE, CODEC_GZIP, CODEC_DEFLATE, CODEC_ZSTD, CODEC_SNAPPY };
+
+/* HTTP Content-Encoding token; "", "identity" are NONE; unknown: false. */
+MUST_USE bool codec_by_name(str name, enum codec_kind *out);
+/* Appends to out (whose own max also holds). DEFLATE accepts zlib-wrapped and raw. Concatenated
+ * gzip members and zstd frames are read on. Trailing garbage: ERR_INVALID. */
+MUST_USE bool decompress(enum codec_kind kind, str in, size_t max, struct buf *out,
+                         struct err *err);
+/* level: zlib 1-9, zstd -5..19, 0 = default; ignored by snappy. Appends to out. */
+MUST_USE bool compress(enum codec_kind kind, int level, str in, struct buf *out, struct err *err);
+
+/* zstd without HTTP, for storage: contexts are kept per thread and reused. */
+MUST_USE bool zstd_pack(int level, str in, struct buf *out, struct err *err);
+/* Into exactly raw_n bytes at dst; anything else is ERR_CORRUPT. */
+MUST_USE bool zstd_unpack(str in, void *dst, size_t raw_n, struct err *err);
+
+/* Streaming gzip or zstd output in front of another sink. finish flushes the trailer. */
+struct sink_gzip; // opaque
+struct sink_gzip *sink_gzip_open(struct sink *next, int level);
+struct sink *sink_gzip_sink(struct sink_gzip *g);
+MUST_USE bool sink_gzip_flush(struct sink_gzip *g); // what was written becomes readable
+MUST_USE bool sink_gzip_finish(struct sink_gzip *g);
+void sink_gzip_close(struct sink_gzip *g); // NULL is fine

@@ -1,0 +1,1 @@
+#include "tests/sim/fs_sim.h"
