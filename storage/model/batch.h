@@ -1,0 +1,84 @@
+/* batch.h - the unit of ingest: one request's records of one signal, in one arena, all or nothing.
+ *
+ * Decoders fill it, batch_validate drops and counts bad records, store_write logs and applies it.
+ * Strings may borrow from the request body, which must live as long as the batch. */
+#pragma once
+
+#include "storage/model/hist.h"
+#include "storage/model/labels.h"
+#include "storage/model/sample.h"
+#include "storage/model/span.h"
+
+enum signal { SIGNAL_METRICS, SIGNAL_LOGS, SIGNAL_TRACES };
+#define SIGNAL_COUNT 3
+const char *signal_name(enum signal s); // "metrics", "logs", "traces"
+
+/* A series of this batch. The fast way: the decoder hashes the raw bytes that name the series (not
+ * decoding them) and asks the store for `ref` (store_series_find); on a hit labels stay empty. On a
+ * miss it decodes labels, and the store remembers raw -> ref when it applies the batch. raw 0/0 =
+ * do not remember. */
+struct batch_series {
+    struct hash128 raw;
+    uint64_t ref; // 0 = unknown: labels are set
+    struct labels labels;
+};
+
+struct batch_sample {
+    uint32_t series; // index into series
+    int64_t t_ms;
+    double v; // stale marker allowed
+};
+struct batch_hist {
+    uint32_t series;
+    int64_t t_ms;
+    const struct hist *h;
+};
+struct batch_exemplar {
+    uint32_t series;
+    int64_t t_ms;
+    double v;
+    struct labels labels; // trace_id, span_id, ...
+};
+
+struct batch_stream {
+    struct labels labels;
+};
+struct batch_log {
+    uint32_t stream; // index into streams
+    int64_t t_ns;
+    str line;
+    struct labels meta; // structured metadata, sorted by name
+};
+
+struct batch {
+    enum signal signal;
+    struct arena *arena;
+    // metrics
+    VEC(struct batch_series) series;
+    VEC(struct batch_sample) samples;
+    VEC(struct batch_hist) hists;
+    VEC(struct batch_exemplar) exemplars;
+    VEC(struct metric_meta) metas;
+    // logs
+    VEC(struct batch_stream) streams;
+    VEC(struct batch_log) logs;
+    // traces
+    VEC(struct resource) resources;
+    VEC(struct scope) scopes;
+    VEC(struct span) spans;
+    size_t raw_bytes; // decoded size of the request, for accounting
+    // what was refused so far (partial success)
+    size_t rejected;
+    char reason[256]; // first reason, NUL-terminated; empty when none
+};
+
+void batch_init(struct batch *b, enum signal signal, struct arena *arena);
+/* Counts n refused records; keeps the first reason. */
+void batch_reject(struct batch *b, size_t n, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Applies the product's record limits (model/limits.h): label counts and lengths, UTF-8 (repaired
+ * or refused as the limits say), line length, attribute counts, duplicate label names, histogram
+ * shape, zero ids. Bad records are removed and counted, good ones stay. Never fails. */
+void batch_validate(struct batch *b);
+size_t batch_records(const struct batch *b); // samples + hists + exemplars | logs | spans
+/* Readable dump, one record a line, sorted as they are: for case files. */
+void batch_dump(const struct batch *b, struct buf *out);

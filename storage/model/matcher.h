@@ -1,0 +1,30 @@
+/* matcher.h - label matchers = != =~ !~, anchored regexes, "empty value means absent". */
+#pragma once
+
+#include "storage/base/regex.h"
+#include "storage/model/labels.h"
+
+enum matcher_op { MATCH_EQ, MATCH_NE, MATCH_RE, MATCH_NRE };
+
+struct matcher {
+    enum matcher_op op;
+    str name, value;
+    struct regex *re; // RE, NRE only; owned
+};
+
+struct matchers {
+    struct matcher *v;
+    size_t n;
+};
+
+/* Borrows name and value. Compiles the regex (anchored, dot matches all). */
+MUST_USE bool matcher_init(struct matcher *m, enum matcher_op op, str name, str value,
+                           struct err *err);
+void matcher_deinit(struct matcher *m);
+void matchers_deinit(struct matchers *m);
+/* value empty = label absent. A regex over its step limit counts as an error. */
+MUST_USE bool matcher_test(const struct matcher *m, str value, bool *hit, struct err *err);
+bool matcher_accepts_empty(const struct matcher *m);
+/* All of them against one label set. */
+MUST_USE bool matchers_test(struct matchers m, struct labels l, bool *hit, struct err *err);
+void matcher_print(struct buf *b, const struct matcher *m); // a=~"x.*"

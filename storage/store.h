@@ -1,0 +1,302 @@
+/* store.h - the engine's whole public face: open, write, look (snapshots, iterators, names),
+ * retention, stats.
+ *
+ * Threads: everything may be called from any thread unless said otherwise; calls block (never call
+ * them on the event loop). A snapshot sees everything acknowledged before it was taken, pins its
+ * files, and holds no lock. Iterators belong to one thread. Memory that an iterator returns lives
+ * until the next call on it. */
+#pragma once
+
+#include "storage/base/clock.h"
+#include "storage/base/fs.h"
+#include "storage/model/batch.h"
+#include "storage/model/matcher.h"
+#include "storage/model/timerange.h"
+
+struct store;
+struct store_tenant; // handle; lives as long as the store
+struct snapshot;
+
+enum sync_mode { SYNC_INTERVAL, SYNC_ALWAYS };
+
+struct store_options {
+    struct fs *fs;
+    struct clock *clock;
+    str dir;
+    struct budget *budget; // memory of heads and caches; may be NULL
+    enum sync_mode sync;
+    int64_t sync_interval_ns;           // default 1 s
+    int64_t retention_ns[SIGNAL_COUNT]; // by age; 0 = keep for ever
+    uint64_t max_bytes[SIGNAL_COUNT];   // disk budget per signal; 0 = none
+    uint64_t max_bytes_total;           // 0 = none
+    uint64_t free_bytes_min;            // keep this much of the disk free
+    int64_t window_past_ns;             // records older than now - this are refused; 0 = any time
+    int64_t window_future_ns;           // records later than now + this are refused; 0 = any time
+    size_t max_series;                  // per tenant, metrics; 0 = no limit
+    size_t max_streams;                 // per tenant, logs
+    size_t head_bytes[SIGNAL_COUNT];    // seal earlier above this
+    int64_t head_age_ns[SIGNAL_COUNT];  // seal a generation at this age
+    bool no_background; // tests: nothing happens but in store_write and store_maintain
+};
+
+void store_options_default(
+    struct store_options *o); // values of the design; fs, clock real; dir unset
+/* Locks the folder, recovers, starts threads. Held lock: ERR_BUSY. `opened` may look at progress by
+ * the log. */
+MUST_USE bool store_open(const struct store_options *o, struct store **out, struct err *err);
+/* Flushes the log, stops the threads. Unsealed data stays in the log. */
+void store_close(struct store *s); // NULL is fine
+
+/* Tenant by name ([a-zA-Z0-9_.-]{1,64}, else ERR_INVALID). create=false and unknown: ERR_NOT_FOUND.
+ */
+MUST_USE bool store_tenant(struct store *s, str name, bool create, struct store_tenant **out,
+                           struct err *err);
+#define STORE_TENANT_DEFAULT STR("default")
+
+/* ---- writing ---- */
+
+struct write_result {
+    size_t accepted, rejected; // records; rejected includes the batch's own
+    char reason[256];          // first reason, empty when none
+};
+/* Logs, (by mode) syncs, applies and publishes one batch; blocks until it is acknowledged.
+ * ERR_BUSY/ERR_UNAVAILABLE: nothing was stored, try again. Records that can never be stored are
+ * dropped and counted in the result. */
+MUST_USE bool store_write(struct store *s, struct store_tenant *t, struct batch *b,
+                          struct write_result *res, struct err *err);
+/* Fast way for known series (see batch_series): 0 when unknown. Lock-free or briefly locked. */
+uint64_t store_series_find(struct store *s, struct store_tenant *t, struct hash128 raw);
+
+/* ---- looking ---- */
+
+/* Snapshot of one signal. The range only limits which files are pinned. */
+MUST_USE bool snapshot_open(struct store *s, struct store_tenant *t, enum signal signal,
+                            struct time_range range, struct snapshot **out, struct err *err);
+void snapshot_close(struct snapshot *snap); // NULL is fine; iterators must be closed before
+
+enum step { STEP_ITEM, STEP_END, STEP_ERROR };
+
+/* Called now and then by iterators; false stops them with the given error (deadline, cancel,
+ * budget). */
+struct ticker {
+    bool (*tick)(struct ticker *t, struct err *err);
+};
+
+/* What a selection read, for statistics; iterators add to it. All bytes are of stored (decoded)
+ * data. */
+struct scan_stats {
+    uint64_t samples, lines, spans, bytes, blocks, blocks_skipped;
+};
+
+/* -- metrics -- */
+struct series_select {
+    struct matchers matchers;
+    int64_t start_ms, end_ms; // both inclusive
+    struct ticker *ticker;    // may be NULL
+    struct scan_stats *stats; // may be NULL
+};
+struct series {
+    struct labels labels;
+    size_t n; // samples in time order, one per timestamp, stale markers included
+    const int64_t *t_ms;
+    const double *v;             // undefined where h[i] is set
+    const struct hist *const *h; // NULL when the series has no histograms; h[i] NULL = float
+};
+struct series_iter;
+/* Series in labels_cmp_series order, each once with all its samples of the range. Series without a
+ * sample in the range are left out. The select and the snapshot must outlive the iterator. Memory
+ * counts on `budget` (may be NULL). */
+MUST_USE bool series_iter_open(struct snapshot *snap, const struct series_select *sel,
+                               struct budget *budget, struct series_iter **out, struct err *err);
+enum step series_next(struct series_iter *it, struct series *out, struct err *err);
+void series_iter_close(struct series_iter *it); // NULL is fine
+
+struct exemplar {
+    struct labels series, labels;
+    int64_t t_ms;
+    double v;
+};
+/* Sorted by series, then time; at most limit. */
+MUST_USE bool store_exemplars(struct snapshot *snap, const struct series_select *sel, size_t limit,
+                              struct arena *a, const struct exemplar **out, size_t *n,
+                              struct err *err);
+/* metric empty = all; at most limit families, sorted by name. */
+MUST_USE bool store_metric_metas(struct snapshot *snap, str metric, size_t limit, struct arena *a,
+                                 const struct metric_meta **out, size_t *n, struct err *err);
+
+/* -- names: metrics (series) and logs (streams) alike; matchers may be empty = everything -- */
+struct name_select {
+    struct matchers matchers;
+    int64_t start_ns, end_ns; // both inclusive; files and series that cannot overlap are left out
+    size_t limit;             // 0 = none
+    struct ticker *ticker;
+};
+/* Results sorted and unique, in the arena. *cut tells that the limit took effect. */
+MUST_USE bool store_label_names(struct snapshot *snap, const struct name_select *sel,
+                                struct arena *a, struct strs *out, bool *cut, struct err *err);
+MUST_USE bool store_label_values(struct snapshot *snap, str name, const struct name_select *sel,
+                                 struct arena *a, struct strs *out, bool *cut, struct err *err);
+MUST_USE bool store_label_sets(struct snapshot *snap, const struct name_select *sel,
+                               struct arena *a, struct labels_list *out, bool *cut,
+                               struct err *err);
+struct index_stats {
+    uint64_t series, chunks, samples; // or streams, blocks, entries
+    uint64_t bytes;                   // logs: raw bytes of lines and metadata
+    int64_t min_ms, max_ms;
+};
+MUST_USE bool store_index_stats(struct snapshot *snap, const struct name_select *sel,
+                                struct index_stats *out, struct err *err);
+
+/* -- logs -- */
+struct log_select {
+    struct matchers matchers;  // on stream labels
+    int64_t start_ns, end_ns;  // [start, end)
+    bool backward;             // newest first
+    bool want_line, want_meta; // what is not wanted may come empty
+    const str *must;           // lines that lack one of these substrings may be left out (a hint)
+    size_t n_must;
+    struct ticker *ticker;
+    struct scan_stats *stats;
+};
+struct log_block {
+    struct labels stream;
+    uint64_t stream_hash; // labels_hash(stream)
+    size_t n;
+    const int64_t
+        *t_ns; // in the asked direction; equal times in order of arrival (reversed when backward)
+    const str *line;           // NULL when not wanted
+    const struct labels *meta; // NULL when not wanted
+    const uint32_t *line_len;  // bytes of each line, always there
+    int64_t bound_ns;          // every row of later blocks is <= (backward) or >= (forward) this
+};
+struct log_iter;
+/* Blocks of one stream each, ordered by their bound, so that a consumer with `limit` rows can stop
+ * early. */
+MUST_USE bool log_iter_open(struct snapshot *snap, const struct log_select *sel,
+                            struct budget *budget, struct log_iter **out, struct err *err);
+enum step log_next(struct log_iter *it, struct log_block *out, struct err *err);
+void log_iter_close(struct log_iter *it);
+
+/* -- traces -- */
+enum attr_scope { ATTR_SPAN, ATTR_RESOURCE, ATTR_EVENT, ATTR_LINK, ATTR_INSTRUMENTATION };
+#define ATTR_SCOPE_COUNT 5
+enum span_field { // columns that a selection can ask for besides the fixed ones
+    FIELD_ATTR,   // scope + key
+    FIELD_NAME,
+    FIELD_STATUS_MESSAGE,
+    FIELD_TRACE_STATE,
+    FIELD_SCOPE_NAME,
+    FIELD_SCOPE_VERSION,
+    FIELD_EVENT_NAME,        // multi-valued
+    FIELD_EVENT_SINCE_START, // multi-valued, INT ns
+    FIELD_LINK_TRACE_ID,     // multi-valued, BYTES
+    FIELD_LINK_SPAN_ID,      // multi-valued, BYTES
+};
+struct span_column_ref {
+    enum span_field field;
+    enum attr_scope scope; // FIELD_ATTR only
+    str key;               // FIELD_ATTR only
+};
+/* Coded values: row i has dict[code[i]], or nothing when code[i] == SPAN_NO_VALUE. Multi-valued
+ * columns have row_start[n + 1] and codes of row i at [row_start[i], row_start[i + 1]). */
+#define SPAN_NO_VALUE UINT32_MAX
+struct span_column {
+    const uint32_t *code;
+    const uint32_t *row_start; // NULL = single-valued
+    const struct value *dict;
+    uint32_t n_dict;
+};
+/* Conditions the storage may use to skip; the consumer checks again. */
+enum span_cond_op {
+    COND_EXISTS,
+    COND_EQ,
+    COND_NE,
+    COND_LT,
+    COND_LE,
+    COND_GT,
+    COND_GE,
+    COND_RE,
+    COND_NRE
+};
+enum span_cond_field { COND_COLUMN, COND_DURATION, COND_KIND, COND_STATUS, COND_IS_ROOT };
+struct span_cond {
+    enum span_cond_field field;
+    struct span_column_ref column; // COND_COLUMN only
+    enum span_cond_op op;
+    struct value value;     // INT for duration (ns), kind, status
+    const struct regex *re; // RE, NRE
+};
+struct span_select {
+    int64_t start_ns,
+        end_ns; // [start, end): spans that overlap (start <= end_ns and end >= start_ns)
+    const struct span_column_ref *columns;
+    size_t n_columns;
+    const struct span_cond *conds;
+    size_t n_conds;
+    bool all_conds;    // a span must meet all (else any); n_conds 0 = no restriction
+    bool whole_traces; // every trace that has a candidate span comes once and complete, all its
+                       // spans
+    const uint8_t *trace_id; // only this trace; may be NULL
+    struct ticker *ticker;
+    struct scan_stats *stats;
+};
+struct span_block {
+    size_t n; // rows grouped by trace, in a trace by start
+    const uint8_t (*trace_id)[16];
+    const uint8_t (*span_id)[8];
+    const uint8_t (*parent_id)[8];
+    const int64_t *start_ns, *duration_ns;
+    const uint8_t *kind, *status;
+    const struct span_column *columns; // as asked
+    size_t n_traces;
+    const uint32_t *trace_start; // n_traces + 1
+    int64_t newest_ns;           // no later block has a span that starts after this
+};
+struct span_iter;
+/* Blocks newest first (by their newest start). With whole_traces=false rows may belong to traces of
+ * other blocks, too, and rows that fail the conditions may be left out. */
+MUST_USE bool span_iter_open(struct snapshot *snap, const struct span_select *sel,
+                             struct budget *budget, struct span_iter **out, struct err *err);
+enum step span_next(struct span_iter *it, struct span_block *out, struct err *err);
+void span_iter_close(struct span_iter *it);
+
+/* The whole trace with everything, duplicates (span id, kind) removed, spans by start. n_spans 0 =
+ * unknown. Range narrows the files looked at. Above max_bytes the rest is left out and *partial
+ * set. */
+MUST_USE bool store_trace(struct snapshot *snap, const uint8_t trace_id[16],
+                          struct time_range range, size_t max_bytes, struct arena *a,
+                          struct span_set *out, bool *partial, struct err *err);
+/* Attribute keys of a scope, and values of one column with their kinds; most frequent may be cut at
+ * limit. Sorted. */
+MUST_USE bool store_tag_names(struct snapshot *snap, enum attr_scope scope, struct time_range range,
+                              size_t limit, struct arena *a, struct strs *out, struct err *err);
+MUST_USE bool store_tag_values(struct snapshot *snap, struct span_column_ref column,
+                               struct time_range range, size_t limit, struct arena *a,
+                               const struct value **out, size_t *n, struct err *err);
+
+/* ---- care ---- */
+
+/* Runs everything that is due now in the calling thread: seal, compact, retain. `force_seal`
+ * freezes and seals all heads first. What no_background stores do on their own is only this. */
+MUST_USE bool store_maintain(struct store *s, bool force_seal, struct err *err);
+
+struct store_signal_stats {
+    uint64_t records, rejected, bytes_in;      // since start
+    uint64_t head_bytes, head_records, series; // series or streams
+    uint64_t segments, segment_bytes;
+    uint64_t wal_bytes;                  // on disk now
+    uint64_t sealed, compacted, expired; // segments, since start
+    int64_t oldest_ns;
+};
+struct store_stats {
+    struct store_signal_stats signal[SIGNAL_COUNT];
+    uint64_t written_wal, written_seal, written_compact; // bytes, since start
+    uint64_t syncs, replayed_records, replay_ns, corrupt_segments;
+    uint64_t disk_full; // 0 or 1: refusing writes
+};
+void store_stats(struct store *s, struct store_stats *out);
+
+/* Offline: every checksum and invariant below dir. Findings go through `say` (one line each); true
+ * when all is well, *faults counts. */
+MUST_USE bool store_check(struct fs *fs, str dir, void (*say)(void *ctx, const char *line),
+                          void *ctx, uint64_t *faults, struct err *err);
