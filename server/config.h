@@ -1,0 +1,103 @@
+/* config.h - the effective configuration and where it comes from: default < YAML < environment <
+ * flag.
+ *
+ * One table in config.c (path, type, default, bounds, help) drives all four, --help and the
+ * commented sample; see config_fields(). A struct config is immutable after loading; a reload makes
+ * a new one. Threads: any, read-only. */
+#pragma once
+
+#include <stdio.h>
+
+#include "storage/base/arena.h"
+#include "storage/base/err.h"
+#include "storage/base/log.h"
+#include "storage/model/batch.h"
+#include "storage/store.h"
+
+#define CONFIG_LISTEN_MAX 16 // listeners; each is one socket
+#define CONFIG_LIST_MAX   64 // items of a list of names
+
+struct config_list {
+    str v[CONFIG_LIST_MAX];
+    size_t n;
+};
+
+struct config {
+    struct arena arena; // owns every str below
+
+    str data_dir;
+    struct config_list listen; // "127.0.0.1:4318", "[::1]:0"
+    uint64_t memory;           // bytes, everything together
+    enum log_level log_level;
+
+    // storage
+    enum sync_mode sync;
+    int64_t sync_interval_ns;
+    int64_t retention_ns[SIGNAL_COUNT]; // 0 = keep for ever
+    uint64_t disk_max[SIGNAL_COUNT];    // bytes, 0 = no limit
+    uint64_t disk_max_total;            // bytes, 0 = no limit
+    uint64_t disk_free_min;             // bytes
+    int64_t window_past_ns;             // 0 = any time
+    int64_t window_future_ns;           // 0 = any time
+    uint64_t max_series;                // per tenant; 0 = no limit
+    uint64_t max_streams;               // per tenant; 0 = no limit
+
+    // network
+    uint64_t max_connections;
+    uint64_t max_header;   // bytes of request line and headers
+    uint64_t max_body;     // bytes as received (compressed)
+    uint64_t max_body_raw; // bytes after decompression: pass to http_body
+    int64_t header_timeout_ns;
+    int64_t idle_timeout_ns;
+    int64_t body_timeout_ns;
+    int64_t write_timeout_ns;
+
+    // ingest
+    uint64_t ingest_workers;              // threads
+    uint64_t ingest_queue;                // waiting requests
+    uint64_t ingest_memory;               // bytes, all requests together
+    uint64_t max_line;                    // bytes of one log line; longer ones are cut
+    uint64_t max_labels;                  // labels of one series or stream
+    uint64_t max_attribute;               // bytes of one attribute or label value
+    struct config_list otlp_promote;      // resource attributes that become labels of every metric
+    struct config_list otlp_index_labels; // resource attributes that become stream labels
+
+    // query
+    uint64_t query_workers; // threads
+    uint64_t query_queue;   // waiting requests
+    uint64_t query_memory;  // bytes, one query
+    uint64_t query_memory_all;
+    int64_t query_timeout_ns;
+    int64_t lookback_ns;       // PromQL lookback delta
+    uint64_t max_samples;      // samples in memory of one PromQL query
+    uint64_t max_points;       // steps of a range query (Prometheus: 11,000)
+    uint64_t max_query_series; // series of one result; 0 = no limit
+    uint64_t max_lines;        // LogQL limit parameter at most
+    uint64_t max_traces;       // traces of one search at most
+    uint64_t max_trace_bytes;  // of one trace by id; the rest is left out
+    uint64_t max_query_length; // bytes of a query text
+};
+
+/* The defaults of the table, with sizes that depend on this machine resolved. */
+void config_default(struct config *c);
+void config_deinit(struct config *c); // deinit twice is fine
+
+/* All four sources in order. `args` are the flags after the verb (without it); `env` is the
+ * process environment or NULL. A `--config FILE` flag names the YAML file. On failure *out is
+ * unset and err names the source: "trivet.yaml:12: unknown key "retentoin"". */
+MUST_USE bool config_load(int n_args, char *const *args, char *const *env, struct config *out,
+                          struct err *err);
+/* YAML text alone over what *c holds; `name` is for messages. */
+MUST_USE bool config_yaml(struct config *c, str name, str text, struct err *err);
+/* One value by its path ("query.timeout") in its text form. */
+MUST_USE bool config_set(struct config *c, str path, str value, struct err *err);
+/* The effective configuration as YAML with every key's help as comment. */
+void config_print(const struct config *c, bool comments, struct buf *out);
+/* The flags part of --help. */
+void config_help(struct buf *out);
+/* Names of what differs between two configurations: `now` can change while running, `later` needs
+ * a restart. Comma lists into bufs. */
+void config_diff(const struct config *a, const struct config *b, struct buf *now,
+                 struct buf *later);
+/* What the store needs, from store_options_default and this. */
+void config_store_options(const struct config *c, struct store_options *out);

@@ -1,0 +1,30 @@
+/* services.h - what every request handler gets as its `ctx`: the store, the clock, the budgets and
+ * the configuration. Made by app.c before the first request and unchanged while requests run (the
+ * store appears when recovery is done; routes in the ingest and query lanes run only after that).
+ *
+ *     static void handle(void *ctx, struct http_request *req, struct http_reply *rep)
+ *     {
+ *         struct services *svc = ctx;
+ *         ... svc->store, svc->config->query_timeout_ns, svc->query_budget ...
+ *     }
+ */
+#pragma once
+
+#include "server/config.h"
+#include "storage/base/budget.h"
+#include "storage/base/clock.h"
+
+struct store;
+
+struct services {
+    struct store *store; // NULL only while starting; never NULL in ingest and query lanes
+    struct clock *clock;
+    const struct config *config;  // limits: max_body_raw, query_timeout_ns, ...
+    struct budget *memory;        // --memory as a whole; parent of the next three
+    struct budget *ingest_budget; // request bodies and batches in flight
+    struct budget *query_budget;  // all running queries together; one query: config->query_memory
+    struct budget *store_budget;  // heads and caches
+    int64_t start_ns;             // wall clock at start
+    const char *version;          // "0.1.0"
+    const char *revision;         // of the source, or "unknown"
+};
