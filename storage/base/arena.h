@@ -30,8 +30,19 @@ struct arena_mark {
 void arena_init(struct arena *a, size_t max, struct budget *budget);
 void arena_deinit(struct arena *a);
 void arena_reset(struct arena *a); // frees all but the first chunk, clears over
-void *arena_alloc(struct arena *a, size_t n)
-    __attribute__((returns_nonnull)); // 16-aligned, not zeroed
+/* The slow way of arena_alloc: a new chunk. */
+void *arena_alloc_slow(struct arena *a, size_t n) __attribute__((returns_nonnull, noinline));
+
+/* 16-aligned, not zeroed; n = 0 gives a valid pointer. */
+__attribute__((returns_nonnull)) static inline void *arena_alloc(struct arena *a, size_t n)
+{
+    size_t need = (n + 15) & ~(size_t)15;
+    if (UNLIKELY(need - 1 >= (size_t)(a->end - a->p))) // n = 0 and a wrapped sum go this way, too
+        return arena_alloc_slow(a, n);
+    void *p = a->p;
+    a->p += need;
+    return p;
+}
 void *arena_zalloc(struct arena *a, size_t n) __attribute__((returns_nonnull));
 bool arena_room(const struct arena *a, size_t n); // would n more bytes stay inside max and budget?
 str arena_dup(struct arena *a, str s);            // copy, with a NUL behind it
@@ -42,6 +53,6 @@ void arena_release(struct arena *a, struct arena_mark m); // frees everything af
 
 #define arena_new(a, T)      ((T *)arena_zalloc((a), sizeof(T)))
 #define arena_array(a, T, n) ((T *)arena_alloc_array((a), (n), sizeof(T)))
-/* Zeroed array; a product that overflows size_t sets over and ends the process when touched is not
- * possible: it asserts. Check counts from foreign bytes against a limit first. */
+/* Array, not zeroed. Asserts that n * size fits size_t: check counts from foreign bytes against a
+ * limit first. */
 void *arena_alloc_array(struct arena *a, size_t n, size_t size) __attribute__((returns_nonnull));

@@ -21,5 +21,6 @@ void budget_init(struct budget *b, const char *name, size_t max, struct budget *
 MUST_USE bool budget_take(struct budget *b, size_t n); // b NULL: always true
 void budget_force(struct budget *b, size_t n);
 void budget_give(struct budget *b, size_t n);
-bool budget_over(const struct budget *b); // this one or a parent is above its max
+bool budget_room(const struct budget *b, size_t n); // would budget_take(b, n) succeed now?
+bool budget_over(const struct budget *b);           // this one or a parent is above its max
 size_t budget_used(const struct budget *b);

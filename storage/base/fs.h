@@ -1,7 +1,10 @@
 /* fs.h - all file access goes through this table: POSIX in the product, the simulator in tests.
  *
  * Paths are UTF-8 without NUL, relative to nothing (absolute or to the working directory). All
- * calls are safe from any thread; one file's calls may run in parallel except close. */
+ * calls are safe from any thread; one file's calls may run in parallel except close.
+ *
+ * Errors: what is absent is ERR_NOT_FOUND, a full disk ERR_UNAVAILABLE, the rest ERR_IO; the
+ * message names the path. Out-parameters are written on success only. */
 #pragma once
 
 #include "storage/base/arena.h"
@@ -9,7 +12,7 @@
 #include "storage/base/err.h"
 
 struct fs;
-struct file; // opaque to callers; implementations embed `struct file_base` first
+struct file; // opaque, and never defined: each implementation casts to its own type
 
 enum fs_open_flags {
     FS_READ = 1,
@@ -77,5 +80,5 @@ bool fs_exists(struct fs *fs, str path);
 MUST_USE bool fs_lock(struct fs *fs, str path, struct file **out, struct err *err);
 MUST_USE bool fs_space(struct fs *fs, str path, uint64_t *free_bytes, uint64_t *total_bytes,
                        struct err *err);
-/* A whole file into b (limited by b's maximum: ERR_LIMIT). */
+/* Appends a whole file to b (limited by b's maximum: ERR_LIMIT). On error b is as before. */
 MUST_USE bool fs_read_all(struct fs *fs, str path, struct buf *b, struct err *err);

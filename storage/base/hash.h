@@ -40,4 +40,5 @@ static inline uint64_t hash_mix(uint64_t a, uint64_t b)
 }
 /* CRC-32C (Castagnoli), hardware where the CPU has it, found at run time. Defined in hash.c. */
 uint32_t crc32c(str s);
-uint32_t crc32c_more(uint32_t crc, str s); // crc32c(a+b) == crc32c_more(crc32c(a), b)
+uint32_t crc32c_tables(uint32_t crc, str s); // the way without hardware; for tests
+uint32_t crc32c_more(uint32_t crc, str s);   // crc32c(a+b) == crc32c_more(crc32c(a), b)

@@ -9,9 +9,9 @@
 #define HMAP_NONE UINT32_MAX
 
 struct hmap {
-    uint64_t *hash; // 0 = free slot, 1 = deleted; real hashes are moved away from both
+    uint64_t *hash; // 0 = free slot; a real hash of 0 is stored as 1
     uint32_t *index;
-    size_t n, used, cap; // live entries, non-free slots, slots (power of two)
+    size_t n, cap; // entries, slots (0 or a power of two)
     struct arena *arena;
 };
 

@@ -1,7 +1,7 @@
 /* rd.h - bounded reader over bytes with a sticky `bad`: the twin of buf.
  *
- * Reading past the end, an overlong varint or a slice that does not fit sets bad; every later read
- * gives 0 or an empty str. Check `bad` once at the end (and before trusting a count). */
+ * Reading past the end, a varint above 64 bits or a slice that does not fit sets bad; every later
+ * read gives 0 or an empty str. Check `bad` once at the end (and before trusting a count). */
 #pragma once
 
 #include "storage/base/str.h"
@@ -13,21 +13,60 @@ struct rd {
 
 static inline struct rd rd_of(str s)
 {
-    return (struct rd){(const uint8_t *)s.p, (const uint8_t *)s.p + s.n, false};
+    const uint8_t *p = (const uint8_t *)(s.n > 0 ? s.p : "");
+    return (struct rd){p, p + s.n, false};
 }
 static inline size_t rd_left(const struct rd *r)
 {
     return (size_t)(r->end - r->p);
 }
-uint8_t rd_u8(struct rd *r);
+/* Sets bad and moves to the end, so that the fast paths need to look at the length only. */
+static inline void rd_fail(struct rd *r)
+{
+    r->bad = true;
+    r->p = r->end;
+}
+
+static inline uint8_t rd_u8(struct rd *r)
+{
+    if (UNLIKELY(r->p == r->end)) {
+        rd_fail(r);
+        return 0;
+    }
+    return *r->p++;
+}
+
 uint16_t rd_le16(struct rd *r);
 uint32_t rd_le32(struct rd *r);
 uint64_t rd_le64(struct rd *r);
 double rd_f64(struct rd *r);
-uint64_t rd_varint(struct rd *r);
-int64_t rd_zigzag(struct rd *r);
-str rd_take(struct rd *r, size_t n); // borrowed slice
-str rd_bytes(struct rd *r);          // varint length, then that many bytes
+/* The slow way of rd_varint: two bytes and more, or the end. */
+uint64_t rd_varint_slow(struct rd *r);
+static inline uint64_t rd_varint(struct rd *r)
+{
+    if (LIKELY(r->p != r->end && *r->p < 0x80))
+        return *r->p++;
+    return rd_varint_slow(r);
+}
+
+static inline int64_t rd_zigzag(struct rd *r)
+{
+    uint64_t v = rd_varint(r);
+    return (int64_t)((v >> 1) ^ (UINT64_C(0) - (v & 1)));
+}
+
+static inline str rd_take(struct rd *r, size_t n) // borrowed slice
+{
+    if (UNLIKELY(n > rd_left(r))) {
+        rd_fail(r);
+        return (str){0};
+    }
+    str s = {(const char *)r->p, n};
+    r->p += n;
+    return s;
+}
+
+str rd_bytes(struct rd *r); // varint length, then that many bytes
 /* A varint count that must be at most `max` and at most the bytes left (each item takes >= 1 byte).
  */
 size_t rd_count(struct rd *r, size_t max);
