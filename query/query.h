@@ -1,0 +1,70 @@
+/* query.h - the context of one query: memory, clock, deadline, cancel, limits, statistics,
+ * warnings.
+ *
+ * One thread owns it. Everything that a query allocates is in q->arena (a child budget of the query
+ * lane's). query_tick is called in every loop whose length depends on data: it turns a passed
+ * deadline, a gone client or a full arena into an error. Deferred clean-ups (regexes, iterators,
+ * snapshots) run in query_deinit, newest first. */
+#pragma once
+
+#include "storage/model/matcher.h"
+#include "storage/store.h"
+
+struct query_limits {
+    size_t max_memory;    // bytes of the arena
+    uint64_t max_samples; // that one query may load (PromQL: 50,000,000)
+    size_t max_series;    // in a result
+    int64_t timeout_ns;
+    int64_t lookback_ms; // PromQL, 5 min
+    size_t max_entries;  // LogQL log lines in a reply, 5,000
+    size_t max_steps;    // points per series, 11,000
+};
+
+struct query_note { // warning or info
+    str text;
+    bool is_info;
+};
+
+struct query_defer;
+
+struct query {
+    struct ticker ticker; // hand &q->ticker to storage selects
+    struct arena arena;
+    struct budget budget; // its own ceiling, child of the lane's budget
+    struct clock *clock;
+    int64_t now_ns;           // wall time at start
+    int64_t deadline_mono_ns; // 0 = none
+    bool (*is_canceled)(void *ctx);
+    void *cancel_ctx;
+    struct query_limits limits;
+    struct scan_stats scan;
+    uint64_t peak_samples;
+    VEC(struct query_note) notes;
+    struct query_defer *defers;
+    struct store *store;
+    struct store_tenant *tenant;
+    unsigned tick_count;
+};
+
+void query_limits_default(struct query_limits *l);
+/* clock, store, tenant borrowed. parent may be NULL. */
+void query_init(struct query *q, struct clock *clock, struct store *store,
+                struct store_tenant *tenant, const struct query_limits *limits,
+                struct budget *parent);
+void query_deinit(struct query *q);
+/* Cheap: looks at the clock every 64th call. ERR_TIMEOUT, ERR_CANCELED, ERR_LIMIT (names limit and
+ * setting). */
+MUST_USE bool query_tick(struct query *q, struct err *err);
+/* Checks without the 64-call skip, e.g. before big allocations of n bytes. */
+MUST_USE bool query_room(struct query *q, size_t n, struct err *err);
+/* Counts samples loaded against max_samples: ERR_LIMIT with Prometheus' text. */
+MUST_USE bool query_count_samples(struct query *q, uint64_t n, struct err *err);
+void query_warn(struct query *q, const char *fmt, ...) PRINTF_LIKE(2, 3); // duplicates are dropped
+void query_info(struct query *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void query_defer(struct query *q, void (*fn)(void *), void *arg);
+/* snapshot_open + defer of its close. */
+MUST_USE bool query_snapshot(struct query *q, enum signal signal, struct time_range range,
+                             struct snapshot **out, struct err *err);
+/* matcher_init in the arena with deferred deinit. */
+MUST_USE bool query_matcher(struct query *q, struct matcher *m, enum matcher_op op, str name,
+                            str value, struct err *err);
