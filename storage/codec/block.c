@@ -1,0 +1,92 @@
+/* block.c - the blob envelope; layout in block.h. */
+#include "storage/codec/block.h"
+
+#include "storage/base/compress.h"
+#include "storage/base/hash.h"
+#include "storage/base/rd.h"
+
+#define BLOB_STORED 0
+#define BLOB_ZSTD   1
+
+/* Below this many bytes a zstd frame's own header eats what it gains. */
+#define BLOB_ZSTD_MIN 48
+
+int blob_level(int segment_level)
+{
+    return segment_level <= 0   ? BLOB_LEVEL_SPILL
+           : segment_level == 1 ? BLOB_LEVEL_SEAL
+                                : BLOB_LEVEL_DAY;
+}
+
+bool blob_pack(uint8_t version, int zstd_level, str raw, struct buf *out, struct err *err)
+{
+    ASSERT(version >= 1);
+    size_t start = out->n;
+    buf_u8(out, version);
+    buf_u8(out, BLOB_ZSTD);
+    buf_varint(out, raw.n);
+    size_t body = out->n;
+    bool packed = false;
+    if (zstd_level != 0 && raw.n >= BLOB_ZSTD_MIN && !out->over) {
+        if (!zstd_pack(zstd_level, raw, out, err))
+            return false;
+        packed = !out->over && out->n - body < raw.n;
+    }
+    if (!packed && !out->over) {
+        out->n = body;
+        out->p[start + 1] = BLOB_STORED;
+        buf_add(out, raw);
+    }
+    if (!out->over)
+        buf_le32(out, crc32c((str){out->p + start, out->n - start}));
+    if (out->over)
+        return err_set(err, ERR_LIMIT, "blob does not fit a buffer of %zu bytes", out->max);
+    return true;
+}
+
+size_t blob_raw_size(str blob)
+{
+    struct rd r = rd_of(blob);
+    rd_u8(&r);
+    rd_u8(&r);
+    uint64_t n = rd_varint(&r);
+    return r.bad || n > SIZE_MAX ? 0 : (size_t)n;
+}
+
+bool blob_unpack(str blob, uint8_t version_max, size_t raw_max, struct arena *a, uint8_t *version,
+                 str *raw, struct err *err)
+{
+    if (blob.n < 7)
+        return err_set(err, ERR_CORRUPT, "blob of %zu bytes", blob.n);
+    struct rd tail = rd_of((str){blob.p + blob.n - 4, 4});
+    str body = {blob.p, blob.n - 4};
+    if (rd_le32(&tail) != crc32c(body))
+        return err_set(err, ERR_CORRUPT, "blob checksum does not fit");
+    struct rd r = rd_of(body);
+    uint8_t v = rd_u8(&r);
+    uint8_t codec = rd_u8(&r);
+    uint64_t raw_n = rd_varint(&r);
+    if (r.bad || v == 0 || v > version_max)
+        return err_set(err, ERR_CORRUPT, "blob version %u, newest known %u", v, version_max);
+    if (raw_n > raw_max)
+        return err_set(err, ERR_CORRUPT, "blob claims %llu bytes, at most %zu are allowed",
+                       (unsigned long long)raw_n, raw_max);
+    str packed = {(const char *)r.p, rd_left(&r)};
+    if (codec == BLOB_STORED) {
+        if (packed.n != raw_n)
+            return err_set(err, ERR_CORRUPT, "blob size does not fit");
+        *raw = packed;
+    } else if (codec == BLOB_ZSTD) {
+        if (!arena_room(a, (size_t)raw_n + 16))
+            return err_set(err, ERR_LIMIT, "no memory for a blob of %zu bytes", (size_t)raw_n);
+        char *dst = arena_alloc(a, (size_t)raw_n + 16);
+        if (!zstd_unpack(packed, dst, (size_t)raw_n, err))
+            return false;
+        memset(dst + raw_n, 0, 16);
+        *raw = (str){dst, (size_t)raw_n};
+    } else {
+        return err_set(err, ERR_CORRUPT, "blob codec %u", codec);
+    }
+    *version = v;
+    return true;
+}
