@@ -1,0 +1,41 @@
+/* logql.h - the face of LogQL: text -> expression -> log entries or a matrix. What server/api sees.
+ *
+ * Expressions and results live in q->arena. Error codes: ERR_INVALID for syntax and checks, with
+ * Loki's texts
+ * ("parse error at line 1, col 5: ..."); ERR_EXEC, ERR_LIMIT, ... for evaluation. */
+#pragma once
+
+#include "query/vector/matrix.h"
+
+struct logql_expr; // opaque: a checked syntax tree
+
+MUST_USE bool logql_parse(struct query *q, str text, const struct logql_expr **out,
+                          struct err *err);
+bool logql_is_metric(const struct logql_expr *e);
+bool logql_is_scalar(const struct logql_expr *e); // literals only
+/* A stream selector alone ({...}); an empty text or {} gives no matchers when allow_empty. */
+MUST_USE bool logql_selector(struct query *q, str text, bool allow_empty, struct matchers *out,
+                             struct err *err);
+/* The stream matchers of a log query or of the first selector of a metric query. */
+struct matchers logql_matchers(const struct logql_expr *e);
+void logql_print(struct buf *b, const struct logql_expr *e); // canonical, one line
+
+struct logql_entry {
+    int64_t t_ns;
+    str line;
+    struct labels stream; // stream labels as the pipeline left them
+    struct labels meta;   // structured metadata left
+    struct labels parsed; // made by the pipeline; __error__ is here
+};
+struct logql_entries {
+    const struct logql_entry *v; // in the asked direction, over all streams
+    size_t n;
+};
+/* [start, end); at most limit entries; interval_ns > 0: entries at least that far apart. */
+MUST_USE bool logql_logs(struct query *q, const struct logql_expr *e, int64_t start_ns,
+                         int64_t end_ns, bool backward, size_t limit, int64_t interval_ns,
+                         struct logql_entries *out, struct err *err);
+/* Metric expressions; an instant query has grid.n == 1. Sorted by labels unless sort/topk order
+ * applies (instant). */
+MUST_USE bool logql_metric(struct query *q, const struct logql_expr *e, struct grid grid,
+                           struct matrix *out, struct err *err);

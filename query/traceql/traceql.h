@@ -1,0 +1,93 @@
+/* traceql.h - the face of TraceQL: text -> expression -> spansets, tag names and values. What
+ * server/api sees.
+ *
+ * Expressions and results live in q->arena. Error codes: ERR_INVALID for syntax and types, with
+ * Tempo's texts
+ * ("parse error at line 1, col 2: syntax error: ..."); what is not built: ERR_UNSUPPORTED naming
+ * the construct. */
+#pragma once
+
+#include "query/query.h"
+
+struct traceql_expr; // opaque: a checked syntax tree
+
+MUST_USE bool traceql_parse(struct query *q, str text, const struct traceql_expr **out,
+                            struct err *err);
+bool traceql_is_metrics(const struct traceql_expr *e);
+void traceql_print(struct buf *b, const struct traceql_expr *e); // canonical, one line
+
+/* A typed static as it is printed in answers: status and kind are keywords. */
+enum traceql_kind {
+    TQ_NIL,
+    TQ_STR,
+    TQ_INT,
+    TQ_FLOAT,
+    TQ_BOOL,
+    TQ_DURATION,
+    TQ_STATUS,
+    TQ_KIND,
+    TQ_LIST
+};
+struct traceql_value {
+    enum traceql_kind kind;
+    struct value value; // INT for duration (ns), status, kind
+};
+struct traceql_attr { // key without scope, as Tempo's search answer shows it
+    str key;
+    struct traceql_value value;
+};
+struct traceql_span {
+    uint8_t span_id[8];
+    str name; // only when the query uses it
+    int64_t start_ns, duration_ns;
+    const struct traceql_attr *attrs;
+    size_t n_attrs;
+};
+struct traceql_spanset {
+    const struct traceql_span *spans; // at most spss
+    size_t n_spans, matched;
+    const struct traceql_attr *attrs; // count(), by(...)
+    size_t n_attrs;
+};
+struct traceql_service {
+    str name;
+    uint32_t spans, errors;
+};
+struct traceql_trace {
+    uint8_t trace_id[16];
+    str root_service, root_name; // empty when no root is known
+    int64_t start_ns, duration_ns;
+    const struct traceql_spanset *sets;
+    size_t n_sets;
+    const struct traceql_service *services; // sorted by name
+    size_t n_services;
+};
+struct traceql_result {
+    const struct traceql_trace *traces; // newest start first
+    size_t n_traces;
+    uint64_t inspected_traces, inspected_spans, inspected_bytes;
+};
+struct traceql_search {
+    int64_t start_ns, end_ns; // [start, end): traces that overlap
+    size_t limit;             // traces
+    size_t spss;              // spans per spanset, 0 = all
+};
+MUST_USE bool traceql_search(struct query *q, const struct traceql_expr *e,
+                             const struct traceql_search *s, struct traceql_result *out,
+                             struct err *err);
+
+/* Values of a tag: a TraceQL identifier (".foo", "span.foo", "resource.service.name", "name",
+ * "status"). filter: one spanset filter, read leniently (unusable text = no filter). An unknown
+ * bare word: ERR_INVALID with Tempo's text. */
+MUST_USE bool traceql_tag_values(struct query *q, str tag, str filter, struct time_range range,
+                                 size_t limit, const struct traceql_value **out, size_t *n,
+                                 struct err *err);
+/* Names per scope; narrowed to spans that match when filter is a usable one. Intrinsics are not
+ * listed here. */
+MUST_USE bool traceql_tag_names(struct query *q, enum attr_scope scope, str filter,
+                                struct time_range range, size_t limit, struct strs *out,
+                                struct err *err);
+extern const char *const traceql_intrinsics[]; // NULL-ended, as Tempo's v2 tags list them
+/* "string", "int", "float", "bool", "duration", "keyword", and the value's text. */
+const char *traceql_value_type(const struct traceql_value *v);
+str traceql_value_text(struct arena *a, const struct traceql_value *v);

@@ -1,0 +1,9 @@
+/* api.h - the route tables of the read APIs; handlers get `struct services *` as ctx. Ended by
+ * pattern NULL. */
+#pragma once
+
+#include "server/net/http.h"
+
+extern const struct route prom_routes[];
+extern const struct route loki_routes[];
+extern const struct route tempo_routes[];
