@@ -77,7 +77,9 @@ void batch_init(struct batch *b, enum signal signal, struct arena *arena);
 void batch_reject(struct batch *b, size_t n, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Applies the product's record limits (model/limits.h): label counts and lengths, UTF-8 (repaired
  * or refused as the limits say), line length, attribute counts, duplicate label names, histogram
- * shape, zero ids. Bad records are removed and counted, good ones stay. Never fails. */
+ * shape, zero ids, times. Bad records are removed and counted (series and streams by their
+ * records), good ones stay. Never fails. Labels and metadata may arrive in any order and with empty
+ * values: they are canonical afterwards. A span that ends before it starts ends when it starts. */
 void batch_validate(struct batch *b);
 size_t batch_records(const struct batch *b); // samples + hists + exemplars | logs | spans
 /* Readable dump, one record a line, sorted as they are: for case files. */

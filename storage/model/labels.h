@@ -47,6 +47,8 @@ MUST_USE bool labels_decode(str bytes, struct arena *a, struct labels *out,
                             struct err *err); // borrows from bytes
 /* {a="x", b="y"} with Go-style quoting; the metric name in front when print_name. */
 void labels_print(struct buf *b, struct labels l, bool print_name);
+/* s as Go's strconv.Quote writes it, with the quotes. */
+void label_quote(struct buf *b, str s);
 struct labels labels_without(struct arena *a, struct labels l, str name);
 struct labels labels_keep(struct arena *a, struct labels l, const str *names, size_t n); // by (...)
 struct labels labels_drop(struct arena *a, struct labels l, const str *names,
@@ -67,6 +69,9 @@ void labels_builder_set(struct labels_builder *b, str name, str value); // repla
 /* Sorted; of equal names the last one added wins, empty values vanish. Borrows the builder's arena.
  */
 struct labels labels_builder_done(struct labels_builder *b);
+
+/* Sorts pairs by name in place, stable; scratch memory from the arena only for large sets. */
+void labels_sort(struct arena *a, struct label *v, size_t n);
 
 bool label_name_valid(str name);  // [a-zA-Z_][a-zA-Z0-9_]*
 bool metric_name_valid(str name); // [a-zA-Z_:][a-zA-Z0-9_:]*

@@ -1,0 +1,95 @@
+/* limits.h - every limit of the product: number, unit, reason, what happens beyond it.
+ *
+ * Limits that belong to one type sit beside it (VALUE_DEPTH_MAX in value.h, HIST_BUCKETS_MAX in
+ * hist.h, JSON_DEPTH_MAX in base/json_write.h, REGEX_SET_MAX in base/regex.h); everything else is
+ * here. Rules of invalid UTF-8: what names a thing (label names, values of series labels) is
+ * refused, because a repair could make one series of two; what is content (log lines, values of
+ * stream labels and metadata, attributes, span names) is repaired with U+FFFD. */
+#pragma once
+
+#include "storage/base/base.h"
+
+/* ---- labels: refused with the record, counted, first reason told ---- */
+
+/* Bytes of a label name. Loki's default, and 16 times what the semantic conventions need. */
+#define LIMIT_LABEL_NAME      1024
+#define LIMIT_LABEL_NAME_TEXT "label name longer than 1024 bytes"
+/* Bytes of a label value of series and streams. Loki stops at 2048; OTLP resource attributes such
+ * as process.command_args are longer now and then. */
+#define LIMIT_LABEL_VALUE      4096
+#define LIMIT_LABEL_VALUE_TEXT "label value longer than 4096 bytes"
+/* Labels of one series or stream. OTLP metrics with promoted resource attributes reach about 40;
+ * beyond 128 somebody puts data into labels. */
+#define LIMIT_LABELS      128
+#define LIMIT_LABELS_TEXT "more than 128 labels"
+
+/* ---- log records ---- */
+
+/* Bytes of a line; larger lines are refused (Loki: 256 KB). One block must hold several. */
+#define LIMIT_LINE      MIB
+#define LIMIT_LINE_TEXT "log line longer than 1 MiB"
+/* Entries and bytes (names and values) of one line's structured metadata; more is refused. */
+#define LIMIT_META_ENTRIES      256
+#define LIMIT_META_ENTRIES_TEXT "more than 256 structured metadata entries"
+#define LIMIT_META_BYTES        (64 * KIB)
+#define LIMIT_META_BYTES_TEXT   "structured metadata larger than 64 KiB"
+
+/* ---- spans and attributes: cut and counted in dropped_*, never a reason to lose the span ---- */
+
+/* Attributes of one resource, scope, span, event or link. OTLP SDKs stop at 128. */
+#define LIMIT_ATTRS 1024
+/* Bytes of an attribute key; longer keys drop the attribute. */
+#define LIMIT_ATTR_KEY 1024
+/* Bytes of a string or bytes value, of span names, status messages and the like; longer ones are
+ * cut at a UTF-8 border. Stack traces fit. */
+#define LIMIT_ATTR_VALUE (64 * KIB)
+/* Events and links of one span; the first ones stay. */
+#define LIMIT_SPAN_EVENTS 1024
+#define LIMIT_SPAN_LINKS  1024
+
+/* ---- metric metadata and exemplars ---- */
+
+/* Bytes of a metric's help text; longer ones are cut at a UTF-8 border. */
+#define LIMIT_META_HELP 4096
+/* Labels of one exemplar, and bytes of all of them. OpenMetrics says 128 characters; OTLP's
+ * filtered attributes need more. Larger ones are refused. */
+#define LIMIT_EXEMPLAR_LABELS 32
+#define LIMIT_EXEMPLAR_BYTES  2048
+#define LIMIT_EXEMPLAR_TEXT   "exemplar labels above 32 entries or 2048 bytes"
+
+/* ---- text made of values ---- */
+
+/* Bytes of one attribute value written as text (lists and maps as JSON): far above LIMIT_LINE, so
+ * that its check is the one that speaks; bounds the scratch buffer only. */
+#define LIMIT_VALUE_TEXT (64 * MIB)
+
+/* ---- network (sizes that the configuration sets have their defaults in server/config.c) ---- */
+
+/* Bytes of an answer that is collected before it is sent: with a length, without holding a worker
+ * while the client reads. Longer ones are streamed with back-pressure. */
+#define LIMIT_REPLY (8 * MIB)
+/* A piece of an answer on its way from worker to loop, and how many may wait once an answer is
+ * streamed: bounds a slow client's memory to 256 KiB. */
+#define LIMIT_REPLY_PIECE  (64 * KIB)
+#define LIMIT_REPLY_PIECES 4
+/* Answers below this are not worth gzip: one TCP segment either way. */
+#define LIMIT_GZIP_MIN 1400
+/* Header fields of a request; beyond: 431. Browsers and proxies send some thirty. */
+#define LIMIT_HEADERS 256
+/* Bytes taken from a pipelining client while its first request is being answered; beyond, the
+ * socket is not read. */
+#define LIMIT_PIPELINE (64 * KIB)
+/* Streams of one HTTP/2 connection at a time: what gRPC libraries expect at least is 100. */
+#define LIMIT_H2_STREAMS 128
+/* Stream and connection windows of HTTP/2: an upload of 16 MiB waits for few window updates. */
+#define LIMIT_H2_WINDOW      MIB
+#define LIMIT_H2_CONN_WINDOW (4 * MIB)
+/* Resets by the client that are not paid back by finished streams: then the connection ends with
+ * ENHANCE_YOUR_CALM ("rapid reset"). */
+#define LIMIT_H2_RESETS 256
+/* URL query and form parameters of one request: 400 beyond. Grafana's longest has some hundred. */
+#define LIMIT_PARAMS 10000
+/* Bytes discarded, and time waited, after an answer that closes a connection whose request is still
+ * arriving, so that the client reads the answer before it sees the close. */
+#define LIMIT_LINGER_BYTES (64 * MIB)
+#define LIMIT_LINGER_MS    2000
