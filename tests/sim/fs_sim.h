@@ -1,9 +1,18 @@
 /* fs_sim.h - struct fs in memory: a fast store for tests, and a disk that crashes on command.
  *
- * Every write and sync is counted. fs_sim_crash keeps what was synced and, by the seed, any subset
- * of the later writes (whole, torn at 512-byte borders, or garbled); unsynced folder changes
- * (create, rename, unlink) may be lost likewise, in order. Faults: the n-th operation fails with
- * EIO or ENOSPC; a capacity gives ENOSPC by itself. Thread-safe. */
+ * What a crash keeps. Of a file: what was synced, and by the seed any subset of the later writes
+ * (whole, torn at 512-byte borders, garbled, or only the file's new length). Of the folders: what
+ * fs_sync_dir made durable (the changes in that folder, with the older changes of the same paths
+ * and the folder's own parents), and by the seed the first k of the other changes (create, rename,
+ * unlink), in order. Syncing a file does not make its name durable. One crash in eight loses all
+ * that was not synced, one in eight nothing (as kill -9 would).
+ *
+ * Faults: the n-th operation fails with EIO or ENOSPC; a capacity gives ENOSPC by itself. A write
+ * that fails may leave a part of its bytes; a sync that fails decides by the seed what reached the
+ * disk and forgets the rest, as Linux does: a later sync that succeeds does not bring it back.
+ *
+ * Everything is determined by the seed and the order of calls. Thread-safe (one mutex). Folders
+ * cannot be renamed. The folders "", "." and "/" always exist. */
 #pragma once
 
 #include "storage/base/fs.h"
@@ -11,15 +20,19 @@
 struct fs_sim; // embeds struct fs
 
 struct fs_sim *fs_sim_open(uint64_t seed);
-void fs_sim_close(struct fs_sim *sim);
+void fs_sim_close(struct fs_sim *sim); // frees files that are still open, too; NULL is fine
 struct fs *fs_sim_fs(struct fs_sim *sim);
-uint64_t fs_sim_ops(const struct fs_sim *sim); // writes, syncs, renames, unlinks so far
-/* From operation number `at` on every call fails with ERR_IO "simulated crash" until fs_sim_crash.
- */
+/* Operations so far: writes, syncs, truncates, creates, renames, unlinks, mkdirs, failed ones
+ * included. The next one has this number. */
+uint64_t fs_sim_ops(const struct fs_sim *sim);
+/* From operation number `at` on every call fails with ERR_IO "simulated crash" until fs_sim_crash;
+ * the write with number `at` may still arrive in part. UINT64_MAX disarms. */
 void fs_sim_crash_at(struct fs_sim *sim, uint64_t at);
-void fs_sim_crash(
-    struct fs_sim *sim); // lose what was not synced; usable again; open files stay dead
-void fs_sim_fail_at(struct fs_sim *sim, uint64_t at, int errno_value,
-                    uint64_t count);                                         // EIO, ENOSPC
-void fs_sim_set_capacity(struct fs_sim *sim, uint64_t bytes);                // 0 = unlimited
-void fs_sim_flip(struct fs_sim *sim, str path, uint64_t byte, uint8_t mask); // bit rot
+/* Loses what was not synced; usable again, faults disarmed; files opened before stay dead (every
+ * call on them is ERR_IO) but must still be closed. */
+void fs_sim_crash(struct fs_sim *sim);
+/* Operations [at, at + count) fail with EIO or ENOSPC. */
+void fs_sim_fail_at(struct fs_sim *sim, uint64_t at, int errno_value, uint64_t count);
+void fs_sim_set_capacity(struct fs_sim *sim, uint64_t bytes); // 0 = unlimited
+/* Bit rot: xors one stored byte, in memory and on the disk. Asserts that it exists. */
+void fs_sim_flip(struct fs_sim *sim, str path, uint64_t byte, uint8_t mask);
