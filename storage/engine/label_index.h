@@ -16,6 +16,7 @@ struct label_index;
 struct label_index *label_index_open(struct budget *budget); // may be NULL
 void label_index_close(struct label_index *ix);
 size_t label_index_count(const struct label_index *ix); // ids given out, removed ones included
+size_t label_index_alive_count(const struct label_index *ix);
 size_t label_index_bytes(const struct label_index *ix);
 uint32_t label_index_find(const struct label_index *ix, struct labels l, struct hash128 hash);
 /* Adds an absent set. */
