@@ -16,8 +16,10 @@ MUST_USE bool codec_by_name(str name, enum codec_kind *out);
  * gzip members and zstd frames are read on. Trailing garbage: ERR_INVALID. */
 MUST_USE bool decompress(enum codec_kind kind, str in, size_t max, struct buf *out,
                          struct err *err);
-/* level: zlib 1-9, zstd -5..19, 0 = default; ignored by snappy. Appends to out. */
-MUST_USE bool compress(enum codec_kind kind, int level, str in, struct buf *out, struct err *err);
+/* level: zlib 1-9, zstd -5..19, 0 = default; ignored by snappy. Appends to out. (zlib owns the name
+ * "compress".) */
+MUST_USE bool compress_to(enum codec_kind kind, int level, str in, struct buf *out,
+                          struct err *err);
 
 /* zstd without HTTP, for storage: contexts are kept per thread and reused. */
 MUST_USE bool zstd_pack(int level, str in, struct buf *out, struct err *err);

@@ -93,3 +93,22 @@
  * arriving, so that the client reads the answer before it sees the close. */
 #define LIMIT_LINGER_BYTES (64 * MIB)
 #define LIMIT_LINGER_MS    2000
+
+/* ---- storage/base: readers of foreign text ---- */
+
+/* Backtracking steps of one regex match, plus a share per subject byte so that long lines can be
+ * scanned at all. A hostile pattern costs about 0.2 ms (JIT) or 0.9 ms until it is ERR_LIMIT. */
+#define LIMIT_REGEX_STEPS          100000
+#define LIMIT_REGEX_STEPS_PER_BYTE 4
+/* KiB of backtracking memory of one match without JIT; beyond: ERR_LIMIT. */
+#define LIMIT_REGEX_HEAP_KIB 32768
+/* Bytes of one pattern: a dashboard variable with a few thousand values fits; beyond: ERR_LIMIT. */
+#define LIMIT_REGEX_PATTERN ((size_t)256 * 1024)
+/* Nesting of groups in one pattern (the parser recurses once a level); beyond: ERR_INVALID. */
+#define LIMIT_REGEX_DEPTH 200
+/* RE2's own bound on x{n,m}, nested counts multiplied; beyond: ERR_INVALID. */
+#define LIMIT_REGEX_REPEAT 1000
+/* Nesting of a JSON text that is read: one bit a level in the reader; beyond: a reader error. */
+#define LIMIT_JSON_DEPTH 64
+/* log2 of the largest zstd window that a foreign frame may ask for: 8 MiB, RFC 8878's advice. */
+#define LIMIT_ZSTD_WINDOW_LOG 23
