@@ -1,0 +1,604 @@
+/* loki.c - the Loki HTTP API: queries, names, index statistics, build information.
+ *
+ * Each handler runs in the query lane. Errors are plain text with Loki's words and codes, never
+ * JSON (Grafana shows the text as it is). Source of the shapes: the public HTTP API description of
+ * Loki and its behaviour. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "query/logql/logql.h"
+#include "server/api/api.h"
+#include "server/api/params.h"
+#include "server/api/prom_json.h"
+#include "storage/base/num.h"
+
+#define DEFAULT_LIMIT    100 // log entries when the request names no limit
+#define DEFAULT_SINCE_NS (3600 * NS_PER_S)
+
+static void loki_fail(struct http_reply *rep, const struct err *err)
+{
+    if (!reply_abort(rep))
+        return;
+    int status = err_http(err->code);
+    if (err->code == ERR_LIMIT || err->code == ERR_EXEC)
+        status = 400;
+    if (err->code == ERR_TIMEOUT)
+        status = 504;
+    reply_header(rep, STR("x-content-type-options"), STR("nosniff"));
+    if (status == 429 || status == 503)
+        reply_header(rep, STR("retry-after"), STR("1"));
+    reply_send(rep, status, STR("text/plain; charset=utf-8"), str_c(err->text));
+}
+
+static void loki_refuse(void *ctx, struct http_request *req, struct http_reply *rep,
+                        const struct err *err)
+{
+    (void)ctx, (void)req;
+    loki_fail(rep, err);
+}
+
+/* ---- parameters ---- */
+
+static bool param_time(const struct api_call *c, const char *name, int64_t fallback_ns,
+                       int64_t *out, struct err *err)
+{
+    str text;
+    *out = fallback_ns;
+    if (!api_param(c, str_c(name), &text) || time_parse_loki(text, out))
+        return true;
+    return err_set(err, ERR_INVALID,
+                   "could not parse '%s' parameter: cannot parse \"" STR_FMT "\" as a time", name,
+                   STR_ARG(text));
+}
+
+/* start, end, since: the last hour when nothing is given. */
+static bool param_range(const struct api_call *c, int64_t *start, int64_t *end, struct err *err)
+{
+    str text;
+    int64_t since = DEFAULT_SINCE_NS, now = c->q.now_ns;
+    if (api_param(c, STR("since"), &text) && !duration_parse_prom(text, &since, err))
+        return err_set(err, ERR_INVALID,
+                       "could not parse 'since' parameter: not a duration: " STR_FMT,
+                       STR_ARG(text));
+    if (!param_time(c, "end", now, end, err))
+        return false;
+    if (!param_time(c, "start", time_add(MIN(*end, now), -since), start, err))
+        return false;
+    if (*end < *start)
+        return err_set(err, ERR_INVALID, "end timestamp must not be before or equal to start time");
+    return true;
+}
+
+static bool param_limit(const struct api_call *c, bool is_log_query, size_t *out, struct err *err)
+{
+    str text;
+    int64_t n = DEFAULT_LIMIT;
+    if (api_param(c, STR("limit"), &text) && !num_parse_i64(text, &n))
+        return err_set(err, ERR_INVALID,
+                       "could not parse 'limit' parameter: \"" STR_FMT "\" is not a number",
+                       STR_ARG(text));
+    if (n <= 0)
+        return err_set(err, ERR_INVALID, "limit must be a positive value");
+    if (is_log_query && (uint64_t)n > c->q.limits.max_entries)
+        return err_set(err, ERR_INVALID,
+                       "max entries limit per query exceeded, limit > max_entries_limit_per_query "
+                       "(%lld > %zu)",
+                       (long long)n, c->q.limits.max_entries);
+    *out = (size_t)n;
+    return true;
+}
+
+static bool param_direction(const struct api_call *c, bool *backward, struct err *err)
+{
+    str text;
+    *backward = true;
+    if (!api_param(c, STR("direction"), &text) || str_eq_nocase(text, STR("backward")))
+        return true;
+    *backward = false;
+    if (str_eq_nocase(text, STR("forward")))
+        return true;
+    return err_set(err, ERR_INVALID, "invalid direction '" STR_FMT "'", STR_ARG(text));
+}
+
+static bool param_duration(const struct api_call *c, const char *name, int64_t fallback_ns,
+                           int64_t *out, struct err *err)
+{
+    str text;
+    *out = fallback_ns;
+    if (!api_param(c, str_c(name), &text) || duration_parse_prom(text, out, err))
+        return true;
+    return err_set(err, ERR_INVALID, "could not parse '%s' parameter: not a duration: " STR_FMT,
+                   name, STR_ARG(text));
+}
+
+static bool param_expr(struct api_call *c, const struct logql_expr **out, struct err *err)
+{
+    str text = {0};
+    (void)api_param(c, STR("query"), &text);
+    if (text.n > c->svc->config->max_query_length)
+        return err_set(err, ERR_INVALID,
+                       "parse error : query is longer than %llu bytes (query.max_length)",
+                       (unsigned long long)c->svc->config->max_query_length);
+    return logql_parse(&c->q, text, out, err);
+}
+
+/* ---- answers ---- */
+
+static void begin_json(struct json *j, struct http_reply *rep)
+{
+    reply_header(rep, STR("content-type"), STR("application/json; charset=UTF-8"));
+    json_begin(j, reply_sink(rep));
+    json_object(j);
+}
+
+static void end_json(struct json *j, struct http_reply *rep)
+{
+    json_object_end(j);
+    if (!json_end(j))
+        reply_abort(rep);
+}
+
+static void write_warnings(struct json *j, const struct query *q)
+{
+    if (q->notes.n == 0)
+        return;
+    json_key(j, STR("warnings"));
+    json_array(j);
+    for (size_t i = 0; i < q->notes.n; i++)
+        json_str(j, q->notes.v[i].text);
+    json_array_end(j);
+}
+
+static void write_stats(struct json *j, struct api_call *c, int64_t started_ns, size_t entries)
+{
+    double took = (double)(clock_mono_ns(c->svc->clock) - started_ns) / 1e9;
+    double per = took > 0 ? took : 1e-9;
+    json_key(j, STR("stats"));
+    json_object(j);
+    json_key(j, STR("summary"));
+    json_object(j);
+    json_kv_i64(j, "bytesProcessedPerSecond", (int64_t)((double)c->q.scan.bytes / per));
+    json_kv_i64(j, "linesProcessedPerSecond", (int64_t)((double)c->q.scan.lines / per));
+    json_kv_i64(j, "totalBytesProcessed", (int64_t)c->q.scan.bytes);
+    json_kv_i64(j, "totalLinesProcessed", (int64_t)c->q.scan.lines);
+    json_key(j, STR("execTime"));
+    json_f64(j, took);
+    json_kv_i64(j, "totalEntriesReturned", (int64_t)entries);
+    json_object_end(j);
+    json_object_end(j);
+}
+
+/* The union that entries show without the encoding flag: what the pipeline made beats metadata
+ * beats stream. */
+static struct labels union_labels(struct labels_builder *b, const struct logql_entry *e)
+{
+    labels_builder_clear(b);
+    const struct labels parts[] = {e->stream, e->meta, e->parsed};
+    for (size_t p = 0; p < COUNTOF(parts); p++)
+        for (size_t i = 0; i < parts[p].n; i++)
+            labels_builder_add(b, parts[p].v[i].name, parts[p].v[i].value);
+    return labels_builder_done(b);
+}
+
+struct result_stream {
+    struct labels labels;
+    VEC(uint32_t) rows;
+};
+
+struct result_streams {
+    VEC(struct result_stream) v;
+    struct hmap map;
+};
+
+struct stream_key {
+    const struct result_streams *streams;
+    struct labels labels;
+};
+
+static bool stream_eq(const void *ctx, uint32_t index)
+{
+    const struct stream_key *key = ctx;
+    return labels_eq(key->streams->v.v[index].labels, key->labels);
+}
+
+/* Groups entries (in order) by their shown labels; streams keep the order of their first entry. */
+static bool group_entries(struct api_call *c, const struct logql_entries *entries, bool categorize,
+                          struct result_streams *out, struct err *err)
+{
+    struct arena *a = &c->q.arena;
+    struct labels_builder builder;
+    labels_builder_init(&builder, a);
+    hmap_init(&out->map, a);
+    for (size_t i = 0; i < entries->n; i++) {
+        const struct logql_entry *e = &entries->v[i];
+        struct labels shown = categorize ? e->stream : union_labels(&builder, e);
+        struct stream_key key = {out, shown};
+        uint64_t hash = labels_hash(shown);
+        uint32_t at = hmap_find(&out->map, hash, stream_eq, &key);
+        if (at == HMAP_NONE) {
+            at = (uint32_t)out->v.n;
+            vec_push(&out->v, a, (struct result_stream){.labels = labels_dup(a, shown)});
+            hmap_put(&out->map, hash, at);
+        }
+        vec_push(&out->v.v[at].rows, a, (uint32_t)i);
+        if (!query_tick(&c->q, err))
+            return false;
+    }
+    return true;
+}
+
+static void write_categories(struct json *j, const struct logql_entry *e)
+{
+    json_object(j);
+    if (e->meta.n > 0) {
+        json_key(j, STR("structuredMetadata"));
+        prom_json_labels(j, e->meta);
+    }
+    if (e->parsed.n > 0) {
+        json_key(j, STR("parsed"));
+        prom_json_labels(j, e->parsed);
+    }
+    json_object_end(j);
+}
+
+static bool wants_categories(const struct http_request *req)
+{
+    str rest = http_header_get(req, STR("x-loki-response-encoding-flags")), part;
+    while (str_split(&rest, ',', &part))
+        if (str_is(str_trim(part), "categorize-labels"))
+            return true;
+    return false;
+}
+
+static bool write_entries(struct api_call *c, const struct logql_entries *entries,
+                          int64_t started_ns, struct err *err)
+{
+    bool categorize = wants_categories(c->req);
+    struct result_streams streams = {0};
+    if (!group_entries(c, entries, categorize, &streams, err))
+        return false;
+    struct json j;
+    char text[32];
+    begin_json(&j, c->rep);
+    json_kv_str(&j, "status", STR("success"));
+    write_warnings(&j, &c->q);
+    json_key(&j, STR("data"));
+    json_object(&j);
+    json_kv_str(&j, "resultType", STR("streams"));
+    if (categorize) { // before result: readers decide by it while streaming
+        json_key(&j, STR("encodingFlags"));
+        json_array(&j);
+        json_str(&j, STR("categorize-labels"));
+        json_array_end(&j);
+    }
+    json_key(&j, STR("result"));
+    json_array(&j);
+    for (size_t i = 0; i < streams.v.n && j.ok; i++) {
+        const struct result_stream *s = &streams.v.v[i];
+        json_object(&j);
+        json_key(&j, STR("stream"));
+        prom_json_labels(&j, s->labels);
+        json_key(&j, STR("values"));
+        json_array(&j);
+        for (size_t k = 0; k < s->rows.n && j.ok; k++) {
+            const struct logql_entry *e = &entries->v[s->rows.v[k]];
+            json_array(&j);
+            json_str(&j,
+                     str_of(text, (size_t)snprintf(text, sizeof text, "%lld", (long long)e->t_ns)));
+            json_str(&j, e->line);
+            if (categorize)
+                write_categories(&j, e);
+            json_array_end(&j);
+        }
+        json_array_end(&j);
+        json_object_end(&j);
+    }
+    json_array_end(&j);
+    write_stats(&j, c, started_ns, entries->n);
+    json_object_end(&j);
+    end_json(&j, c->rep);
+    return true;
+}
+
+static void write_matrix(struct api_call *c, const struct matrix *m, const char *type,
+                         int64_t started_ns)
+{
+    struct json j;
+    begin_json(&j, c->rep);
+    json_kv_str(&j, "status", STR("success"));
+    write_warnings(&j, &c->q);
+    json_key(&j, STR("data"));
+    json_object(&j);
+    json_kv_str(&j, "resultType", str_c(type));
+    json_key(&j, STR("result"));
+    if (type[0] == 'm') {
+        prom_json_matrix(&j, &c->q.arena, m);
+    } else if (type[0] == 'v') {
+        prom_json_vector(&j, &c->q.arena, m);
+    } else {
+        json_array(&j);
+        prom_json_time(&j, m->grid.start_ms);
+        prom_json_value(&j, m->series.v[0].v[0]);
+        json_array_end(&j);
+    }
+    write_stats(&j, c, started_ns, 0);
+    json_object_end(&j);
+    end_json(&j, c->rep);
+}
+
+/* ---- queries ---- */
+
+static bool run_metric_range(struct api_call *c, const struct logql_expr *e, int64_t start,
+                             int64_t end, int64_t started, struct err *err)
+{
+    int64_t step_ns, fallback = MAX((end - start) / NS_PER_S / 250, 1) * NS_PER_S;
+    struct matrix m;
+    if (!param_duration(c, "step", fallback, &step_ns, err))
+        return false;
+    int64_t step = step_ns / NS_PER_MS;
+    if (step <= 0)
+        return err_set(err, ERR_INVALID,
+                       "zero or negative query resolution step widths are not accepted. Try a "
+                       "positive integer");
+    int64_t start_ms = ns_to_ms_floor(start), end_ms = ns_to_ms_floor(end);
+    uint64_t steps = (uint64_t)(end_ms - start_ms) / (uint64_t)step;
+    if (steps > c->q.limits.max_steps)
+        return err_set(err, ERR_INVALID,
+                       "exceeded maximum resolution of 11,000 points per time series. Try "
+                       "increasing the value of the step "
+                       "parameter");
+    struct grid grid = {start_ms, step, (size_t)steps + 1};
+    if (!logql_metric(&c->q, e, grid, &m, err))
+        return false;
+    write_matrix(c, &m, "matrix", started);
+    return true;
+}
+
+static bool run_range(struct api_call *c, struct err *err)
+{
+    int64_t started = clock_mono_ns(c->svc->clock), start, end, interval;
+    const struct logql_expr *e;
+    struct logql_entries entries = {0};
+    size_t limit;
+    bool backward;
+    if (!param_range(c, &start, &end, err) || !param_direction(c, &backward, err) ||
+        !param_duration(c, "interval", 0, &interval, err))
+        return false;
+    if (interval < 0)
+        return err_set(err, ERR_INVALID, "interval must be >= 0");
+    if (!param_expr(c, &e, err) || !param_limit(c, !logql_is_metric(e), &limit, err))
+        return false;
+    if (logql_is_metric(e))
+        return run_metric_range(c, e, start, end, started, err);
+    if (start < end && !logql_logs(&c->q, e, start, end, backward, limit, interval, &entries, err))
+        return false;
+    return write_entries(c, &entries, started, err);
+}
+
+static bool run_instant(struct api_call *c, struct err *err)
+{
+    int64_t started = clock_mono_ns(c->svc->clock), t_ns;
+    const struct logql_expr *e;
+    size_t limit;
+    bool backward;
+    struct matrix m;
+    if (!param_time(c, "time", c->q.now_ns, &t_ns, err) || !param_direction(c, &backward, err) ||
+        !param_expr(c, &e, err) || !param_limit(c, !logql_is_metric(e), &limit, err))
+        return false;
+    if (!logql_is_metric(e))
+        return err_set(err, ERR_INVALID,
+                       "log queries are not supported as an instant query type, please change your "
+                       "query to a range query type");
+    struct grid grid = {ns_to_ms_floor(t_ns), 0, 1};
+    if (!logql_metric(&c->q, e, grid, &m, err))
+        return false;
+    write_matrix(c, &m, logql_is_scalar(e) ? "scalar" : "vector", started);
+    return true;
+}
+
+static bool run_format(struct api_call *c, struct err *err)
+{
+    const struct logql_expr *e;
+    struct json j;
+    if (!param_expr(c, &e, err)) {
+        reply_status(c->rep, 400);
+        begin_json(&j, c->rep);
+        json_kv_str(&j, "status", STR("invalid-query"));
+        json_kv_str(&j, "error", str_c(err->text));
+        end_json(&j, c->rep);
+        return true;
+    }
+    struct buf text;
+    buf_init(&text, MIB);
+    logql_print(&text, e);
+    str copy = arena_dup(&c->q.arena, buf_str(&text));
+    buf_deinit(&text);
+    begin_json(&j, c->rep);
+    json_kv_str(&j, "status", STR("success"));
+    json_kv_str(&j, "data", copy);
+    end_json(&j, c->rep);
+    return true;
+}
+
+/* ---- names ---- */
+
+/* A window of zero length still lists what is there at that moment (the context view asks so). */
+static bool names_begin(struct api_call *c, struct matchers m, struct name_select *sel,
+                        struct snapshot **snap, struct err *err)
+{
+    int64_t start, end;
+    if (!param_range(c, &start, &end, err))
+        return false;
+    *sel = (struct name_select){
+        .matchers = m, .start_ns = start, .end_ns = end, .ticker = &c->q.ticker};
+    return query_snapshot(&c->q, SIGNAL_LOGS, (struct time_range){start, time_add(end, 1)}, snap,
+                          err);
+}
+
+static bool param_selector(struct api_call *c, struct matchers *out, struct err *err)
+{
+    str text = {0};
+    (void)api_param(c, STR("query"), &text);
+    *out = (struct matchers){0};
+    return text.n == 0 || logql_selector(&c->q, text, true, out, err);
+}
+
+static void write_names(struct api_call *c, struct strs list)
+{
+    struct json j;
+    begin_json(&j, c->rep);
+    json_kv_str(&j, "status", STR("success"));
+    if (list.n > 0) {
+        json_key(&j, STR("data"));
+        json_array(&j);
+        for (size_t i = 0; i < list.n && j.ok; i++)
+            json_str(&j, list.v[i]);
+        json_array_end(&j);
+    }
+    end_json(&j, c->rep);
+}
+
+static bool run_labels(struct api_call *c, struct err *err)
+{
+    struct matchers m;
+    struct name_select sel;
+    struct snapshot *snap;
+    struct strs list;
+    bool cut;
+    if (!param_selector(c, &m, err) || !names_begin(c, m, &sel, &snap, err) ||
+        !store_label_names(snap, &sel, &c->q.arena, &list, &cut, err))
+        return false;
+    write_names(c, list);
+    return true;
+}
+
+static bool run_label_values(struct api_call *c, struct err *err)
+{
+    struct matchers m;
+    struct name_select sel;
+    struct snapshot *snap;
+    struct strs list;
+    bool cut;
+    if (!param_selector(c, &m, err) || !names_begin(c, m, &sel, &snap, err) ||
+        !store_label_values(snap, c->req->path_args[0], &sel, &c->q.arena, &list, &cut, err))
+        return false;
+    write_names(c, list);
+    return true;
+}
+
+static int compare_labels(const void *a, const void *b)
+{
+    return labels_cmp(*(const struct labels *)a, *(const struct labels *)b);
+}
+
+static bool run_series(struct api_call *c, struct err *err)
+{
+    VEC(struct labels) all = {0};
+    size_t n_match = 0;
+    struct name_select sel;
+    struct snapshot *snap;
+    struct labels_list some;
+    bool cut;
+    if (!names_begin(c, (struct matchers){0}, &sel, &snap, err))
+        return false;
+    for (size_t i = 0; i <= c->n_params; i++) {
+        bool is_match = i < c->n_params && (str_is(c->params[i].name, "match[]") ||
+                                            str_is(c->params[i].name, "match"));
+        if (i < c->n_params ? !is_match : n_match > 0)
+            continue;
+        n_match++;
+        sel.matchers = (struct matchers){0};
+        if ((is_match && !logql_selector(&c->q, c->params[i].value, true, &sel.matchers, err)) ||
+            !store_label_sets(snap, &sel, &c->q.arena, &some, &cut, err) || !query_tick(&c->q, err))
+            return false;
+        for (size_t k = 0; k < some.n; k++)
+            vec_push(&all, &c->q.arena, some.v[k]);
+    }
+    if (all.n > 1)
+        qsort(all.v, all.n, sizeof *all.v, compare_labels);
+    struct json j;
+    begin_json(&j, c->rep);
+    json_kv_str(&j, "status", STR("success"));
+    json_key(&j, STR("data"));
+    json_array(&j);
+    for (size_t i = 0; i < all.n && j.ok; i++)
+        if (i == 0 || !labels_eq(all.v[i - 1], all.v[i]))
+            prom_json_labels(&j, all.v[i]);
+    json_array_end(&j);
+    end_json(&j, c->rep);
+    return true;
+}
+
+static bool run_index_stats(struct api_call *c, struct err *err)
+{
+    struct matchers m;
+    struct name_select sel;
+    struct snapshot *snap;
+    struct index_stats stats = {0};
+    if (!param_selector(c, &m, err) || !names_begin(c, m, &sel, &snap, err) ||
+        !store_index_stats(snap, &sel, &stats, err))
+        return false;
+    struct json j;
+    begin_json(&j, c->rep);
+    json_kv_i64(&j, "streams", (int64_t)stats.series);
+    json_kv_i64(&j, "chunks", (int64_t)stats.chunks);
+    json_kv_i64(&j, "bytes", (int64_t)stats.bytes);
+    json_kv_i64(&j, "entries", (int64_t)stats.samples);
+    end_json(&j, c->rep);
+    return true;
+}
+
+/* ---- entry points ---- */
+
+typedef bool run_fn(struct api_call *c, struct err *err);
+
+static void serve(run_fn *run, void *ctx, struct http_request *req, struct http_reply *rep)
+{
+    struct api_call c;
+    struct err err = ERR_OK;
+    if (!api_begin(&c, ctx, req, rep, &err) || !run(&c, &err))
+        loki_fail(rep, &err);
+    api_end(&c);
+}
+
+#define ENTRY(name, run)                                                          \
+    static void name(void *ctx, struct http_request *req, struct http_reply *rep) \
+    {                                                                             \
+        serve(run, ctx, req, rep);                                                \
+    }
+ENTRY(get_query, run_instant)
+ENTRY(get_query_range, run_range)
+ENTRY(get_format_query, run_format)
+ENTRY(get_labels, run_labels)
+ENTRY(get_label_values, run_label_values)
+ENTRY(get_series, run_series)
+ENTRY(get_index_stats, run_index_stats)
+
+static void get_buildinfo(void *ctx, struct http_request *req, struct http_reply *rep)
+{
+    (void)req;
+    const struct services *svc = ctx;
+    struct json j;
+    begin_json(&j, rep);
+    json_kv_str(&j, "version", STR("3.5.0"));
+    json_kv_str(&j, "revision", str_c(svc->revision));
+    json_kv_str(&j, "branch", STR("trivet"));
+    json_kv_str(&j, "buildUser", STR("trivet"));
+    json_kv_str(&j, "buildDate", STR(""));
+    json_kv_str(&j, "goVersion", STR(""));
+    end_json(&j, rep);
+}
+
+#define GET_POST (HTTP_GET | HTTP_POST)
+const struct route loki_routes[] = {
+    {GET_POST, "/loki/api/v1/query", LANE_QUERY, get_query, loki_refuse},
+    {GET_POST, "/loki/api/v1/query_range", LANE_QUERY, get_query_range, loki_refuse},
+    {GET_POST, "/loki/api/v1/format_query", LANE_QUERY, get_format_query, loki_refuse},
+    {GET_POST, "/loki/api/v1/labels", LANE_QUERY, get_labels, loki_refuse},
+    {GET_POST, "/loki/api/v1/label", LANE_QUERY, get_labels, loki_refuse},
+    {GET_POST, "/loki/api/v1/label/{name}/values", LANE_QUERY, get_label_values, loki_refuse},
+    {GET_POST, "/loki/api/v1/series", LANE_QUERY, get_series, loki_refuse},
+    {GET_POST, "/loki/api/v1/index/stats", LANE_QUERY, get_index_stats, loki_refuse},
+    {HTTP_GET, "/loki/api/v1/status/buildinfo", LANE_LOOP, get_buildinfo, NULL},
+    {0},
+};

@@ -1,0 +1,230 @@
+/* params.c - see params.h. Sources of the dialects: the public HTTP API descriptions of Prometheus,
+ * Loki and Tempo. */
+#include "server/api/params.h"
+
+#include <math.h>
+
+#include "storage/base/dur.h"
+#include "storage/base/num.h"
+
+static bool request_is_canceled(void *ctx)
+{
+    return http_is_canceled(ctx);
+}
+
+static void limits_from_config(const struct config *cfg, struct query_limits *l)
+{
+    query_limits_default(l);
+    l->max_memory = (size_t)cfg->query_memory;
+    l->max_samples = cfg->max_samples;
+    l->max_series = cfg->max_query_series > 0 ? (size_t)cfg->max_query_series : SIZE_MAX;
+    l->timeout_ns = cfg->query_timeout_ns;
+    l->lookback_ms = cfg->lookback_ns / NS_PER_MS;
+    l->max_entries = (size_t)cfg->max_lines;
+    l->max_steps = (size_t)cfg->max_points;
+}
+
+bool api_begin(struct api_call *c, void *ctx, struct http_request *req, struct http_reply *rep,
+               struct err *err)
+{
+    *c = (struct api_call){.svc = ctx, .req = req, .rep = rep};
+    if (!http_params(req, &c->params, &c->n_params, err))
+        return false;
+    str name = str_trim(http_header_get(req, STR("x-scope-orgid")));
+    struct store_tenant *tenant = NULL;
+    if (!store_tenant(c->svc->store, name.n > 0 ? name : STORE_TENANT_DEFAULT, true, &tenant, err))
+        return false;
+    struct query_limits limits;
+    limits_from_config(c->svc->config, &limits);
+    query_init(&c->q, c->svc->clock, c->svc->store, tenant, &limits, c->svc->query_budget);
+    c->q.is_canceled = request_is_canceled;
+    c->q.cancel_ctx = req;
+    c->has_query = true;
+    return true;
+}
+
+void api_end(struct api_call *c)
+{
+    if (c->has_query)
+        query_deinit(&c->q);
+    c->has_query = false;
+}
+
+bool api_param(const struct api_call *c, str name, str *out)
+{
+    return http_param_get(c->params, c->n_params, name, out) && out->n > 0;
+}
+
+void api_timeout(struct api_call *c, int64_t timeout_ns)
+{
+    int64_t deadline = time_add(clock_mono_ns(c->svc->clock), timeout_ns);
+    if (c->q.deadline_mono_ns == 0 || deadline < c->q.deadline_mono_ns)
+        c->q.deadline_mono_ns = deadline;
+}
+
+/* ---- times ---- */
+
+static bool take_digits(str *s, size_t n, int *out)
+{
+    if (s->n < n)
+        return false;
+    int v = 0;
+    for (size_t i = 0; i < n; i++) {
+        char ch = s->p[i];
+        if (ch < '0' || ch > '9')
+            return false;
+        v = v * 10 + (ch - '0');
+    }
+    *s = str_sub(*s, n, s->n);
+    *out = v;
+    return true;
+}
+
+static bool take_char(str *s, char ch)
+{
+    if (s->n == 0 || s->p[0] != ch)
+        return false;
+    *s = str_sub(*s, 1, s->n);
+    return true;
+}
+
+/* Days from 1970-01-01 in the proleptic Gregorian calendar; years are counted from March. */
+static int64_t days_from_civil(int64_t y, int m, int d)
+{
+    y -= m <= 2;
+    int64_t era = (y >= 0 ? y : y - 399) / 400;
+    int64_t yoe = y - era * 400;
+    int64_t doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
+    int64_t doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+    return era * 146097 + doe - 719468;
+}
+
+static int days_in_month(int y, int m)
+{
+    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    bool leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
+    return m == 2 && leap ? 29 : days[m - 1];
+}
+
+static bool take_fraction(str *s, int64_t *ns)
+{
+    *ns = 0;
+    if (!take_char(s, '.') && !take_char(s, ','))
+        return true;
+    int64_t scale = NS_PER_S / 10;
+    size_t n = 0;
+    for (; s->n > 0 && s->p[0] >= '0' && s->p[0] <= '9'; n++, scale /= 10) {
+        *ns += scale * (s->p[0] - '0');
+        *s = str_sub(*s, 1, s->n);
+    }
+    return n > 0;
+}
+
+static bool take_zone(str *s, int64_t *offset_s)
+{
+    *offset_s = 0;
+    if (take_char(s, 'Z') || take_char(s, 'z'))
+        return true;
+    int sign = take_char(s, '+') ? 1 : take_char(s, '-') ? -1 : 0;
+    int h, m;
+    if (sign == 0 || !take_digits(s, 2, &h) || !take_char(s, ':') || !take_digits(s, 2, &m) ||
+        h > 23 || m > 59)
+        return false;
+    *offset_s = sign * (h * 3600 + m * 60);
+    return true;
+}
+
+bool time_parse_rfc3339(str s, int64_t *out_ns)
+{
+    /* The two extreme texts that Prometheus prints as its smallest and largest time. */
+    if (str_is(s, "-292273086-05-16T16:47:06Z")) {
+        *out_ns = INT64_MIN;
+        return true;
+    }
+    if (str_is(s, "292277025-08-18T07:12:54.999999999Z")) {
+        *out_ns = INT64_MAX;
+        return true;
+    }
+    int y, mo, d, h, mi, sec;
+    int64_t frac, zone;
+    if (!take_digits(&s, 4, &y) || !take_char(&s, '-') || !take_digits(&s, 2, &mo) ||
+        !take_char(&s, '-') || !take_digits(&s, 2, &d))
+        return false;
+    if (!take_char(&s, 'T') && !take_char(&s, 't'))
+        return false;
+    if (!take_digits(&s, 2, &h) || !take_char(&s, ':') || !take_digits(&s, 2, &mi) ||
+        !take_char(&s, ':') || !take_digits(&s, 2, &sec) || !take_fraction(&s, &frac) ||
+        !take_zone(&s, &zone) || s.n != 0)
+        return false;
+    if (mo < 1 || mo > 12 || d < 1 || d > days_in_month(y, mo) || h > 23 || mi > 59 || sec > 59)
+        return false;
+    int64_t seconds = days_from_civil(y, mo, d) * 86400 + h * 3600 + mi * 60 + sec - zone;
+    *out_ns = time_add(time_mul(seconds, NS_PER_S), frac);
+    return true;
+}
+
+/* Rounds seconds to a unit (per_s of them in a second), saturating. */
+static int64_t seconds_to(double s, double per_s, int64_t min, int64_t max)
+{
+    double v = round(s * per_s);
+    if (v <= (double)min)
+        return min;
+    return v >= (double)max ? max : (int64_t)v;
+}
+
+static bool parse_seconds(str s, double *out)
+{
+    return num_parse_f64(s, out) && isfinite(*out);
+}
+
+bool time_parse_prom(str s, int64_t *out_ms)
+{
+    double seconds;
+    int64_t ns;
+    if (parse_seconds(s, &seconds)) {
+        *out_ms = seconds_to(seconds, 1e3, TIME_MIN_MS, TIME_MAX_MS);
+        return true;
+    }
+    if (!time_parse_rfc3339(s, &ns))
+        return false;
+    int64_t ms = ns_to_ms_floor(ns);
+    *out_ms = MIN(MAX(ms, TIME_MIN_MS), TIME_MAX_MS);
+    return true;
+}
+
+bool time_parse_loki(str s, int64_t *out_ns)
+{
+    int64_t whole;
+    double seconds;
+    if (num_parse_i64(s, &whole)) {
+        bool has_sign = s.n > 0 && (s.p[0] == '-' || s.p[0] == '+');
+        *out_ns = s.n - (has_sign ? 1 : 0) <= 10 ? time_mul(whole, NS_PER_S) : whole;
+        return true;
+    }
+    if (str_find_char(s, '.') != SIZE_MAX && str_find_char(s, ':') == SIZE_MAX &&
+        parse_seconds(s, &seconds)) {
+        *out_ns = time_mul(seconds_to(seconds, 1e3, TIME_MIN_MS, TIME_MAX_MS), NS_PER_MS);
+        return true;
+    }
+    return time_parse_rfc3339(s, out_ns);
+}
+
+bool duration_parse_prom(str s, int64_t *out_ns, struct err *err)
+{
+    double seconds;
+    if (num_parse_f64(s, &seconds)) {
+        if (!isfinite(seconds) || fabs(seconds) > 9.2e9)
+            return err_set(err, ERR_INVALID,
+                           "cannot parse \"" STR_FMT "\" to a valid duration. It overflows int64",
+                           STR_ARG(s));
+        *out_ns = (int64_t)(seconds * 1e9);
+        return true;
+    }
+    int64_t ms;
+    struct err inner = ERR_OK;
+    if (!dur_parse_prom(s, &ms, &inner))
+        return err_set(err, ERR_INVALID, "cannot parse \"" STR_FMT "\" to a valid duration",
+                       STR_ARG(s));
+    *out_ns = time_mul(ms, NS_PER_MS);
+    return true;
+}
