@@ -1,9 +1,14 @@
-/* hash.c - CRC-32C three ways: the SSE4.2 and ARMv8 instructions where the CPU has them (asked at
+/* hash.c - XXH3, compiled in here so that its types and symbols stay here, and CRC-32C.
+ *
+ * CRC-32C comes three ways: the SSE4.2 and ARMv8 instructions where the CPU has them (asked at
  * run time, so one binary fits all), else eight tables that take eight bytes a turn.
  *
  * A CRC is linear over xor, so a table row of 256 entries follows from the entries of the eight
  * single bits; the compiler expands them and no start-up code or generated file is needed. */
 #include "storage/base/hash.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #if defined(__aarch64__) && defined(__linux__)
 #include <arm_acle.h>
@@ -135,4 +140,27 @@ uint32_t crc32c_more(uint32_t crc, str s)
 uint32_t crc32c(str s)
 {
     return crc32c_more(0, s);
+}
+
+uint64_t hash64(str s)
+{
+    return XXH3_64bits(s.p, s.n);
+}
+
+uint64_t hash64_seed(str s, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(s.p, s.n, seed);
+}
+
+struct hash128 hash128(str s)
+{
+    XXH128_hash_t h = XXH3_128bits(s.p, s.n);
+    return (struct hash128){h.low64, h.high64};
+}
+
+struct hash128 hash128_seed(str s, struct hash128 seed)
+{
+    uint64_t mixed = seed.lo ^ (seed.hi * UINT64_C(0x9E3779B97F4A7C15));
+    XXH128_hash_t h = XXH3_128bits_withSeed(s.p, s.n, mixed);
+    return (struct hash128){h.low64, h.high64};
 }

@@ -1,33 +1,16 @@
 /* hash.h - XXH3 (stable output, fit for disk) and CRC32C behind three names. */
 #pragma once
 
-#include <xxhash.h>
-
 #include "storage/base/str.h"
 
 struct hash128 {
     uint64_t lo, hi;
 };
 
-static inline uint64_t hash64(str s)
-{
-    return XXH3_64bits(s.p, s.n);
-}
-static inline uint64_t hash64_seed(str s, uint64_t seed)
-{
-    return XXH3_64bits_withSeed(s.p, s.n, seed);
-}
-static inline struct hash128 hash128(str s)
-{
-    XXH128_hash_t h = XXH3_128bits(s.p, s.n);
-    return (struct hash128){h.low64, h.high64};
-}
-static inline struct hash128 hash128_seed(str s, struct hash128 seed)
-{
-    XXH128_hash_t h =
-        XXH3_128bits_withSeed(s.p, s.n, seed.lo ^ (seed.hi * UINT64_C(0x9E3779B97F4A7C15)));
-    return (struct hash128){h.low64, h.high64};
-}
+uint64_t hash64(str s);
+uint64_t hash64_seed(str s, uint64_t seed);
+struct hash128 hash128(str s);
+struct hash128 hash128_seed(str s, struct hash128 seed);
 static inline bool hash128_eq(struct hash128 a, struct hash128 b)
 {
     return a.lo == b.lo && a.hi == b.hi;
