@@ -1,1 +1,157 @@
+/* query.c - the context of one query: memory, deadline, cancel, counts, notes, clean-up.
+ *
+ * One thread owns it. The tick is built so that loops over data can afford it: the arena's flag is
+ * looked at on every call, the clock and the cancel flag on every 64th. */
 #include "query/query.h"
+
+#include <stdio.h>
+
+#include "storage/model/limits.h"
+
+#define TICKS_PER_CLOCK 64
+
+struct query_defer {
+    struct query_defer *next; // older
+    void (*fn)(void *);
+    void *arg;
+};
+
+void query_limits_default(struct query_limits *l)
+{
+    *l = (struct query_limits){
+        .max_memory = LIMIT_QUERY_MEMORY,
+        .max_samples = LIMIT_QUERY_SAMPLES,
+        .max_series = LIMIT_QUERY_SERIES,
+        .timeout_ns = LIMIT_QUERY_TIMEOUT_NS,
+        .lookback_ms = QUERY_LOOKBACK_MS,
+        .max_entries = LIMIT_QUERY_ENTRIES,
+        .max_steps = LIMIT_QUERY_STEPS,
+    };
+}
+
+static bool tick_of(struct ticker *t, struct err *err)
+{
+    return query_tick(CONTAINER_OF(t, struct query, ticker), err);
+}
+
+void query_init(struct query *q, struct clock *clock, struct store *store,
+                struct store_tenant *tenant, const struct query_limits *limits,
+                struct budget *parent)
+{
+    *q = (struct query){
+        .ticker = {tick_of}, .clock = clock, .limits = *limits, .store = store, .tenant = tenant};
+    budget_init(&q->budget, "query memory", limits->max_memory, parent);
+    arena_init(&q->arena, limits->max_memory, &q->budget);
+    q->now_ns = clock_now_ns(clock);
+    if (limits->timeout_ns > 0)
+        q->deadline_mono_ns = clock_mono_ns(clock) + limits->timeout_ns;
+}
+
+void query_deinit(struct query *q)
+{
+    while (q->defers != NULL) {
+        struct query_defer *d = q->defers;
+        q->defers = d->next;
+        d->fn(d->arg);
+    }
+    arena_deinit(&q->arena);
+    q->notes.v = NULL;
+    q->notes.n = q->notes.cap = 0;
+}
+
+static bool over_memory(const struct query *q, struct err *err)
+{
+    return err_set(err, ERR_LIMIT,
+                   "query needs more memory than the %zu MiB it may use (queries.max_memory): "
+                   "select fewer series, a shorter range or a larger step, or raise the limit",
+                   q->limits.max_memory / MIB);
+}
+
+static bool check_clock(struct query *q, struct err *err)
+{
+    if (q->is_canceled != NULL && q->is_canceled(q->cancel_ctx))
+        return err_set(err, ERR_CANCELED, "query was canceled in expression evaluation");
+    if (q->deadline_mono_ns > 0 && clock_mono_ns(q->clock) > q->deadline_mono_ns)
+        return err_set(err, ERR_TIMEOUT, "query timed out in expression evaluation");
+    return true;
+}
+
+bool query_tick(struct query *q, struct err *err)
+{
+    if (UNLIKELY(q->arena.over))
+        return over_memory(q, err);
+    if (LIKELY(++q->tick_count % TICKS_PER_CLOCK != 0))
+        return true;
+    return check_clock(q, err);
+}
+
+bool query_room(struct query *q, size_t n, struct err *err)
+{
+    if (q->arena.over || !arena_room(&q->arena, n))
+        return over_memory(q, err);
+    return check_clock(q, err);
+}
+
+bool query_count_samples(struct query *q, uint64_t n, struct err *err)
+{
+    q->peak_samples += n;
+    if (q->limits.max_samples > 0 && q->peak_samples > q->limits.max_samples)
+        return err_set(err, ERR_LIMIT,
+                       "query processing would load too many samples into memory in query "
+                       "execution");
+    return true;
+}
+
+static void note(struct query *q, bool is_info, const char *fmt, va_list args)
+{
+    struct arena_mark mark = arena_mark(&q->arena);
+    str text = arena_vfmt(&q->arena, fmt, args);
+    if (q->where.n > 0)
+        text = arena_fmt(&q->arena, STR_FMT " " STR_FMT, STR_ARG(text), STR_ARG(q->where));
+    for (size_t i = 0; i < q->notes.n; i++) {
+        if (q->notes.v[i].is_info == is_info && str_eq(q->notes.v[i].text, text)) {
+            arena_release(&q->arena, mark);
+            return;
+        }
+    }
+    if (q->notes.n < LIMIT_QUERY_NOTES)
+        vec_push(&q->notes, &q->arena, (struct query_note){text, is_info});
+}
+
+void query_warn(struct query *q, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    note(q, false, fmt, args);
+    va_end(args);
+}
+
+void query_info(struct query *q, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    note(q, true, fmt, args);
+    va_end(args);
+}
+
+void query_defer(struct query *q, void (*fn)(void *), void *arg)
+{
+    struct query_defer *d = arena_new(&q->arena, struct query_defer);
+    *d = (struct query_defer){q->defers, fn, arg};
+    q->defers = d;
+}
+
+static void close_regex(void *re)
+{
+    regex_close(re);
+}
+
+bool query_matcher(struct query *q, struct matcher *m, enum matcher_op op, str name, str value,
+                   struct err *err)
+{
+    if (!matcher_init(m, op, name, value, err))
+        return false;
+    if (m->re != NULL)
+        query_defer(q, close_regex, m->re);
+    return true;
+}

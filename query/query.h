@@ -21,7 +21,7 @@ struct query_limits {
 };
 
 struct query_note { // warning or info
-    str text;
+    str text;       // complete, as the API shows it: "PromQL warning: ... (1:5)"
     bool is_info;
 };
 
@@ -40,6 +40,7 @@ struct query {
     struct scan_stats scan;
     uint64_t peak_samples;
     VEC(struct query_note) notes;
+    str where; // put behind each new note: "(line:col)" of the part being evaluated; may be empty
     struct query_defer *defers;
     struct store *store;
     struct store_tenant *tenant;
@@ -59,12 +60,13 @@ MUST_USE bool query_tick(struct query *q, struct err *err);
 MUST_USE bool query_room(struct query *q, size_t n, struct err *err);
 /* Counts samples loaded against max_samples: ERR_LIMIT with Prometheus' text. */
 MUST_USE bool query_count_samples(struct query *q, uint64_t n, struct err *err);
-void query_warn(struct query *q, const char *fmt, ...) PRINTF_LIKE(2, 3); // duplicates are dropped
+/* Duplicates are dropped. vector/ writes "PromQL warning: " or "PromQL info: " in front itself. */
+void query_warn(struct query *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void query_info(struct query *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void query_defer(struct query *q, void (*fn)(void *), void *arg);
 /* snapshot_open + defer of its close. */
 MUST_USE bool query_snapshot(struct query *q, enum signal signal, struct time_range range,
                              struct snapshot **out, struct err *err);
-/* matcher_init in the arena with deferred deinit. */
+/* matcher_init whose regex is closed by query_deinit; *m may be copied, never matcher_deinit it. */
 MUST_USE bool query_matcher(struct query *q, struct matcher *m, enum matcher_op op, str name,
                             str value, struct err *err);

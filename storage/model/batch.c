@@ -1,3 +1,8 @@
+/* batch.c - the unit of ingest: validation against limits.h, and a readable dump.
+ *
+ * Validation looks at everything and copies only what it must change: the common record costs a
+ * few compares and an ASCII scan. Series and streams that are refused take their records with them;
+ * indices are renumbered then. One thread at a time, as the arena. */
 #include "storage/model/batch.h"
 
 #include <inttypes.h>
@@ -9,12 +14,6 @@
 #include "storage/base/utf8.h"
 #include "storage/model/limits.h"
 #include "storage/model/timerange.h"
-
-/* batch.c - the unit of ingest: validation against limits.h, and a readable dump.
- *
- * Validation looks at everything and copies only what it must change: the common record costs a
- * few compares and an ASCII scan. Series and streams that are refused take their records with them;
- * indices are renumbered then. One thread at a time, as the arena. */
 
 const char *signal_name(enum signal s)
 {

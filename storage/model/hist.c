@@ -1,11 +1,3 @@
-#include "storage/model/hist.h"
-
-#include <float.h>
-#include <inttypes.h>
-#include <math.h>
-
-#include "storage/model/sample.h"
-
 /* hist.c - native histograms: check, compare, copy, stored form, arithmetic, buckets.
  *
  * Arithmetic goes through `struct cells`, a side as two parallel arrays (bucket index, count) in
@@ -17,6 +9,13 @@
  *   count of all, f64 sum, positive side, and unless custom negative side
  *   side:     varint spans, per span zigzag offset and varint length, then one count per bucket
  * No state, any thread. */
+#include "storage/model/hist.h"
+
+#include <float.h>
+#include <inttypes.h>
+#include <math.h>
+
+#include "storage/model/sample.h"
 
 const char *metric_type_name(enum metric_type t)
 {

@@ -1,14 +1,13 @@
-#include "storage/model/labels.h"
-
-#include "storage/base/rd.h"
-#include "storage/base/utf8.h"
-#include "storage/model/limits.h"
-
 /* labels.c - label sets: lookup, order, hash, canonical bytes, text, and the builder.
  *
  * Sets are small (about ten pairs), so that straight loops and insertion sort win over anything
  * clever; both turn to logarithmic ways above a size where that would matter. No state, any thread.
  */
+#include "storage/model/labels.h"
+
+#include "storage/base/rd.h"
+#include "storage/base/utf8.h"
+#include "storage/model/limits.h"
 
 #define SCAN_MAX  16   // pairs up to which a straight scan finds a name fastest
 #define SORT_MAX  24   // pairs up to which insertion sort is used

@@ -112,3 +112,22 @@
 #define LIMIT_JSON_DEPTH 64
 /* log2 of the largest zstd window that a foreign frame may ask for: 8 MiB, RFC 8878's advice. */
 #define LIMIT_ZSTD_WINDOW_LOG 23
+
+/* ---- queries: defaults of struct query_limits, all settable ---- */
+
+/* Bytes of one query's arena; ERR_LIMIT. Half of the default memory ceiling. */
+#define LIMIT_QUERY_MEMORY (128 * MIB)
+/* Samples that one query loads; ERR_LIMIT with Prometheus' text. Prometheus' default. */
+#define LIMIT_QUERY_SAMPLES 50000000
+/* Series of one result; the memory limit is the one that protects, this keeps replies usable. */
+#define LIMIT_QUERY_SERIES 100000
+/* Wall time of one query; ERR_TIMEOUT. Prometheus' default. */
+#define LIMIT_QUERY_TIMEOUT_NS (120 * NS_PER_S)
+/* How far an instant selector looks back. Prometheus' default. */
+#define QUERY_LOOKBACK_MS (5 * 60 * MS_PER_S)
+/* Log lines of one reply. Loki's default. */
+#define LIMIT_QUERY_ENTRIES 5000
+/* Points per series of a range query. Prometheus' number. */
+#define LIMIT_QUERY_STEPS 11000
+/* Distinct warnings and infos that are kept; the APIs show 10 of each. */
+#define LIMIT_QUERY_NOTES 1000

@@ -1,9 +1,8 @@
-#include "storage/model/matcher.h"
-
 /* matcher.c - label matchers.
  *
  * A regex is run only when its facts (finite set, prefix, needed substring) cannot decide; in a
  * list the comparisons without regex go first. Immutable after init, any thread. */
+#include "storage/model/matcher.h"
 
 bool matcher_init(struct matcher *m, enum matcher_op op, str name, str value, struct err *err)
 {

@@ -1,3 +1,10 @@
+/* value.c - attribute values: compare, copy, text, and the stored form.
+ *
+ * Stored form: one byte of kind, then STR and BYTES: varint length and bytes; BOOL: one byte; INT:
+ * zigzag varint; DOUBLE: 8 bytes; LIST: varint count and values; MAP: varint count and, per entry,
+ * key (varint length, bytes) and value. Attribute lists are stored as the inside of a MAP.
+ * Values nest at most VALUE_DEPTH_MAX deep: decoders and batch_validate see to it, and so the
+ * recursion here is bounded. No state, any thread. */
 #include "storage/model/value.h"
 
 #include <math.h>
@@ -7,14 +14,6 @@
 #include "storage/base/num.h"
 #include "storage/model/limits.h"
 #include "storage/model/sample.h"
-
-/* value.c - attribute values: compare, copy, text, and the stored form.
- *
- * Stored form: one byte of kind, then STR and BYTES: varint length and bytes; BOOL: one byte; INT:
- * zigzag varint; DOUBLE: 8 bytes; LIST: varint count and values; MAP: varint count and, per entry,
- * key (varint length, bytes) and value. Attribute lists are stored as the inside of a MAP.
- * Values nest at most VALUE_DEPTH_MAX deep: decoders and batch_validate see to it, and so the
- * recursion here is bounded. No state, any thread. */
 
 const struct value *attrs_get(struct attrs a, str key)
 {
