@@ -1,0 +1,248 @@
+/* segment_write.c - building a segment: one connection, one transaction, journal and sync off, then
+ * one fdatasync. A crash before the rename leaves a file in tmp/ that the next start removes. */
+#include <sqlite3.h>
+#include <stdio.h>
+
+#include "storage/engine/segment_file.h"
+#include "storage/engine/segment_file_priv.h"
+
+#define WRITER_STMTS    48 // distinct SQL texts of one segment; asserted
+#define WRITER_SQL_MAX  256
+#define SEGMENT_BUILD   "trivet 0.1"
+#define PAGE_BYTES      4096
+#define PAGE_BYTES_DAYS 8192 // level 2: larger blobs, fewer pages to walk
+
+struct segment_writer {
+    struct segment_cache *cache;
+    sqlite3 *db;
+    char *path;
+    size_t path_n;
+    enum signal signal;
+    int level;
+    const atomic_bool *cancel;
+    uint64_t bytes;
+    struct {
+        const char *key; // the SQL, or the table of segment_put
+        bool is_put;
+        sqlite3_stmt *stmt;
+    } stmts[WRITER_STMTS];
+    size_t n_stmts;
+};
+
+/* What SQLite calls corrupt while we write is our mistake or the disk's, never foreign bytes. */
+static bool writer_fail(struct segment_writer *w, int rc, struct err *err)
+{
+    (void)sqlite_vfs_error(w->db, rc, err);
+    if (err->code == ERR_CORRUPT)
+        err->code = ERR_IO;
+    return err_in(err, "building segment " STR_FMT, STR_ARG(segment_writer_path(w)));
+}
+
+static bool writer_exec(struct segment_writer *w, const char *sql, struct err *err)
+{
+    int rc = sqlite3_exec(w->db, sql, NULL, NULL, NULL);
+    return rc == SQLITE_OK || writer_fail(w, rc, err);
+}
+
+static bool writer_go_on(const struct segment_writer *w, struct err *err)
+{
+    return !w->cancel || !atomic_load_explicit(w->cancel, memory_order_relaxed) ||
+           err_set(err, ERR_CANCELED, "the store is closing");
+}
+
+str segment_writer_path(const struct segment_writer *w)
+{
+    return (str){w->path, w->path_n};
+}
+
+uint64_t segment_writer_bytes(const struct segment_writer *w)
+{
+    return w->bytes;
+}
+
+static void writer_free(struct segment_writer *w, bool keep_file)
+{
+    for (size_t i = 0; i < w->n_stmts; i++)
+        (void)sqlite3_finalize(w->stmts[i].stmt);
+    (void)sqlite3_close(w->db);
+    struct err ignored = ERR_OK; // tmp/ is emptied at the next start anyway
+    if (!keep_file)
+        (void)!fs_unlink(w->cache->fs, segment_writer_path(w), &ignored);
+    mem_free(w->path);
+    mem_free(w);
+}
+
+void segment_writer_abort(struct segment_writer *w)
+{
+    if (w)
+        writer_free(w, false);
+}
+
+bool segment_writer_open(struct segment_cache *c, str path, enum signal signal, int level,
+                         const atomic_bool *cancel, struct segment_writer **out, struct err *err)
+{
+    struct segment_writer *w = mem_zalloc(sizeof(*w));
+    w->cache = c;
+    w->signal = signal;
+    w->level = level;
+    w->cancel = cancel;
+    w->path = mem_alloc(path.n + 1);
+    w->path_n = path.n;
+    memcpy(w->path, path.p, path.n);
+    w->path[path.n] = '\0';
+    if (!sqlite_vfs_open_write(c->vfs, path, &w->db, err)) {
+        (void)err_in(err, "building segment " STR_FMT, STR_ARG(path));
+        segment_writer_abort(w);
+        return false;
+    }
+    char sql[WRITER_SQL_MAX];
+    (void)snprintf(sql, sizeof(sql),
+                   "PRAGMA page_size=%d; BEGIN; PRAGMA application_id=%d; PRAGMA user_version=%d;"
+                   "CREATE TABLE meta(k TEXT PRIMARY KEY, v) WITHOUT ROWID",
+                   level >= 2 ? PAGE_BYTES_DAYS : PAGE_BYTES, SEGMENT_APPLICATION_ID,
+                   SEGMENT_VERSION);
+    if (!writer_exec(w, sql, err)) {
+        segment_writer_abort(w);
+        return false;
+    }
+    *out = w;
+    return true;
+}
+
+bool segment_schema(struct segment_writer *w, const char *sql, struct err *err)
+{
+    return writer_go_on(w, err) && writer_exec(w, sql, err);
+}
+
+/* The prepared statement of a text, made at its first use. */
+static sqlite3_stmt *writer_stmt(struct segment_writer *w, const char *key, bool is_put,
+                                 struct err *err)
+{
+    for (size_t i = 0; i < w->n_stmts; i++)
+        if (w->stmts[i].key == key && w->stmts[i].is_put == is_put)
+            return w->stmts[i].stmt;
+    ASSERT(w->n_stmts < WRITER_STMTS);
+    char put[WRITER_SQL_MAX];
+    (void)snprintf(put, sizeof(put), "INSERT INTO %s(id, b) VALUES(?1, ?2)", is_put ? key : "");
+    sqlite3_stmt *stmt = NULL;
+    int rc =
+        sqlite3_prepare_v3(w->db, is_put ? put : key, -1, SQLITE_PREPARE_PERSISTENT, &stmt, NULL);
+    if (rc != SQLITE_OK) {
+        (void)writer_fail(w, rc, err);
+        return NULL;
+    }
+    w->stmts[w->n_stmts].key = key;
+    w->stmts[w->n_stmts].is_put = is_put;
+    w->stmts[w->n_stmts++].stmt = stmt;
+    return stmt;
+}
+
+static int bind_value(sqlite3_stmt *stmt, int at, const struct seg_val *v)
+{
+    // An empty value needs a pointer, or SQLite takes it for NULL.
+    const char *p = v->s.p ? v->s.p : "";
+    switch (v->type) {
+    case SEG_INT:
+        return sqlite3_bind_int64(stmt, at, v->i);
+    case SEG_REAL:
+        return sqlite3_bind_double(stmt, at, v->d);
+    case SEG_TEXT:
+        return sqlite3_bind_text64(stmt, at, p, v->s.n, SQLITE_STATIC, SQLITE_UTF8);
+    case SEG_BLOB:
+        return sqlite3_bind_blob64(stmt, at, p, v->s.n, SQLITE_STATIC);
+    case SEG_NULL:
+        break;
+    }
+    return sqlite3_bind_null(stmt, at);
+}
+
+static bool writer_step(struct segment_writer *w, sqlite3_stmt *stmt, const struct seg_val *vals,
+                        size_t n, struct err *err)
+{
+    int rc = SQLITE_OK;
+    for (size_t i = 0; i < n && rc == SQLITE_OK; i++) {
+        rc = bind_value(stmt, (int)i + 1, &vals[i]);
+        w->bytes += vals[i].type == SEG_TEXT || vals[i].type == SEG_BLOB ? vals[i].s.n : 0;
+    }
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(stmt);
+    bool ok = rc == SQLITE_DONE || writer_fail(w, rc, err);
+    (void)sqlite3_reset(stmt);
+    return ok;
+}
+
+bool segment_insert(struct segment_writer *w, const char *sql, const struct seg_val *vals, size_t n,
+                    struct err *err)
+{
+    if (!writer_go_on(w, err))
+        return false;
+    sqlite3_stmt *stmt = writer_stmt(w, sql, false, err);
+    return stmt && writer_step(w, stmt, vals, n, err);
+}
+
+bool segment_put(struct segment_writer *w, const char *table, int64_t id, str blob, struct err *err)
+{
+    if (!writer_go_on(w, err))
+        return false;
+    sqlite3_stmt *stmt = writer_stmt(w, table, true, err);
+    struct seg_val vals[] = {seg_int(id), seg_blob(blob)};
+    return stmt && writer_step(w, stmt, vals, COUNTOF(vals), err);
+}
+
+static bool writer_meta(struct segment_writer *w, const char *key, struct seg_val v,
+                        struct err *err)
+{
+    static const char sql[] = "INSERT INTO meta(k, v) VALUES(?1, ?2)";
+    sqlite3_stmt *stmt = writer_stmt(w, sql, false, err);
+    struct seg_val vals[] = {seg_text(str_c(key)), v};
+    return stmt && writer_step(w, stmt, vals, COUNTOF(vals), err);
+}
+
+static bool writer_meta_all(struct segment_writer *w, const struct segment_info *info,
+                            const uint32_t *replaces, size_t n_replaces, struct err *err)
+{
+    struct buf list;
+    buf_init(&list, 16 * MIB);
+    buf_add_char(&list, '[');
+    for (size_t i = 0; i < n_replaces; i++)
+        buf_fmt(&list, "%s%u", i > 0 ? "," : "", replaces[i]);
+    buf_add_char(&list, ']');
+    const struct {
+        const char *key;
+        struct seg_val v;
+    } rows[] = {
+        {"build", seg_text(STR(SEGMENT_BUILD))},
+        {"class", seg_text(STR(""))},
+        {"gen", seg_int(info->gen)},
+        {"level", seg_int(w->level)},
+        {"part", seg_int(info->part)},
+        {"parts", seg_int(info->parts)},
+        {"raw_bytes", seg_int((int64_t)info->raw_bytes)},
+        {"replaces", seg_text(buf_str(&list))},
+        {"rows", seg_int((int64_t)info->rows)},
+        {"sig", seg_text(str_c(signal_name(w->signal)))},
+        {"t0", seg_int(info->t0_ns)},
+        {"t1", seg_int(info->t1_ns)},
+    };
+    bool ok = !list.over || err_set(err, ERR_LIMIT, "too many segments replaced at once");
+    for (size_t i = 0; i < COUNTOF(rows) && ok; i++)
+        ok = writer_meta(w, rows[i].key, rows[i].v, err);
+    buf_deinit(&list);
+    return ok;
+}
+
+bool segment_writer_finish(struct segment_writer *w, const struct segment_info *info,
+                           const uint32_t *replaces, size_t n_replaces, uint64_t *file_bytes,
+                           struct err *err)
+{
+    bool ok = writer_go_on(w, err) && writer_meta_all(w, info, replaces, n_replaces, err) &&
+              writer_exec(w, "COMMIT", err) && sqlite_vfs_sync(w->db, err);
+    sqlite3_file *file = NULL;
+    sqlite3_int64 size = 0;
+    if (ok && sqlite3_file_control(w->db, "main", SQLITE_FCNTL_FILE_POINTER, &file) == SQLITE_OK)
+        (void)file->pMethods->xFileSize(file, &size);
+    if (ok)
+        *file_bytes = (uint64_t)size;
+    writer_free(w, ok);
+    return ok;
+}

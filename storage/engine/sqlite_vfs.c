@@ -1,0 +1,402 @@
+/* sqlite_vfs.c - see sqlite_vfs.h.
+ *
+ * SQLite writes a new database page by page. Neighbouring pages are gathered up to VFS_GATHER bytes
+ * and written with one call: fewer system calls, larger writes on SD cards. A read first writes out
+ * what it overlaps. SQLite's error codes lose the reason, so each file keeps the last error of the
+ * file system for sqlite_vfs_error. */
+#include "storage/engine/sqlite_vfs.h"
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdio.h>
+
+#define VFS_GATHER     (256 * KIB) // bytes of one write to a segment being built
+#define VFS_PATH_MAX   2048
+#define VFS_SECTOR     4096
+#define VFS_PAGE_CACHE "-64" // KiB, negative as SQLite wants it; a reader touches few inner pages
+// Debian's library starts every page cache with 20 pages and every connection with 100 KB of
+// lookaside; 64 handles would hold 10 MB that way.
+#define VFS_LOOKASIDE_SIZE  512
+#define VFS_LOOKASIDE_COUNT 16
+#define VFS_LENGTH_MIN      (64 * 1024) // SQL texts and small values always fit
+
+struct sqlite_vfs {
+    sqlite3_vfs base; // pAppData points back here
+    struct fs *fs;
+    char name[32];
+};
+
+struct vfs_file {
+    sqlite3_file base;
+    struct fs *fs;
+    struct file *file;
+    bool is_write;
+    char *gather; // writers only
+    size_t gather_n;
+    uint64_t gather_off;
+    uint64_t size;  // with what is gathered
+    struct err err; // last failure below
+};
+
+enum { VFS_OP_SYNC = 0x54525601, VFS_OP_ERROR = 0x54525602 }; // sqlite3_file_control
+
+static struct vfs_file *vfs_file_of(sqlite3_file *f)
+{
+    return (struct vfs_file *)(void *)f;
+}
+
+/* Writes out what is gathered. On failure it stays gathered; the file is given up anyway. */
+static bool vfs_flush(struct vfs_file *f)
+{
+    if (f->gather_n == 0)
+        return true;
+    str data = {f->gather, f->gather_n};
+    if (!fs_pwrite(f->fs, f->file, data, f->gather_off, &f->err))
+        return false;
+    f->gather_n = 0;
+    return true;
+}
+
+static int vfs_close(sqlite3_file *file)
+{
+    struct vfs_file *f = vfs_file_of(file);
+    fs_close(f->fs, f->file);
+    mem_free(f->gather);
+    f->file = NULL;
+    f->gather = NULL;
+    return SQLITE_OK;
+}
+
+static int vfs_read(sqlite3_file *file, void *dst, int n, sqlite3_int64 off)
+{
+    struct vfs_file *f = vfs_file_of(file);
+    size_t want = (size_t)n, got = 0;
+    uint64_t at = (uint64_t)off;
+    bool overlaps =
+        f->gather_n > 0 && at < f->gather_off + f->gather_n && at + want > f->gather_off;
+    if (overlaps && !vfs_flush(f))
+        return SQLITE_IOERR_WRITE;
+    if (!fs_pread(f->fs, f->file, dst, want, at, &got, &f->err))
+        return SQLITE_IOERR_READ;
+    if (got == want)
+        return SQLITE_OK;
+    memset((char *)dst + got, 0, want - got); // SQLite asks for this
+    return SQLITE_IOERR_SHORT_READ;
+}
+
+static int vfs_write(sqlite3_file *file, const void *src, int n, sqlite3_int64 off)
+{
+    struct vfs_file *f = vfs_file_of(file);
+    size_t len = (size_t)n;
+    uint64_t at = (uint64_t)off;
+    if (!f->is_write)
+        return SQLITE_READONLY;
+    bool follows = f->gather_n > 0 && at == f->gather_off + f->gather_n;
+    if ((!follows || f->gather_n + len > VFS_GATHER) && !vfs_flush(f))
+        return SQLITE_IOERR_WRITE;
+    if (len > VFS_GATHER) {
+        if (!fs_pwrite(f->fs, f->file, (str){src, len}, at, &f->err))
+            return SQLITE_IOERR_WRITE;
+    } else {
+        if (f->gather_n == 0)
+            f->gather_off = at;
+        memcpy(f->gather + f->gather_n, src, len);
+        f->gather_n += len;
+    }
+    f->size = MAX(f->size, at + len);
+    return SQLITE_OK;
+}
+
+static int vfs_truncate(sqlite3_file *file, sqlite3_int64 size)
+{
+    struct vfs_file *f = vfs_file_of(file);
+    if (!f->is_write)
+        return SQLITE_READONLY;
+    if (!vfs_flush(f) || !fs_truncate(f->fs, f->file, (uint64_t)size, &f->err))
+        return SQLITE_IOERR_TRUNCATE;
+    f->size = (uint64_t)size;
+    return SQLITE_OK;
+}
+
+static int vfs_sync(sqlite3_file *file, int flags)
+{
+    (void)file, (void)flags;
+    return SQLITE_OK; // durability is sqlite_vfs_sync's, once per file
+}
+
+static int vfs_size(sqlite3_file *file, sqlite3_int64 *out)
+{
+    *out = (sqlite3_int64)vfs_file_of(file)->size;
+    return SQLITE_OK;
+}
+
+static int vfs_lock(sqlite3_file *file, int level)
+{
+    (void)file, (void)level;
+    return SQLITE_OK; // readers are immutable, a writer is alone
+}
+
+static int vfs_is_locked(sqlite3_file *file, int *out)
+{
+    (void)file;
+    *out = 0;
+    return SQLITE_OK;
+}
+
+static int vfs_control(sqlite3_file *file, int op, void *arg)
+{
+    struct vfs_file *f = vfs_file_of(file);
+    switch (op) {
+    case VFS_OP_SYNC:
+        if (!vfs_flush(f) || !fs_sync(f->fs, f->file, &f->err))
+            return SQLITE_IOERR_FSYNC;
+        return SQLITE_OK;
+    case VFS_OP_ERROR:
+        *(struct err *)arg = f->err;
+        f->err = ERR_OK;
+        return SQLITE_OK;
+    default:
+        return SQLITE_NOTFOUND;
+    }
+}
+
+static int vfs_sector(sqlite3_file *file)
+{
+    (void)file;
+    return VFS_SECTOR;
+}
+
+static int vfs_traits(sqlite3_file *file)
+{
+    return vfs_file_of(file)->is_write ? SQLITE_IOCAP_POWERSAFE_OVERWRITE : SQLITE_IOCAP_IMMUTABLE;
+}
+
+static const sqlite3_io_methods vfs_methods = {
+    .iVersion = 1,
+    .xClose = vfs_close,
+    .xRead = vfs_read,
+    .xWrite = vfs_write,
+    .xTruncate = vfs_truncate,
+    .xSync = vfs_sync,
+    .xFileSize = vfs_size,
+    .xLock = vfs_lock,
+    .xUnlock = vfs_lock,
+    .xCheckReservedLock = vfs_is_locked,
+    .xFileControl = vfs_control,
+    .xSectorSize = vfs_sector,
+    .xDeviceCharacteristics = vfs_traits,
+};
+
+static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *file, int flags, int *got)
+{
+    struct sqlite_vfs *v = base->pAppData;
+    struct vfs_file *f = vfs_file_of(file);
+    *f = (struct vfs_file){.fs = v->fs, .is_write = (flags & SQLITE_OPEN_READWRITE) != 0};
+    if (!path || !(flags & SQLITE_OPEN_MAIN_DB))
+        return SQLITE_CANTOPEN; // journals and temporary files: never asked for in our modes
+    int how = f->is_write ? FS_READ | FS_WRITE | FS_CREATE | FS_TRUNCATE : FS_READ;
+    struct err err = ERR_OK;
+    if (!fs_open(f->fs, str_c(path), how, &f->file, &err))
+        return SQLITE_CANTOPEN;
+    if (!fs_size(f->fs, f->file, &f->size, &err)) {
+        fs_close(f->fs, f->file);
+        return SQLITE_IOERR_FSTAT;
+    }
+    if (f->is_write)
+        f->gather = mem_alloc(VFS_GATHER);
+    f->base.pMethods = &vfs_methods;
+    if (got)
+        *got = flags;
+    return SQLITE_OK;
+}
+
+static int vfs_delete(sqlite3_vfs *base, const char *path, int sync)
+{
+    (void)base, (void)path, (void)sync;
+    return SQLITE_OK; // there are no journals
+}
+
+static int vfs_access(sqlite3_vfs *base, const char *path, int flags, int *out)
+{
+    (void)base, (void)path, (void)flags;
+    *out = 0;
+    return SQLITE_OK;
+}
+
+static int vfs_full_path(sqlite3_vfs *base, const char *path, int cap, char *out)
+{
+    (void)base;
+    return str_to_c(str_c(path), out, (size_t)cap) ? SQLITE_OK : SQLITE_CANTOPEN;
+}
+
+/* SQLite wants randomness for names of temporary files and row ids beyond the last; we need
+ * neither, and equal input must give equal files. */
+static int vfs_random(sqlite3_vfs *base, int n, char *out)
+{
+    (void)base;
+    memset(out, 0, (size_t)n);
+    return n;
+}
+
+static int vfs_sleep(sqlite3_vfs *base, int us)
+{
+    (void)base;
+    return us;
+}
+
+static int vfs_time(sqlite3_vfs *base, double *out)
+{
+    (void)base;
+    *out = 0;
+    return SQLITE_OK;
+}
+
+static int vfs_last_error(sqlite3_vfs *base, int n, char *out)
+{
+    (void)base;
+    if (n > 0)
+        out[0] = '\0';
+    return 0;
+}
+
+static void vfs_configure(void)
+{
+    // Each may fail only when SQLite already runs; then its defaults serve as well.
+    (void)sqlite3_config(SQLITE_CONFIG_MULTITHREAD);
+    (void)sqlite3_config(SQLITE_CONFIG_LOOKASIDE, VFS_LOOKASIDE_SIZE, VFS_LOOKASIDE_COUNT);
+    (void)sqlite3_config(SQLITE_CONFIG_PAGECACHE, NULL, 0, 0);
+    (void)sqlite3_initialize();
+}
+
+bool sqlite_vfs_open(struct fs *fs, struct sqlite_vfs **out, struct err *err)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, vfs_configure);
+    struct sqlite_vfs *v = mem_zalloc(sizeof(*v));
+    v->fs = fs;
+    (void)snprintf(v->name, sizeof(v->name), "trivet-%llx", (unsigned long long)(uintptr_t)v);
+    v->base = (sqlite3_vfs){
+        .iVersion = 1,
+        .szOsFile = sizeof(struct vfs_file),
+        .mxPathname = VFS_PATH_MAX,
+        .zName = v->name,
+        .pAppData = v,
+        .xOpen = vfs_open,
+        .xDelete = vfs_delete,
+        .xAccess = vfs_access,
+        .xFullPathname = vfs_full_path,
+        .xRandomness = vfs_random,
+        .xSleep = vfs_sleep,
+        .xCurrentTime = vfs_time,
+        .xGetLastError = vfs_last_error,
+    };
+    if (sqlite3_vfs_register(&v->base, 0) != SQLITE_OK) {
+        mem_free(v);
+        return err_set(err, ERR_IO, "SQLite refuses to register a file layer");
+    }
+    *out = v;
+    return true;
+}
+
+void sqlite_vfs_close(struct sqlite_vfs *v)
+{
+    if (!v)
+        return;
+    (void)sqlite3_vfs_unregister(&v->base);
+    mem_free(v);
+}
+
+bool sqlite_vfs_error(struct sqlite3 *db, int rc, struct err *err)
+{
+    struct err below = ERR_OK;
+    if (db)
+        (void)sqlite3_file_control(db, "main", VFS_OP_ERROR, &below);
+    if (below.code != ERR_NONE) {
+        *err = below;
+        return false;
+    }
+    const char *text = db ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
+    switch (rc & 0xFF) {
+    case SQLITE_NOMEM:
+        return err_set(err, ERR_BUSY, "SQLite is out of memory");
+    case SQLITE_CANTOPEN:
+        return err_set(err, ERR_IO, "%s", text);
+    default: // an immutable file of ours gives no other errors unless its bytes are wrong
+        return err_set(err, ERR_CORRUPT, "%s", text);
+    }
+}
+
+static bool vfs_exec(struct sqlite3 *db, const char *sql, struct err *err)
+{
+    int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
+    return rc == SQLITE_OK || sqlite_vfs_error(db, rc, err);
+}
+
+static bool vfs_connect(struct sqlite_vfs *v, str path, int flags, struct sqlite3 **out,
+                        struct err *err)
+{
+    char name[VFS_PATH_MAX];
+    if (!str_to_c(path, name, sizeof(name)))
+        return err_set(err, ERR_INVALID, "path too long for a segment: " STR_FMT, STR_ARG(path));
+    struct sqlite3 *db = NULL;
+    int rc = sqlite3_open_v2(name, &db, flags | SQLITE_OPEN_NOMUTEX, v->name);
+    if (rc != SQLITE_OK) {
+        (void)sqlite_vfs_error(db, rc, err);
+        (void)sqlite3_close(db);
+        return false;
+    }
+    (void)sqlite3_extended_result_codes(db, 1);
+    *out = db;
+    return true;
+}
+
+bool sqlite_vfs_open_read(struct sqlite_vfs *v, str path, struct sqlite3 **out, struct err *err)
+{
+    // SQLite opens the file lazily; opening it here first tells absent from damaged.
+    struct file *probe;
+    uint64_t size;
+    if (!fs_open(v->fs, path, FS_READ, &probe, err))
+        return false;
+    bool ok = fs_size(v->fs, probe, &size, err);
+    fs_close(v->fs, probe);
+    struct sqlite3 *db;
+    if (!ok || !vfs_connect(v, path, SQLITE_OPEN_READONLY, &db, err))
+        return false;
+    (void)sqlite3_limit(db, SQLITE_LIMIT_LENGTH, (int)MIN(MAX(size, VFS_LENGTH_MIN), INT32_MAX));
+    (void)sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);
+    (void)sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)NULL);
+    (void)sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, (int *)NULL);
+    (void)sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, (int *)NULL);
+    (void)sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, (int *)NULL);
+    if (!vfs_exec(db,
+                  "PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=ON; "
+                  "PRAGMA cache_size=" VFS_PAGE_CACHE,
+                  err)) {
+        (void)sqlite3_close(db);
+        return false;
+    }
+    *out = db;
+    return true;
+}
+
+bool sqlite_vfs_open_write(struct sqlite_vfs *v, str path, struct sqlite3 **out, struct err *err)
+{
+    struct sqlite3 *db;
+    if (!vfs_connect(v, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &db, err))
+        return false;
+    if (!vfs_exec(db,
+                  "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE;"
+                  "PRAGMA temp_store=MEMORY; PRAGMA auto_vacuum=NONE; PRAGMA cache_size=-1024",
+                  err)) {
+        (void)sqlite3_close(db);
+        return false;
+    }
+    *out = db;
+    return true;
+}
+
+bool sqlite_vfs_sync(struct sqlite3 *db, struct err *err)
+{
+    int rc = sqlite3_file_control(db, "main", VFS_OP_SYNC, NULL);
+    return rc == SQLITE_OK || sqlite_vfs_error(db, rc, err);
+}

@@ -1,0 +1,33 @@
+/* sqlite_vfs.h - SQLite's file layer over struct fs, so that the simulator sits under segments,
+ * too.
+ *
+ * Two kinds of file, and no other: a finished segment, read-only and immutable (no locks, no
+ * journal looked for), and a segment being built by one connection (journal off; writes are
+ * gathered into larger ones). Each store registers one VFS of its own under a unique name.
+ *
+ * Threads: the VFS may be used by any number of connections; a connection by one thread at a time.
+ */
+#pragma once
+
+#include "storage/base/err.h"
+#include "storage/base/fs.h"
+
+struct sqlite3;
+struct sqlite_vfs;
+
+/* Configures SQLite (once a process) and registers a VFS on fs, which is borrowed. */
+MUST_USE bool sqlite_vfs_open(struct fs *fs, struct sqlite_vfs **out, struct err *err);
+void sqlite_vfs_close(struct sqlite_vfs *v); // all connections are closed; NULL is fine
+
+/* Opens a finished database for reading. No value in it can be larger than the file, so a damaged
+ * length costs no memory. */
+MUST_USE bool sqlite_vfs_open_read(struct sqlite_vfs *v, str path, struct sqlite3 **out,
+                                   struct err *err);
+/* Creates (or empties) the file and opens it for building. */
+MUST_USE bool sqlite_vfs_open_write(struct sqlite_vfs *v, str path, struct sqlite3 **out,
+                                    struct err *err);
+/* After the commit: gathered writes to the file system, then fdatasync. */
+MUST_USE bool sqlite_vfs_sync(struct sqlite3 *db, struct err *err);
+/* Turns the connection's last failure into an error: what the file system said if it said
+ * something, ERR_CORRUPT for damaged or foreign content, else ERR_IO. Returns false. */
+bool sqlite_vfs_error(struct sqlite3 *db, int rc, struct err *err);
