@@ -96,6 +96,7 @@ void arena_reset(struct arena *a)
     a->p = first ? first->data : NULL;
     a->end = first ? first->end : NULL;
     a->over = false;
+    ARENA_POISON(a->p, (size_t)(a->end - a->p));
 }
 
 /* Charges the wished chunk size, or the bare need when the wish does not fit; over when neither
@@ -130,9 +131,11 @@ void *arena_alloc_slow(struct arena *a, size_t n)
         a->used += size;
         a->p = c->data;
         a->end = c->end;
+        ARENA_POISON(a->p, (size_t)(a->end - a->p));
     }
     void *p = a->p;
     a->p += need;
+    ARENA_UNPOISON(p, n);
     return p;
 }
 
@@ -175,15 +178,13 @@ str arena_vfmt(struct arena *a, const char *fmt, va_list args)
     size_t room = (size_t)(a->end - a->p);
     va_list again;
     va_copy(again, args);
+    ARENA_UNPOISON(a->p, room);
     int n = vsnprintf(a->p, room, fmt, args); // most often the text fits where it would go anyway
+    ARENA_POISON(a->p, room);
     ASSERT(n >= 0);
-    char *p;
-    if ((size_t)n < room) {
-        p = arena_alloc(a, (size_t)n + 1);
-    } else {
-        p = arena_alloc(a, (size_t)n + 1);
+    char *p = arena_alloc(a, (size_t)n + 1);
+    if ((size_t)n >= room)
         (void)vsnprintf(p, (size_t)n + 1, fmt, again);
-    }
     va_end(again);
     return (str){p, (size_t)n};
 }
@@ -211,6 +212,7 @@ void arena_release(struct arena *a, struct arena_mark m)
     arena_free_newer(a, m.chunk);
     a->p = m.p;
     a->end = m.chunk->end;
+    ARENA_POISON(a->p, (size_t)(a->end - a->p));
 }
 
 void *vec_grow(void *v, size_t n, size_t *cap, size_t want, size_t size, struct arena *arena)

@@ -11,6 +11,23 @@
 #include "storage/base/budget.h"
 #include "storage/base/str.h"
 
+/* With the address sanitizer, what an arena has not given out cannot be touched. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ARENA_SANITIZED 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define ARENA_SANITIZED 1
+#endif
+#ifdef ARENA_SANITIZED
+#include <sanitizer/asan_interface.h>
+#define ARENA_POISON(p, n)   ASAN_POISON_MEMORY_REGION((p), (n))
+#define ARENA_UNPOISON(p, n) ASAN_UNPOISON_MEMORY_REGION((p), (n))
+#else
+#define ARENA_POISON(p, n)   ((void)0)
+#define ARENA_UNPOISON(p, n) ((void)0)
+#endif
+
 struct arena_chunk;
 
 struct arena {
@@ -41,6 +58,7 @@ __attribute__((returns_nonnull)) static inline void *arena_alloc(struct arena *a
         return arena_alloc_slow(a, n);
     void *p = a->p;
     a->p += need;
+    ARENA_UNPOISON(p, n);
     return p;
 }
 void *arena_zalloc(struct arena *a, size_t n) __attribute__((returns_nonnull));
