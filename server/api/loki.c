@@ -10,6 +10,7 @@
 #include "server/api/api.h"
 #include "server/api/params.h"
 #include "server/api/prom_json.h"
+#include "storage/base/hmap.h"
 #include "storage/base/num.h"
 
 #define DEFAULT_LIMIT    100 // log entries when the request names no limit

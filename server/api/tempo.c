@@ -1,0 +1,565 @@
+/* tempo.c - the Tempo HTTP API: trace by id, search, tag names and values, echo, build information.
+ *
+ * Each handler runs in the query lane. Errors are one line of plain text. Source of the shapes:
+ * Tempo's HTTP API description and what Grafana's data source reads (strict JSON: no field beyond
+ * those that it knows). */
+#include <stdlib.h>
+
+#include "query/traceql/traceql.h"
+#include "server/api/api.h"
+#include "server/api/params.h"
+#include "server/api/tempo_json.h"
+#include "server/wire/encode_trace.h"
+#include "server/wire/pb_write.h"
+#include "storage/base/dur.h"
+#include "storage/base/num.h"
+
+#define SEARCH_LIMIT_DEFAULT   20         // traces
+#define SEARCH_SPSS_DEFAULT    3          // spans per spanset
+#define SEARCH_SPSS_MAX        100        // spans per spanset
+#define SEARCH_RANGE_DEFAULT_S 900        // without start and end: the last 15 minutes
+#define TAG_LIMIT_MAX          100000     // names or values in one answer
+#define TRACE_TEXT_MAX         (64 * MIB) // bytes of one encoded trace
+
+static void tempo_fail(struct http_reply *rep, const struct err *err)
+{
+    if (!reply_abort(rep))
+        return;
+    int status = err_http(err->code);
+    if (err->code == ERR_EXEC)
+        status = 400;
+    if (err->code == ERR_LIMIT)
+        status = 400;
+    if (err->code == ERR_TIMEOUT)
+        status = 504;
+    if (status == 429 || status == 503)
+        reply_header(rep, STR("retry-after"), STR("1"));
+    reply_send(rep, status, STR("text/plain; charset=utf-8"), str_c(err->text));
+}
+
+static void tempo_refuse(void *ctx, struct http_request *req, struct http_reply *rep,
+                         const struct err *err)
+{
+    (void)ctx, (void)req;
+    tempo_fail(rep, err);
+}
+
+/* ---- parameters ---- */
+
+static bool param_seconds(const struct api_call *c, const char *name, int64_t *out, bool *given,
+                          struct err *err)
+{
+    str text;
+    *given = api_param(c, str_c(name), &text);
+    *out = 0;
+    if (!*given)
+        return true;
+    if (!num_parse_i64(text, out) || *out < 0 || *out > UINT32_MAX)
+        return err_set(err, ERR_INVALID, "invalid %s: \"" STR_FMT "\" is not a time in seconds",
+                       name, STR_ARG(text));
+    return true;
+}
+
+/* since beats start and end; without any the caller's default holds. */
+static bool param_range(struct api_call *c, struct time_range fallback, struct time_range *out,
+                        struct err *err)
+{
+    int64_t start, end, since_ms;
+    bool has_start, has_end;
+    str text;
+    if (!param_seconds(c, "start", &start, &has_start, err) ||
+        !param_seconds(c, "end", &end, &has_end, err))
+        return false;
+    if (api_param(c, STR("since"), &text)) {
+        struct err inner = ERR_OK;
+        if (!dur_parse_prom(text, &since_ms, &inner) || since_ms <= 0)
+            return err_set(err, ERR_INVALID, "invalid since: " STR_FMT, STR_ARG(text));
+        *out = (struct time_range){time_add(c->q.now_ns, -ms_to_ns(since_ms)),
+                                   time_add(c->q.now_ns, NS_PER_S)};
+        return true;
+    }
+    *out = fallback;
+    if (!has_start && !has_end)
+        return true;
+    if (!has_start || !has_end || (start == 0 && end == 0))
+        return (start == 0 && end == 0) ||
+               err_set(err, ERR_INVALID,
+                       "please provide positive values for http parameters start and end. received "
+                       "start=%lld end=%lld",
+                       (long long)start, (long long)end);
+    if (end <= start)
+        return err_set(err, ERR_INVALID,
+                       "http parameter start must be before end. received start=%lld end=%lld",
+                       (long long)start, (long long)end);
+    *out = (struct time_range){start * NS_PER_S, end * NS_PER_S};
+    return true;
+}
+
+static const struct time_range all_time = {INT64_MIN, INT64_MAX};
+
+static bool param_count(const struct api_call *c, const char *name, int64_t fallback, int64_t *out,
+                        struct err *err)
+{
+    str text;
+    *out = fallback;
+    if (!api_param(c, str_c(name), &text) || num_parse_i64(text, out))
+        return true;
+    return err_set(err, ERR_INVALID, "invalid %s: \"" STR_FMT "\" is not a number", name,
+                   STR_ARG(text));
+}
+
+static void begin_json(struct json *j, struct http_reply *rep)
+{
+    reply_header(rep, STR("content-type"), STR("application/json"));
+    json_begin(j, reply_sink(rep));
+}
+
+static void end_json(struct json *j, struct http_reply *rep)
+{
+    if (!json_end(j))
+        reply_abort(rep);
+}
+
+/* ---- trace by id ---- */
+
+/* 1 to 32 hex digits, padded on the left. */
+static bool parse_trace_id(str text, uint8_t id[16], struct err *err)
+{
+    if (text.n == 0 || text.n > 32)
+        return err_set(err, ERR_INVALID, "trace IDs can't be larger than 128 bits");
+    memset(id, 0, 16);
+    for (size_t i = 0; i < text.n; i++) {
+        char ch = text.p[i];
+        int d = ch >= '0' && ch <= '9'   ? ch - '0'
+                : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10
+                : ch >= 'A' && ch <= 'F' ? ch - 'A' + 10
+                                         : -1;
+        if (d < 0)
+            return err_set(
+                err, ERR_INVALID,
+                "trace IDs can only contain hex characters: invalid character '%c' at position %zu",
+                ch, i + 1);
+        size_t nibble = 32 - text.n + i;
+        id[nibble / 2] = (uint8_t)(id[nibble / 2] | (nibble % 2 ? d : d << 4));
+    }
+    return true;
+}
+
+static bool wants_protobuf(const struct http_request *req)
+{
+    return str_find(http_header_get(req, STR("accept")), STR("application/protobuf")) != SIZE_MAX;
+}
+
+static bool load_trace(struct api_call *c, struct span_set *out, bool *partial, struct err *err)
+{
+    uint8_t id[16];
+    struct time_range range;
+    struct snapshot *snap;
+    if (!parse_trace_id(c->req->path_args[0], id, err) || !param_range(c, all_time, &range, err) ||
+        !query_snapshot(&c->q, SIGNAL_TRACES, range, &snap, err))
+        return false;
+    *partial = false;
+    return store_trace(snap, id, range, (size_t)c->svc->config->max_trace_bytes, &c->q.arena, out,
+                       partial, err);
+}
+
+static bool send_protobuf(struct api_call *c, struct buf *b, struct err *err)
+{
+    bool over = b->over;
+    if (!over)
+        reply_send(c->rep, 200, STR("application/protobuf"), buf_str(b));
+    buf_deinit(b);
+    return !over || err_set(err, ERR_LIMIT, "the trace is larger than %zu bytes when encoded",
+                            (size_t)TRACE_TEXT_MAX);
+}
+
+static bool run_trace_v1(struct api_call *c, struct err *err)
+{
+    struct span_set set = {0};
+    bool partial;
+    if (!load_trace(c, &set, &partial, err))
+        return false;
+    if (set.n_spans == 0) {
+        reply_send(c->rep, 404, STR("text/plain; charset=utf-8"), STR(""));
+        return true;
+    }
+    if (wants_protobuf(c->req)) {
+        struct buf b;
+        buf_init(&b, TRACE_TEXT_MAX);
+        encode_trace(&b, &set);
+        return send_protobuf(c, &b, err);
+    }
+    struct json j;
+    begin_json(&j, c->rep);
+    json_object(&j);
+    json_key(&j, STR("batches"));
+    tempo_json_resource_spans(&j, &c->q.arena, &set);
+    json_object_end(&j);
+    end_json(&j, c->rep);
+    return true;
+}
+
+static str partial_message(struct api_call *c)
+{
+    return arena_fmt(
+        &c->q.arena,
+        "the trace is larger than %llu bytes (query.max_trace_bytes): some spans are left out",
+        (unsigned long long)c->svc->config->max_trace_bytes);
+}
+
+static bool run_trace_v2(struct api_call *c, struct err *err)
+{
+    struct span_set set = {0};
+    bool partial;
+    if (!load_trace(c, &set, &partial, err))
+        return false;
+    if (wants_protobuf(c->req)) {
+        struct buf b;
+        buf_init(&b, TRACE_TEXT_MAX);
+        size_t trace = pb_begin(&b, 1); // always there, readers need it
+        encode_trace(&b, &set);
+        pb_end(&b, trace);
+        size_t metrics = pb_begin(&b, 2);
+        pb_end(&b, metrics);
+        if (partial) {
+            pb_uint(&b, 3, 1);
+            pb_bytes(&b, 4, partial_message(c));
+        }
+        return send_protobuf(c, &b, err);
+    }
+    struct json j;
+    begin_json(&j, c->rep);
+    json_object(&j);
+    json_key(&j, STR("trace"));
+    json_object(&j);
+    if (set.n_spans > 0) {
+        json_key(&j, STR("resourceSpans"));
+        tempo_json_resource_spans(&j, &c->q.arena, &set);
+    }
+    json_object_end(&j);
+    json_key(&j, STR("metrics"));
+    json_object(&j);
+    json_object_end(&j);
+    if (partial) {
+        json_kv_str(&j, "status", STR("PARTIAL"));
+        json_kv_str(&j, "message", partial_message(c));
+    }
+    json_object_end(&j);
+    end_json(&j, c->rep);
+    return true;
+}
+
+/* ---- search ---- */
+
+static bool run_search(struct api_call *c, struct err *err)
+{
+    str text = {0}, tags = {0};
+    struct time_range recent = {time_add(c->q.now_ns, -(int64_t)SEARCH_RANGE_DEFAULT_S * NS_PER_S),
+                                time_add(c->q.now_ns, NS_PER_S)};
+    struct time_range range;
+    int64_t limit, spss;
+    bool has_query = api_param(c, STR("q"), &text), has_tags = api_param(c, STR("tags"), &tags);
+    if (has_query && has_tags)
+        return err_set(err, ERR_INVALID,
+                       "invalid request: can't specify tags and q in the same query");
+    if (has_tags)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "search by 'tags' is not supported yet: use q with TraceQL");
+    if (!param_range(c, recent, &range, err) ||
+        !param_count(c, "limit", SEARCH_LIMIT_DEFAULT, &limit, err) ||
+        !param_count(c, "spss", SEARCH_SPSS_DEFAULT, &spss, err))
+        return false;
+    if (limit <= 0)
+        return err_set(err, ERR_INVALID, "invalid limit: must be a positive number");
+    if ((uint64_t)limit > c->svc->config->max_traces)
+        return err_set(err, ERR_INVALID, "limit %lld exceeds max limit %llu", (long long)limit,
+                       (unsigned long long)c->svc->config->max_traces);
+    if (spss < 0 || spss > SEARCH_SPSS_MAX)
+        return err_set(err, ERR_INVALID, "spans per span set exceeds %d. received %lld",
+                       SEARCH_SPSS_MAX, (long long)spss);
+    if (text.n > c->svc->config->max_query_length)
+        return err_set(err, ERR_INVALID,
+                       "invalid TraceQL query: longer than %llu bytes (query.max_length)",
+                       (unsigned long long)c->svc->config->max_query_length);
+    const struct traceql_expr *e;
+    if (!traceql_parse(&c->q, has_query ? text : STR("{}"), &e, err))
+        return err_in(err, "invalid TraceQL query");
+    struct traceql_search search = {range.start_ns, range.end_ns, (size_t)limit, (size_t)spss};
+    struct traceql_result result = {0};
+    if (!traceql_search(&c->q, e, &search, &result, err))
+        return false;
+    struct json j;
+    begin_json(&j, c->rep);
+    tempo_json_search(&j, &c->q.arena, &result);
+    end_json(&j, c->rep);
+    return true;
+}
+
+/* ---- tags ---- */
+
+static const char *const scope_names[ATTR_SCOPE_COUNT] = {[ATTR_SPAN] = "span",
+                                                          [ATTR_RESOURCE] = "resource",
+                                                          [ATTR_EVENT] = "event",
+                                                          [ATTR_LINK] = "link",
+                                                          [ATTR_INSTRUMENTATION] =
+                                                              "instrumentation"};
+static const enum attr_scope scope_order[] = {ATTR_RESOURCE, ATTR_SPAN, ATTR_EVENT, ATTR_LINK,
+                                              ATTR_INSTRUMENTATION};
+
+struct tags_call {
+    str scope; // empty = all
+    str filter;
+    struct time_range range;
+    size_t limit;
+};
+
+static bool tags_begin(struct api_call *c, struct tags_call *out, struct err *err)
+{
+    int64_t limit;
+    *out = (struct tags_call){0};
+    if (api_param(c, STR("scope"), &out->scope)) {
+        bool known = str_is(out->scope, "intrinsic") || str_is(out->scope, "none");
+        for (size_t i = 0; i < COUNTOF(scope_names); i++)
+            known = known || str_eq(out->scope, str_c(scope_names[i]));
+        if (!known)
+            return err_set(err, ERR_INVALID, "invalid scope: " STR_FMT, STR_ARG(out->scope));
+        if (str_is(out->scope, "none"))
+            out->scope = (str){0};
+    }
+    (void)api_param(c, STR("q"), &out->filter);
+    if (!param_range(c, all_time, &out->range, err) || !param_count(c, "limit", 0, &limit, err))
+        return false;
+    out->limit = limit > 0 ? MIN((size_t)limit, (size_t)TAG_LIMIT_MAX) : TAG_LIMIT_MAX;
+    return true;
+}
+
+static bool scope_wanted(const struct tags_call *t, const char *name)
+{
+    return t->scope.n == 0 || str_eq(t->scope, str_c(name));
+}
+
+static void write_tag_list(struct json *j, struct strs list)
+{
+    json_array(j);
+    for (size_t i = 0; i < list.n && j->ok; i++)
+        json_str(j, list.v[i]);
+    json_array_end(j);
+}
+
+static struct strs intrinsic_names(struct arena *a)
+{
+    size_t n = 0;
+    while (traceql_intrinsics[n])
+        n++;
+    str *v = arena_array(a, str, n);
+    for (size_t i = 0; i < n; i++)
+        v[i] = str_c(traceql_intrinsics[i]);
+    return (struct strs){v, n};
+}
+
+static void write_no_metrics(struct json *j)
+{
+    json_key(j, STR("metrics"));
+    json_object(j);
+    json_object_end(j);
+}
+
+static bool run_tags_v2(struct api_call *c, struct err *err)
+{
+    struct tags_call t;
+    struct strs lists[COUNTOF(scope_order)] = {0};
+    if (!tags_begin(c, &t, err))
+        return false;
+    for (size_t i = 0; i < COUNTOF(scope_order); i++)
+        if (scope_wanted(&t, scope_names[scope_order[i]]) &&
+            !traceql_tag_names(&c->q, scope_order[i], t.filter, t.range, t.limit, &lists[i], err))
+            return false;
+    struct json j;
+    begin_json(&j, c->rep);
+    json_object(&j);
+    json_key(&j, STR("scopes"));
+    json_array(&j);
+    for (size_t i = 0; i < COUNTOF(scope_order); i++) {
+        if (lists[i].n == 0)
+            continue;
+        json_object(&j);
+        json_kv_str(&j, "name", str_c(scope_names[scope_order[i]]));
+        json_key(&j, STR("tags"));
+        write_tag_list(&j, lists[i]);
+        json_object_end(&j);
+    }
+    if (scope_wanted(&t, "intrinsic")) {
+        json_object(&j);
+        json_kv_str(&j, "name", STR("intrinsic"));
+        json_key(&j, STR("tags"));
+        write_tag_list(&j, intrinsic_names(&c->q.arena));
+        json_object_end(&j);
+    }
+    json_array_end(&j);
+    write_no_metrics(&j);
+    json_object_end(&j);
+    end_json(&j, c->rep);
+    return true;
+}
+
+static int compare_strs(const void *a, const void *b)
+{
+    return str_cmp(*(const str *)a, *(const str *)b);
+}
+
+static bool run_tags_v1(struct api_call *c, struct err *err)
+{
+    struct tags_call t;
+    VEC(str) all = {0};
+    if (!tags_begin(c, &t, err))
+        return false;
+    for (size_t i = 0; i < COUNTOF(scope_order); i++) {
+        struct strs some = {0};
+        if (!scope_wanted(&t, scope_names[scope_order[i]]))
+            continue;
+        if (!traceql_tag_names(&c->q, scope_order[i], t.filter, t.range, t.limit, &some, err))
+            return false;
+        for (size_t k = 0; k < some.n; k++)
+            vec_push(&all, &c->q.arena, some.v[k]);
+    }
+    if (str_is(t.scope, "intrinsic")) {
+        struct strs names = intrinsic_names(&c->q.arena);
+        for (size_t k = 0; k < names.n; k++)
+            vec_push(&all, &c->q.arena, names.v[k]);
+    }
+    if (all.n > 1)
+        qsort(all.v, all.n, sizeof *all.v, compare_strs);
+    struct json j;
+    begin_json(&j, c->rep);
+    json_object(&j);
+    json_key(&j, STR("tagNames"));
+    json_array(&j);
+    for (size_t i = 0; i < all.n && j.ok; i++)
+        if (i == 0 || !str_eq(all.v[i - 1], all.v[i]))
+            json_str(&j, all.v[i]);
+    json_array_end(&j);
+    write_no_metrics(&j);
+    json_object_end(&j);
+    end_json(&j, c->rep);
+    return true;
+}
+
+static bool run_tag_values(struct api_call *c, bool v2, struct err *err)
+{
+    struct tags_call t;
+    const struct traceql_value *values;
+    size_t n;
+    str tag = c->req->path_args[0];
+    if (!tags_begin(c, &t, err))
+        return false;
+    bool bare = !v2 && str_find_char(tag, '.') != SIZE_MAX && !str_starts(tag, STR(".")) &&
+                !str_starts(tag, STR("span.")) && !str_starts(tag, STR("resource."));
+    if (bare) // v1 names attributes without a scope
+        tag = arena_fmt(&c->q.arena, "." STR_FMT, STR_ARG(tag));
+    if (!traceql_tag_values(&c->q, tag, t.filter, t.range, t.limit, &values, &n, err))
+        return false;
+    struct json j;
+    begin_json(&j, c->rep);
+    json_object(&j);
+    json_key(&j, STR("tagValues"));
+    json_array(&j);
+    for (size_t i = 0; i < n && j.ok; i++) {
+        str text = traceql_value_text(&c->q.arena, &values[i]);
+        if (!v2) {
+            json_str(&j, text);
+            continue;
+        }
+        json_object(&j);
+        json_kv_str(&j, "type", str_c(traceql_value_type(&values[i])));
+        json_kv_str(&j, "value", text);
+        json_object_end(&j);
+    }
+    json_array_end(&j);
+    write_no_metrics(&j);
+    json_object_end(&j);
+    end_json(&j, c->rep);
+    return true;
+}
+
+static bool run_values_v1(struct api_call *c, struct err *err)
+{
+    return run_tag_values(c, false, err);
+}
+
+static bool run_values_v2(struct api_call *c, struct err *err)
+{
+    return run_tag_values(c, true, err);
+}
+
+/* ---- entry points ---- */
+
+typedef bool run_fn(struct api_call *c, struct err *err);
+
+static void serve(run_fn *run, void *ctx, struct http_request *req, struct http_reply *rep)
+{
+    struct api_call c;
+    struct err err = ERR_OK;
+    if (!api_begin(&c, ctx, req, rep, &err) || !run(&c, &err))
+        tempo_fail(rep, &err);
+    api_end(&c);
+}
+
+#define ENTRY(name, run)                                                          \
+    static void name(void *ctx, struct http_request *req, struct http_reply *rep) \
+    {                                                                             \
+        serve(run, ctx, req, rep);                                                \
+    }
+ENTRY(get_trace_v1, run_trace_v1)
+ENTRY(get_trace_v2, run_trace_v2)
+ENTRY(get_search, run_search)
+ENTRY(get_tags_v1, run_tags_v1)
+ENTRY(get_tags_v2, run_tags_v2)
+ENTRY(get_values_v1, run_values_v1)
+ENTRY(get_values_v2, run_values_v2)
+
+static void get_echo(void *ctx, struct http_request *req, struct http_reply *rep)
+{
+    (void)ctx, (void)req;
+    reply_send(rep, 200, STR("text/plain; charset=utf-8"), STR("echo\n"));
+}
+
+static void get_metrics(void *ctx, struct http_request *req, struct http_reply *rep)
+{
+    (void)ctx, (void)req;
+    struct err err = ERR_OK;
+    err_set(&err, ERR_UNSUPPORTED, "TraceQL metrics queries are not supported yet");
+    tempo_fail(rep, &err);
+}
+
+static void get_buildinfo(void *ctx, struct http_request *req, struct http_reply *rep)
+{
+    (void)req;
+    const struct services *svc = ctx;
+    struct json j;
+    begin_json(&j, rep);
+    json_object(&j);
+    json_kv_str(&j, "version", STR("2.8.0"));
+    json_kv_str(&j, "revision", str_c(svc->revision));
+    json_kv_str(&j, "branch", STR("trivet"));
+    json_kv_str(&j, "buildUser", STR("trivet"));
+    json_kv_str(&j, "buildDate", STR(""));
+    json_kv_str(&j, "goVersion", STR(""));
+    json_object_end(&j);
+    end_json(&j, rep);
+}
+
+#define GET_POST (HTTP_GET | HTTP_POST)
+const struct route tempo_routes[] = {
+    {GET_POST, "/api/echo", LANE_LOOP, get_echo, NULL},
+    {GET_POST, "/api/status/buildinfo", LANE_LOOP, get_buildinfo, NULL},
+    {GET_POST, "/api/traces/{id}", LANE_QUERY, get_trace_v1, tempo_refuse},
+    {GET_POST, "/api/v2/traces/{id}", LANE_QUERY, get_trace_v2, tempo_refuse},
+    {GET_POST, "/api/search", LANE_QUERY, get_search, tempo_refuse},
+    {GET_POST, "/api/search/tags", LANE_QUERY, get_tags_v1, tempo_refuse},
+    {GET_POST, "/api/v2/search/tags", LANE_QUERY, get_tags_v2, tempo_refuse},
+    {GET_POST, "/api/search/tag/{tag+}/values", LANE_QUERY, get_values_v1, tempo_refuse},
+    {GET_POST, "/api/v2/search/tag/{tag+}/values", LANE_QUERY, get_values_v2, tempo_refuse},
+    {GET_POST, "/api/metrics/query_range", LANE_LOOP, get_metrics, NULL},
+    {GET_POST, "/api/metrics/query", LANE_LOOP, get_metrics, NULL},
+    {0},
+};

@@ -1,0 +1,340 @@
+/* tempo_json.c - see tempo_json.h. Source of the shapes: Tempo's HTTP API description and the OTLP
+ * definitions. */
+#include "server/api/tempo_json.h"
+
+#include <math.h>
+
+#include "storage/base/enc.h"
+
+void tempo_json_value(struct json *j, struct arena *a,
+                      const struct value *v) // NOLINT(misc-no-recursion)
+{
+    json_object(j);
+    switch (v->kind) {
+    case VALUE_EMPTY:
+        break;
+    case VALUE_STR:
+        json_kv_str(j, "stringValue", v->s);
+        break;
+    case VALUE_BOOL:
+        json_kv_bool(j, "boolValue", v->b);
+        break;
+    case VALUE_INT:
+        json_key(j, STR("intValue"));
+        json_i64_str(j, v->i);
+        break;
+    case VALUE_DOUBLE:
+        json_key(j, STR("doubleValue"));
+        if (isnan(v->d))
+            json_str(j, STR("NaN"));
+        else if (isinf(v->d))
+            json_str(j, v->d > 0 ? STR("Infinity") : STR("-Infinity"));
+        else
+            json_f64(j, v->d);
+        break;
+    case VALUE_BYTES:
+        json_kv_str(j, "bytesValue", base64_str(a, v->s));
+        break;
+    case VALUE_LIST:
+        json_key(j, STR("arrayValue"));
+        json_object(j);
+        json_key(j, STR("values"));
+        json_array(j);
+        for (size_t i = 0; i < v->list.n; i++)
+            tempo_json_value(j, a, &v->list.v[i]);
+        json_array_end(j);
+        json_object_end(j);
+        break;
+    case VALUE_MAP:
+        json_key(j, STR("kvlistValue"));
+        json_object(j);
+        json_key(j, STR("values"));
+        tempo_json_attrs(j, a, (struct attrs){v->map.v, v->map.n});
+        json_object_end(j);
+        break;
+    }
+    json_object_end(j);
+}
+
+void tempo_json_attrs(struct json *j, struct arena *a, struct attrs l) // NOLINT(misc-no-recursion)
+{
+    json_array(j);
+    for (size_t i = 0; i < l.n; i++) {
+        json_object(j);
+        json_kv_str(j, "key", l.v[i].key);
+        json_key(j, STR("value"));
+        tempo_json_value(j, a, &l.v[i].value);
+        json_object_end(j);
+    }
+    json_array_end(j);
+}
+
+/* ---- traces ---- */
+
+static void attrs_field(struct json *j, struct arena *a, struct attrs l)
+{
+    if (l.n == 0)
+        return;
+    json_key(j, STR("attributes"));
+    tempo_json_attrs(j, a, l);
+}
+
+static void str_field(struct json *j, const char *key, str s)
+{
+    if (s.n == 0)
+        return;
+    json_key(j, str_c(key));
+    json_str(j, s);
+}
+
+static void u32_field(struct json *j, const char *key, uint32_t v)
+{
+    if (v == 0)
+        return;
+    json_key(j, str_c(key));
+    json_u64(j, v);
+}
+
+static void time_field(struct json *j, const char *key, int64_t ns)
+{
+    if (ns == 0)
+        return;
+    json_key(j, str_c(key));
+    json_u64_str(j, (uint64_t)ns);
+}
+
+static void id_field(struct json *j, struct arena *a, const char *key, const uint8_t *id, size_t n)
+{
+    json_key(j, str_c(key));
+    json_str(j, base64_str(a, str_of((const char *)id, n)));
+}
+
+static void write_event(struct json *j, struct arena *a, const struct span_event *e)
+{
+    json_object(j);
+    time_field(j, "timeUnixNano", e->time_ns);
+    str_field(j, "name", e->name);
+    attrs_field(j, a, e->attrs);
+    u32_field(j, "droppedAttributesCount", e->dropped_attrs);
+    json_object_end(j);
+}
+
+static void write_link(struct json *j, struct arena *a, const struct span_link *l)
+{
+    json_object(j);
+    id_field(j, a, "traceId", l->trace_id, 16);
+    id_field(j, a, "spanId", l->span_id, 8);
+    str_field(j, "traceState", l->trace_state);
+    attrs_field(j, a, l->attrs);
+    u32_field(j, "droppedAttributesCount", l->dropped_attrs);
+    u32_field(j, "flags", l->flags);
+    json_object_end(j);
+}
+
+static void write_span(struct json *j, struct arena *a, const struct span *s)
+{
+    static const char *const kinds[] = {"SPAN_KIND_UNSPECIFIED", "SPAN_KIND_INTERNAL",
+                                        "SPAN_KIND_SERVER",      "SPAN_KIND_CLIENT",
+                                        "SPAN_KIND_PRODUCER",    "SPAN_KIND_CONSUMER"};
+    static const char *const codes[] = {"STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"};
+    static const uint8_t none[8];
+    json_object(j);
+    id_field(j, a, "traceId", s->trace_id, 16);
+    id_field(j, a, "spanId", s->span_id, 8);
+    str_field(j, "traceState", s->trace_state);
+    if (memcmp(s->parent_id, none, 8) != 0)
+        id_field(j, a, "parentSpanId", s->parent_id, 8);
+    str_field(j, "name", s->name);
+    if (s->kind > 0 && s->kind < COUNTOF(kinds))
+        json_kv_str(j, "kind", str_c(kinds[s->kind]));
+    time_field(j, "startTimeUnixNano", s->start_ns);
+    time_field(j, "endTimeUnixNano", s->end_ns);
+    attrs_field(j, a, s->attrs);
+    u32_field(j, "droppedAttributesCount", s->dropped_attrs);
+    if (s->n_events > 0) {
+        json_key(j, STR("events"));
+        json_array(j);
+        for (uint32_t i = 0; i < s->n_events; i++)
+            write_event(j, a, &s->events[i]);
+        json_array_end(j);
+    }
+    u32_field(j, "droppedEventsCount", s->dropped_events);
+    if (s->n_links > 0) {
+        json_key(j, STR("links"));
+        json_array(j);
+        for (uint32_t i = 0; i < s->n_links; i++)
+            write_link(j, a, &s->links[i]);
+        json_array_end(j);
+    }
+    u32_field(j, "droppedLinksCount", s->dropped_links);
+    json_key(j, STR("status"));
+    json_object(j);
+    str_field(j, "message", s->status_message);
+    if (s->status > 0 && s->status < COUNTOF(codes))
+        json_kv_str(j, "code", str_c(codes[s->status]));
+    json_object_end(j);
+    u32_field(j, "flags", s->flags);
+    json_object_end(j);
+}
+
+static bool has_spans(const struct span_set *set, size_t resource, size_t scope)
+{
+    for (size_t i = 0; i < set->n_spans; i++)
+        if (set->spans[i].resource == resource &&
+            (scope == SIZE_MAX || set->spans[i].scope == scope))
+            return true;
+    return false;
+}
+
+static void write_scope_spans(struct json *j, struct arena *a, const struct span_set *set,
+                              size_t resource, size_t scope)
+{
+    const struct scope *s = &set->scopes[scope];
+    json_object(j);
+    json_key(j, STR("scope"));
+    json_object(j);
+    str_field(j, "name", s->name);
+    str_field(j, "version", s->version);
+    attrs_field(j, a, s->attrs);
+    u32_field(j, "droppedAttributesCount", s->dropped_attrs);
+    json_object_end(j);
+    json_key(j, STR("spans"));
+    json_array(j);
+    for (size_t i = 0; i < set->n_spans && j->ok; i++)
+        if (set->spans[i].resource == resource && set->spans[i].scope == scope)
+            write_span(j, a, &set->spans[i]);
+    json_array_end(j);
+    str_field(j, "schemaUrl", s->schema_url);
+    json_object_end(j);
+}
+
+void tempo_json_resource_spans(struct json *j, struct arena *a, const struct span_set *set)
+{
+    json_array(j);
+    for (size_t r = 0; r < set->n_resources && j->ok; r++) {
+        if (!has_spans(set, r, SIZE_MAX))
+            continue;
+        const struct resource *res = &set->resources[r];
+        json_object(j);
+        json_key(j, STR("resource"));
+        json_object(j);
+        attrs_field(j, a, res->attrs);
+        u32_field(j, "droppedAttributesCount", res->dropped_attrs);
+        json_object_end(j);
+        json_key(j, STR("scopeSpans"));
+        json_array(j);
+        for (size_t s = 0; s < set->n_scopes; s++)
+            if (has_spans(set, r, s))
+                write_scope_spans(j, a, set, r, s);
+        json_array_end(j);
+        str_field(j, "schemaUrl", res->schema_url);
+        json_object_end(j);
+    }
+    json_array_end(j);
+}
+
+/* ---- search ---- */
+
+static void write_tq_attrs(struct json *j, struct arena *a, const struct traceql_attr *attrs,
+                           size_t n)
+{
+    json_array(j);
+    for (size_t i = 0; i < n; i++) {
+        const struct traceql_value *v = &attrs[i].value;
+        json_object(j);
+        json_kv_str(j, "key", attrs[i].key);
+        json_key(j, STR("value"));
+        bool as_text = v->kind == TQ_STATUS || v->kind == TQ_KIND || v->kind == TQ_DURATION ||
+                       v->kind == TQ_NIL;
+        if (as_text) {
+            struct value text = {.kind = VALUE_STR, .s = traceql_value_text(a, v)};
+            tempo_json_value(j, a, &text);
+        } else {
+            tempo_json_value(j, a, &v->value);
+        }
+        json_object_end(j);
+    }
+    json_array_end(j);
+}
+
+static void write_spanset(struct json *j, struct arena *a, const struct traceql_spanset *set)
+{
+    json_object(j);
+    json_key(j, STR("spans"));
+    json_array(j);
+    for (size_t i = 0; i < set->n_spans && j->ok; i++) {
+        const struct traceql_span *s = &set->spans[i];
+        json_object(j);
+        json_kv_str(j, "spanID", hex_str(a, str_of((const char *)s->span_id, 8)));
+        str_field(j, "name", s->name);
+        time_field(j, "startTimeUnixNano", s->start_ns);
+        time_field(j, "durationNanos", s->duration_ns);
+        if (s->n_attrs > 0) {
+            json_key(j, STR("attributes"));
+            write_tq_attrs(j, a, s->attrs, s->n_attrs);
+        }
+        json_object_end(j);
+    }
+    json_array_end(j);
+    json_key(j, STR("matched"));
+    json_u64(j, set->matched);
+    if (set->n_attrs > 0) {
+        json_key(j, STR("attributes"));
+        write_tq_attrs(j, a, set->attrs, set->n_attrs);
+    }
+    json_object_end(j);
+}
+
+static void write_trace(struct json *j, struct arena *a, const struct traceql_trace *t)
+{
+    json_object(j);
+    json_kv_str(j, "traceID", hex_str(a, str_of((const char *)t->trace_id, 16)));
+    json_kv_str(j, "rootServiceName",
+                t->root_service.n > 0 || t->root_name.n > 0 ? t->root_service
+                                                            : STR("<root span not yet received>"));
+    str_field(j, "rootTraceName", t->root_name);
+    time_field(j, "startTimeUnixNano", t->start_ns);
+    if (t->duration_ns >= NS_PER_MS) {
+        json_key(j, STR("durationMs"));
+        json_u64(j, (uint64_t)MIN(t->duration_ns / NS_PER_MS, (int64_t)UINT32_MAX));
+    }
+    if (t->n_sets > 0) {
+        json_key(j, STR("spanSet"));
+        write_spanset(j, a, &t->sets[0]);
+        json_key(j, STR("spanSets"));
+        json_array(j);
+        for (size_t i = 0; i < t->n_sets && j->ok; i++)
+            write_spanset(j, a, &t->sets[i]);
+        json_array_end(j);
+    }
+    json_key(j, STR("serviceStats"));
+    json_object(j);
+    for (size_t i = 0; i < t->n_services; i++) {
+        json_key(j, t->services[i].name);
+        json_object(j);
+        u32_field(j, "spanCount", t->services[i].spans);
+        u32_field(j, "errorCount", t->services[i].errors);
+        json_object_end(j);
+    }
+    json_object_end(j);
+    json_object_end(j);
+}
+
+void tempo_json_search(struct json *j, struct arena *a, const struct traceql_result *r)
+{
+    json_object(j);
+    json_key(j, STR("traces"));
+    json_array(j);
+    for (size_t i = 0; i < r->n_traces && j->ok; i++)
+        write_trace(j, a, &r->traces[i]);
+    json_array_end(j);
+    json_key(j, STR("metrics"));
+    json_object(j);
+    u32_field(j, "inspectedTraces", (uint32_t)MIN(r->inspected_traces, UINT32_MAX));
+    time_field(j, "inspectedBytes", (int64_t)r->inspected_bytes);
+    json_kv_i64(j, "completedJobs", 1);
+    json_kv_i64(j, "totalJobs", 1);
+    time_field(j, "inspectedSpans", (int64_t)r->inspected_spans);
+    json_object_end(j);
+    json_object_end(j);
+}

@@ -1,0 +1,15 @@
+/* tempo_json.h - how Tempo writes traces and search results as JSON: proto3 JSON (64-bit numbers as
+ * strings, zero values left out, bytes base64 in traces, ids hex in search results, enums by name).
+ */
+#pragma once
+
+#include "query/traceql/traceql.h"
+#include "storage/base/json_write.h"
+
+void tempo_json_value(struct json *j, struct arena *a,
+                      const struct value *v);                           // {"stringValue":"x"}
+void tempo_json_attrs(struct json *j, struct arena *a, struct attrs l); // [{"key":..,"value":..}]
+void tempo_json_resource_spans(struct json *j, struct arena *a,
+                               const struct span_set *set); // [...]
+void tempo_json_search(struct json *j, struct arena *a,
+                       const struct traceql_result *r); // {"traces":[...],"metrics":{...}}
