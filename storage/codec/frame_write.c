@@ -1,0 +1,475 @@
+/* frame_write.c - encodes frames; layout in frame.h.
+ *
+ * Per series: the decimal exponent is found on a sample of 48 values (cost of the differences of m
+ * and k in bits, against plain xor), the transform by the sum of bit widths, the layout by their
+ * distribution: less than a third non-zero -> sparse; 98 % of them wider than 8 bits -> split; else
+ * planes. No trial compression, about 10 ns per value.
+ *
+ * Rounding and conversion go through the 1.5 x 2^52 trick (exact below 2^51), which compilers turn
+ * into vector code on any x86-64 and ARM64. */
+#include "storage/codec/frame.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "storage/base/compress.h"
+#include "storage/base/hash.h"
+#include "storage/codec/bits.h"
+#include "storage/codec/chunk_hist.h"
+#include "storage/codec/frame_format.h"
+#include "storage/model/sample.h"
+
+/* Values that the exponent search looks at. */
+#define SEARCH_POINTS 48
+/* Residuals beyond this many ulps are exceptions. */
+#define ULP_MAX (INT64_C(1) << 22)
+
+struct frame_writer {
+    struct buf meta, hi;
+    struct buf lo;
+    struct bit_writer bits;
+    size_t n_series, n_max;
+    int64_t *m, *k, *d, *x, *prev;
+    uint32_t *bad; // positions of exceptions
+    size_t cap;    // samples that the arrays hold
+    size_t prev_n; // length of prev, 0 = none
+};
+
+struct frame_writer *frame_writer_open(void)
+{
+    struct frame_writer *w = mem_zalloc(sizeof *w);
+    buf_init(&w->meta, FRAME_RAW_MAX);
+    buf_init(&w->hi, FRAME_RAW_MAX);
+    buf_init(&w->lo, FRAME_RAW_MAX);
+    return w;
+}
+
+void frame_writer_close(struct frame_writer *w)
+{
+    if (w == NULL)
+        return;
+    buf_deinit(&w->meta);
+    buf_deinit(&w->hi);
+    buf_deinit(&w->lo);
+    mem_free(w->m);
+    mem_free(w->bad);
+    mem_free(w);
+}
+
+void frame_begin(struct frame_writer *w)
+{
+    buf_clear(&w->meta);
+    buf_clear(&w->hi);
+    buf_clear(&w->lo);
+    w->bits = (struct bit_writer){0};
+    w->n_series = w->n_max = w->prev_n = 0;
+}
+
+static void room_for(struct frame_writer *w, size_t n)
+{
+    if (n <= w->cap)
+        return;
+    size_t cap = MAX(n, w->cap * 2);
+    int64_t *old_prev = w->prev;
+    int64_t *all = mem_alloc(5 * cap * sizeof(int64_t));
+    if (w->prev_n > 0)
+        memcpy(all, old_prev, w->prev_n * sizeof(int64_t));
+    mem_free(w->m);
+    mem_free(w->bad);
+    // m is the block's start and is what gets freed; prev must not be overwritten before the copy
+    w->m = all;
+    w->prev = all + 4 * cap;
+    if (w->prev_n > 0)
+        memmove(w->prev, all, w->prev_n * sizeof(int64_t));
+    w->k = all + cap;
+    w->d = all + 2 * cap;
+    w->x = all + 3 * cap;
+    w->bad = mem_alloc(cap * sizeof w->bad[0]);
+    w->cap = cap;
+}
+
+/* ---- the decimal form of one series ---- */
+
+/* v = m / 10^e + k ulp. False when it is none (not finite, -0, too large, k too large). */
+static bool to_decimal(double v, double p10, int64_t *m, int64_t *k)
+{
+    double x = v * p10;
+    if (!(fabs(x) < FRAME_M_MAX))
+        return false;
+    double rounded = (x + FRAME_MAGIC) - FRAME_MAGIC;
+    *m = (int64_t)rounded;
+    *k = sub_wrap((int64_t)f64_bits(v), (int64_t)f64_bits(rounded / p10));
+    return *k<ULP_MAX && * k> - ULP_MAX;
+}
+
+/* Bits that the sampled values cost as xor. */
+static uint64_t xor_cost(const double *v, size_t n)
+{
+    uint64_t cost = 0;
+    for (size_t i = 1; i < n; i++) {
+        uint64_t x = f64_bits(v[i]) ^ f64_bits(v[i - 1]);
+        cost += x == 0 ? 0 : 68 - (unsigned)__builtin_clzll(x) - (unsigned)__builtin_ctzll(x);
+    }
+    return cost;
+}
+
+/* The exponent that makes the sampled values cheapest, or -1 when xor is cheaper than any. */
+static int find_exponent(const double *v, size_t n)
+{
+    size_t points = MIN(n, (size_t)SEARCH_POINTS);
+    const double *s = v + (n / 2 - points / 2);
+    uint64_t best = xor_cost(s, points) + 8;
+    int best_e = -1;
+    for (int e = 0; e < FRAME_EXPONENTS; e++) {
+        double p10 = frame_pow10[e];
+        int64_t prev_m = 0, prev_k = 0;
+        uint64_t cost = 0;
+        bool first = true, exact = true, all_large = true;
+        for (size_t i = 0; i < points && cost < best; i++) {
+            int64_t m, k;
+            all_large &= !(fabs(s[i] * p10) < FRAME_M_MAX);
+            if (!to_decimal(s[i], p10, &m, &k)) {
+                exact &= !(fabs(s[i]) <= FRAME_FINITE_MAX); // NaN and Inf fit no exponent
+                cost += 64;
+                continue;
+            }
+            exact &= k == 0;
+            if (!first)
+                cost +=
+                    bit_width(zz(m - prev_m)) + (k != prev_k ? 1 + bit_width(zz(k - prev_k)) : 0);
+            first = false;
+            prev_m = m;
+            prev_k = k;
+        }
+        if (cost >= best) { // dearer than what we have; the loop above may have stopped early
+            if (all_large)
+                break;
+            continue;
+        }
+        best = cost;
+        best_e = e;
+        if (exact) // higher exponents only add digits
+            break;
+    }
+    return best_e;
+}
+
+/* Fills m and k of all values; positions of what does not fit go to w->bad (there m repeats the
+ * value before, k is 0). Returns how many. */
+static size_t decimal_all(struct frame_writer *w, const double *v, size_t n, int e, bool *any_k)
+{
+    double p10 = frame_pow10[e];
+    int64_t *m = w->m, *k = w->k;
+    uint64_t k_or = 0;
+    bool all_fit = true;
+    for (size_t i = 0; i < n; i++) { // branch-free: vector code
+        double x = v[i] * p10;
+        double shifted = x + FRAME_MAGIC;
+        double rounded = shifted - FRAME_MAGIC;
+        m[i] = sub_wrap((int64_t)f64_bits(shifted), (int64_t)f64_bits(FRAME_MAGIC));
+        int64_t kk = sub_wrap((int64_t)f64_bits(v[i]), (int64_t)f64_bits(rounded / p10));
+        k[i] = kk;
+        k_or |= (uint64_t)kk;
+        all_fit &= fabs(x) < FRAME_M_MAX;
+    }
+    if (all_fit && k_or == 0) {
+        *any_k = false;
+        return 0;
+    }
+    size_t n_bad = 0, first_good = n;
+    k_or = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (fabs(v[i] * p10) < FRAME_M_MAX && k[i] < ULP_MAX && k[i] > -ULP_MAX) {
+            first_good = MIN(first_good, i);
+            k_or |= (uint64_t)k[i];
+            continue;
+        }
+        w->bad[n_bad++] = (uint32_t)i;
+        m[i] = first_good < i ? m[i - 1] : 0;
+        k[i] = 0;
+    }
+    for (size_t i = 0; first_good < n && i < first_good; i++)
+        m[i] = m[first_good];
+    *any_k = k_or != 0;
+    return n_bad;
+}
+
+/* ---- writing one series ---- */
+
+static void put_planes(struct frame_writer *w, const int64_t *d, size_t n, unsigned width)
+{
+    uint8_t *o = (uint8_t *)buf_reserve(&w->hi, n * width + 1);
+    if (o == NULL)
+        return;
+    planes_put(d, n, width, o);
+    w->hi.n += n * width;
+}
+
+static void put_split(struct frame_writer *w, const int64_t *d, size_t n, unsigned shift)
+{
+    uint8_t *hi = (uint8_t *)buf_reserve(&w->hi, n * 11 + 1);
+    uint8_t *lo = (uint8_t *)buf_reserve(&w->lo, (n * shift + w->bits.n) / 8 + 9);
+    if (hi == NULL || lo == NULL)
+        return;
+    uint8_t *rest = hi + n;
+    w->bits.p = lo;
+    uint64_t mask = (UINT64_C(1) << shift) - 1;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t u = zz(d[i]);
+        uint64_t h = u >> shift;
+        if (UNLIKELY(h >= FRAME_ESCAPE)) {
+            hi[i] = FRAME_ESCAPE;
+            for (h -= FRAME_ESCAPE; h >= 0x80; h >>= 7)
+                *rest++ = (uint8_t)(h | 0x80);
+            *rest++ = (uint8_t)h;
+        } else {
+            hi[i] = (uint8_t)h;
+        }
+        bits_put(&w->bits, u & mask, shift);
+    }
+    w->hi.n += (size_t)(rest - hi);
+    w->lo.n += (size_t)(w->bits.p - lo);
+}
+
+static void put_sparse(struct frame_writer *w, const int64_t *d, size_t n)
+{
+    uint64_t zeros = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (d[i] == 0) {
+            zeros++;
+        } else {
+            buf_varint(&w->hi, zeros);
+            zeros = 0;
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        if (d[i] != 0)
+            buf_varint(&w->hi, zz(d[i]));
+}
+
+/* Which of delta, delta of delta, delta minus the neighbour's delta has the smallest numbers. w->d
+ * holds the deltas (d[0] = 0). Returns the differences to store, n - 1 of them. */
+static const int64_t *pick_transform(struct frame_writer *w, size_t n, unsigned *transform)
+{
+    const int64_t *d = w->d, *prev = w->prev;
+    bool has_prev = w->prev_n == n;
+    uint64_t plain = 0, second = 0, neighbour = 0;
+    for (size_t i = 2; i < n; i++) {
+        plain += bit_width(zz(d[i]));
+        second += bit_width(zz(sub_wrap(d[i], d[i - 1])));
+    }
+    uint64_t best = MIN(plain, second);
+    *transform = second < plain ? FRAME_DELTA2 : FRAME_DELTA;
+    if (has_prev && best > 0) {
+        for (size_t i = 1; i < n; i++)
+            neighbour += bit_width(zz(sub_wrap(d[i], prev[i])));
+        if (neighbour * 10 < best * 9)
+            *transform = FRAME_NEIGHBOUR;
+    }
+    if (*transform == FRAME_DELTA)
+        return d + 1;
+    int64_t *x = w->x;
+    x[1] = *transform == FRAME_DELTA2 ? d[1] : sub_wrap(d[1], prev[1]);
+    for (size_t i = 2; i < n; i++)
+        x[i] = sub_wrap(d[i], *transform == FRAME_DELTA2 ? d[i - 1] : prev[i]);
+    return x + 1;
+}
+
+/* Writes the n differences; returns the layout. */
+static unsigned put_differences(struct frame_writer *w, const int64_t *d, size_t n)
+{
+    uint32_t widths[65] = {0};
+    for (size_t i = 0; i < n; i++)
+        widths[bit_width(zz(d[i]))]++;
+    size_t non_zero = n - widths[0];
+    if (non_zero * 3 < n) {
+        buf_varint(&w->meta, non_zero);
+        put_sparse(w, d, n);
+        return FRAME_SPARSE;
+    }
+    unsigned most = 64;
+    while (most > 0 && widths[most] == 0)
+        most--;
+    unsigned usual = most;
+    for (size_t rare = 0; usual > 0; usual--) {
+        rare += widths[usual];
+        if (rare > n / 50)
+            break;
+    }
+    if (usual > 8) {
+        unsigned shift = MIN(usual - 7, (unsigned)FRAME_SHIFT_MAX);
+        buf_u8(&w->meta, (uint8_t)shift);
+        put_split(w, d, n, shift);
+        return FRAME_SPLIT;
+    }
+    unsigned width = (most + 7) / 8;
+    buf_u8(&w->meta, (uint8_t)width);
+    put_planes(w, d, n, width);
+    return FRAME_PLANES;
+}
+
+static void put_extras(struct frame_writer *w, const double *v, size_t n, bool constant, bool any_k,
+                       size_t n_bad)
+{
+    buf_u8(&w->meta,
+           (uint8_t)((any_k ? FRAME_HAS_ULP : 0) | (n_bad > 0 ? FRAME_HAS_EXCEPTIONS : 0)));
+    if (any_k && constant) {
+        buf_zigzag(&w->meta, w->k[0]);
+    } else if (any_k) {
+        int64_t before = 0;
+        for (size_t i = 0; i < n; i++) {
+            w->x[i] = w->k[i] - before;
+            before = w->k[i];
+        }
+        unsigned width = planes_width(w->x, n);
+        buf_u8(&w->meta, (uint8_t)width);
+        put_planes(w, w->x, n, width);
+    }
+    if (n_bad == 0)
+        return;
+    buf_varint(&w->meta, n_bad);
+    for (size_t i = 0; i < n_bad; i++)
+        buf_varint(&w->hi, i == 0 ? w->bad[0] : w->bad[i] - w->bad[i - 1] - 1);
+    for (size_t i = 0; i < n_bad; i++)
+        buf_f64(&w->hi, v[w->bad[i]]);
+}
+
+static void put_xor(struct frame_writer *w, const double *v, size_t n)
+{
+    buf_u8(&w->meta, FRAME_MODE_XOR);
+    uint8_t *o = (uint8_t *)buf_reserve(&w->hi, 8 * n);
+    if (o == NULL)
+        return;
+    uint64_t before = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t x = f64_bits(v[i]) ^ before;
+        before ^= x;
+        for (size_t b = 0; b < 8; b++)
+            o[b * n + i] = (uint8_t)(x >> (8 * b));
+    }
+    w->hi.n += 8 * n;
+    w->prev_n = 0;
+}
+
+static bool all_same(const int64_t *v, size_t n)
+{
+    int64_t any = 0;
+    for (size_t i = 1; i < n; i++)
+        any |= v[i] ^ v[0];
+    return any == 0;
+}
+
+static void put_decimal(struct frame_writer *w, const double *v, size_t n, int e, bool any_k,
+                        size_t n_bad)
+{
+    int64_t *m = w->m, *d = w->d;
+    size_t mode_at = w->meta.n;
+    buf_u8(&w->meta, 0);
+    buf_zigzag(&w->meta, m[0]);
+    unsigned transform = FRAME_CONSTANT, layout = 0;
+    bool constant = all_same(m, n);
+    if (constant && any_k && n_bad > 0) { // exceptions put 0 into k: make it one k for all
+        size_t good = 0;
+        while (good < n_bad && w->bad[good] == good)
+            good++;
+        for (size_t i = 0; i < n_bad; i++)
+            w->k[w->bad[i]] = w->k[good];
+    }
+    constant = constant && (!any_k || all_same(w->k, n));
+    if (!constant) {
+        d[0] = 0;
+        for (size_t i = 1; i < n; i++)
+            d[i] = m[i] - m[i - 1];
+        const int64_t *diff = pick_transform(w, n, &transform);
+        layout = put_differences(w, diff, n - 1);
+        memcpy(w->prev, d, n * sizeof d[0]);
+    }
+    w->prev_n = constant ? 0 : n;
+    put_extras(w, v, n, constant, any_k, n_bad);
+    if (!w->meta.over)
+        w->meta.p[mode_at] = (char)((unsigned)e | transform << 4 | layout << 6);
+}
+
+static void put_head(struct frame_writer *w, uint32_t stream, uint32_t start, size_t n)
+{
+    ASSERT(w->n_series < FRAME_SERIES_MAX && n <= FRAME_SAMPLES_MAX);
+    w->n_max = MAX(w->n_max, n);
+    w->n_series++;
+    buf_varint(&w->meta, n > 0 ? stream : 0);
+    buf_varint(&w->meta, n > 0 ? start : 0);
+    buf_varint(&w->meta, n);
+}
+
+void frame_add(struct frame_writer *w, uint32_t stream, uint32_t start, const double *v, size_t n)
+{
+    put_head(w, stream, start, n);
+    if (n == 0) {
+        w->prev_n = 0;
+        return;
+    }
+    room_for(w, n);
+    int e = find_exponent(v, n);
+    bool any_k = false;
+    size_t n_bad = 0;
+    for (; e >= 0 && e < FRAME_EXPONENTS; e++) { // what the sample missed may need more digits
+        n_bad = decimal_all(w, v, n, e, &any_k);
+        if (n_bad <= n / 16 + 1)
+            break;
+    }
+    if (e < 0 || e == FRAME_EXPONENTS || n_bad == n)
+        put_xor(w, v, n);
+    else
+        put_decimal(w, v, n, e, any_k, n_bad);
+}
+
+void frame_add_hists(struct frame_writer *w, uint32_t stream, uint32_t start,
+                     const struct hist *const *h, const double *v, size_t n)
+{
+    put_head(w, stream, start, n);
+    w->prev_n = 0;
+    if (n == 0)
+        return;
+    buf_u8(&w->meta, FRAME_MODE_HIST);
+    size_t before = w->hi.n;
+    chunk_hist_encode(h, v, n, &w->hi);
+    buf_varint(&w->meta, w->hi.n - before);
+}
+
+size_t frame_raw_bytes(const struct frame_writer *w)
+{
+    return w->meta.n + w->hi.n + w->lo.n;
+}
+
+bool frame_finish(struct frame_writer *w, int zstd_level, struct buf *out, struct err *err)
+{
+    size_t n_meta = w->meta.n;
+    buf_add(&w->meta, buf_str(&w->hi));
+    uint8_t *last = (uint8_t *)buf_reserve(&w->lo, 1);
+    if (w->meta.over || w->hi.over || last == NULL)
+        return err_set(err, ERR_LIMIT, "frame above %zu bytes", (size_t)FRAME_RAW_MAX);
+    w->bits.p = last;
+    bits_flush(&w->bits);
+    w->lo.n += (size_t)(w->bits.p - last);
+
+    struct buf z;
+    buf_init(&z, FRAME_RAW_MAX + FRAME_RAW_MAX / 8);
+    bool ok = zstd_pack(zstd_level, buf_str(&w->meta), &z, err);
+    if (ok) {
+        size_t start = out->n;
+        buf_u8(out, FRAME_VERSION);
+        buf_u8(out, FRAME_COUNTS);
+        buf_varint(out, w->n_series);
+        buf_varint(out, w->n_max);
+        buf_varint(out, n_meta);
+        buf_varint(out, w->hi.n);
+        buf_varint(out, w->lo.n);
+        buf_varint(out, z.n);
+        buf_add(out, buf_str(&w->lo));
+        buf_add(out, buf_str(&z));
+        if (!out->over)
+            buf_le32(out, crc32c((str){out->p + start, out->n - start}));
+        ok = !out->over || err_set(err, ERR_LIMIT, "pack above %zu bytes", out->max);
+    }
+    buf_deinit(&z);
+    return ok;
+}

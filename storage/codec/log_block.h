@@ -1,0 +1,152 @@
+/* log_block.h - log lines with time and structured metadata, in columns: up to 4 MB of raw lines of
+ * one or many streams, rows sorted by (stream, time, arrival).
+ *
+ * A block is a handful of parts that a segment stores apart, so that a query reads only what it
+ * needs: counting reads DIR and ROWS, a text search starts with DICT, ids lie in HEXS behind a
+ * FILTER. Each part is one envelope of block.h (version 1) around these bytes (little-endian;
+ * v = varint, z = zigzag varint; ints, codes, strs, dict = columns of column.h):
+ *
+ *   DIR    u8 kind (0 templates, 1 plain lines) | v rows | v line bytes | z t_min | v runs, per
+ * run: v stream (first) or stream - stream before, v rows, v line bytes kind 0: v templates | v
+ * columns | u8 flags (1 = loose hex) | u64 x 2 lengths of hex values that occur: bit k = 8 + k
+ * digits ROWS   v length, ints of the first time of each run - t_min | v length, ints of the other
+ * times, each minus the one before | kind 0: codes of the template | kind 1: ints of line lengths
+ *   DICT   kind 0: per template v length, text with variables (log_template.h) | kind 1: the lines
+ *   INTS   kind 0: per column u8 type: 1 integer: v n, u8 time field, v length, ints
+ *          | 3 hex: u8 digits, v n, hex head (log_hex.h) | 5 text: v n, v length, ints of lengths
+ *   HEXS   kind 0: bytes of hex and text columns, in order
+ *   META   structured metadata (log_meta.h); absent when no row has any
+ *   FILTER kind 0: fuse filter of the hash of all hex values; absent when there are few
+ *
+ * Kind 0 splits each line into a template (its words) and variables (its numbers and ids), which
+ * compresses twice as well as the lines and lets most searches run on templates. Kind 1 is for
+ * what does not fit that picture and for small blocks; templates never have to lose.
+ *
+ * Any thread; a writer belongs to one. Decoders refuse any bytes that no encoder wrote with
+ * ERR_CORRUPT and stay inside the limits below. */
+#pragma once
+
+#include "storage/base/arena.h"
+#include "storage/base/buf.h"
+#include "storage/base/err.h"
+#include "storage/codec/log_needle.h"
+#include "storage/model/labels.h"
+
+/* Cut blocks at this many bytes of lines and metadata, or rows; one row more may follow. */
+#define LOG_BLOCK_RAW  (4 * MIB)
+#define LOG_BLOCK_ROWS ((size_t)128 * 1024)
+/* What readers accept: a block that was cut as above, and its largest possible row. */
+#define LOG_BLOCK_RAW_MAX  (8 * MIB)
+#define LOG_BLOCK_ROWS_MAX ((size_t)256 * 1024)
+/* Decoded bytes of one part: the worst encoding of a full block stays far below. */
+#define LOG_PART_RAW_MAX (64 * MIB)
+
+enum log_part {
+    LOG_PART_DIR,
+    LOG_PART_DICT,
+    LOG_PART_ROWS,
+    LOG_PART_INTS,
+    LOG_PART_HEXS,
+    LOG_PART_META,
+    LOG_PART_FILTER,
+    LOG_PART_COUNT
+};
+
+struct log_row {
+    int64_t t_ns;
+    str line;
+    struct labels meta;
+};
+
+struct log_run { // rows of one stream, one after the other
+    uint32_t stream;
+    uint32_t rows;
+    uint64_t raw; // bytes of lines
+};
+
+/* What a row counts for when blocks are cut. */
+static inline size_t log_row_weight(const struct log_row *row)
+{
+    size_t n = row->line.n + 16;
+    for (size_t i = 0; i < row->meta.n; i++)
+        n += row->meta.v[i].name.n + row->meta.v[i].value.n;
+    return n;
+}
+
+/* ---- writing ---- */
+
+struct log_writer; // tables and columns that are reused from block to block
+
+struct log_writer *log_writer_open(void);
+void log_writer_close(struct log_writer *w); // NULL is fine
+
+enum log_kind { LOG_KIND_TEMPLATES, LOG_KIND_PLAIN };
+
+/* Encodes the rows of `runs` (streams ascending, times ascending in each; runs[].raw is not read).
+ * parts: LOG_PART_COUNT initialised buffers, which are cleared first; an absent part stays empty.
+ * zstd_level 1-19. ERR_LIMIT when the block is larger than readers accept or a buffer is full. */
+MUST_USE bool log_block_write(struct log_writer *w, const struct log_row *rows,
+                              const struct log_run *runs, size_t n_runs, int zstd_level,
+                              struct buf *parts, struct err *err);
+/* The same with plain lines, whatever the lines look like. */
+MUST_USE bool log_block_write_plain(struct log_writer *w, const struct log_row *rows,
+                                    const struct log_run *runs, size_t n_runs, int zstd_level,
+                                    struct buf *parts, struct err *err);
+
+/* ---- reading ---- */
+
+#define LOG_HEX_MIN 8
+#define LOG_HEX_MAX 128
+
+struct log_dir {
+    enum log_kind kind;
+    size_t rows;
+    uint64_t raw; // bytes of lines
+    int64_t t_min_ns;
+    const struct log_run *runs; // streams strictly ascending
+    size_t n_runs;
+    uint32_t n_templates, n_columns;
+    bool loose_hex;       // hex digits may also hide in text: the filter proves nothing
+    uint64_t hex_lens[2]; // bit k: values of 8 + k digits occur
+};
+
+/* The runs lie in the arena. */
+MUST_USE bool log_dir_read(str blob, struct arena *a, struct log_dir *out, struct err *err);
+/* false: no line of the block can hold all needles. filter: the FILTER part, empty when absent (or
+ * not read yet; then more blocks pass). */
+MUST_USE bool log_block_may_match(const struct log_dir *dir, str filter,
+                                  const struct log_needle *needles, size_t n, bool *may,
+                                  struct err *err);
+/* Would the FILTER part help these needles? */
+bool log_block_filter_helps(const struct log_dir *dir, const struct log_needle *needles, size_t n);
+
+/* Where parts come from. An absent part is the empty string. */
+struct log_parts {
+    bool (*get)(struct log_parts *p, enum log_part part, struct arena *a, str *blob,
+                struct err *err);
+};
+
+struct log_pick {
+    const bool *run;                  // per run of the directory: wanted? NULL = all
+    int64_t start_ns, last_ns;        // both inclusive
+    bool line, len, meta;             // columns that are wanted (line brings len)
+    const struct log_needle *needles; // rows that lack one may be left out
+    size_t n_needles;
+};
+
+struct log_picked {
+    size_t n;
+    const uint32_t *run_start; // n_runs + 1: rows of run i are [run_start[i], run_start[i + 1])
+    const int64_t *t_ns;
+    const str *line;           // NULL when not wanted
+    const uint32_t *len;       // NULL when neither line nor len is wanted
+    const struct labels *meta; // NULL when not wanted
+    uint64_t rows_seen;        // rows of the wanted runs and times, before needles
+    uint64_t bytes_seen;       // bytes of their lines (in part estimated)
+};
+
+/* Decodes what is wanted. Results live in `a`, which also holds the text that lines point into;
+ * `scratch` is given back as it was. A full arena: ERR_LIMIT that names its budget. */
+MUST_USE bool log_block_read(const struct log_dir *dir, struct log_parts *parts,
+                             const struct log_pick *pick, struct arena *a, struct arena *scratch,
+                             struct log_picked *out, struct err *err);

@@ -1,0 +1,136 @@
+/* log_hex.c - id columns; format in log_hex.h. */
+#include "storage/codec/log_hex.h"
+
+#include "storage/base/hash.h"
+
+#define LOG_HEX_RECENT 255 // what one byte can name besides "new"
+
+void log_hex_table_deinit(struct log_hex_table *t)
+{
+    mem_free(t->slot);
+    mem_free(t->fresh);
+    *t = (struct log_hex_table){0};
+}
+
+static void table_reset(struct log_hex_table *t, size_t n)
+{
+    size_t cap = 64;
+    while (cap < 2 * n)
+        cap *= 2;
+    if (cap > t->cap) {
+        mem_free(t->slot);
+        t->slot = mem_alloc(cap * sizeof t->slot[0]);
+        t->cap = cap;
+    }
+    memset(t->slot, 0, cap * sizeof t->slot[0]);
+    if (n > t->fresh_cap) {
+        mem_free(t->fresh);
+        t->fresh = mem_alloc(n * sizeof t->fresh[0]);
+        t->fresh_cap = n;
+    }
+}
+
+void log_hex_put(struct log_hex_table *t, const uint8_t *v, size_t n, size_t width,
+                 struct buf *head, struct buf *data)
+{
+    table_reset(t, n);
+    size_t mask = 64;
+    while (mask < 2 * n)
+        mask *= 2;
+    mask--;
+    uint8_t *codes = mem_alloc(n);
+    size_t n_new = 0;
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *value = v + i * width;
+        size_t at = hash64((str){(const char *)value, width}) & mask;
+        while (t->slot[at] &&
+               memcmp(v + (size_t)t->fresh[t->slot[at] - 1] * width, value, width) != 0)
+            at = (at + 1) & mask;
+        size_t back = t->slot[at] ? n_new - (t->slot[at] - 1) : SIZE_MAX;
+        if (back <= LOG_HEX_RECENT) {
+            codes[i] = (uint8_t)back;
+            continue;
+        }
+        codes[i] = 0;
+        t->fresh[n_new] = (uint32_t)i;
+        t->slot[at] = (uint32_t)++n_new;
+        buf_add(data, (str){(const char *)value, width});
+    }
+    buf_varint(head, n_new);
+    buf_u8(head, n_new < n);
+    if (n_new < n)
+        buf_add(head, (str){(const char *)codes, n});
+    mem_free(codes);
+}
+
+bool log_hex_get(struct rd *r, size_t n, size_t width, struct log_hex *out, struct err *err)
+{
+    uint64_t n_new = rd_varint(r);
+    uint8_t has_codes = rd_u8(r);
+    str codes = has_codes ? rd_take(r, n) : (str){0};
+    if (r->bad || has_codes > 1 || n_new > n || (!has_codes && n_new != n))
+        return err_set(err, ERR_CORRUPT, "log block: bad id column");
+    *out = (struct log_hex){
+        .n = n,
+        .n_new = (size_t)n_new,
+        .width = width,
+        .codes = has_codes ? (const uint8_t *)codes.p : NULL,
+    };
+    return true;
+}
+
+bool log_hex_data(struct rd *r, struct log_hex *h, struct err *err)
+{
+    str data = rd_take(r, h->n_new * h->width);
+    if (r->bad)
+        return err_set(err, ERR_CORRUPT, "log block: id column is cut");
+    h->data = (const uint8_t *)data.p;
+    return true;
+}
+
+bool log_hex_index(struct log_hex *h, struct arena *a, struct err *err)
+{
+    uint32_t *index = arena_array(a, uint32_t, h->n);
+    size_t next = 0;
+    for (size_t i = 0; i < h->n; i++) {
+        size_t code = h->codes ? h->codes[i] : 0;
+        if (code > next || (code == 0 && next == h->n_new))
+            return err_set(err, ERR_CORRUPT, "log block: bad reference in an id column");
+        index[i] = (uint32_t)(code ? next - code : next);
+        next += code == 0;
+    }
+    if (next != h->n_new)
+        return err_set(err, ERR_CORRUPT, "log block: id column has %zu values too many",
+                       h->n_new - next);
+    h->index = index;
+    return true;
+}
+
+static unsigned hex_value(char c)
+{
+    return c <= '9' ? (unsigned)c - '0' : (unsigned)c - 'a' + 10;
+}
+
+void log_hex_pack(const char *digits, size_t n, uint8_t *out)
+{
+    for (size_t i = 0; i + 1 < n; i += 2)
+        *out++ = (uint8_t)(hex_value(digits[i]) << 4 | hex_value(digits[i + 1]));
+    if (n & 1)
+        *out = (uint8_t)(hex_value(digits[n - 1]) << 4);
+}
+
+static const char hex_pairs[513] =
+    "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+    "202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f"
+    "404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f"
+    "606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f"
+    "808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f"
+    "a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf"
+    "c0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedf"
+    "e0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff";
+
+void log_hex_unpack(const uint8_t *v, size_t n, char *out)
+{
+    for (size_t i = 0; i < n; i += 2, v++, out += 2)
+        memcpy(out, hex_pairs + 2 * (size_t)*v, 2);
+}

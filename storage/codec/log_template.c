@@ -1,0 +1,436 @@
+/* log_template.c - tokeniser, template dictionary and variable columns; rules in log_template.h.
+ *
+ * This is the inner loop of sealing: about one pass over the bytes, one hash per word and line. */
+#include "storage/codec/log_template.h"
+
+#include "storage/base/hash.h"
+#include "storage/codec/column.h"
+#include "storage/codec/log_block.h"
+
+#define D LOG_CLASS_DIGIT
+#define H LOG_CLASS_HEX
+#define L LOG_CLASS_LETTER
+const uint8_t log_classes[256] = {
+    ['0'] = D, ['1'] = D, ['2'] = D, ['3'] = D, ['4'] = D, ['5'] = D, ['6'] = D, ['7'] = D,
+    ['8'] = D, ['9'] = D, ['a'] = H, ['b'] = H, ['c'] = H, ['d'] = H, ['e'] = H, ['f'] = H,
+    ['g'] = L, ['h'] = L, ['i'] = L, ['j'] = L, ['k'] = L, ['l'] = L, ['m'] = L, ['n'] = L,
+    ['o'] = L, ['p'] = L, ['q'] = L, ['r'] = L, ['s'] = L, ['t'] = L, ['u'] = L, ['v'] = L,
+    ['w'] = L, ['x'] = L, ['y'] = L, ['z'] = L, ['A'] = L, ['B'] = L, ['C'] = L, ['D'] = L,
+    ['E'] = L, ['F'] = L, ['G'] = L, ['H'] = L, ['I'] = L, ['J'] = L, ['K'] = L, ['L'] = L,
+    ['M'] = L, ['N'] = L, ['O'] = L, ['P'] = L, ['Q'] = L, ['R'] = L, ['S'] = L, ['T'] = L,
+    ['U'] = L, ['V'] = L, ['W'] = L, ['X'] = L, ['Y'] = L, ['Z'] = L,
+};
+#undef D
+#undef H
+#undef L
+
+#define COLUMN_SLOTS (2 * LOG_COLUMNS_MAX)
+#define DICT_MAX     (32 * MIB) // far above 40 % of the largest block
+#define SCRATCH_MAX  (16 * MIB) // a line of 1 MiB grows by a factor of 5 at most
+
+/* When templates are given up: tried this many bytes, then judged at every line. */
+#define JUDGE_RAW     (256 * KIB)
+#define JUDGE_RAW_MIN (32 * KIB) // smaller blocks are better off plain
+
+void log_templates_init(struct log_templates *t)
+{
+    *t = (struct log_templates){0};
+    t->column_slots = mem_alloc(COLUMN_SLOTS * sizeof t->column_slots[0]);
+    t->cap = 4096;
+    t->slots = mem_alloc(t->cap * sizeof t->slots[0]);
+    buf_init(&t->dict, DICT_MAX);
+    buf_init(&t->scratch, SCRATCH_MAX);
+    log_templates_clear(t);
+}
+
+void log_templates_deinit(struct log_templates *t)
+{
+    for (size_t i = 0; i < t->columns.n; i++) {
+        vec_free(&t->columns.v[i].ints);
+        vec_free(&t->columns.v[i].rows);
+        vec_free(&t->columns.v[i].bytes);
+    }
+    vec_free(&t->columns);
+    vec_free(&t->ids);
+    vec_free(&t->ref_start);
+    vec_free(&t->refs);
+    mem_free(t->column_slots);
+    mem_free(t->slots);
+    buf_deinit(&t->dict);
+    buf_deinit(&t->scratch);
+    *t = (struct log_templates){0};
+}
+
+void log_templates_clear(struct log_templates *t)
+{
+    memset(t->column_slots, 0, COLUMN_SLOTS * sizeof t->column_slots[0]);
+    memset(t->slots, 0, t->cap * sizeof t->slots[0]);
+    t->n_columns = t->n_templates = t->raw = 0;
+    t->ids.n = t->ref_start.n = t->refs.n = 0;
+    buf_clear(&t->dict);
+    t->loose_hex = false;
+    t->hex_lens[0] = t->hex_lens[1] = 0;
+}
+
+/* ---- columns ---- */
+
+static struct log_column *column_add(struct log_templates *t, uint64_t key, uint8_t type,
+                                     uint8_t digits)
+{
+    if (t->n_columns == t->columns.n)
+        vec_push(&t->columns, NULL, (struct log_column){0});
+    struct log_column *c = &t->columns.v[t->n_columns++];
+    c->key = key;
+    c->type = type;
+    c->digits = digits;
+    c->n = c->ints.n = c->rows.n = c->bytes.n = 0;
+    return c;
+}
+
+/* The column of a variable after `context`; SIZE_MAX when there are too many. */
+static size_t column_of(struct log_templates *t, uint64_t context, uint8_t type, uint8_t digits)
+{
+    uint64_t key = (context * 31 + type) * 257 + digits;
+    size_t at = (size_t)((key * UINT64_C(0x9E3779B97F4A7C15)) >> 40) & (COLUMN_SLOTS - 1);
+    for (; t->column_slots[at]; at = (at + 1) & (COLUMN_SLOTS - 1)) {
+        const struct log_column *c = &t->columns.v[t->column_slots[at] - 1];
+        if (c->key == key && c->type == type && c->digits == digits)
+            return t->column_slots[at] - 1;
+    }
+    if (t->n_columns == LOG_COLUMNS_MAX)
+        return SIZE_MAX;
+    column_add(t, key, type, digits);
+    t->column_slots[at] = (uint32_t)t->n_columns;
+    return t->n_columns - 1;
+}
+
+/* ---- tokens ---- */
+
+struct tokeniser {
+    struct log_templates *t;
+    uint8_t *out;     // the template so far
+    uint64_t context; // of the next variable
+    uint32_t row;
+    bool full; // too many columns
+};
+
+static inline uint64_t word_hash(const char *p, size_t n)
+{
+    uint64_t a = 0, b = 0;
+    if (n >= 8) {
+        memcpy(&a, p, 8);
+        memcpy(&b, p + n - 8, 8);
+    } else if (n >= 4) {
+        uint32_t x, y;
+        memcpy(&x, p, 4);
+        memcpy(&y, p + n - 4, 4);
+        a = x;
+        b = y;
+    } else {
+        a = (uint8_t)p[0] | (uint64_t)(uint8_t)p[n / 2] << 8 | (uint64_t)(uint8_t)p[n - 1] << 16;
+    }
+    uint64_t h = (a ^ n) * UINT64_C(0xFF51AFD7ED558CCD);
+    h = (h ^ (h >> 32) ^ b) * UINT64_C(0xC4CEB9FE1A85EC53);
+    return h ^ (h >> 29);
+}
+
+static inline void put_varint(struct tokeniser *k, size_t v)
+{
+    while (v >= 0x80) {
+        *k->out++ = (uint8_t)(v | 0x80);
+        v >>= 7;
+    }
+    *k->out++ = (uint8_t)v;
+}
+
+static inline void put_text(struct tokeniser *k, const char *p, size_t n)
+{
+    memcpy(k->out, p, n);
+    k->out += n;
+    k->context = word_hash(p, n);
+}
+
+static struct log_column *put_variable(struct tokeniser *k, uint8_t type, uint8_t digits)
+{
+    size_t column = column_of(k->t, k->context, type, digits);
+    if (column == SIZE_MAX) {
+        k->full = true;
+        return NULL;
+    }
+    put_varint(k, column);
+    k->context = k->context * 31 + type;
+    struct log_column *c = &k->t->columns.v[column];
+    c->n++;
+    return c;
+}
+
+static void put_int(struct tokeniser *k, const char *p, size_t n)
+{
+    int64_t v = 0;
+    for (size_t i = 0; i < n; i++)
+        v = v * 10 + (p[i] - '0');
+    if (p[0] != '0' || n == 1) {
+        *k->out++ = LOG_OP_INT;
+    } else {
+        *k->out++ = LOG_OP_PAD;
+        *k->out++ = (uint8_t)n;
+    }
+    struct log_column *c = put_variable(k, LOG_OP_INT, 0);
+    if (c) {
+        vec_push(&c->ints, NULL, v);
+        vec_push(&c->rows, NULL, k->row);
+    }
+}
+
+static void put_hex(struct tokeniser *k, const char *p, size_t n)
+{
+    *k->out++ = LOG_OP_HEX;
+    struct log_column *c = put_variable(k, LOG_OP_HEX, (uint8_t)n);
+    if (!c)
+        return;
+    size_t width = (n + 1) / 2;
+    vec_reserve(&c->bytes, NULL, c->bytes.n + width);
+    log_hex_pack(p, n, c->bytes.v + c->bytes.n);
+    c->bytes.n += width;
+    k->t->hex_lens[(n - LOG_HEX_MIN) / 64] |= UINT64_C(1) << ((n - LOG_HEX_MIN) % 64);
+    vec_push(&k->t->refs, NULL,
+             (struct log_hex_ref){(uint32_t)(c - k->t->columns.v), (uint32_t)c->n - 1});
+}
+
+static void put_text_variable(struct tokeniser *k, const char *p, size_t n)
+{
+    *k->out++ = LOG_OP_TEXT;
+    struct log_column *c = put_variable(k, LOG_OP_TEXT, 0);
+    if (!c)
+        return;
+    vec_reserve(&c->bytes, NULL, c->bytes.n + n);
+    memcpy(c->bytes.v + c->bytes.n, p, n);
+    c->bytes.n += n;
+    vec_push(&c->ints, NULL, (int64_t)n);
+}
+
+/* A run that is neither word, number nor id. */
+static void put_mixed(struct tokeniser *k, const char *p, size_t n)
+{
+    size_t changes = 0, hex = 0;
+    for (size_t i = 0; i < n; i++) {
+        bool is_hex = log_class(p[i]) != LOG_CLASS_LETTER;
+        hex = is_hex ? hex + 1 : 0;
+        k->t->loose_hex |= hex >= LOG_HEX_MIN;
+        changes += i > 0 && (log_class(p[i]) == LOG_CLASS_DIGIT) !=
+                                (log_class(p[i - 1]) == LOG_CLASS_DIGIT);
+    }
+    if (n >= LOG_TEXT_VAR_MIN && n <= LOG_TEXT_VAR_MAX && changes >= LOG_TEXT_VAR_CHANGES) {
+        put_text_variable(k, p, n);
+        return;
+    }
+    for (size_t i = 0, j; i < n && !k->full; i = j) {
+        j = i;
+        if (log_class(p[i]) == LOG_CLASS_DIGIT) {
+            while (j < n && log_class(p[j]) == LOG_CLASS_DIGIT && j - i < LOG_INT_DIGITS)
+                j++;
+            put_int(k, p + i, j - i);
+        } else {
+            while (j < n && log_class(p[j]) != LOG_CLASS_DIGIT)
+                j++;
+            put_text(k, p + i, j - i);
+        }
+    }
+}
+
+static void put_run(struct tokeniser *k, const char *p, size_t n, unsigned classes)
+{
+    if (!(classes & LOG_CLASS_DIGIT))
+        put_text(k, p, n);
+    else if (classes == LOG_CLASS_DIGIT && n <= LOG_INT_DIGITS)
+        put_int(k, p, n);
+    else if (!(classes & LOG_CLASS_LETTER) && n >= LOG_HEX_MIN && n <= LOG_HEX_MAX)
+        put_hex(k, p, n);
+    else
+        put_mixed(k, p, n);
+}
+
+static void tokenise(struct tokeniser *k, str line)
+{
+    const char *p = line.p, *end = line.p + line.n;
+    while (p < end && !k->full) {
+        unsigned c = log_classes[(uint8_t)*p];
+        if (!c) {
+            uint8_t byte = (uint8_t)*p++;
+            if (UNLIKELY(byte <= LOG_OP_LAST && byte > 0))
+                *k->out++ = LOG_OP_BYTE;
+            k->context = k->context * 31 + byte;
+            *k->out++ = byte;
+            continue;
+        }
+        const char *run = p;
+        unsigned classes = 0;
+        do {
+            classes |= c;
+            p++;
+        } while (p < end && (c = log_classes[(uint8_t)*p]) != 0);
+        put_run(k, run, (size_t)(p - run), classes);
+    }
+}
+
+/* ---- templates ---- */
+
+static void slots_grow(struct log_templates *t)
+{
+    size_t cap = t->cap * 2;
+    struct log_template_slot *slots = mem_zalloc(cap * sizeof slots[0]);
+    for (size_t i = 0; i < t->cap; i++) {
+        if (!t->slots[i].id)
+            continue;
+        size_t at = t->slots[i].hash & (cap - 1);
+        while (slots[at].id)
+            at = (at + 1) & (cap - 1);
+        slots[at] = t->slots[i];
+    }
+    mem_free(t->slots);
+    t->slots = slots;
+    t->cap = cap;
+}
+
+static uint32_t template_of(struct log_templates *t, str text)
+{
+    uint64_t hash = hash64(text);
+    size_t at = hash & (t->cap - 1);
+    for (; t->slots[at].id; at = (at + 1) & (t->cap - 1)) {
+        const struct log_template_slot *s = &t->slots[at];
+        if (s->hash == hash && str_eq((str){t->dict.p + s->off, s->n}, text))
+            return s->id - 1;
+    }
+    uint32_t id = (uint32_t)t->n_templates++;
+    buf_varint(&t->dict, text.n);
+    t->slots[at] = (struct log_template_slot){
+        .hash = hash,
+        .id = id + 1,
+        .off = (uint32_t)t->dict.n,
+        .n = (uint32_t)text.n,
+    };
+    buf_add(&t->dict, text);
+    if (t->n_templates > t->cap / 2)
+        slots_grow(t);
+    return id;
+}
+
+static bool templates_judge(const struct log_templates *t)
+{
+    return t->n_templates <= t->ids.n / 4 && t->dict.n <= t->raw / 5 * 2;
+}
+
+bool log_templates_pay(const struct log_templates *t)
+{
+    return t->raw >= JUDGE_RAW_MIN && templates_judge(t);
+}
+
+bool log_templates_add(struct log_templates *t, str line)
+{
+    buf_clear(&t->scratch);
+    char *room = buf_reserve(&t->scratch, 5 * line.n + 16);
+    if (!room || t->dict.over)
+        return false;
+    vec_push(&t->ref_start, NULL, (uint32_t)t->refs.n);
+    struct tokeniser k = {
+        .t = t,
+        .out = (uint8_t *)room,
+        .row = (uint32_t)t->ids.n,
+    };
+    tokenise(&k, line);
+    if (k.full)
+        return false;
+    t->raw += line.n;
+    uint32_t id = template_of(t, (str){room, (size_t)((char *)k.out - room)});
+    vec_push(&t->ids, NULL, id);
+    return t->raw < JUDGE_RAW || templates_judge(t);
+}
+
+/* ---- columns to bytes ---- */
+
+static uint64_t zigzag(uint64_t v)
+{
+    return (v << 1) ^ (UINT64_C(0) - (v >> 63));
+}
+
+static unsigned bits_of(uint64_t v)
+{
+    return v ? 64 - (unsigned)__builtin_clzll(v) : 0;
+}
+
+/* The time field that leaves clearly less than the values' own spread, judged by a sample; 0 = none.
+ * Costs are of distances to the first sample, so that a constant offset costs nothing. */
+static unsigned column_time_field(const struct log_column *c, const int64_t *t_ns)
+{
+    size_t n = c->ints.n, step = MAX(n / 48, (size_t)1);
+    if (n < 4)
+        return 0;
+    size_t samples = 0;
+    unsigned own = 0, delta = 0;
+    for (size_t i = 0; i < n; i += step, samples++) {
+        own += bits_of(zigzag((uint64_t)c->ints.v[i] - (uint64_t)c->ints.v[0]));
+        if (i > 0)
+            delta += bits_of(zigzag((uint64_t)c->ints.v[i] - (uint64_t)c->ints.v[i - 1]));
+    }
+    unsigned best = MIN(own, delta), field = 0;
+    if (best < 4 * samples) // little to win
+        return 0;
+    best /= 2;
+    for (unsigned f = 1; f < LOG_TIME_FIELDS; f++) {
+        uint64_t first = (uint64_t)c->ints.v[0] - log_time_field(f, t_ns[c->rows.v[0]]);
+        unsigned cost = 0;
+        for (size_t i = 0; i < n && cost < best; i += step) {
+            uint64_t rest = (uint64_t)c->ints.v[i] - log_time_field(f, t_ns[c->rows.v[i]]);
+            cost += bits_of(zigzag(rest - first));
+        }
+        if (cost < best) {
+            best = cost;
+            field = f;
+        }
+    }
+    return field;
+}
+
+static void put_ints(struct log_column *c, const int64_t *t_ns, struct buf *column,
+                     struct buf *ints)
+{
+    unsigned field = column_time_field(c, t_ns);
+    if (field) {
+        for (size_t i = 0; i < c->ints.n; i++)
+            c->ints.v[i] = (int64_t)((uint64_t)c->ints.v[i] -
+                                     log_time_field(field, t_ns[c->rows.v[i]]));
+    }
+    buf_u8(ints, LOG_OP_INT);
+    buf_varint(ints, c->n);
+    buf_u8(ints, (uint8_t)field);
+    buf_clear(column);
+    column_put_ints(column, c->ints.v, c->ints.n);
+    buf_bytes(ints, buf_str(column));
+}
+
+void log_templates_put_columns(struct log_templates *t, const int64_t *t_ns,
+                               struct log_hex_table *table, struct buf *ints, struct buf *hexs)
+{
+    struct buf column;
+    buf_init(&column, LOG_PART_RAW_MAX);
+    for (size_t i = 0; i < t->n_columns; i++) {
+        struct log_column *c = &t->columns.v[i];
+        if (c->type == LOG_OP_INT) {
+            put_ints(c, t_ns, &column, ints);
+        } else if (c->type == LOG_OP_HEX) {
+            buf_u8(ints, LOG_OP_HEX);
+            buf_u8(ints, c->digits);
+            buf_varint(ints, c->n);
+            log_hex_put(table, c->bytes.v, c->n, (c->digits + 1U) / 2, ints, hexs);
+        } else {
+            buf_u8(ints, LOG_OP_TEXT);
+            buf_varint(ints, c->n);
+            buf_clear(&column);
+            column_put_ints(&column, c->ints.v, c->ints.n);
+            buf_bytes(ints, buf_str(&column));
+            buf_add(hexs, (str){(const char *)c->bytes.v, c->bytes.n});
+        }
+        ints->over |= column.over;
+    }
+    buf_deinit(&column);
+}

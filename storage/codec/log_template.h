@@ -1,0 +1,120 @@
+/* log_template.h - splitting lines into templates and variables: the writing side.
+ *
+ * Tokeniser: a run of ASCII letters and digits, as long as it goes, is one token.
+ *   letters only                              template text
+ *   1-18 digits                               integer
+ *   8-128 of [0-9a-f] with a digit            hex value
+ *   else, with 8 bytes and 3 changes between
+ *   letters and digits, up to 64 bytes        text variable (ULIDs, base64, generated names)
+ *   else                                      cut where letters meet digits (and after 18 digits)
+ * Everything that is no letter or digit is template text.
+ *
+ * Template bytes: text as it is, but bytes 1-5 are commands: 1 v column: integer | 2 u8 digits,
+ * v column: integer with leading zeros | 3 v column: hex value | 4 u8 byte: that byte (1-5) | 5
+ * v column: text. Digits never stand in template text.
+ *
+ * The column of a variable is chosen by the text before it (last word and what follows), not by the
+ * template: many templates do not mean many columns. Not thread-safe. */
+#pragma once
+
+#include "storage/base/arena.h"
+#include "storage/base/buf.h"
+#include "storage/base/err.h"
+#include "storage/base/vec.h"
+#include "storage/codec/log_hex.h"
+
+#define LOG_INT_DIGITS 18 // fits int64_t
+#define LOG_TEXT_VAR_MIN 8
+#define LOG_TEXT_VAR_MAX 64
+#define LOG_TEXT_VAR_CHANGES 3
+
+#define LOG_OP_INT  1
+#define LOG_OP_PAD  2
+#define LOG_OP_HEX  3
+#define LOG_OP_BYTE 4
+#define LOG_OP_TEXT 5
+#define LOG_OP_LAST 5
+
+/* More columns than this: the lines do not fit the picture, kind 1 takes them. */
+#define LOG_COLUMNS_MAX 32768
+
+enum log_class { LOG_CLASS_OTHER = 0, LOG_CLASS_DIGIT = 1, LOG_CLASS_HEX = 2, LOG_CLASS_LETTER = 4 };
+extern const uint8_t log_classes[256];
+static inline enum log_class log_class(char c)
+{
+    return (enum log_class)log_classes[(uint8_t)c];
+}
+
+struct log_column {
+    uint64_t key;  // context, type and digits
+    uint8_t type;  // LOG_OP_INT, LOG_OP_HEX, LOG_OP_TEXT
+    uint8_t digits; // LOG_OP_HEX
+    size_t n;
+    VEC(int64_t) ints;  // INT: values; TEXT: lengths
+    VEC(uint32_t) rows; // INT: row of each value
+    VEC(uint8_t) bytes; // HEX: packed values; TEXT: bytes
+};
+
+/* One hex value of a row: how metadata finds out that it repeats the line. */
+struct log_hex_ref {
+    uint32_t column, index;
+};
+
+struct log_templates {
+    VEC(struct log_column) columns; // n in use; the rest keep their memory
+    size_t n_columns;
+    uint32_t *column_slots;
+    struct log_template_slot {
+        uint64_t hash;
+        uint32_t id, off, n; // id + 1
+    } *slots;
+    size_t cap, n_templates;
+    VEC(uint32_t) ids;           // template of each row
+    VEC(uint32_t) ref_start;     // per row: first of its refs
+    VEC(struct log_hex_ref) refs;
+    struct buf dict;    // DICT bytes
+    struct buf scratch; // the template under construction
+    bool loose_hex;
+    uint64_t hex_lens[2];
+    size_t raw; // bytes of lines seen
+};
+
+void log_templates_init(struct log_templates *t);
+void log_templates_deinit(struct log_templates *t);
+void log_templates_clear(struct log_templates *t);
+/* Adds one line. false: templates do not pay here, use plain lines. */
+bool log_templates_add(struct log_templates *t, str line);
+/* Judges the whole block. */
+bool log_templates_pay(const struct log_templates *t);
+
+/* Time fields that integers are predicted from: a line often repeats its own time. Field 0 = none.
+ */
+#define LOG_TIME_FIELDS 9
+static inline uint64_t log_time_field(unsigned field, int64_t t_ns)
+{
+    uint64_t t = (uint64_t)t_ns;
+    switch (field) {
+    case 1:
+        return t / UINT64_C(1000000000);
+    case 2:
+        return t / UINT64_C(1000000);
+    case 3:
+        return t / UINT64_C(1000);
+    case 4:
+        return t;
+    case 5:
+        return t / UINT64_C(1000000000) % 60;
+    case 6:
+        return t / UINT64_C(1000000) % 1000;
+    case 7:
+        return t / UINT64_C(1000) % 1000000;
+    case 8:
+        return t % UINT64_C(1000000000);
+    default:
+        return 0;
+    }
+}
+
+/* Appends INTS and HEXS; t_ns: time of each row. Integer values are changed in place. */
+void log_templates_put_columns(struct log_templates *t, const int64_t *t_ns,
+                               struct log_hex_table *table, struct buf *ints, struct buf *hexs);

@@ -1,0 +1,73 @@
+/* fuzz_frame.c - frames: what is encoded comes back bit by bit; hostile sections inside a right
+ * checksum and zstd frame fail or give numbers, never worse. */
+#include <stdlib.h>
+
+#include "storage/base/compress.h"
+#include "storage/base/hash.h"
+#include "storage/codec/frame.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void read_all(str bytes, const double *expect, size_t n)
+{
+    struct arena a;
+    struct err err;
+    struct frame_reader r;
+    struct frame_series s;
+    const struct hist *const *h;
+    arena_init(&a, 64 * MIB, NULL);
+    if (frame_reader_open(&r, bytes, &a, &err)) {
+        double *v = arena_array(&a, double, r.n_max);
+        for (size_t i = 0; i < r.n_series; i++) {
+            if (!frame_reader_next(&r, v, &a, &h, &s, &err))
+                break;
+            if (expect != NULL && (s.n != n || memcmp(v, expect, n * sizeof *v) != 0))
+                abort();
+        }
+    } else if (expect != NULL) {
+        abort();
+    }
+    arena_deinit(&a);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static double v[FRAME_SAMPLES_MAX];
+    struct buf out, z;
+    struct err err;
+    size_t n = size / 8 < 2000 ? size / 8 : 2000;
+    buf_init(&out, 64 * MIB);
+    buf_init(&z, 64 * MIB);
+    if (n > 0) {
+        memcpy(v, data, n * 8);
+        struct frame_writer *w = frame_writer_open();
+        frame_begin(w);
+        frame_add(w, 1, 2, v, n);
+        frame_add(w, 1, 2, v, n); // the second one takes the neighbour transform
+        if (!frame_finish(w, 1, &out, &err))
+            abort();
+        frame_writer_close(w);
+        read_all(buf_str(&out), v, n);
+    }
+    if (size > 6 && size - 6 >= data[5]) { // data: series, samples, length of meta and of lo
+        size_t n_lo = data[5], n_raw = size - 6 - n_lo, n_meta = data[4] % (n_raw + 1);
+        str lo = {(const char *)data + 6, n_lo};
+        if (zstd_pack(1, (str){lo.p + n_lo, n_raw}, &z, &err)) {
+            buf_clear(&out);
+            buf_add(&out, (str){"\1\1", 2});
+            buf_varint(&out, data[0]);
+            buf_varint(&out, data[1] | (uint64_t)data[2] << 8);
+            buf_varint(&out, n_meta);
+            buf_varint(&out, n_raw - n_meta);
+            buf_varint(&out, n_lo);
+            buf_varint(&out, z.n);
+            buf_add(&out, lo);
+            buf_add(&out, buf_str(&z));
+            buf_le32(&out, crc32c(buf_str(&out)));
+            read_all(buf_str(&out), NULL, 0);
+        }
+    }
+    buf_deinit(&out);
+    buf_deinit(&z);
+    return 0;
+}
