@@ -1,0 +1,239 @@
+/* exchange.c - life of an exchange, and the request functions of http.h. */
+#include "server/net/exchange.h"
+
+#include "server/net/url.h"
+#include "storage/base/budget.h"
+#include "storage/model/limits.h"
+
+/* Arena of a request: path arguments, parameters, what a handler keeps for the answer. */
+#define EXCHANGE_ARENA (64 * MIB)
+
+struct exchange *exchange_new(const struct exchange_host *host)
+{
+    struct exchange *x = mem_zalloc(sizeof *x);
+    x->host = host;
+    x->refs = 1;
+    arena_init(&x->arena, EXCHANGE_ARENA, host->budget);
+    buf_init(&x->body, host->max_body);
+    reply_init(&x->rep, x, true);
+    x->req.arena = &x->arena;
+    x->req.impl = x;
+    return x;
+}
+
+void exchange_ref(struct exchange *x)
+{
+    x->refs++;
+}
+
+void exchange_unref(struct exchange *x)
+{
+    ASSERT(x->refs > 0);
+    if (--x->refs > 0)
+        return;
+    reply_deinit(&x->rep);
+    buf_deinit(&x->body);
+    buf_deinit(&x->inflated);
+    if (x->host->budget)
+        budget_give(x->host->budget, x->budgeted);
+    arena_deinit(&x->arena);
+    mem_free(x);
+}
+
+void exchange_abandon(struct exchange *x)
+{
+    x->ready = NULL;
+    x->session = NULL;
+    if (reply_state(&x->rep) != REPLY_COMPLETE) // else the handler has returned
+        atomic_store(&x->job.canceled, true);
+    reply_gone(&x->rep);
+    exchange_unref(x);
+}
+
+bool exchange_charge(struct exchange *x, size_t n)
+{
+    if (x->host->budget && !budget_take(x->host->budget, n))
+        return false;
+    x->budgeted += n;
+    return true;
+}
+
+bool exchange_body(struct exchange *x, str bytes, struct err *err)
+{
+    if (x->is_refused)
+        return true;
+    if (bytes.n > x->host->max_body - MIN(x->body.n, x->host->max_body))
+        return err_set(err, ERR_TOO_LARGE, "request body larger than %zu bytes",
+                       (size_t)x->host->max_body);
+    size_t cap = x->body.cap, need = x->body.n + bytes.n;
+    if (need > cap) { // the growth of base/buf, charged before it happens
+        size_t want = MIN(MAX(need, cap * 2), x->body.max);
+        if (!exchange_charge(x, want - cap))
+            return err_set(err, ERR_BUSY, "no memory for more request bodies, try again later");
+    }
+    buf_add(&x->body, bytes);
+    return true;
+}
+
+/* Bytes that the budget still has, through its parents. */
+static size_t budget_left(const struct budget *b)
+{
+    size_t room = SIZE_MAX;
+    for (; b; b = b->parent) {
+        size_t used = budget_used(b);
+        room = MIN(room, b->max > used ? b->max - used : 0);
+    }
+    return room;
+}
+
+bool exchange_inflate(struct exchange *x, enum codec_kind kind, size_t max, str *out,
+                      struct err *err)
+{
+    size_t room = budget_left(x->host->budget);
+    buf_deinit(&x->inflated);
+    buf_init(&x->inflated, MIN(max, room));
+    if (!decompress(kind, buf_str(&x->body), MIN(max, room), &x->inflated, err)) {
+        bool is_short = err->code == ERR_TOO_LARGE && room < max;
+        buf_deinit(&x->inflated);
+        if (is_short)
+            return err_set(err, ERR_BUSY, "no memory to decompress the body, try again later");
+        return false;
+    }
+    if (x->host->budget)
+        budget_force(x->host->budget, x->inflated.cap);
+    x->budgeted += x->inflated.cap;
+    *out = buf_str(&x->inflated);
+    return true;
+}
+
+/* ---- http.h ---- */
+
+str http_header_get(const struct http_request *req, str lower_name)
+{
+    for (size_t i = 0; i < req->n_headers; i++)
+        if (str_eq(req->headers[i].name, lower_name))
+            return req->headers[i].value;
+    return STR("");
+}
+
+str http_content_type(const struct http_request *req)
+{
+    str value = http_header_get(req, STR("content-type"));
+    size_t end = str_find_char(value, ';');
+    value = str_trim(str_sub(value, 0, end == SIZE_MAX ? value.n : end));
+    char *lower = arena_alloc(req->arena, value.n + 1);
+    for (size_t i = 0; i < value.n; i++) {
+        char c = value.p[i];
+        lower[i] = c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+    }
+    lower[value.n] = 0;
+    return str_of(lower, value.n);
+}
+
+/* q=0, q=0.0, q=0.00, q=0.000 mean "not acceptable". */
+static bool is_zero_quality(str params)
+{
+    str part;
+    while (str_split(&params, ';', &part)) {
+        part = str_trim(part);
+        if (!str_starts(part, STR("q=")) && !str_starts(part, STR("Q=")))
+            continue;
+        for (size_t i = 2; i < part.n; i++)
+            if (part.p[i] != '0' && part.p[i] != '.')
+                return false;
+        return part.n > 2;
+    }
+    return false;
+}
+
+bool http_accepts_gzip(const struct http_request *req)
+{
+    bool any = false, gzip = false, gzip_named = false;
+    for (size_t i = 0; i < req->n_headers; i++) {
+        if (!str_is(req->headers[i].name, "accept-encoding"))
+            continue;
+        str rest = req->headers[i].value, item;
+        while (rest.n > 0 && str_split(&rest, ',', &item)) {
+            size_t semi = str_find_char(item, ';');
+            str name = str_trim(str_sub(item, 0, semi == SIZE_MAX ? item.n : semi));
+            str params = semi == SIZE_MAX ? STR("") : str_sub(item, semi + 1, item.n);
+            bool ok = !is_zero_quality(params);
+            if (str_eq_nocase(name, STR("gzip")) || str_eq_nocase(name, STR("x-gzip"))) {
+                gzip = ok;
+                gzip_named = true;
+            } else if (str_is(name, "*")) {
+                any = ok;
+            }
+        }
+    }
+    return gzip_named ? gzip : any;
+}
+
+bool http_is_canceled(const struct http_request *req)
+{
+    const struct exchange *x = req->impl;
+    return atomic_load_explicit(&x->job.canceled, memory_order_relaxed);
+}
+
+bool http_body(struct http_request *req, size_t max, str *out, struct err *err)
+{
+    struct exchange *x = req->impl;
+    str name = str_trim(http_header_get(req, STR("content-encoding")));
+    enum codec_kind kind;
+    if (!codec_by_name(name, &kind))
+        return err_set(err, ERR_MEDIA, "unsupported content encoding \"" STR_FMT "\"",
+                       STR_ARG(str_sub(name, 0, 64)));
+    if (kind == CODEC_NONE || req->body.n == 0) {
+        if (req->body.n > max)
+            return err_set(err, ERR_TOO_LARGE, "request body larger than %zu bytes", max);
+        *out = req->body;
+        return true;
+    }
+    return exchange_inflate(x, kind, max, out, err);
+}
+
+static bool params_parse(struct http_request *req, struct exchange *x, struct err *err)
+{
+    http_params_vec vec = {0};
+    if (!url_pairs(&x->arena, req->query, &vec, err))
+        return false;
+    if (str_is(http_content_type(req), "application/x-www-form-urlencoded")) {
+        str form;
+        if (!http_body(req, x->host->max_body, &form, err))
+            return false;
+        form = arena_dup(&x->arena, form); // outlives another http_body
+        if (!url_pairs(&x->arena, form, &vec, err))
+            return false;
+    }
+    x->params = vec.v;
+    x->n_params = vec.n;
+    return true;
+}
+
+bool http_params(struct http_request *req, const struct http_param **out, size_t *n,
+                 struct err *err)
+{
+    struct exchange *x = req->impl;
+    if (!x->params_done) {
+        x->params_done = true;
+        (void)params_parse(req, x, &x->params_err);
+    }
+    if (x->params_err.code != ERR_NONE) {
+        *err = x->params_err;
+        return false;
+    }
+    *out = x->params;
+    *n = x->n_params;
+    return true;
+}
+
+bool http_param_get(const struct http_param *p, size_t n, str name, str *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (str_eq(p[i].name, name)) {
+            *out = p[i].value;
+            return true;
+        }
+    }
+    return false;
+}
