@@ -94,12 +94,15 @@ static bool go_invalid(str s, struct err *err)
     return err_set(err, ERR_INVALID, "time: invalid duration \"" STR_FMT "\"", STR_ARG(s));
 }
 
-/* The digits behind a point as numerator and scale; digits beyond 18 change nothing. */
+/* The digits behind a point as numerator and scale; digits that no longer fit change nothing. */
 static size_t go_fraction(str s, size_t i, uint64_t *num, double *scale)
 {
+    bool fits = true;
     for (; i < s.n && is_digit(s.p[i]); i++) {
-        if (*num < UINT64_C(100000000000000000)) {
-            *num = *num * 10 + (uint64_t)(s.p[i] - '0');
+        uint64_t digit = (uint64_t)(s.p[i] - '0');
+        fits = fits && *num <= (INT64_MAX - digit) / 10;
+        if (fits) {
+            *num = *num * 10 + digit;
             *scale *= 10;
         }
     }

@@ -187,10 +187,14 @@ static bool parse_perl_class(struct parser *p, bool in_class)
     char c = p->in.p[p->pos + 1];
     switch (c) {
     case 'd':
-    case 'D':
     case 'w':
-    case 'W':
         emit(p, str_sub(p->in, p->pos, p->pos + 2));
+        break;
+    case 'D': // PCRE2 10.42's JIT with MATCH_INVALID_UTF misses multi-byte characters for a bare \D
+    case 'W':
+        emit(p, in_class ? STR("") : STR("["));
+        emit(p, str_sub(p->in, p->pos, p->pos + 2));
+        emit(p, in_class ? STR("") : STR("]"));
         break;
     case 's':
         emit(p, in_class ? STR("\\t\\n\\f\\r\\x{20}") : STR("[\\t\\n\\f\\r\\x{20}]"));
@@ -362,7 +366,7 @@ static bool add_group(struct parser *p, str name)
     return true;
 }
 
-/* "(?P<name>" or "(?<name>" at pos; the name starts at name_from. */
+/* "(?P<name>" or "(?<name>" at pos; the name starts at name_from. Go lets a name come twice. */
 static bool parse_group_name(struct parser *p, size_t name_from)
 {
     size_t length = str_find_char(str_sub(p->in, name_from, p->in.n), '>');
@@ -374,9 +378,6 @@ static bool parse_group_name(struct parser *p, size_t name_from)
         ok = ok && is_word(name.p[i]);
     if (!ok)
         return fail(p, "invalid named capture", str_sub(p->in, p->pos, name_from + length + 1));
-    for (size_t i = 1; i < p->names.n; i++)
-        if (str_eq(p->names.v[i], name))
-            return fail(p, "duplicate capture group name", name);
     p->pos = name_from + length + 1;
     return add_group(p, name);
 }

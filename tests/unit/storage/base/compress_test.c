@@ -1,0 +1,331 @@
+/* compress_test.c - round trips, limits against bombs, damage, concatenation, the gzip sink. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <pthread.h>
+
+#include "storage/base/compress.h"
+#include "storage/base/prng.h"
+
+static const enum codec_kind kinds[] = {CODEC_NONE, CODEC_GZIP, CODEC_DEFLATE, CODEC_ZSTD,
+                                        CODEC_SNAPPY};
+
+static void fill(char *p, size_t n, bool noise)
+{
+    struct prng r;
+    prng_init(&r, 7);
+    for (size_t i = 0; i < n; i++)
+        p[i] = noise ? (char)prng_next(&r) : "level=info msg=ok "[i % 18];
+}
+
+static void test_round_trip(void **state)
+{
+    static const size_t sizes[] = {0, 1, 17, 1000, 70000, 3 << 20};
+    char *raw = mem_alloc(3 << 20);
+    struct buf packed, out;
+    struct err err = ERR_OK;
+    (void)state;
+    buf_init(&packed, 100 * MIB);
+    buf_init(&out, 100 * MIB);
+    for (int noise = 0; noise < 2; noise++) {
+        fill(raw, 3 << 20, noise);
+        for (size_t k = 0; k < COUNTOF(kinds); k++) {
+            for (size_t i = 0; i < COUNTOF(sizes); i++) {
+                str in = str_of(raw, sizes[i]);
+                buf_clear(&packed);
+                buf_clear(&out);
+                buf_add(&packed, STR("before"));
+                buf_add(&out, STR("kept"));
+                assert_true(compress_to(kinds[k], 0, in, &packed, &err));
+                str body = str_sub(buf_str(&packed), 6, packed.n);
+                if (!decompress(kinds[k], body, sizes[i], &out, &err))
+                    fail_msg("kind %zu size %zu: %s", k, sizes[i], err.text);
+                assert_int_equal(out.n, sizes[i] + 4);
+                assert_true(str_eq(str_sub(buf_str(&out), 4, out.n), in));
+                if (sizes[i] == 0)
+                    continue;
+                out.n = 4;
+                assert_false(decompress(kinds[k], body, sizes[i] - 1, &out, &err));
+                assert_int_equal(err.code, ERR_TOO_LARGE);
+                assert_int_equal(out.n, 4);
+                err = ERR_OK;
+            }
+        }
+    }
+    buf_deinit(&packed);
+    buf_deinit(&out);
+    mem_free(raw);
+}
+
+static void test_levels(void **state)
+{
+    static const int levels[] = {-5, 1, 3, 9, 19, 99};
+    char raw[10000];
+    struct buf packed, out;
+    struct err err = ERR_OK;
+    (void)state;
+    fill(raw, sizeof raw, false);
+    buf_init(&packed, MIB);
+    buf_init(&out, MIB);
+    for (size_t k = 0; k < COUNTOF(kinds); k++) {
+        for (size_t i = 0; i < COUNTOF(levels); i++) {
+            buf_clear(&packed);
+            buf_clear(&out);
+            assert_true(compress_to(kinds[k], levels[i], str_of(raw, sizeof raw), &packed, &err));
+            assert_true(decompress(kinds[k], buf_str(&packed), MIB, &out, &err));
+            assert_true(str_eq(buf_str(&out), str_of(raw, sizeof raw)));
+        }
+    }
+    buf_deinit(&packed);
+    buf_deinit(&out);
+}
+
+/* Any cut, any changed byte and any byte behind the end is refused or gives other bytes, and
+ * leaves the output as it was. */
+static void test_damage(void **state)
+{
+    char raw[300];
+    struct buf packed, out;
+    struct err err = ERR_OK;
+    (void)state;
+    fill(raw, sizeof raw, false);
+    buf_init(&packed, MIB);
+    buf_init(&out, MIB);
+    for (size_t k = 1; k < COUNTOF(kinds); k++) {
+        buf_clear(&packed);
+        buf_clear(&out);
+        assert_true(compress_to(kinds[k], 0, str_of(raw, sizeof raw), &packed, &err));
+        for (size_t n = 0; n < packed.n; n++) {
+            assert_false(decompress(kinds[k], str_of(packed.p, n), MIB, &out, &err));
+            assert_int_equal(err.code, ERR_INVALID);
+            assert_int_equal(out.n, 0);
+        }
+        for (size_t i = 0; i < packed.n; i++) {
+            for (int bit = 0; bit < 8; bit++) {
+                packed.p[i] ^= (char)(1 << bit);
+                (void)!decompress(kinds[k], buf_str(&packed), MIB, &out, &err);
+                buf_clear(&out);
+                packed.p[i] ^= (char)(1 << bit);
+            }
+        }
+        buf_add(&packed, STR("garbage"));
+        assert_false(decompress(kinds[k], buf_str(&packed), MIB, &out, &err));
+        assert_int_equal(err.code, ERR_INVALID);
+        assert_int_equal(out.n, 0);
+    }
+    buf_deinit(&packed);
+    buf_deinit(&out);
+}
+
+static void test_concatenated(void **state)
+{
+    struct buf packed, out;
+    struct err err = ERR_OK;
+    (void)state;
+    buf_init(&packed, MIB);
+    buf_init(&out, MIB);
+    for (int k = 0; k < 2; k++) {
+        enum codec_kind kind = k ? CODEC_ZSTD : CODEC_GZIP;
+        buf_clear(&packed);
+        buf_clear(&out);
+        assert_true(compress_to(kind, 0, STR("one "), &packed, &err));
+        assert_true(compress_to(kind, 0, STR(""), &packed, &err));
+        assert_true(compress_to(kind, 0, STR("two"), &packed, &err));
+        assert_true(decompress(kind, buf_str(&packed), 7, &out, &err));
+        assert_true(str_is(buf_str(&out), "one two"));
+        buf_clear(&out);
+        assert_false(decompress(kind, buf_str(&packed), 6, &out, &err));
+        assert_int_equal(err.code, ERR_TOO_LARGE);
+    }
+    buf_deinit(&packed);
+    buf_deinit(&out);
+}
+
+static void test_raw_deflate(void **state)
+{
+    struct buf packed, out;
+    struct err err = ERR_OK;
+    str text = STR("raw deflate, as some clients send it");
+    (void)state;
+    buf_init(&packed, MIB);
+    buf_init(&out, MIB);
+    assert_true(compress_to(CODEC_DEFLATE, 0, text, &packed, &err));
+    str raw = str_sub(buf_str(&packed), 2, packed.n - 4); // zlib is header, raw, checksum
+    assert_true(decompress(CODEC_DEFLATE, raw, MIB, &out, &err));
+    assert_true(str_eq(buf_str(&out), text));
+    buf_deinit(&packed);
+    buf_deinit(&out);
+}
+
+static void test_bombs(void **state)
+{
+    struct buf packed, out;
+    struct err err = ERR_OK;
+    char *zeros = mem_zalloc(64 * MIB);
+    (void)state;
+    buf_init(&packed, 100 * MIB);
+    buf_init(&out, 4 * MIB);
+    for (size_t k = 1; k < COUNTOF(kinds); k++) {
+        buf_clear(&packed);
+        assert_true(compress_to(kinds[k], 0, str_of(zeros, 64 * MIB), &packed, &err));
+        assert_false(decompress(kinds[k], buf_str(&packed), 1 * MIB, &out, &err));
+        assert_int_equal(err.code, ERR_TOO_LARGE);
+        /* The buffer's own maximum holds as well, and it stays usable. */
+        assert_false(decompress(kinds[k], buf_str(&packed), 100 * MIB, &out, &err));
+        assert_int_equal(err.code, ERR_TOO_LARGE);
+        assert_false(out.over);
+        assert_int_equal(out.n, 0);
+    }
+    /* Snappy that claims 4 GiB in five bytes; zstd that claims 2^60. */
+    assert_false(decompress(CODEC_SNAPPY, STR("\xFF\xFF\xFF\xFF\x0F"), SIZE_MAX, &out, &err));
+    assert_false(decompress(CODEC_SNAPPY, STR("\xFF\xFF\x7F\x00"), SIZE_MAX, &out, &err));
+    assert_int_equal(err.code, ERR_INVALID);
+    assert_false(
+        decompress(CODEC_ZSTD, STR("\x28\xB5\x2F\xFD\xC0\x58\0\0\0\0\0\0\0\x10"), MIB, &out, &err));
+    buf_deinit(&packed);
+    buf_deinit(&out);
+    mem_free(zeros);
+}
+
+static void test_full_output(void **state)
+{
+    char raw[5000];
+    struct buf out;
+    struct err err = ERR_OK;
+    (void)state;
+    fill(raw, sizeof raw, true);
+    buf_init(&out, 1000);
+    for (size_t k = 0; k < COUNTOF(kinds); k++) {
+        err = ERR_OK;
+        buf_clear(&out);
+        assert_false(compress_to(kinds[k], 0, str_of(raw, sizeof raw), &out, &err));
+        assert_int_equal(err.code, ERR_LIMIT);
+        assert_int_equal(out.n, 0);
+    }
+    buf_deinit(&out);
+}
+
+static void test_unpack(void **state)
+{
+    char dst[8];
+    struct buf packed;
+    struct err err = ERR_OK;
+    (void)state;
+    buf_init(&packed, MIB);
+    assert_true(zstd_pack(3, STR("12345678"), &packed, &err));
+    assert_true(zstd_unpack(buf_str(&packed), dst, 8, &err));
+    assert_memory_equal(dst, "12345678", 8);
+    assert_false(zstd_unpack(buf_str(&packed), dst, 7, &err));
+    assert_int_equal(err.code, ERR_CORRUPT);
+    char more[9];
+    assert_false(zstd_unpack(buf_str(&packed), more, 9, &err));
+    assert_int_equal(err.code, ERR_CORRUPT);
+    assert_false(zstd_unpack(STR("nonsense"), dst, 8, &err));
+    assert_false(zstd_unpack(STR(""), dst, 8, &err));
+    assert_false(zstd_unpack(str_of(packed.p, packed.n - 1), dst, 8, &err));
+    buf_deinit(&packed);
+}
+
+static void test_names(void **state)
+{
+    enum codec_kind kind = CODEC_NONE;
+    (void)state;
+    assert_true(codec_by_name(STR("GZip"), &kind) && kind == CODEC_GZIP);
+    assert_true(codec_by_name(STR("x-gzip"), &kind) && kind == CODEC_GZIP);
+    assert_true(codec_by_name(STR("deflate"), &kind) && kind == CODEC_DEFLATE);
+    assert_true(codec_by_name(STR(" zstd "), &kind) && kind == CODEC_ZSTD);
+    assert_true(codec_by_name(STR("snappy"), &kind) && kind == CODEC_SNAPPY);
+    assert_true(codec_by_name(STR(""), &kind) && kind == CODEC_NONE);
+    assert_true(codec_by_name(STR("identity"), &kind) && kind == CODEC_NONE);
+    assert_false(codec_by_name(STR("br"), &kind));
+    assert_false(codec_by_name(STR("gzip, gzip"), &kind));
+}
+
+static void test_sink(void **state)
+{
+    struct buf packed, out;
+    struct sink_buf next;
+    struct err err = ERR_OK;
+    char *raw = mem_alloc(MIB);
+    (void)state;
+    fill(raw, MIB, true);
+    buf_init(&packed, 10 * MIB);
+    buf_init(&out, 10 * MIB);
+    sink_buf_init(&next, &packed);
+    struct sink_gzip *g = sink_gzip_open(&next.sink, 6);
+    struct sink *s = sink_gzip_sink(g);
+    assert_true(sink_write(s, STR("head ")));
+    assert_true(sink_write(s, STR("")));
+    assert_true(sink_gzip_flush(g));
+    assert_true(packed.n > 10); // what was written has left
+    assert_true(sink_gzip_flush(g));
+    assert_true(sink_write(s, str_of(raw, MIB)));
+    assert_true(sink_gzip_finish(g));
+    assert_true(sink_gzip_finish(g));
+    sink_gzip_close(g);
+    assert_true(decompress(CODEC_GZIP, buf_str(&packed), 10 * MIB, &out, &err));
+    assert_int_equal(out.n, MIB + 5);
+    assert_memory_equal(out.p, "head ", 5);
+    assert_memory_equal(out.p + 5, raw, MIB);
+    buf_deinit(&out);
+
+    /* A sink that stops. */
+    struct buf small;
+    buf_init(&small, 1000);
+    sink_buf_init(&next, &small);
+    g = sink_gzip_open(&next.sink, 0);
+    (void)!sink_write(sink_gzip_sink(g), str_of(raw, MIB));
+    assert_false(sink_gzip_finish(g));
+    sink_gzip_close(g);
+    sink_gzip_close(NULL);
+    buf_deinit(&small);
+    buf_deinit(&packed);
+    mem_free(raw);
+}
+
+static void *pack_in_thread(void *arg)
+{
+    struct buf packed;
+    struct err err = ERR_OK;
+    char dst[12];
+    bool ok = true;
+    buf_init(&packed, MIB);
+    for (int i = 0; i < 100 && ok; i++) {
+        buf_clear(&packed);
+        ok = zstd_pack(1, STR("hello thread"), &packed, &err) &&
+             zstd_unpack(buf_str(&packed), dst, 12, &err) && memcmp(dst, "hello thread", 12) == 0;
+    }
+    buf_deinit(&packed);
+    return ok ? NULL : arg;
+}
+
+static void test_threads(void **state)
+{
+    pthread_t threads[4];
+    void *failed;
+    int dummy;
+    (void)state;
+    for (size_t i = 0; i < COUNTOF(threads); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, pack_in_thread, &dummy), 0);
+    for (size_t i = 0; i < COUNTOF(threads); i++) {
+        pthread_join(threads[i], &failed);
+        assert_null(failed);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_damage),      cmocka_unit_test(test_concatenated),
+        cmocka_unit_test(test_raw_deflate), cmocka_unit_test(test_bombs),
+        cmocka_unit_test(test_full_output), cmocka_unit_test(test_unpack),
+        cmocka_unit_test(test_names),       cmocka_unit_test(test_sink),
+        cmocka_unit_test(test_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
