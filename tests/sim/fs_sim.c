@@ -1,11 +1,7 @@
-/* fs_sim.c - the simulated disk: every file and every folder exists twice, as programs see it
- * (`now`) and as it would come back after a power cut (`disk`), with the changes between in a list.
+/* fs_sim.c - the table of struct fs over the simulated disk: handles, faults, crash points.
  *
- * A file's `now` is `disk` plus its pending writes, in order, unless a failed sync threw some away.
- * The same holds for names. Nodes are counted references: one from each name in either world, from
- * each pending change and from each open handle.
- *
- * One mutex guards everything; the functions from sim_ on down to the table expect it held. */
+ * One mutex guards everything; the functions called *_locked, and all of fs_sim_disk.h, expect it
+ * held. */
 #include "tests/sim/fs_sim.h"
 
 #include <errno.h>
@@ -13,52 +9,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "storage/base/hash.h"
-#include "storage/base/hmap.h"
-#include "storage/base/prng.h"
-#include "storage/base/vec.h"
+#include "tests/sim/fs_sim_disk.h"
 
-#define SECTOR       512u
 #define SIM_TOTAL    ((uint64_t)1 << 40) // what an unlimited disk says of itself
 #define SIM_FILE_MAX ((uint64_t)1 << 32) // a larger offset is a mistake of the caller
-#define SIM_PATH_MAX 1024
-
-struct bytes {
-    char *p;
-    size_t n, cap;
-};
-
-enum write_kind { WRITE_DATA, WRITE_SIZE };
-
-struct write {
-    enum write_kind kind;
-    uint64_t off; // SIZE: the new length
-    str data;     // owned
-    uint64_t seq; // over all files: the order in which they were made
-};
-
-struct node {
-    struct node *prev, *next; // all nodes of the sim
-    size_t refs;
-    struct bytes now, disk;
-    VEC(struct write) pending;
-    bool is_locked;
-};
-
-struct name {
-    str path;          // owned
-    struct node *node; // NULL: a folder
-};
-
-struct names {
-    VEC(struct name) all;
-    struct hmap by_path;
-};
-
-struct change { // first `del` goes, then `set` comes; either may be empty
-    str del, set;
-    struct node *node;
-};
 
 struct sim_file {
     struct sim_file *prev, *next;
@@ -71,327 +25,18 @@ struct sim_file {
 struct fs_sim {
     struct fs fs;
     pthread_mutex_t mutex;
-    struct prng prng;
-    struct names now, disk;
-    VEC(struct change) changes;
-    struct node *nodes;
+    struct sim_disk d;
     struct sim_file *files;
-    uint64_t generation, seq, used, capacity;
+    uint64_t generation, capacity;
     _Atomic uint64_t ops;
     uint64_t crash_at, fail_at, fail_count;
     int fail_errno;
     bool is_down; // after crash_at was reached
 };
 
-enum fate { FATE_LOSE, FATE_KEEP, FATE_CUT, FATE_MIX };
-
 static struct fs_sim *sim_of(struct fs *fs)
 {
     return CONTAINER_OF(fs, struct fs_sim, fs);
-}
-
-static str str_own(str s)
-{
-    char *p = mem_alloc(s.n + 1);
-    if (s.n > 0)
-        memcpy(p, s.p, s.n);
-    p[s.n] = '\0';
-    return (str){p, s.n};
-}
-
-static void str_drop(str s)
-{
-    mem_free((void *)(uintptr_t)s.p);
-}
-
-static void bytes_resize(struct bytes *b, size_t n)
-{
-    if (n > b->cap) {
-        b->cap = MAX(n, b->cap * 2);
-        b->p = mem_realloc(b->p, b->cap);
-    }
-    if (n > b->n)
-        memset(b->p + b->n, 0, n - b->n);
-    b->n = n;
-}
-
-static void bytes_write(struct bytes *b, uint64_t off, str data)
-{
-    if (data.n == 0)
-        return;
-    if (off + data.n > b->n)
-        bytes_resize(b, (size_t)off + data.n);
-    memcpy(b->p + off, data.p, data.n);
-}
-
-static void bytes_copy(struct bytes *to, const struct bytes *from)
-{
-    to->n = 0;
-    bytes_write(to, 0, (str){from->p, from->n});
-}
-
-/* --- nodes ---------------------------------------------------------------------------------- */
-
-static struct node *node_new(struct fs_sim *sim)
-{
-    struct node *node = mem_zalloc(sizeof(*node));
-    node->next = sim->nodes;
-    if (sim->nodes)
-        sim->nodes->prev = node;
-    sim->nodes = node;
-    return node;
-}
-
-static void node_forget_pending(struct node *node)
-{
-    for (size_t i = 0; i < node->pending.n; i++)
-        str_drop(node->pending.v[i].data);
-    vec_free(&node->pending);
-}
-
-static struct node *node_ref(struct node *node)
-{
-    if (node)
-        node->refs++;
-    return node;
-}
-
-static void node_unref(struct fs_sim *sim, struct node *node)
-{
-    if (!node || --node->refs > 0)
-        return;
-    *(node->prev ? &node->prev->next : &sim->nodes) = node->next;
-    if (node->next)
-        node->next->prev = node->prev;
-    sim->used -= node->now.n;
-    node_forget_pending(node);
-    mem_free(node->now.p);
-    mem_free(node->disk.p);
-    mem_free(node);
-}
-
-static void write_apply(struct bytes *b, const struct write *w)
-{
-    if (w->kind == WRITE_SIZE)
-        bytes_resize(b, (size_t)w->off);
-    else
-        bytes_write(b, w->off, w->data);
-}
-
-static void node_add_pending(struct fs_sim *sim, struct node *node, enum write_kind kind,
-                             uint64_t off, str data)
-{
-    vec_push(&node->pending, NULL, (struct write){kind, off, str_own(data), sim->seq++});
-}
-
-static void node_change(struct fs_sim *sim, struct node *node, enum write_kind kind, uint64_t off,
-                        str data)
-{
-    node_add_pending(sim, node, kind, off, data);
-    sim->used -= node->now.n;
-    write_apply(&node->now, vec_last(&node->pending));
-    sim->used += node->now.n;
-}
-
-static bool sim_chance(struct fs_sim *sim, unsigned percent)
-{
-    return prng_below(&sim->prng, 100) < percent;
-}
-
-/* Part of a write: up to a sector border, or from it on. A write inside one sector is whole or
- * lost. */
-static void write_apply_torn(struct fs_sim *sim, struct bytes *b, const struct write *w)
-{
-    uint64_t first = w->off / SECTOR + 1, end = (w->off + w->data.n - 1) / SECTOR;
-    if (w->kind == WRITE_SIZE || w->data.n == 0 || first > end) {
-        if (sim_chance(sim, 50))
-            write_apply(b, w);
-        return;
-    }
-    uint64_t border = (first + prng_below(&sim->prng, end - first + 1)) * SECTOR;
-    size_t head = (size_t)(border - w->off);
-    if (sim_chance(sim, 70))
-        bytes_write(b, w->off, str_sub(w->data, 0, head));
-    else
-        bytes_write(b, border, str_sub(w->data, head, w->data.n));
-}
-
-/* Whole, but within one sector noise or zeros came instead. */
-static void write_apply_garbled(struct fs_sim *sim, struct bytes *b, const struct write *w)
-{
-    write_apply(b, w);
-    if (w->kind == WRITE_SIZE || w->data.n == 0)
-        return;
-    uint64_t at = w->off + prng_below(&sim->prng, w->data.n);
-    uint64_t from = MAX(at / SECTOR * SECTOR, w->off);
-    uint64_t to = MIN((at / SECTOR + 1) * SECTOR, w->off + w->data.n);
-    bool is_zero = sim_chance(sim, 50);
-    for (uint64_t i = from; i < to; i++)
-        b->p[i] = is_zero ? 0 : (char)(uint8_t)prng_next(&sim->prng);
-}
-
-static void write_apply_mixed(struct fs_sim *sim, struct bytes *b, const struct write *w)
-{
-    uint64_t dice = prng_below(&sim->prng, 100);
-    if (dice < 40) {
-        write_apply(b, w);
-    } else if (dice < 60) {
-        write_apply_torn(sim, b, w);
-    } else if (dice < 70) {
-        write_apply_garbled(sim, b, w);
-    } else if (dice < 78 && w->kind == WRITE_DATA && w->off + w->data.n > b->n) {
-        bytes_resize(b, (size_t)w->off + w->data.n); // the length arrived, the data did not
-    }
-}
-
-/* Decides what of the pending writes is on the disk. `cut`: with FATE_CUT the write with this
- * number is torn, older ones are whole, newer ones lost. */
-static void node_settle(struct fs_sim *sim, struct node *node, enum fate fate, uint64_t cut)
-{
-    for (size_t i = 0; i < node->pending.n; i++) {
-        const struct write *w = &node->pending.v[i];
-        if (fate == FATE_KEEP || (fate == FATE_CUT && w->seq < cut))
-            write_apply(&node->disk, w);
-        else if (fate == FATE_CUT && w->seq == cut)
-            write_apply_torn(sim, &node->disk, w);
-        else if (fate == FATE_MIX)
-            write_apply_mixed(sim, &node->disk, w);
-    }
-    node_forget_pending(node);
-}
-
-/* --- names ---------------------------------------------------------------------------------- */
-
-struct path_key {
-    const struct names *names;
-    str path;
-};
-
-static bool path_eq(const void *ctx, uint32_t index)
-{
-    const struct path_key *key = ctx;
-    return str_eq(key->names->all.v[index].path, key->path);
-}
-
-static struct name *names_find(const struct names *names, str path)
-{
-    struct path_key key = {names, path};
-    uint32_t i = hmap_find(&names->by_path, hash64(path), path_eq, &key);
-    return i == HMAP_NONE ? NULL : &names->all.v[i];
-}
-
-static void names_del(struct fs_sim *sim, struct names *names, str path)
-{
-    struct name *name = names_find(names, path);
-    if (!name)
-        return;
-    struct path_key key = {names, path};
-    hmap_del(&names->by_path, hash64(path), path_eq, &key);
-    struct name gone = *name, *last = vec_last(&names->all);
-    if (last != name) { // the last one moves into the gap
-        struct path_key moved = {names, last->path};
-        hmap_del(&names->by_path, hash64(last->path), path_eq, &moved);
-        *name = *last;
-        hmap_put(&names->by_path, hash64(name->path), (uint32_t)(name - names->all.v));
-    }
-    names->all.n--;
-    str_drop(gone.path);
-    node_unref(sim, gone.node);
-}
-
-static void names_set(struct fs_sim *sim, struct names *names, str path, struct node *node)
-{
-    struct name *old = names_find(names, path);
-    node_ref(node);
-    if (old) {
-        node_unref(sim, old->node);
-        old->node = node;
-        return;
-    }
-    hmap_put(&names->by_path, hash64(path), (uint32_t)names->all.n);
-    vec_push(&names->all, NULL, (struct name){str_own(path), node});
-}
-
-static void names_clear(struct fs_sim *sim, struct names *names)
-{
-    while (names->all.n > 0)
-        names_del(sim, names, vec_last(&names->all)->path);
-    vec_free(&names->all);
-    hmap_deinit(&names->by_path);
-}
-
-static void change_apply(struct fs_sim *sim, struct names *names, const struct change *c)
-{
-    struct node *node = node_ref(c->node);
-    if (c->del.n > 0)
-        names_del(sim, names, c->del);
-    if (c->set.n > 0)
-        names_set(sim, names, c->set, node);
-    node_unref(sim, node);
-}
-
-static void change_drop(struct fs_sim *sim, struct change *c)
-{
-    str_drop(c->del);
-    str_drop(c->set);
-    node_unref(sim, c->node);
-}
-
-static void sim_change(struct fs_sim *sim, str del, str set, struct node *node)
-{
-    struct change c = {str_own(del), str_own(set), node_ref(node)};
-    vec_push(&sim->changes, NULL, c);
-    change_apply(sim, &sim->now, vec_last(&sim->changes));
-}
-
-static bool path_is_root(str path)
-{
-    return path.n == 0 || str_is(path, "/");
-}
-
-/* "a/b/c" -> "a/b", "/a" -> "/", "a" -> "". */
-static str path_parent(str path)
-{
-    size_t slash = str_rfind_char(path, '/');
-    if (slash == SIZE_MAX)
-        return STR("");
-    return str_sub(path, 0, slash == 0 ? 1 : slash);
-}
-
-static bool names_has_dir(const struct names *names, str path)
-{
-    const struct name *name = path_is_root(path) ? NULL : names_find(names, path);
-    return path_is_root(path) || (name && !name->node);
-}
-
-static bool names_has_children(const struct names *names, str path)
-{
-    for (size_t i = 0; i < names->all.n; i++) {
-        if (str_eq(path_parent(names->all.v[i].path), path))
-            return true;
-    }
-    return false;
-}
-
-/* Single slashes, no "." parts, no slash at the end. */
-static bool path_clean(str path, char dst[SIM_PATH_MAX], str *out, struct err *err)
-{
-    if (path.n == 0 || path.n >= SIM_PATH_MAX || str_find_char(path, '\0') != SIZE_MAX)
-        return err_set(err, ERR_INVALID, "not a usable path: \"" STR_FMT "\"", STR_ARG(path));
-    size_t n = 0;
-    if (path.p[0] == '/')
-        dst[n++] = '/';
-    str rest = path, part;
-    while (str_split(&rest, '/', &part)) {
-        if (part.n == 0 || str_is(part, "."))
-            continue;
-        if (n > 0 && dst[n - 1] != '/')
-            dst[n++] = '/';
-        memcpy(dst + n, part.p, part.n);
-        n += part.n;
-    }
-    *out = (str){dst, n};
-    return true;
 }
 
 /* --- faults --------------------------------------------------------------------------------- */
@@ -453,22 +98,22 @@ static bool open_locked(struct fs_sim *sim, str path, int flags, struct sim_file
 {
     if (!sim_is_up(sim, err))
         return false;
-    const struct name *name = names_find(&sim->now, path);
+    const struct name *name = names_find(&sim->d.now, path);
     if (path_is_root(path) || (name && !name->node))
         return sim_errno(err, EISDIR, "open", path);
     if (name && (flags & FS_CREATE) && (flags & FS_EXCL))
         return sim_errno(err, EEXIST, "open", path);
     if (!name) {
-        if (!(flags & FS_CREATE) || !names_has_dir(&sim->now, path_parent(path)))
+        if (!(flags & FS_CREATE) || !names_has_dir(&sim->d.now, path_parent(path)))
             return sim_errno(err, ENOENT, "open", path);
         if (!sim_op(sim, "create", err))
             return false;
-        sim_change(sim, STR(""), path, node_new(sim));
-        name = names_find(&sim->now, path);
+        disk_change(&sim->d, STR(""), path, node_new(&sim->d));
+        name = names_find(&sim->d.now, path);
     } else if ((flags & FS_TRUNCATE) && name->node->now.n > 0) {
         if (!sim_op(sim, "truncate", err))
             return false;
-        node_change(sim, name->node, WRITE_SIZE, 0, STR(""));
+        node_change(&sim->d, name->node, WRITE_SIZE, 0, STR(""));
     }
     *out = file_new(sim, name->node, flags);
     return true;
@@ -496,7 +141,7 @@ static void file_free(struct fs_sim *sim, struct sim_file *f)
         f->next->prev = f->prev;
     if (f->holds_lock && f->generation == sim->generation)
         f->node->is_locked = false;
-    node_unref(sim, f->node);
+    node_unref(&sim->d, f->node);
     mem_free(f);
 }
 
@@ -532,7 +177,7 @@ static bool sim_has_room(const struct fs_sim *sim, const struct node *node, uint
 {
     uint64_t more = end > node->now.n ? end - node->now.n : 0;
     return sim->capacity == 0 || more == 0 ||
-           (sim->used <= sim->capacity && more <= sim->capacity - sim->used);
+           (sim->d.used <= sim->capacity && more <= sim->capacity - sim->d.used);
 }
 
 static bool pwrite_locked(struct fs_sim *sim, struct sim_file *f, str data, uint64_t off,
@@ -546,15 +191,15 @@ static bool pwrite_locked(struct fs_sim *sim, struct sim_file *f, str data, uint
         return sim_errno(err, EFBIG, "write", STR(""));
     if (!sim_op(sim, "write", err)) {
         if (sim->is_down) // it was on its way
-            node_add_pending(sim, f->node, WRITE_DATA, off, data);
+            node_add_pending(&sim->d, f->node, WRITE_DATA, off, data);
         else if (data.n > 0 && sim_has_room(sim, f->node, off + data.n))
-            node_change(sim, f->node, WRITE_DATA, off,
-                        str_sub(data, 0, (size_t)prng_below(&sim->prng, data.n)));
+            node_change(&sim->d, f->node, WRITE_DATA, off,
+                        str_sub(data, 0, (size_t)prng_below(&sim->d.prng, data.n)));
         return false;
     }
     if (!sim_has_room(sim, f->node, off + data.n))
         return sim_errno(err, ENOSPC, "write", STR(""));
-    node_change(sim, f->node, WRITE_DATA, off, data);
+    node_change(&sim->d, f->node, WRITE_DATA, off, data);
     return true;
 }
 
@@ -576,9 +221,9 @@ static bool sim_sync(struct fs *fs, struct file *file, struct err *err)
     if (ok) {
         ok = sim_op(sim, "sync", err);
         if (ok)
-            node_settle(sim, f->node, FATE_KEEP, 0);
+            node_settle(&sim->d, f->node, FATE_KEEP, 0);
         else if (!sim->is_down)
-            node_settle(sim, f->node, FATE_MIX, 0);
+            node_settle(&sim->d, f->node, FATE_MIX, 0);
     }
     pthread_mutex_unlock(&sim->mutex);
     return ok;
@@ -608,7 +253,7 @@ static bool truncate_locked(struct fs_sim *sim, struct sim_file *f, uint64_t siz
         return false;
     if (!sim_has_room(sim, f->node, size))
         return sim_errno(err, ENOSPC, "truncate", STR(""));
-    node_change(sim, f->node, WRITE_SIZE, size, STR(""));
+    node_change(&sim->d, f->node, WRITE_SIZE, size, STR(""));
     return true;
 }
 
@@ -625,8 +270,8 @@ static bool rename_locked(struct fs_sim *sim, str from, str to, struct err *err)
 {
     if (!sim_is_up(sim, err))
         return false;
-    const struct name *name = names_find(&sim->now, from), *target = names_find(&sim->now, to);
-    if (!name || !names_has_dir(&sim->now, path_parent(to)))
+    const struct name *name = names_find(&sim->d.now, from), *target = names_find(&sim->d.now, to);
+    if (!name || !names_has_dir(&sim->d.now, path_parent(to)))
         return sim_errno(err, ENOENT, "rename", from);
     if (!name->node)
         return err_set(err, ERR_UNSUPPORTED, "rename of a folder: " STR_FMT, STR_ARG(from));
@@ -635,7 +280,7 @@ static bool rename_locked(struct fs_sim *sim, str from, str to, struct err *err)
     if (!sim_op(sim, "rename", err))
         return false;
     if (!str_eq(from, to))
-        sim_change(sim, from, to, name->node);
+        disk_change(&sim->d, from, to, name->node);
     return true;
 }
 
@@ -656,18 +301,18 @@ static bool remove_locked(struct fs_sim *sim, str path, bool want_dir, struct er
     const char *what = want_dir ? "rmdir" : "unlink";
     if (!sim_is_up(sim, err))
         return false;
-    const struct name *name = names_find(&sim->now, path);
+    const struct name *name = names_find(&sim->d.now, path);
     if (!name)
         return sim_errno(err, ENOENT, what, path);
     if (want_dir && name->node)
         return sim_errno(err, ENOTDIR, what, path);
     if (!want_dir && !name->node)
         return sim_errno(err, EISDIR, what, path);
-    if (want_dir && names_has_children(&sim->now, path))
+    if (want_dir && names_has_children(&sim->d.now, path))
         return sim_errno(err, ENOTEMPTY, what, path);
     if (!sim_op(sim, what, err))
         return false;
-    sim_change(sim, path, STR(""), NULL);
+    disk_change(&sim->d, path, STR(""), NULL);
     return true;
 }
 
@@ -701,14 +346,14 @@ static bool mkdir_locked(struct fs_sim *sim, str path, struct err *err)
         if (i < path.n && path.p[i] != '/')
             continue;
         str part = str_sub(path, 0, i);
-        const struct name *name = names_find(&sim->now, part);
+        const struct name *name = names_find(&sim->d.now, part);
         if (name && name->node)
             return sim_errno(err, i < path.n ? ENOTDIR : EEXIST, "mkdir", path);
         if (name || path_is_root(part))
             continue;
         if (!sim_op(sim, "mkdir", err))
             return false;
-        sim_change(sim, STR(""), part, NULL);
+        disk_change(&sim->d, STR(""), part, NULL);
     }
     return true;
 }
@@ -725,52 +370,6 @@ static bool sim_mkdir(struct fs *fs, str path, struct err *err)
     return ok;
 }
 
-static bool change_is_in(const struct change *c, str dir)
-{
-    return (c->del.n > 0 && str_eq(path_parent(c->del), dir)) ||
-           (c->set.n > 0 && str_eq(path_parent(c->set), dir));
-}
-
-static bool change_names(const struct change *c, str path)
-{
-    return path.n > 0 && (str_eq(c->del, path) || str_eq(c->set, path));
-}
-
-/* Is `path` the folder itself or one above it? */
-static bool path_leads_to(str path, str dir)
-{
-    return path.n > 0 && str_starts(dir, path) &&
-           (dir.n == path.n || dir.p[path.n] == '/' || path_is_root(path));
-}
-
-/* Makes the changes in `dir` durable, with all that they stand on: the folder's own making, and
- * older changes of the same paths. */
-static void sync_dir_changes(struct fs_sim *sim, str dir)
-{
-    size_t n = sim->changes.n;
-    bool *chosen = mem_zalloc(n);
-    for (size_t i = n; i-- > 0;) {
-        const struct change *c = &sim->changes.v[i];
-        chosen[i] = change_is_in(c, dir) || path_leads_to(c->set, dir);
-        for (size_t j = i + 1; j < n && !chosen[i]; j++) {
-            const struct change *later = &sim->changes.v[j];
-            chosen[i] = chosen[j] && (change_names(c, later->del) || change_names(c, later->set));
-        }
-    }
-    size_t kept = 0;
-    for (size_t i = 0; i < n; i++) {
-        struct change *c = &sim->changes.v[i];
-        if (chosen[i]) {
-            change_apply(sim, &sim->disk, c);
-            change_drop(sim, c);
-        } else {
-            sim->changes.v[kept++] = *c;
-        }
-    }
-    sim->changes.n = kept;
-    mem_free(chosen);
-}
-
 static bool sim_sync_dir(struct fs *fs, str path, struct err *err)
 {
     struct fs_sim *sim = sim_of(fs);
@@ -779,11 +378,11 @@ static bool sim_sync_dir(struct fs *fs, str path, struct err *err)
         return false;
     pthread_mutex_lock(&sim->mutex);
     bool ok = sim_is_up(sim, err);
-    if (ok && !names_has_dir(&sim->now, path))
+    if (ok && !names_has_dir(&sim->d.now, path))
         ok = sim_errno(err, ENOENT, "sync", path);
     ok = ok && sim_op(sim, "sync", err);
     if (ok)
-        sync_dir_changes(sim, path);
+        disk_sync_dir(&sim->d, path);
     pthread_mutex_unlock(&sim->mutex);
     return ok;
 }
@@ -803,10 +402,10 @@ static bool sim_list(struct fs *fs, str path, struct arena *a, struct fs_entry *
     VEC(struct fs_entry) all = {0};
     pthread_mutex_lock(&sim->mutex);
     bool ok = sim_is_up(sim, err);
-    if (ok && !names_has_dir(&sim->now, path))
+    if (ok && !names_has_dir(&sim->d.now, path))
         ok = sim_errno(err, ENOENT, "list", path);
-    for (size_t i = 0; ok && i < sim->now.all.n; i++) {
-        const struct name *name = &sim->now.all.v[i];
+    for (size_t i = 0; ok && i < sim->d.now.all.n; i++) {
+        const struct name *name = &sim->d.now.all.v[i];
         if (!str_eq(path_parent(name->path), path))
             continue;
         size_t slash = str_rfind_char(name->path, '/');
@@ -833,7 +432,7 @@ static bool sim_exists(struct fs *fs, str path)
     if (!path_clean(path, clean, &path, &err))
         return false;
     pthread_mutex_lock(&sim->mutex);
-    bool ok = !sim->is_down && (path_is_root(path) || names_find(&sim->now, path));
+    bool ok = !sim->is_down && (path_is_root(path) || names_find(&sim->d.now, path));
     pthread_mutex_unlock(&sim->mutex);
     return ok;
 }
@@ -867,12 +466,12 @@ static bool sim_space(struct fs *fs, str path, uint64_t *free_bytes, uint64_t *t
         return false;
     pthread_mutex_lock(&sim->mutex);
     bool ok = sim_is_up(sim, err);
-    if (ok && !path_is_root(path) && !names_find(&sim->now, path))
+    if (ok && !path_is_root(path) && !names_find(&sim->d.now, path))
         ok = sim_errno(err, ENOENT, "statvfs", path);
     if (ok) {
         uint64_t total = sim->capacity ? sim->capacity : SIM_TOTAL;
         *total_bytes = total;
-        *free_bytes = sim->used < total ? total - sim->used : 0;
+        *free_bytes = sim->d.used < total ? total - sim->d.used : 0;
     }
     pthread_mutex_unlock(&sim->mutex);
     return ok;
@@ -904,16 +503,9 @@ struct fs_sim *fs_sim_open(uint64_t seed)
     struct fs_sim *sim = mem_zalloc(sizeof(*sim));
     sim->fs.ops = &sim_ops;
     ASSERT(pthread_mutex_init(&sim->mutex, NULL) == 0);
-    prng_init(&sim->prng, seed);
+    prng_init(&sim->d.prng, seed);
     sim->crash_at = sim->fail_at = UINT64_MAX;
     return sim;
-}
-
-static void sim_drop_changes(struct fs_sim *sim)
-{
-    for (size_t i = 0; i < sim->changes.n; i++)
-        change_drop(sim, &sim->changes.v[i]);
-    vec_free(&sim->changes);
 }
 
 void fs_sim_close(struct fs_sim *sim)
@@ -922,10 +514,7 @@ void fs_sim_close(struct fs_sim *sim)
         return;
     while (sim->files)
         file_free(sim, sim->files);
-    sim_drop_changes(sim);
-    names_clear(sim, &sim->now);
-    names_clear(sim, &sim->disk);
-    ASSERT(!sim->nodes && sim->used == 0);
+    disk_deinit(&sim->d);
     pthread_mutex_destroy(&sim->mutex);
     mem_free(sim);
 }
@@ -969,7 +558,7 @@ void fs_sim_flip(struct fs_sim *sim, str path, uint64_t byte, uint8_t mask)
     struct err err;
     ASSERT(path_clean(path, clean, &path, &err));
     pthread_mutex_lock(&sim->mutex);
-    const struct name *name = names_find(&sim->now, path);
+    const struct name *name = names_find(&sim->d.now, path);
     ASSERT(name && name->node && byte < name->node->now.n);
     name->node->now.p[byte] = (char)((uint8_t)name->node->now.p[byte] ^ mask);
     if (byte < name->node->disk.n)
@@ -977,61 +566,10 @@ void fs_sim_flip(struct fs_sim *sim, str path, uint64_t byte, uint8_t mask)
     pthread_mutex_unlock(&sim->mutex);
 }
 
-static enum fate sim_fate(struct fs_sim *sim)
-{
-    uint64_t dice = prng_below(&sim->prng, 8);
-    return dice == 0 ? FATE_LOSE : dice == 1 ? FATE_KEEP : dice < 4 ? FATE_CUT : FATE_MIX;
-}
-
-/* With FATE_CUT: one moment for all files, between the oldest and the newest pending write. */
-static uint64_t sim_cut(struct fs_sim *sim)
-{
-    uint64_t oldest = sim->seq;
-    for (const struct node *node = sim->nodes; node; node = node->next) {
-        if (node->pending.n > 0)
-            oldest = MIN(oldest, node->pending.v[0].seq);
-    }
-    return oldest + prng_below(&sim->prng, sim->seq - oldest + 1);
-}
-
-/* Names whose folder did not survive go with it. */
-static void sim_drop_orphans(struct fs_sim *sim)
-{
-    for (size_t i = 0; i < sim->disk.all.n;) {
-        str path = sim->disk.all.v[i].path;
-        if (names_has_dir(&sim->disk, path_parent(path))) {
-            i++;
-        } else {
-            names_del(sim, &sim->disk, path);
-            i = 0; // its own children may come earlier
-        }
-    }
-}
-
 void fs_sim_crash(struct fs_sim *sim)
 {
     pthread_mutex_lock(&sim->mutex);
-    enum fate fate = sim_fate(sim);
-    size_t kept = fate == FATE_LOSE   ? 0
-                  : fate == FATE_KEEP ? sim->changes.n
-                                      : (size_t)prng_below(&sim->prng, sim->changes.n + 1);
-    for (size_t i = 0; i < kept; i++)
-        change_apply(sim, &sim->disk, &sim->changes.v[i]);
-    sim_drop_changes(sim);
-    sim_drop_orphans(sim);
-
-    uint64_t cut = sim_cut(sim);
-    for (struct node *node = sim->nodes; node; node = node->next) {
-        node_settle(sim, node, fate, cut);
-        sim->used -= node->now.n;
-        bytes_copy(&node->now, &node->disk);
-        sim->used += node->now.n;
-        node->is_locked = false;
-    }
-    names_clear(sim, &sim->now);
-    for (size_t i = 0; i < sim->disk.all.n; i++)
-        names_set(sim, &sim->now, sim->disk.all.v[i].path, sim->disk.all.v[i].node);
-
+    disk_crash(&sim->d);
     sim->generation++;
     sim->crash_at = sim->fail_at = UINT64_MAX;
     sim->is_down = false;
