@@ -34,3 +34,6 @@ MUST_USE bool segment_labels_names(struct segment_labels *sl, const uint32_t *or
                                    struct arena *a, struct strs *out, struct err *err);
 MUST_USE bool segment_labels_values(struct segment_labels *sl, str name, const uint32_t *ordinals,
                                     size_t n, struct arena *a, struct strs *out, struct err *err);
+/* Decodes every set and every list; order and agreement of both. ERR_CORRUPT names what is wrong.
+ */
+MUST_USE bool segment_labels_check(struct segment_labels *sl, struct err *err);

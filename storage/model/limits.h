@@ -131,3 +131,9 @@
 #define LIMIT_QUERY_STEPS 11000
 /* Distinct warnings and infos that are kept; the APIs show 10 of each. */
 #define LIMIT_QUERY_NOTES 1000
+
+/* ---- storage: label tables and metrics ---- */
+
+/* Decoded bytes of one blob of 256 label sets in a segment: 256 x LIMIT_LABELS x the longest pair
+ * fits, so that nothing accepted can fail to seal. */
+#define LIMIT_LABEL_BLOB (256 * MIB)
