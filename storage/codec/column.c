@@ -4,6 +4,7 @@
  * columns themselves. Loops are plain so that the compiler can turn them into vector code. */
 #include "storage/codec/column.h"
 
+#include <assert.h>
 #include <math.h>
 
 enum { INTS_ZERO, INTS_CONST, INTS_PLAIN, INTS_DELTA };
@@ -214,7 +215,7 @@ void column_put_codes(struct buf *out, const uint32_t *v, size_t n, uint32_t n_c
 
 void column_put_strs(struct buf *out, const str *v, size_t n)
 {
-    int64_t small[64];
+    int64_t small[64] = {0};
     int64_t *lens = n <= COUNTOF(small) ? small : mem_alloc(n * sizeof(*lens));
     size_t total = 0;
     for (size_t i = 0; i < n; i++) {

@@ -11,6 +11,25 @@ static bool corrupt(struct err *err, const char *what)
     return err_set(err, ERR_CORRUPT, "span block: bad %s", what);
 }
 
+/* C has no cast from bytes to an array of constant arrays that every warning accepts. */
+static const uint8_t (*ids16(const void *p))[16]
+{
+    union {
+        const void *p;
+        const uint8_t (*ids)[16];
+    } u = {p};
+    return u.ids;
+}
+
+static const uint8_t (*ids8(const void *p))[8]
+{
+    union {
+        const void *p;
+        const uint8_t (*ids)[8];
+    } u = {p};
+    return u.ids;
+}
+
 /* ---- opening ---- */
 
 static bool kind_is_int(enum value_kind k)
@@ -258,7 +277,7 @@ bool span_block_trace_ids(const struct span_block *b, struct arena *a, const uin
     for (uint32_t i = 1; i < n; i++)
         if (memcmp(raw + 16 * (size_t)(i - 1), raw + 16 * (size_t)i, 16) >= 0)
             return corrupt(err, "order of traces");
-    *out = (const uint8_t(*)[16])raw;
+    *out = ids16(raw);
     return true;
 }
 
@@ -337,7 +356,7 @@ static bool core_parents(const struct span_block *b, struct arena *a, struct spa
             return corrupt(err, "parent");
         }
     }
-    core->parent_id = (const uint8_t(*)[8])out;
+    core->parent_id = ids8(out);
     return true;
 }
 
@@ -393,7 +412,7 @@ bool span_block_core(const struct span_block *b, struct arena *a, struct span_co
         !span_block_ints(b, SPAN_COL_DURATION, n, a, &core.duration_ns, err) ||
         !span_block_kinds(b, a, &core.kind, &core.status, err))
         return false;
-    core.span_id = (const uint8_t(*)[8])ids;
+    core.span_id = ids8(ids);
     if (!core_parents(b, a, &core, parent, err) || !core_starts(b, a, &core, parent, err))
         return false;
     *out = core;

@@ -2,8 +2,6 @@
 #include "storage/codec/span_write.h"
 
 #include "storage/base/hash.h"
-#include "storage/base/vec.h"
-#include "storage/model/limits.h"
 
 void span_writer_init(struct span_writer *w, struct arena *a,
                       bool (*emit)(void *ctx, uint32_t id, str raw, struct err *err), void *ctx)
@@ -15,6 +13,7 @@ void span_writer_init(struct span_writer *w, struct arena *a,
 void span_writer_deinit(struct span_writer *w)
 {
     buf_deinit(&w->col);
+    vec_free(&w->cols);
 }
 
 static bool emit(struct span_writer *w, uint32_t id, int64_t min, int64_t max, struct err *err)
@@ -25,7 +24,7 @@ static bool emit(struct span_writer *w, uint32_t id, int64_t min, int64_t max, s
     if (!w->emit(w->ctx, id, buf_str(&w->col), err))
         return false;
     struct span_block_col col = {id, (uint32_t)w->col.n, min, max};
-    vec_push(&w->cols, w->arena, col);
+    vec_push(&w->cols, NULL, col);
     buf_clear(&w->col);
     return true;
 }
@@ -208,10 +207,6 @@ bool span_write_core(struct span_writer *w, const struct span_core *core,
     ASSERT(n > 0 && n <= SPAN_BLOCK_SPANS_MAX && core->traces.row[core->traces.n] == n);
     core_times(core, n, head);
     struct arena_mark mark = arena_mark(w->arena);
-    // Room for the directory first: what is pushed while the scratch below lives would go with it.
-    vec_reserve(&w->cols, w->arena, w->cols.n + 16);
-    if (mark.p != w->arena->p)
-        mark = arena_mark(w->arena);
     int64_t *parent = arena_array(w->arena, int64_t, n), *tmp = arena_array(w->arena, int64_t, n);
     struct buf foreign;
     buf_init(&foreign, SPAN_BLOCK_COLUMN_MAX);

@@ -5,10 +5,11 @@
  * empty is left out. span_write_dir then gives the directory. One thread. */
 #pragma once
 
+#include "storage/base/vec.h"
 #include "storage/codec/span_block.h"
 
 struct span_writer {
-    struct arena *arena; // directory
+    struct arena *arena; // scratch
     struct buf col;      // the column being made
     VEC(struct span_block_col) cols;
     /* Takes a finished column; `raw` is gone afterwards. */

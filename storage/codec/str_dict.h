@@ -1,0 +1,39 @@
+/* str_dict.h - strings to dense codes in order of first appearance; for building dictionaries.
+ *
+ * Memory comes from an arena; strings are borrowed. Not thread-safe. */
+#pragma once
+
+#include "storage/base/arena.h"
+#include "storage/base/hash.h"
+
+struct str_dict {
+    str *v;         // code -> string
+    uint32_t *hash; // code -> low bits of the hash
+    uint32_t *slot; // open addressing: code + 1
+    uint32_t n, cap, mask;
+};
+
+/* Doubles everything; the old arrays stay in the arena. */
+void str_dict_grow(struct str_dict *d, struct arena *a);
+
+/* Code of s; a string that was not there is added. *fresh (may be NULL) tells so. */
+static inline uint32_t str_dict_add(struct str_dict *d, struct arena *a, str s, bool *fresh)
+{
+    if (UNLIKELY(d->n == d->cap))
+        str_dict_grow(d, a);
+    uint32_t h = (uint32_t)hash64(s), i = h & d->mask;
+    for (; d->slot[i]; i = (i + 1) & d->mask) {
+        uint32_t code = d->slot[i] - 1;
+        if (d->hash[code] == h && str_eq(d->v[code], s)) {
+            if (fresh)
+                *fresh = false;
+            return code;
+        }
+    }
+    if (fresh)
+        *fresh = true;
+    d->v[d->n] = s;
+    d->hash[d->n] = h;
+    d->slot[i] = ++d->n;
+    return d->n - 1;
+}
