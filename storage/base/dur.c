@@ -218,7 +218,7 @@ bool size_parse(str s, uint64_t *out, struct err *err)
     str number = cut_number(&rest, false);
     rest = str_trim(rest);
     unsigned shift = 0;
-    if (rest.n > 0 && prefix_power(rest.p[0]) > 0 && prefix_power(rest.p[0]) <= 4) {
+    if (rest.n > 0 && prefix_power(rest.p[0]) > 0) {
         shift = 10 * prefix_power(rest.p[0]);
         rest = str_sub(rest, 1, rest.n);
         if (rest.n > 0 && lower(rest.p[0]) == 'i')

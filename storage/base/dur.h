@@ -9,7 +9,8 @@ MUST_USE bool dur_parse_prom(str s, int64_t *out_ms, struct err *err);
 MUST_USE bool dur_parse_go(str s, int64_t *out_ns, struct err *err);
 /* Configuration: the Prometheus form, else the Go form; ns out. */
 MUST_USE bool dur_parse_any(str s, int64_t *out_ns, struct err *err);
-/* Sizes for configuration: 512, 64K, 20MB, 1GiB (K/M/G/T with or without i are powers of 1024). */
+/* Sizes for configuration: 512, 64K, 20MB, 1GiB (K M G T P E, with or without i, are powers of
+ * 1024). */
 MUST_USE bool size_parse(str s, uint64_t *out, struct err *err);
 /* go-humanize: any case, "3 kB", "2,048", k = 1000, Ki = 1024, decimals truncated. (LogQL bytes) */
 MUST_USE bool size_parse_humanize(str s, uint64_t *out, struct err *err);
