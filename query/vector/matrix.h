@@ -42,6 +42,8 @@ MUST_USE bool matrix_scalar(struct query *q, struct grid grid, double value, str
                             struct err *err);
 /* Drops series without any present cell. */
 void matrix_compact(struct matrix *m);
+/* Makes one series of those with equal labels (and drop_name); a common step: ERR_EXEC as below. */
+MUST_USE bool matrix_merge(struct query *q, struct matrix *m, struct err *err);
 /* Removes __name__ where drop_name is set; two series that fall together and have a cell at the
  * same step: ERR_EXEC "vector cannot contain metrics with the same labelset". */
 MUST_USE bool matrix_finish_names(struct query *q, struct matrix *m, struct err *err);

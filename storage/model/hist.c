@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "storage/base/num.h"
 #include "storage/model/sample.h"
 
 const char *metric_type_name(enum metric_type t)
@@ -816,4 +817,31 @@ size_t hist_buckets(const struct hist *h, struct hist_bucket *dst, size_t max)
             .idx = idx};
     }
     return n;
+}
+
+static void print_f64(struct buf *b, double v)
+{
+    char dst[NUM_TEXT_MAX];
+    buf_add(b, num_print_f64_go(dst, v));
+}
+
+void hist_print(struct buf *b, const struct hist *h)
+{
+    size_t max = hist_bucket_max(h);
+    struct hist_bucket *v = mem_alloc(max * sizeof *v);
+    size_t n = hist_buckets(h, v, max);
+    buf_add(b, STR("{count:"));
+    print_f64(b, h->count);
+    buf_add(b, STR(", sum:"));
+    print_f64(b, h->sum);
+    for (size_t i = 0; i < n; i++) {
+        buf_add(b, v[i].lower_closed ? STR(", [") : STR(", ("));
+        print_f64(b, v[i].lower);
+        buf_add_char(b, ',');
+        print_f64(b, v[i].upper);
+        buf_add(b, v[i].upper_closed ? STR("]:") : STR("):"));
+        print_f64(b, v[i].count);
+    }
+    buf_add_char(b, '}');
+    mem_free(v);
 }

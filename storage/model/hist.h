@@ -83,3 +83,5 @@ struct hist hist_from_buckets(struct arena *a, const struct hist *like, const in
                               const double *counts, size_t n_neg, size_t n);
 /* Upper bound of bucket idx of an exponential schema; the lower one is that of idx - 1. */
 double hist_bound(int32_t schema, int64_t idx);
+/* Text form: {count:4, sum:8, [-2,-1):1, [-0.001,0.001]:2, (1,2]:1}. */
+void hist_print(struct buf *b, const struct hist *h);
