@@ -2,8 +2,9 @@
  *
  * Parsing checks the whole grammar itself; up to 19 digits with a small exponent are exact in one
  * multiplication or division (both operands are exact doubles), everything else goes to strtod.
- * Printing finds the shortest decimal that reads back: integers and decimals of at most 15 digits
- * without printf, the rest by "%.*e" at 15, 16, 17 digits (from 1 for subnormals). The process
+ * Printing finds the shortest decimal that reads back and is nearest to the value: from 1.6e-5 to
+ * 4.5e15 in exact 128-bit integers, elsewhere by "%.*e" at 15, 16, 17 digits (from 1 for
+ * subnormals). The process
  * never calls setlocale, so the C library's decimal point is always '.'. Any thread. */
 #include "storage/base/num.h"
 
@@ -15,7 +16,29 @@
 static const double pow10_exact[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
                                      1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
                                      1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-#define POW10_MAX    22
+#define POW10_MAX 22
+static const uint64_t pow10_u64[] = {
+    1,
+    10,
+    100,
+    1000,
+    10000,
+    100000,
+    1000000,
+    10000000,
+    100000000,
+    1000000000,
+    10000000000,
+    100000000000,
+    1000000000000,
+    10000000000000,
+    100000000000000,
+    1000000000000000,
+    10000000000000000,
+    100000000000000000,
+    1000000000000000000,
+    UINT64_C(10000000000000000000),
+};
 #define DOUBLE_INT   (UINT64_C(1) << 53) // every integer up to here is a double
 #define SHORT_DIGITS 15                  // decimals of so many digits are all different doubles
 #define SHORT_LIMIT  1e15
@@ -174,6 +197,8 @@ bool num_parse_f64(str s, double *out)
 
 /* ---- number to text ---- */
 
+__extension__ typedef unsigned __int128 u128; // ISO C has no name for it
+
 /* d1 d2 ... dn times 10^(point - n): the point stands after `point` digits. */
 struct decimal {
     char digits[20];
@@ -210,29 +235,46 @@ static void decimal_trim(struct decimal *d)
         d->n--;
 }
 
-/* v is r / 10^k with r below 10^15 and k at most 22: division of exact doubles rounds correctly, so
- * equality proves that these digits read back, and at 15 digits no other decimal does. */
-static bool decimal_short(double v, struct decimal *d)
+/* The shortest decimal between the middles to the neighbours of v, in exact 128-bit integers: v and
+ * both borders are scaled to 17 or 18 digits, then digits are dropped while one multiple of the
+ * power of ten is left between the borders; the multiple nearest to v wins. The range of exponents
+ * keeps 4 * mantissa * 10^scale below 2^125 and the scaled value below 2^63. */
+static bool decimal_exact(double v, struct decimal *d)
 {
-    if (v >= SHORT_LIMIT || v < 1e-7)
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    int exponent = (int)(bits >> 52) - 1023; // v is above zero, so there is no sign bit
+    if (exponent < -16 || exponent > 51)
         return false;
-    int magnitude = 0; // digits before the point; negative for leading zeros behind it
-    if (v >= 1) {
-        while (v >= pow10_exact[magnitude])
-            magnitude++;
-    } else {
-        while (v * pow10_exact[-magnitude + 1] < 1)
-            magnitude--;
+    uint64_t fraction = bits & (DOUBLE_INT / 2 - 1), mantissa = fraction | DOUBLE_INT / 2;
+    int log10_floor = exponent * 1233 / 4096 - (exponent < 0); // at most one too small
+    int scale = 16 - log10_floor, shift = 54 - exponent;
+    u128 power =
+        (u128)(scale > 19 ? pow10_u64[19] : 1) * pow10_u64[scale > 19 ? scale - 19 : scale];
+    u128 unit = ((u128)1 << shift) - 1; // mask of the part behind the point
+    u128 value = 4 * mantissa * power;
+    u128 low = value - (fraction == 0 ? 1 : 2) * power, high = value + 2 * power;
+    uint64_t odd = mantissa & 1; // borders belong to the even neighbour
+    uint64_t from = (uint64_t)(low >> shift) + ((low & unit) != 0 || odd);
+    uint64_t to = (uint64_t)(high >> shift) - ((high & unit) == 0 && odd);
+    uint64_t step = 1;
+    int dropped = 0;
+    for (uint64_t a = from, b = to; (a + 9) / 10 <= b / 10; a = (a + 9) / 10, b /= 10) {
+        step *= 10;
+        dropped++;
     }
-    int scale = SHORT_DIGITS - magnitude;
-    if (scale > POW10_MAX)
-        return false;
-    double r = nearbyint(v * pow10_exact[scale]);
-    if (r >= SHORT_LIMIT || r / pow10_exact[scale] != v)
-        return false;
-    d->n = (int)put_u64(d->digits, (uint64_t)r);
-    d->point = d->n - scale;
-    decimal_trim(d);
+    uint64_t digits = (uint64_t)(value >> shift), rest = digits % step;
+    digits -= rest;
+    u128 twice = 2 * (((u128)rest << shift) + (value & unit));
+    u128 whole = (u128)step << shift;
+    if (twice > whole || (twice == whole && digits / step % 2 == 1))
+        digits += step;
+    if (digits < from)
+        digits += step;
+    else if (digits > to)
+        digits -= step;
+    d->n = (int)put_u64(d->digits, digits / step);
+    d->point = d->n + dropped - scale;
     return true;
 }
 
@@ -283,7 +325,7 @@ static void decimal_slow(double v, struct decimal *d)
 /* v is finite and above zero. */
 static void decimal_of(double v, struct decimal *d)
 {
-    if (!decimal_short(v, d))
+    if (!decimal_exact(v, d))
         decimal_slow(v, d);
 }
 
