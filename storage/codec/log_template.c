@@ -217,8 +217,8 @@ static void put_mixed(struct tokeniser *k, const char *p, size_t n)
         bool is_hex = log_class(p[i]) != LOG_CLASS_LETTER;
         hex = is_hex ? hex + 1 : 0;
         k->t->loose_hex |= hex >= LOG_HEX_MIN;
-        changes += i > 0 && (log_class(p[i]) == LOG_CLASS_DIGIT) !=
-                                (log_class(p[i - 1]) == LOG_CLASS_DIGIT);
+        changes += i > 0 &&
+                   (log_class(p[i]) == LOG_CLASS_DIGIT) != (log_class(p[i - 1]) == LOG_CLASS_DIGIT);
     }
     if (n >= LOG_TEXT_VAR_MIN && n <= LOG_TEXT_VAR_MAX && changes >= LOG_TEXT_VAR_CHANGES) {
         put_text_variable(k, p, n);
@@ -358,8 +358,8 @@ static unsigned bits_of(uint64_t v)
     return v ? 64 - (unsigned)__builtin_clzll(v) : 0;
 }
 
-/* The time field that leaves clearly less than the values' own spread, judged by a sample; 0 = none.
- * Costs are of distances to the first sample, so that a constant offset costs nothing. */
+/* The time field that leaves clearly less than the values' own spread, judged by a sample; 0 =
+ * none. Costs are of distances to the first sample, so that a constant offset costs nothing. */
 static unsigned column_time_field(const struct log_column *c, const int64_t *t_ns)
 {
     size_t n = c->ints.n, step = MAX(n / 48, (size_t)1);
@@ -397,8 +397,8 @@ static void put_ints(struct log_column *c, const int64_t *t_ns, struct buf *colu
     unsigned field = column_time_field(c, t_ns);
     if (field) {
         for (size_t i = 0; i < c->ints.n; i++)
-            c->ints.v[i] = (int64_t)((uint64_t)c->ints.v[i] -
-                                     log_time_field(field, t_ns[c->rows.v[i]]));
+            c->ints.v[i] =
+                (int64_t)((uint64_t)c->ints.v[i] - log_time_field(field, t_ns[c->rows.v[i]]));
     }
     buf_u8(ints, LOG_OP_INT);
     buf_varint(ints, c->n);

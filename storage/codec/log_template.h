@@ -23,9 +23,9 @@
 #include "storage/base/vec.h"
 #include "storage/codec/log_hex.h"
 
-#define LOG_INT_DIGITS 18 // fits int64_t
-#define LOG_TEXT_VAR_MIN 8
-#define LOG_TEXT_VAR_MAX 64
+#define LOG_INT_DIGITS       18 // fits int64_t
+#define LOG_TEXT_VAR_MIN     8
+#define LOG_TEXT_VAR_MAX     64
 #define LOG_TEXT_VAR_CHANGES 3
 
 #define LOG_OP_INT  1
@@ -38,7 +38,12 @@
 /* More columns than this: the lines do not fit the picture, kind 1 takes them. */
 #define LOG_COLUMNS_MAX 32768
 
-enum log_class { LOG_CLASS_OTHER = 0, LOG_CLASS_DIGIT = 1, LOG_CLASS_HEX = 2, LOG_CLASS_LETTER = 4 };
+enum log_class {
+    LOG_CLASS_OTHER = 0,
+    LOG_CLASS_DIGIT = 1,
+    LOG_CLASS_HEX = 2,
+    LOG_CLASS_LETTER = 4
+};
 extern const uint8_t log_classes[256];
 static inline enum log_class log_class(char c)
 {
@@ -46,8 +51,8 @@ static inline enum log_class log_class(char c)
 }
 
 struct log_column {
-    uint64_t key;  // context, type and digits
-    uint8_t type;  // LOG_OP_INT, LOG_OP_HEX, LOG_OP_TEXT
+    uint64_t key;   // context, type and digits
+    uint8_t type;   // LOG_OP_INT, LOG_OP_HEX, LOG_OP_TEXT
     uint8_t digits; // LOG_OP_HEX
     size_t n;
     VEC(int64_t) ints;  // INT: values; TEXT: lengths
@@ -67,10 +72,10 @@ struct log_templates {
     struct log_template_slot {
         uint64_t hash;
         uint32_t id, off, n; // id + 1
-    } *slots;
+    } * slots;
     size_t cap, n_templates;
-    VEC(uint32_t) ids;           // template of each row
-    VEC(uint32_t) ref_start;     // per row: first of its refs
+    VEC(uint32_t) ids;       // template of each row
+    VEC(uint32_t) ref_start; // per row: first of its refs
     VEC(struct log_hex_ref) refs;
     struct buf dict;    // DICT bytes
     struct buf scratch; // the template under construction

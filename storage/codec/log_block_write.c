@@ -1,0 +1,238 @@
+/* log_block_write.c - rows to parts; bytes in log_block.h.
+ *
+ * Lines go through the tokeniser first; when templates do not pay (small blocks, no repetition) the
+ * block becomes plain. Both kinds share times, runs and metadata. */
+#include "storage/codec/log_block.h"
+
+#include "storage/base/hash.h"
+#include "storage/codec/block.h"
+#include "storage/codec/column.h"
+#include "storage/codec/fuse.h"
+#include "storage/codec/log_meta.h"
+#include "storage/codec/log_template.h"
+
+#define LOG_VERSION 1
+
+/* Ids are random: any search for matches in them is wasted time. */
+#define HEXS_ZSTD_LEVEL 1
+/* Fewer different ids than this are searched faster than a filter is fetched. */
+#define FILTER_MIN 64
+
+struct log_writer {
+    struct log_templates templates;
+    struct log_hex_table table;
+    struct arena arena; // of one block
+    struct buf raw[LOG_PART_COUNT];
+};
+
+struct log_writer *log_writer_open(void)
+{
+    struct log_writer *w = mem_zalloc(sizeof *w);
+    log_templates_init(&w->templates);
+    arena_init(&w->arena, SIZE_MAX, NULL);
+    for (size_t i = 0; i < LOG_PART_COUNT; i++)
+        buf_init(&w->raw[i], LOG_PART_RAW_MAX);
+    return w;
+}
+
+void log_writer_close(struct log_writer *w)
+{
+    if (!w)
+        return;
+    log_templates_deinit(&w->templates);
+    log_hex_table_deinit(&w->table);
+    arena_deinit(&w->arena);
+    for (size_t i = 0; i < LOG_PART_COUNT; i++)
+        buf_deinit(&w->raw[i]);
+    mem_free(w);
+}
+
+struct input {
+    const struct log_row *rows;
+    size_t n;
+    const struct log_run *runs;
+    size_t n_runs;
+    int64_t t_min_ns;
+    uint64_t raw;
+};
+
+static bool input_check(struct input *in, const struct log_row *rows, const struct log_run *runs,
+                        size_t n_runs, struct err *err)
+{
+    *in = (struct input){.rows = rows, .runs = runs, .n_runs = n_runs, .t_min_ns = INT64_MAX};
+    for (size_t i = 0; i < n_runs; i++) {
+        ASSERT(runs[i].rows > 0 && (i == 0 || runs[i].stream > runs[i - 1].stream));
+        in->t_min_ns = MIN(in->t_min_ns, rows[in->n].t_ns);
+        in->n += runs[i].rows;
+    }
+    for (size_t i = 0; i < in->n; i++)
+        in->raw += rows[i].line.n;
+    if (in->n == 0 || in->n > LOG_BLOCK_ROWS_MAX || in->raw > LOG_BLOCK_RAW_MAX)
+        return err_set(err, ERR_LIMIT, "log block of %zu rows and %llu bytes", in->n,
+                       (unsigned long long)in->raw);
+    return true;
+}
+
+static void put_dir(struct log_writer *w, const struct input *in, enum log_kind kind)
+{
+    struct buf *dir = &w->raw[LOG_PART_DIR];
+    buf_u8(dir, (uint8_t)kind);
+    buf_varint(dir, in->n);
+    buf_varint(dir, in->raw);
+    buf_zigzag(dir, in->t_min_ns);
+    buf_varint(dir, in->n_runs);
+    size_t row = 0;
+    for (size_t i = 0; i < in->n_runs; i++) {
+        uint64_t raw = 0;
+        for (size_t end = row + in->runs[i].rows; row < end; row++)
+            raw += in->rows[row].line.n;
+        buf_varint(dir, i ? in->runs[i].stream - in->runs[i - 1].stream : in->runs[i].stream);
+        buf_varint(dir, in->runs[i].rows);
+        buf_varint(dir, raw);
+    }
+    if (kind == LOG_KIND_TEMPLATES) {
+        buf_varint(dir, w->templates.n_templates);
+        buf_varint(dir, w->templates.n_columns);
+        buf_u8(dir, w->templates.loose_hex);
+        buf_le64(dir, w->templates.hex_lens[0]);
+        buf_le64(dir, w->templates.hex_lens[1]);
+    }
+}
+
+static void put_ints(const int64_t *v, size_t n, struct buf *out)
+{
+    struct buf column;
+    buf_init(&column, LOG_PART_RAW_MAX);
+    column_put_ints(&column, v, n);
+    buf_bytes(out, buf_str(&column));
+    buf_deinit(&column);
+}
+
+/* The first times of runs and the steps inside them. */
+static void put_times(struct log_writer *w, const struct input *in)
+{
+    int64_t *first = arena_array(&w->arena, int64_t, in->n_runs);
+    int64_t *steps = arena_array(&w->arena, int64_t, in->n);
+    size_t row = 0, n_steps = 0;
+    for (size_t i = 0; i < in->n_runs; i++) {
+        first[i] = (int64_t)((uint64_t)in->rows[row].t_ns - (uint64_t)in->t_min_ns);
+        for (size_t end = row++ + in->runs[i].rows; row < end; row++) {
+            ASSERT(in->rows[row].t_ns >= in->rows[row - 1].t_ns);
+            steps[n_steps++] =
+                (int64_t)((uint64_t)in->rows[row].t_ns - (uint64_t)in->rows[row - 1].t_ns);
+        }
+    }
+    put_ints(first, in->n_runs, &w->raw[LOG_PART_ROWS]);
+    put_ints(steps, n_steps, &w->raw[LOG_PART_ROWS]);
+}
+
+static void put_plain_lines(struct log_writer *w, const struct input *in)
+{
+    int64_t *lens = arena_array(&w->arena, int64_t, in->n);
+    for (size_t i = 0; i < in->n; i++) {
+        lens[i] = (int64_t)in->rows[i].line.n;
+        buf_add(&w->raw[LOG_PART_DICT], in->rows[i].line);
+    }
+    column_put_ints(&w->raw[LOG_PART_ROWS], lens, in->n);
+}
+
+/* The filter of all different hex values. Keys: hash of the packed bytes, seeded by the digits. */
+static bool put_filter(struct log_writer *w, struct err *err)
+{
+    const struct log_templates *t = &w->templates;
+    VEC(uint64_t) keys = {0};
+    for (size_t i = 0; i < t->n_columns; i++) {
+        const struct log_column *c = &t->columns.v[i];
+        size_t width = (c->digits + 1U) / 2;
+        for (size_t j = 0; c->type == LOG_OP_HEX && j < c->n; j++) {
+            str v = {(const char *)c->bytes.v + j * width, width};
+            if (j > 0 && memcmp(v.p, v.p - width, width) == 0)
+                continue;
+            vec_push(&keys, NULL, hash64_seed(v, c->digits));
+        }
+    }
+    bool ok =
+        keys.n < FILTER_MIN || fuse_build(FUSE_8, keys.v, keys.n, &w->raw[LOG_PART_FILTER], err);
+    vec_free(&keys);
+    return ok;
+}
+
+static bool put_template_lines(struct log_writer *w, const struct input *in, struct err *err)
+{
+    int64_t *t_ns = arena_array(&w->arena, int64_t, in->n);
+    for (size_t i = 0; i < in->n; i++)
+        t_ns[i] = in->rows[i].t_ns;
+    struct log_templates *t = &w->templates;
+    column_put_codes(&w->raw[LOG_PART_ROWS], t->ids.v, in->n, (uint32_t)t->n_templates);
+    buf_add(&w->raw[LOG_PART_DICT], buf_str(&t->dict));
+    log_templates_put_columns(t, t_ns, &w->table, &w->raw[LOG_PART_INTS], &w->raw[LOG_PART_HEXS]);
+    return put_filter(w, err);
+}
+
+static bool has_meta(const struct input *in)
+{
+    for (size_t i = 0; i < in->n; i++) {
+        if (in->rows[i].meta.n > 0)
+            return true;
+    }
+    return false;
+}
+
+static bool pack_parts(struct log_writer *w, int zstd_level, struct buf *parts, struct err *err)
+{
+    for (size_t i = 0; i < LOG_PART_COUNT; i++) {
+        buf_clear(&parts[i]);
+        if (w->raw[i].over)
+            return err_set(err, ERR_LIMIT, "log block: a part is above %zu bytes", w->raw[i].max);
+        int level = i == LOG_PART_HEXS ? HEXS_ZSTD_LEVEL : i == LOG_PART_FILTER ? 0 : zstd_level;
+        if (w->raw[i].n > 0 && !blob_pack(LOG_VERSION, level, buf_str(&w->raw[i]), &parts[i], err))
+            return false;
+    }
+    return true;
+}
+
+static bool try_templates(struct log_writer *w, const struct input *in)
+{
+    log_templates_clear(&w->templates);
+    for (size_t i = 0; i < in->n; i++) {
+        if (!log_templates_add(&w->templates, in->rows[i].line))
+            return false;
+    }
+    return log_templates_pay(&w->templates);
+}
+
+static bool write_block(struct log_writer *w, const struct log_row *rows,
+                        const struct log_run *runs, size_t n_runs, int zstd_level, bool plain,
+                        struct buf *parts, struct err *err)
+{
+    struct input in;
+    if (!input_check(&in, rows, runs, n_runs, err))
+        return false;
+    arena_reset(&w->arena);
+    for (size_t i = 0; i < LOG_PART_COUNT; i++)
+        buf_clear(&w->raw[i]);
+    bool templates = !plain && try_templates(w, &in);
+    put_dir(w, &in, templates ? LOG_KIND_TEMPLATES : LOG_KIND_PLAIN);
+    put_times(w, &in);
+    if (has_meta(&in)) // before the columns: integers change there
+        log_meta_put(rows, in.n, templates ? &w->templates : NULL, &w->table, &w->arena,
+                     &w->raw[LOG_PART_META]);
+    if (!templates)
+        put_plain_lines(w, &in);
+    else if (!put_template_lines(w, &in, err))
+        return false;
+    return pack_parts(w, zstd_level, parts, err);
+}
+
+bool log_block_write(struct log_writer *w, const struct log_row *rows, const struct log_run *runs,
+                     size_t n_runs, int zstd_level, struct buf *parts, struct err *err)
+{
+    return write_block(w, rows, runs, n_runs, zstd_level, false, parts, err);
+}
+
+bool log_block_write_plain(struct log_writer *w, const struct log_row *rows,
+                           const struct log_run *runs, size_t n_runs, int zstd_level,
+                           struct buf *parts, struct err *err)
+{
+    return write_block(w, rows, runs, n_runs, zstd_level, true, parts, err);
+}

@@ -1,0 +1,487 @@
+/* log_meta.c - metadata columns; format in log_meta.h. */
+#include "storage/codec/log_meta.h"
+
+#include "storage/base/hash.h"
+#include "storage/base/hmap.h"
+#include "storage/codec/column.h"
+
+enum { META_DICT, META_TEXT, META_HEX };
+
+/* Foreign counts: names of a block, and names of all its shapes together. */
+#define META_NAMES_MAX  ((size_t)1 << 20)
+#define META_SHAPES_MAX ((size_t)1 << 22)
+#define META_REFS_MAX   255 // one byte names them
+
+/* ---- writing ---- */
+
+struct put_value {
+    str text;
+    uint32_t row;
+};
+
+struct put_name {
+    str name;
+    VEC(struct put_value) values;
+};
+
+struct put_shape {
+    const uint32_t *names;
+    size_t n;
+};
+
+struct put_meta {
+    struct arena *a;
+    struct buf *out;
+    const struct log_templates *t;
+    struct log_hex_table *table;
+    VEC(struct put_name) names;
+    VEC(struct put_shape) shapes;
+    struct hmap name_map, shape_map;
+    const struct put_meta *self; // for the callbacks of the maps
+};
+
+struct name_key {
+    const struct put_meta *m;
+    str name;
+};
+
+static bool name_is(const void *ctx, uint32_t index)
+{
+    const struct name_key *key = ctx;
+    return str_eq(key->m->names.v[index].name, key->name);
+}
+
+static uint32_t put_name_id(struct put_meta *m, str name)
+{
+    struct name_key key = {m, name};
+    uint64_t hash = hash64(name);
+    uint32_t id = hmap_find(&m->name_map, hash, name_is, &key);
+    if (id == HMAP_NONE) {
+        id = (uint32_t)m->names.n;
+        vec_push(&m->names, m->a, (struct put_name){.name = name});
+        hmap_put(&m->name_map, hash, id);
+    }
+    return id;
+}
+
+struct shape_key {
+    const struct put_meta *m;
+    const uint32_t *names;
+    size_t n;
+};
+
+static bool shape_is(const void *ctx, uint32_t index)
+{
+    const struct shape_key *key = ctx;
+    const struct put_shape *s = &key->m->shapes.v[index];
+    return s->n == key->n && memcmp(s->names, key->names, key->n * sizeof key->names[0]) == 0;
+}
+
+/* Is this the shape of those labels? The common case: the row before had the same names. */
+static bool shape_fits(const struct put_meta *m, const struct put_shape *s, struct labels l)
+{
+    if (s->n != l.n)
+        return false;
+    for (size_t i = 0; i < l.n; i++) {
+        if (!str_eq(m->names.v[s->names[i]].name, l.v[i].name))
+            return false;
+    }
+    return true;
+}
+
+static uint32_t put_shape_id(struct put_meta *m, struct labels l)
+{
+    uint32_t *names = arena_array(m->a, uint32_t, l.n);
+    for (size_t i = 0; i < l.n; i++)
+        names[i] = put_name_id(m, l.v[i].name);
+    struct shape_key key = {m, names, l.n};
+    uint64_t hash = hash64((str){(const char *)names, l.n * sizeof names[0]});
+    uint32_t id = hmap_find(&m->shape_map, hash, shape_is, &key);
+    if (id == HMAP_NONE) {
+        id = (uint32_t)m->shapes.n;
+        vec_push(&m->shapes, m->a, (struct put_shape){names, l.n});
+        hmap_put(&m->shape_map, hash, id);
+    }
+    return id;
+}
+
+static bool is_hex_text(str s, size_t digits)
+{
+    if (s.n != digits)
+        return false;
+    for (size_t i = 0; i < s.n; i++) {
+        enum log_class c = log_class(s.p[i]);
+        if (c != LOG_CLASS_DIGIT && c != LOG_CLASS_HEX)
+            return false;
+    }
+    return true;
+}
+
+static bool all_hex(const struct put_name *name)
+{
+    size_t digits = name->values.v[0].text.n;
+    if (digits < LOG_HEX_MIN || digits > LOG_HEX_MAX)
+        return false;
+    for (size_t i = 0; i < name->values.n; i++) {
+        if (!is_hex_text(name->values.v[i].text, digits))
+            return false;
+    }
+    return true;
+}
+
+/* The column whose first value in that row's line is this id; SIZE_MAX when there is none. */
+static size_t line_column(const struct log_templates *t, uint32_t row, const uint8_t *packed,
+                          size_t digits)
+{
+    size_t from = t->ref_start.v[row];
+    size_t to = row + 1 < t->ref_start.n ? t->ref_start.v[row + 1] : t->refs.n;
+    for (size_t i = from; i < to; i++) {
+        const struct log_hex_ref *ref = &t->refs.v[i];
+        const struct log_column *c = &t->columns.v[ref->column];
+        size_t width = (digits + 1) / 2;
+        if (c->digits != digits || memcmp(c->bytes.v + ref->index * width, packed, width) != 0)
+            continue;
+        bool first = true;
+        for (size_t j = from; j < i; j++)
+            first &= t->refs.v[j].column != ref->column;
+        if (first)
+            return ref->column;
+    }
+    return SIZE_MAX;
+}
+
+static void put_hex_column(struct put_meta *m, const struct put_name *name)
+{
+    size_t n = name->values.n, digits = name->values.v[0].text.n, width = (digits + 1) / 2;
+    uint8_t *codes = arena_alloc(m->a, n);
+    uint8_t *stored = arena_alloc_array(m->a, n, width);
+    size_t n_stored = 0, n_refs = 0;
+    size_t refs[META_REFS_MAX];
+    for (size_t i = 0; i < n; i++) {
+        uint8_t *packed = stored + n_stored * width;
+        log_hex_pack(name->values.v[i].text.p, digits, packed);
+        size_t column = m->t ? line_column(m->t, name->values.v[i].row, packed, digits) : SIZE_MAX;
+        size_t k = 0;
+        while (k < n_refs && refs[k] != column)
+            k++;
+        if (column != SIZE_MAX && k == n_refs && n_refs < META_REFS_MAX)
+            refs[n_refs++] = column;
+        if (column == SIZE_MAX || k == n_refs) {
+            codes[i] = 0;
+            n_stored++;
+        } else {
+            codes[i] = (uint8_t)(k + 1);
+        }
+    }
+    buf_u8(m->out, META_HEX);
+    buf_u8(m->out, (uint8_t)digits);
+    buf_varint(m->out, n_refs);
+    for (size_t k = 0; k < n_refs; k++)
+        buf_varint(m->out, refs[k]);
+    if (n_refs > 0)
+        buf_add(m->out, (str){(const char *)codes, n});
+    struct buf data;
+    buf_init(&data, LOG_PART_RAW_MAX);
+    buf_varint(m->out, n_stored);
+    log_hex_put(m->table, stored, n_stored, width, m->out, &data);
+    buf_add(m->out, buf_str(&data));
+    buf_deinit(&data);
+}
+
+struct value_key {
+    const str *dict;
+    str text;
+};
+
+static bool value_is(const void *ctx, uint32_t index)
+{
+    const struct value_key *key = ctx;
+    return str_eq(key->dict[index], key->text);
+}
+
+/* Gives every value its number in a dictionary; false when there are too many different ones. */
+static bool number_values(struct put_meta *m, const struct put_name *name, uint32_t *codes,
+                          str *dict, size_t *n_dict)
+{
+    size_t max = name->values.n / 2 + 1;
+    struct hmap map;
+    hmap_init(&map, NULL);
+    bool fits = true;
+    *n_dict = 0;
+    for (size_t i = 0; i < name->values.n && fits; i++) {
+        str text = name->values.v[i].text;
+        if (i > 0 && str_eq(text, name->values.v[i - 1].text)) {
+            codes[i] = codes[i - 1];
+            continue;
+        }
+        struct value_key key = {dict, text};
+        uint64_t hash = hash64(text);
+        codes[i] = hmap_find(&map, hash, value_is, &key);
+        if (codes[i] != HMAP_NONE)
+            continue;
+        fits = *n_dict < max;
+        if (fits) {
+            codes[i] = (uint32_t)*n_dict;
+            dict[(*n_dict)++] = text;
+            hmap_put(&map, hash, codes[i]);
+        }
+    }
+    hmap_deinit(&map);
+    (void)m;
+    return fits;
+}
+
+static void put_text_column(struct put_meta *m, const struct put_name *name)
+{
+    size_t n = name->values.n, n_dict;
+    uint32_t *codes = arena_array(m->a, uint32_t, n);
+    str *dict = arena_array(m->a, str, n + 1);
+    struct buf column;
+    buf_init(&column, LOG_PART_RAW_MAX);
+    if (number_values(m, name, codes, dict, &n_dict)) {
+        buf_u8(m->out, META_DICT);
+        column_put_dict(&column, codes, n, dict, (uint32_t)n_dict);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            dict[i] = name->values.v[i].text;
+        buf_u8(m->out, META_TEXT);
+        column_put_strs(&column, dict, n);
+    }
+    m->out->over |= column.over;
+    buf_bytes(m->out, buf_str(&column));
+    buf_deinit(&column);
+}
+
+static uint32_t *put_rows(struct put_meta *m, const struct log_row *rows, size_t n)
+{
+    uint32_t *shape = arena_array(m->a, uint32_t, n);
+    for (size_t i = 0; i < n; i++) {
+        struct labels l = rows[i].meta;
+        if (i > 0 && shape_fits(m, &m->shapes.v[shape[i - 1]], l))
+            shape[i] = shape[i - 1];
+        else
+            shape[i] = put_shape_id(m, l);
+        const uint32_t *names = m->shapes.v[shape[i]].names;
+        for (size_t j = 0; j < l.n; j++) {
+            struct put_name *name = &m->names.v[names[j]];
+            vec_push(&name->values, m->a, (struct put_value){l.v[j].value, (uint32_t)i});
+        }
+    }
+    return shape;
+}
+
+void log_meta_put(const struct log_row *rows, size_t n, const struct log_templates *t,
+                  struct log_hex_table *table, struct arena *scratch, struct buf *out)
+{
+    struct put_meta m = {.a = scratch, .out = out, .t = t, .table = table};
+    hmap_init(&m.name_map, scratch);
+    hmap_init(&m.shape_map, scratch);
+    const uint32_t *row_shape = put_rows(&m, rows, n);
+    str *names = arena_array(scratch, str, m.names.n);
+    for (size_t i = 0; i < m.names.n; i++)
+        names[i] = m.names.v[i].name;
+    buf_varint(out, m.names.n);
+    column_put_strs(out, names, m.names.n);
+    buf_varint(out, m.shapes.n);
+    for (size_t i = 0; i < m.shapes.n; i++) {
+        buf_varint(out, m.shapes.v[i].n);
+        for (size_t j = 0; j < m.shapes.v[i].n; j++)
+            buf_varint(out, m.shapes.v[i].names[j]);
+    }
+    column_put_codes(out, row_shape, n, (uint32_t)m.shapes.n);
+    for (size_t i = 0; i < m.names.n; i++) {
+        if (all_hex(&m.names.v[i]))
+            put_hex_column(&m, &m.names.v[i]);
+        else
+            put_text_column(&m, &m.names.v[i]);
+    }
+}
+
+/* ---- reading ---- */
+
+static bool corrupt(struct err *err, const char *what)
+{
+    return err_set(err, ERR_CORRUPT, "log metadata: bad %s", what);
+}
+
+static bool get_shapes(struct rd *r, size_t n, struct arena *a, struct log_meta *m, struct err *err)
+{
+    m->n_shapes = rd_count(r, n);
+    if (r->bad || m->n_shapes == 0)
+        return corrupt(err, "shape count");
+    struct log_meta_shape *shapes = arena_array(a, struct log_meta_shape, m->n_shapes);
+    size_t total = 0;
+    for (size_t i = 0; i < m->n_shapes; i++) {
+        size_t k = rd_count(r, m->n_columns);
+        total += k;
+        if (r->bad || total > META_SHAPES_MAX)
+            return corrupt(err, "shape");
+        uint32_t *names = arena_array(a, uint32_t, k);
+        for (size_t j = 0; j < k; j++) {
+            uint64_t id = rd_varint(r);
+            if (id >= m->n_columns)
+                return corrupt(err, "name in a shape");
+            names[j] = (uint32_t)id;
+        }
+        shapes[i] = (struct log_meta_shape){names, k};
+    }
+    m->shapes = shapes;
+    uint32_t *rows = arena_array(a, uint32_t, n);
+    if (!column_get_codes(r, rows, n, (uint32_t)m->n_shapes, err))
+        return false;
+    m->row_shape = rows;
+    return true;
+}
+
+/* How many values each name has: rows per shape, then names of the shapes. */
+static void count_values(struct log_meta *m, size_t n, struct arena *a)
+{
+    size_t *rows = arena_zalloc(a, m->n_shapes * sizeof rows[0]);
+    for (size_t i = 0; i < n; i++)
+        rows[m->row_shape[i]]++;
+    for (size_t i = 0; i < m->n_shapes; i++) {
+        for (size_t j = 0; j < m->shapes[i].n; j++)
+            m->columns[m->shapes[i].names[j]].n += rows[i];
+    }
+}
+
+static uint32_t ref_slot(struct log_meta *m, uint32_t column, struct arena *a)
+{
+    for (size_t i = 0; i < m->ref_columns.n; i++) {
+        if (m->ref_columns.v[i] == column)
+            return (uint32_t)i;
+    }
+    vec_push(&m->ref_columns, a, column);
+    return (uint32_t)m->ref_columns.n - 1;
+}
+
+static bool get_hex_column(struct rd *r, struct arena *a, struct log_meta *m,
+                           struct log_meta_column *c, struct err *err)
+{
+    c->digits = rd_u8(r);
+    c->n_refs = rd_count(r, META_REFS_MAX);
+    if (r->bad || c->digits < LOG_HEX_MIN || c->digits > LOG_HEX_MAX)
+        return corrupt(err, "id column");
+    uint32_t *slots = arena_array(a, uint32_t, c->n_refs);
+    for (size_t k = 0; k < c->n_refs; k++) {
+        uint64_t column = rd_varint(r);
+        if (r->bad || column >= LOG_COLUMNS_MAX || m->ref_columns.n >= META_REFS_MAX)
+            return corrupt(err, "referred column");
+        slots[k] = ref_slot(m, (uint32_t)column, a);
+    }
+    c->ref_slots = slots;
+    size_t refs = 0;
+    if (c->n_refs > 0) {
+        c->refs = (const uint8_t *)rd_take(r, c->n).p;
+        for (size_t i = 0; !r->bad && i < c->n; i++) {
+            if (c->refs[i] > c->n_refs)
+                return corrupt(err, "reference");
+            refs += c->refs[i] != 0;
+        }
+    }
+    uint64_t stored = rd_varint(r);
+    if (r->bad || stored != c->n - refs)
+        return corrupt(err, "count of ids");
+    return log_hex_get(r, (size_t)stored, (c->digits + 1) / 2, &c->hex, err) &&
+           log_hex_data(r, &c->hex, err) && log_hex_index(&c->hex, a, err);
+}
+
+static bool get_text_column(struct rd *r, struct arena *a, struct log_meta_column *c,
+                            struct err *err)
+{
+    struct rd column = rd_of(rd_bytes(r));
+    if (r->bad)
+        return corrupt(err, "column");
+    str *text;
+    if (c->kind == META_TEXT) {
+        if (!column_get_strs(&column, a, &text, c->n, err))
+            return false;
+    } else {
+        uint32_t *codes = arena_array(a, uint32_t, c->n), n_dict;
+        if (!column_get_dict(&column, a, codes, c->n, &text, &n_dict, err))
+            return false;
+        c->codes = codes;
+    }
+    c->text = text;
+    return rd_left(&column) == 0 || corrupt(err, "column end");
+}
+
+bool log_meta_get(str raw, size_t n, struct arena *a, struct log_meta *out, struct err *err)
+{
+    struct rd r = rd_of(raw);
+    struct log_meta m = {.n_columns = rd_count(&r, META_NAMES_MAX)};
+    str *names;
+    if (r.bad)
+        return corrupt(err, "name count");
+    if (!column_get_strs(&r, a, &names, m.n_columns, err))
+        return false;
+    m.columns = arena_zalloc(a, m.n_columns * sizeof m.columns[0]);
+    for (size_t i = 0; i < m.n_columns; i++)
+        m.columns[i].name = names[i];
+    if (!get_shapes(&r, n, a, &m, err))
+        return false;
+    count_values(&m, n, a);
+    for (size_t i = 0; i < m.n_columns; i++) {
+        struct log_meta_column *c = &m.columns[i];
+        c->kind = rd_u8(&r);
+        if (r.bad || c->kind > META_HEX || c->n > n)
+            return corrupt(err, "column kind");
+        if (c->kind == META_HEX ? !get_hex_column(&r, a, &m, c, err)
+                                : !get_text_column(&r, a, c, err))
+            return false;
+        if (a->over) // columns of nothing but one value take no bytes
+            return err_set(err, ERR_LIMIT, "no memory for the metadata of a log block");
+    }
+    if (rd_left(&r) > 0)
+        return corrupt(err, "end");
+    *out = m;
+    return true;
+}
+
+static bool hex_value(struct log_meta_column *c, const struct log_hex *const *lines,
+                      const uint32_t *first, struct arena *a, str *out, struct err *err)
+{
+    size_t k = c->refs ? c->refs[c->cursor] : 0;
+    const struct log_hex *hex = &c->hex;
+    size_t index = c->hex_cursor;
+    if (k > 0) {
+        size_t slot = c->ref_slots[k - 1];
+        hex = lines ? lines[slot] : NULL;
+        if (!hex || first[slot] == LOG_REF_NONE || hex->width != (c->digits + 1) / 2)
+            return corrupt(err, "reference into a line");
+        index = first[slot];
+    }
+    char *text = arena_alloc(a, c->digits + 1);
+    log_hex_unpack(hex->data + (size_t)hex->index[index] * hex->width, c->digits, text);
+    *out = (str){text, c->digits};
+    return true;
+}
+
+static bool column_value(struct log_meta_column *c, const struct log_hex *const *lines,
+                         const uint32_t *first, struct arena *a, str *out, struct err *err)
+{
+    if (c->kind == META_HEX)
+        return hex_value(c, lines, first, a, out, err);
+    *out = c->kind == META_DICT ? c->text[c->codes[c->cursor]] : c->text[c->cursor];
+    return true;
+}
+
+bool log_meta_row(struct log_meta *m, size_t row, const struct log_hex *const *lines,
+                  const uint32_t *first, struct arena *a, struct labels *out, struct err *err)
+{
+    const struct log_meta_shape *s = &m->shapes[m->row_shape[row]];
+    struct label *pairs = out ? arena_array(a, struct label, s->n) : NULL;
+    for (size_t i = 0; i < s->n; i++) {
+        struct log_meta_column *c = &m->columns[s->names[i]];
+        if (out) {
+            pairs[i].name = c->name;
+            if (!column_value(c, lines, first, a, &pairs[i].value, err))
+                return false;
+        }
+        c->hex_cursor += c->kind == META_HEX && (!c->refs || c->refs[c->cursor] == 0);
+        c->cursor++;
+    }
+    if (out)
+        *out = (struct labels){pairs, s->n};
+    return true;
+}
