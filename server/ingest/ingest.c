@@ -1,0 +1,358 @@
+/* ingest.c - the one way in: request -> inflate -> decode -> validate -> store -> answer in the
+ * sender's protocol.
+ *
+ * Runs in the ingest lane. A new protocol is a decoder (decode.h), a row in `protocols` and a
+ * route. Answers: OTLP/HTTP and gRPC with partial success, remote write and Loki push with their
+ * codes. What can be sent again later is 429 or 503 with Retry-After (gRPC: RESOURCE_EXHAUSTED or
+ * UNAVAILABLE with RetryInfo); what never will is 400, 413, 415. */
+#include "server/ingest/ingest.h"
+
+#include <stdio.h>
+
+#include "server/ingest/decode.h"
+#include "server/services.h"
+#include "server/wire/otlp_json.h"
+#include "server/wire/pb_write.h"
+#include "storage/base/json_write.h"
+#include "storage/store.h"
+
+#define RETRY_AFTER_S 1
+#define ARENA_PER_BODY \
+    24 // arena ceiling as a multiple of the raw body: decoded spans weigh about 10 times their
+       // bytes
+#define ARENA_MIN (4 * MIB)
+
+enum answer { ANSWER_OTLP, ANSWER_LOKI_OTLP, ANSWER_PROM, ANSWER_LOKI };
+
+struct protocol {
+    enum signal signal;
+    enum answer answer;
+    decoder *decode;      // of the protobuf form
+    decoder *decode_json; // NULL: JSON is transcoded (OTLP) or refused
+};
+
+struct ingest_job {
+    struct services *svc;
+    struct http_request *req;
+    struct http_reply *rep;
+    const struct protocol *protocol;
+    struct store_tenant *tenant;
+    struct arena arena;
+    struct buf transcoded; // OTLP/JSON as protobuf
+    struct batch batch;
+    struct write_result result;
+    bool is_json;
+};
+
+/* ---- answers ---- */
+
+/* google.rpc.Status in the encoding of the request. */
+static void answer_status(struct ingest_job *j, int status, int grpc_code, str message)
+{
+    struct buf b;
+    buf_init(&b, 64 * KIB);
+    if (j->is_json) {
+        struct sink_buf sink;
+        struct json w;
+        sink_buf_init(&sink, &b);
+        json_begin(&w, &sink.sink);
+        json_object(&w);
+        json_kv_i64(&w, "code", grpc_code);
+        json_kv_str(&w, "message", message);
+        json_object_end(&w);
+        json_end(&w);
+    } else {
+        pb_int(&b, 1, grpc_code);
+        pb_bytes(&b, 2, message);
+    }
+    reply_send(j->rep, status, j->is_json ? STR("application/json") : STR("application/x-protobuf"),
+               buf_str(&b));
+    buf_deinit(&b);
+}
+
+static bool is_retryable(enum err_code code)
+{
+    return code == ERR_BUSY || code == ERR_UNAVAILABLE || code == ERR_TIMEOUT ||
+           code == ERR_CANCELED;
+}
+
+static void answer_error(struct ingest_job *j, const struct err *err)
+{
+    str message = str_c(err->text);
+    int status = err_http(err->code);
+    if (j->req->is_grpc) {
+        int code = err_grpc(err->code);
+        reply_grpc_status(j->rep, code, message,
+                          is_retryable(err->code) ? RETRY_AFTER_S * 1000 : 0);
+        return;
+    }
+    bool is_otlp = j->protocol->answer == ANSWER_OTLP || j->protocol->answer == ANSWER_LOKI_OTLP;
+    if (err->code == ERR_LIMIT)
+        status = 400;
+    if (err->code == ERR_EXEC) // Loki: a push without any stream
+        status = 422;
+    if (is_retryable(err->code)) {
+        if (status != 429)
+            status = 503;
+        reply_header(j->rep, STR("retry-after"), STR("1"));
+    }
+    if (is_otlp)
+        answer_status(j, status, err_grpc(err->code), message);
+    else
+        reply_send(j->rep, status, STR("text/plain; charset=utf-8"), message);
+}
+
+static const char *rejected_key(enum signal s)
+{
+    static const char *const keys[SIGNAL_COUNT] = {[SIGNAL_METRICS] = "rejectedDataPoints",
+                                                   [SIGNAL_LOGS] = "rejectedLogRecords",
+                                                   [SIGNAL_TRACES] = "rejectedSpans"};
+    return keys[s];
+}
+
+/* Export*ServiceResponse: empty, or with a partial success. */
+static void encode_otlp_response(struct ingest_job *j, struct buf *b)
+{
+    const struct write_result *r = &j->result;
+    if (!j->is_json) {
+        if (r->rejected == 0)
+            return;
+        size_t mark = pb_begin(b, 1);
+        pb_int(b, 1, (int64_t)r->rejected);
+        pb_bytes(b, 2, str_c(r->reason));
+        pb_end(b, mark);
+        return;
+    }
+    struct sink_buf sink;
+    struct json w;
+    sink_buf_init(&sink, b);
+    json_begin(&w, &sink.sink);
+    json_object(&w);
+    if (r->rejected > 0) {
+        json_key(&w, STR("partialSuccess"));
+        json_object(&w);
+        json_key(&w, str_c(rejected_key(j->protocol->signal)));
+        json_i64_str(&w, (int64_t)r->rejected);
+        json_kv_str(&w, "errorMessage", str_c(r->reason));
+        json_object_end(&w);
+    }
+    json_object_end(&w);
+    json_end(&w);
+}
+
+static void answer_otlp(struct ingest_job *j)
+{
+    struct buf b;
+    buf_init(&b, 64 * KIB);
+    encode_otlp_response(j, &b);
+    if (j->req->is_grpc)
+        reply_message(j->rep, buf_str(&b));
+    else
+        reply_send(j->rep, 200,
+                   j->is_json ? STR("application/json") : STR("application/x-protobuf"),
+                   buf_str(&b));
+    buf_deinit(&b);
+}
+
+/* Loki and Prometheus store what is good and answer 400 with a reason when something was not. */
+static void answer_text(struct ingest_job *j)
+{
+    const struct write_result *r = &j->result;
+    if (r->rejected == 0) {
+        reply_send(j->rep, 204, STR(""), STR(""));
+        return;
+    }
+    str text = r->rejected == 1
+                   ? arena_dup(j->req->arena, str_c(r->reason))
+                   : arena_fmt(j->req->arena, "%zu errors like: %s", r->rejected, r->reason);
+    reply_send(j->rep, 400, STR("text/plain; charset=utf-8"), text);
+}
+
+static void answer_success(struct ingest_job *j)
+{
+    if (j->protocol->answer == ANSWER_OTLP || j->req->is_grpc)
+        answer_otlp(j);
+    else
+        answer_text(j);
+}
+
+/* ---- the way ---- */
+
+static bool pick_form(struct ingest_job *j, struct err *err)
+{
+    str type = http_content_type(j->req);
+    if (j->req->is_grpc)
+        return true;
+    j->is_json = str_is(type, "application/json");
+    switch (j->protocol->answer) {
+    case ANSWER_OTLP:
+    case ANSWER_LOKI_OTLP:
+        if (j->is_json || str_is(type, "application/x-protobuf") ||
+            str_is(type, "application/protobuf"))
+            return true;
+        return err_set(
+            err, ERR_MEDIA,
+            "415 unsupported media type, supported: [application/json, application/x-protobuf]");
+    case ANSWER_PROM: {
+        str full = http_header_get(j->req, STR("content-type"));
+        if (str_find(full, STR("io.prometheus.write.v2")) != SIZE_MAX)
+            return err_set(err, ERR_MEDIA,
+                           "remote write 2.0 is not supported yet: use prometheus.WriteRequest");
+        j->is_json = false;
+        return type.n == 0 || str_is(type, "application/x-protobuf") ||
+               err_set(err, ERR_MEDIA,
+                       "unsupported media type " STR_FMT ": use application/x-protobuf",
+                       STR_ARG(type));
+    }
+    case ANSWER_LOKI:
+        return true; // anything else is snappy protobuf
+    }
+    return true;
+}
+
+/* Remote write and Loki's protobuf are snappy blocks whether or not a header says so. */
+static bool inflate(struct ingest_job *j, str *body, struct err *err)
+{
+    size_t max = (size_t)j->svc->config->max_body_raw;
+    bool always_snappy =
+        j->protocol->answer == ANSWER_PROM || (j->protocol->answer == ANSWER_LOKI && !j->is_json);
+    if (j->req->is_grpc) {
+        *body = j->req->body;
+        return true;
+    }
+    str coding = http_header_get(j->req, STR("content-encoding"));
+    if (!always_snappy || (coding.n > 0 && !str_eq_nocase(coding, STR("snappy"))))
+        return http_body(j->req, max, body, err);
+    struct buf raw;
+    buf_init(&raw, max);
+    bool ok = decompress(CODEC_SNAPPY, j->req->body, max, &raw, err);
+    if (ok)
+        *body = arena_dup(j->req->arena, buf_str(&raw));
+    buf_deinit(&raw);
+    return ok;
+}
+
+struct finder {
+    struct store *store;
+    struct store_tenant *tenant;
+};
+
+static uint64_t find_series(void *ctx, struct hash128 raw)
+{
+    struct finder *f = ctx;
+    return store_series_find(f->store, f->tenant, raw);
+}
+
+static bool decode(struct ingest_job *j, str body, struct err *err)
+{
+    const struct config *cfg = j->svc->config;
+    struct finder finder = {j->svc->store, j->tenant};
+    struct decode_options options = {cfg->otlp_promote.v, cfg->otlp_promote.n,
+                                     cfg->otlp_index_labels.v, cfg->otlp_index_labels.n};
+    struct decode d = {.batch = &j->batch,
+                       .options = &options,
+                       .now_ns = clock_now_ns(j->svc->clock),
+                       .find = find_series,
+                       .find_ctx = &finder};
+    const struct protocol *p = j->protocol;
+    if (j->is_json && p->decode_json)
+        return p->decode_json(&d, body, err);
+    if (j->is_json) {
+        if (!otlp_json_to_protobuf(p->signal, body, &j->arena, &j->transcoded, err))
+            return false;
+        body = buf_str(&j->transcoded);
+    }
+    return p->decode(&d, body, err);
+}
+
+static bool run(struct ingest_job *j, struct err *err)
+{
+    str body;
+    str tenant = str_trim(http_header_get(j->req, STR("x-scope-orgid")));
+    if (!pick_form(j, err) || !inflate(j, &body, err) ||
+        !store_tenant(j->svc->store, tenant.n > 0 ? tenant : STORE_TENANT_DEFAULT, true, &j->tenant,
+                      err))
+        return false;
+    j->arena.max = MAX(ARENA_MIN, body.n * ARENA_PER_BODY);
+    batch_init(&j->batch, j->protocol->signal, &j->arena);
+    j->batch.raw_bytes = body.n;
+    if (!decode(j, body, err))
+        return false;
+    if (j->arena.over)
+        return err_set(err, ERR_BUSY,
+                       "not enough ingest memory for this request now: try again later");
+    batch_validate(&j->batch);
+    if (batch_records(&j->batch) == 0 && j->batch.metas.n == 0) {
+        j->result.rejected = j->batch.rejected;
+        memcpy(j->result.reason, j->batch.reason, sizeof j->result.reason);
+        return true;
+    }
+    return store_write(j->svc->store, j->tenant, &j->batch, &j->result, err);
+}
+
+static void ingest(const struct protocol *p, void *ctx, struct http_request *req,
+                   struct http_reply *rep)
+{
+    struct services *svc = ctx;
+    struct ingest_job j = {.svc = svc, .req = req, .rep = rep, .protocol = p};
+    struct err err = ERR_OK;
+    arena_init(&j.arena, ARENA_MIN, svc->ingest_budget);
+    buf_init(&j.transcoded, (size_t)svc->config->max_body_raw);
+    if (run(&j, &err))
+        answer_success(&j);
+    else
+        answer_error(&j, &err);
+    buf_deinit(&j.transcoded);
+    arena_deinit(&j.arena);
+}
+
+/* ---- routes ---- */
+
+static const struct protocol otlp_metrics = {SIGNAL_METRICS, ANSWER_OTLP, decode_otlp_metrics,
+                                             NULL};
+static const struct protocol otlp_logs = {SIGNAL_LOGS, ANSWER_OTLP, decode_otlp_logs, NULL};
+static const struct protocol otlp_traces = {SIGNAL_TRACES, ANSWER_OTLP, decode_otlp_traces, NULL};
+static const struct protocol loki_otlp = {SIGNAL_LOGS, ANSWER_LOKI_OTLP, decode_otlp_logs, NULL};
+static const struct protocol prom_write = {SIGNAL_METRICS, ANSWER_PROM, decode_prom_write, NULL};
+static const struct protocol loki_push = {SIGNAL_LOGS, ANSWER_LOKI, decode_loki_protobuf,
+                                          decode_loki_json};
+
+#define ENTRY(name, protocol)                                                                \
+    static void name(void *ctx, struct http_request *req, struct http_reply *rep)            \
+    {                                                                                        \
+        ingest(&(protocol), ctx, req, rep);                                                  \
+    }                                                                                        \
+    static void name##_refuse(void *ctx, struct http_request *req, struct http_reply *rep,   \
+                              const struct err *err)                                         \
+    {                                                                                        \
+        struct ingest_job j = {.svc = ctx, .req = req, .rep = rep, .protocol = &(protocol)}; \
+        j.is_json = str_is(http_content_type(req), "application/json");                      \
+        answer_error(&j, err);                                                               \
+    }
+ENTRY(post_metrics, otlp_metrics)
+ENTRY(post_logs, otlp_logs)
+ENTRY(post_traces, otlp_traces)
+ENTRY(post_loki_otlp, loki_otlp)
+ENTRY(post_prom_write, prom_write)
+ENTRY(post_loki_push, loki_push)
+
+#define ROW(path, name)                                   \
+    {                                                     \
+        HTTP_POST, path, LANE_INGEST, name, name##_refuse \
+    }
+const struct route ingest_routes[] = {
+    ROW("/v1/metrics", post_metrics),
+    ROW("/v1/logs", post_logs),
+    ROW("/v1/traces", post_traces),
+    ROW("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", post_metrics),
+    ROW("/opentelemetry.proto.collector.logs.v1.LogsService/Export", post_logs),
+    ROW("/opentelemetry.proto.collector.trace.v1.TraceService/Export", post_traces),
+    ROW("/api/v1/otlp/v1/metrics", post_metrics),
+    ROW("/otlp/v1/metrics", post_metrics),
+    ROW("/otlp/v1/traces", post_traces),
+    ROW("/otlp/v1/logs", post_loki_otlp),
+    ROW("/api/v1/write", post_prom_write),
+    ROW("/loki/api/v1/push", post_loki_push),
+    ROW("/api/prom/push", post_loki_push),
+    {0},
+};

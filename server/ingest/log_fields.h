@@ -1,0 +1,11 @@
+/* log_fields.h - fields that Loki derives for log entries: service_name of a stream, detected_level
+ * of an entry. */
+#pragma once
+
+#include "storage/model/labels.h"
+
+/* service_name from the stream's labels (service, app, container, ...), or "unknown_service". */
+str detect_service_name(struct labels stream);
+/* The level of an entry: from stream labels, metadata (severity_number too), else the line;
+ * "unknown" when nothing tells. Static text, or a borrowed value that is not a known level. */
+str detect_level(struct labels stream, struct labels meta, str line);

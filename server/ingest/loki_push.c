@@ -1,0 +1,335 @@
+/* loki_push.c - Loki push to a batch: JSON and protobuf (already inflated). Labels are text in the
+ * protobuf form: {app="x", env="y"}. service_name and detected_level are derived. Any fault in the
+ * body refuses all of it, as Loki does. */
+#include "loki.pb-c.h"
+#include "server/ingest/log_fields.h"
+#include "server/ingest/otlp.h"
+#include "server/ingest/otlp_names.h"
+#include "storage/base/json_read.h"
+#include "storage/base/num.h"
+#include "storage/base/utf8.h"
+#include "storage/model/timerange.h"
+
+struct push {
+    struct decode *d;
+    struct arena *arena;
+    uint32_t stream;
+    struct labels labels; // of the stream at hand
+    struct labels_builder meta;
+};
+
+/* ---- both forms ---- */
+
+static bool begin_stream(struct push *p, struct labels_builder *b, struct err *err)
+{
+    for (size_t i = 0; i < b->pairs.n; i++)
+        if (!label_name_valid(b->pairs.v[i].name))
+            return err_set(err, ERR_INVALID,
+                           "couldn't parse labels: invalid label name \"" STR_FMT "\"",
+                           STR_ARG(b->pairs.v[i].name));
+    struct labels l = labels_builder_done(b);
+    if (!labels_has(l, STR("service_name")))
+        l = labels_with(p->arena, l, STR("service_name"), detect_service_name(l));
+    p->labels = l;
+    p->stream = (uint32_t)p->d->batch->streams.n;
+    vec_push(&p->d->batch->streams, p->arena, (struct batch_stream){l});
+    return true;
+}
+
+static bool add_meta(struct push *p, str name, str value, struct err *err)
+{
+    str normal = loki_label_name(p->arena, name);
+    if (normal.n == 0)
+        return err_set(err, ERR_INVALID,
+                       "structured metadata name \"" STR_FMT "\" has no letter or digit",
+                       STR_ARG(name));
+    if (value.n > 0)
+        labels_builder_add(&p->meta, normal, value);
+    return true;
+}
+
+static void add_entry(struct push *p, int64_t t_ns, str line)
+{
+    struct labels meta = labels_builder_done(&p->meta);
+    str given = labels_get(meta, STR("detected_level"));
+    str level = detect_level(p->labels, meta, line);
+    if (given.n > 0) { // normalised in place
+        struct label as_level = {STR("level"), given};
+        level = detect_level((struct labels){0}, (struct labels){&as_level, 1}, STR(""));
+    }
+    meta = labels_with(p->arena, meta, STR("detected_level"), level);
+    vec_push(&p->d->batch->logs, p->arena, (struct batch_log){p->stream, t_ns, line, meta});
+    labels_builder_init(&p->meta, p->arena);
+}
+
+static bool end_push(struct push *p, struct err *err)
+{
+    if (p->arena->over)
+        return otlp_malformed(p->arena, "", err);
+    if (p->d->batch->streams.n == 0)
+        return err_set(err, ERR_EXEC, "error at least one valid stream is required for ingestion");
+    return true;
+}
+
+/* ---- label text ---- */
+
+static void skip_blanks(str s, size_t *i)
+{
+    while (*i < s.n && (s.p[*i] == ' ' || s.p[*i] == '\t' || s.p[*i] == '\n'))
+        (*i)++;
+}
+
+/* A Go-quoted string at s[*i]; the common escapes. */
+static bool quoted(struct arena *a, str s, size_t *i, str *out)
+{
+    if (*i >= s.n || (s.p[*i] != '"' && s.p[*i] != '`'))
+        return false;
+    char quote = s.p[(*i)++];
+    size_t from = *i;
+    bool escaped = false;
+    for (; *i < s.n && s.p[*i] != quote; (*i)++) {
+        if (s.p[*i] == '\\' && quote == '"') {
+            escaped = true;
+            (*i)++;
+        }
+    }
+    if (*i >= s.n)
+        return false;
+    str raw = str_sub(s, from, (*i)++);
+    if (!escaped) {
+        *out = raw;
+        return true;
+    }
+    struct buf b;
+    buf_init(&b, raw.n * 4 + 16);
+    bool ok = true;
+    for (size_t k = 0; k < raw.n && ok; k++) {
+        if (raw.p[k] != '\\') {
+            buf_add_char(&b, raw.p[k]);
+            continue;
+        }
+        static const char from_char[] = "abfnrtv\\\"'", to_char[] = "\a\b\f\n\r\t\v\\\"'";
+        char c = raw.p[++k];
+        const char *known = memchr(from_char, c, sizeof from_char - 1);
+        size_t digits = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
+        uint32_t cp = 0;
+        if (known) {
+            buf_add_char(&b, to_char[known - from_char]);
+            continue;
+        }
+        ok = digits > 0 && k + digits < raw.n;
+        for (size_t d = 0; d < digits && ok; d++) {
+            char h = raw.p[++k];
+            uint32_t v = h >= '0' && h <= '9'                 ? (uint32_t)(h - '0')
+                         : (h | 32) >= 'a' && (h | 32) <= 'f' ? (uint32_t)((h | 32) - 'a' + 10)
+                                                              : 16;
+            ok = v < 16;
+            cp = cp * 16 + v;
+        }
+        ok = ok && cp <= 0x10FFFF;
+        if (ok && c == 'x')
+            buf_u8(&b, (uint8_t)cp);
+        else if (ok)
+            utf8_encode(&b, cp);
+    }
+    *out = arena_dup(a, buf_str(&b));
+    buf_deinit(&b);
+    return ok;
+}
+
+static bool parse_labels(struct push *p, str s, struct labels_builder *b, struct err *err)
+{
+    size_t i = 0;
+    skip_blanks(s, &i);
+    if (i >= s.n || s.p[i++] != '{')
+        goto fail;
+    skip_blanks(s, &i);
+    while (i < s.n && s.p[i] != '}') {
+        size_t from = i;
+        str value;
+        while (i < s.n && s.p[i] != '=' && s.p[i] != ' ' && s.p[i] != ',' && s.p[i] != '}')
+            i++;
+        str name = str_sub(s, from, i);
+        skip_blanks(s, &i);
+        if (i >= s.n || s.p[i++] != '=')
+            goto fail;
+        skip_blanks(s, &i);
+        if (!quoted(p->arena, s, &i, &value))
+            goto fail;
+        labels_builder_add(b, name, value);
+        skip_blanks(s, &i);
+        if (i < s.n && s.p[i] == ',')
+            i++;
+        else if (i >= s.n || s.p[i] != '}')
+            goto fail;
+        skip_blanks(s, &i);
+    }
+    if (i + 1 == s.n)
+        return true;
+fail:
+    return err_set(err, ERR_INVALID, "error parsing labels: syntax error at %zu in " STR_FMT, i,
+                   STR_ARG(str_sub(s, 0, 200)));
+}
+
+/* ---- protobuf ---- */
+
+static bool read_entry(struct push *p, str bytes, struct err *err)
+{
+    ProtobufCAllocator alloc = arena_allocator(p->arena);
+    Loki__Entry *e = PB_UNPACK(loki__entry, &alloc, bytes);
+    Loki__Timestamp *ts = e ? PB_UNPACK(loki__timestamp, &alloc, pb_str(e->timestamp)) : NULL;
+    if (!ts)
+        return otlp_malformed(p->arena, "Entry", err);
+    for (size_t i = 0; i < e->n_metadata; i++) {
+        Loki__LabelPair *pair = PB_UNPACK(loki__label_pair, &alloc, pb_str(e->metadata[i]));
+        if (!pair)
+            return otlp_malformed(p->arena, "LabelPair", err);
+        if (!add_meta(p, pb_str(pair->name), pb_str(pair->value), err))
+            return false;
+    }
+    add_entry(p, time_add(time_mul(ts->seconds, NS_PER_S), ts->nanos), pb_str(e->line));
+    return true;
+}
+
+bool decode_loki_protobuf(struct decode *d, str body, struct err *err)
+{
+    struct push p = {.d = d, .arena = d->batch->arena};
+    ProtobufCAllocator alloc = arena_allocator(p.arena);
+    labels_builder_init(&p.meta, p.arena);
+    Loki__PushRequest *req = PB_UNPACK(loki__push_request, &alloc, body);
+    if (!req)
+        return otlp_malformed(p.arena, "PushRequest", err);
+    for (size_t i = 0; i < req->n_streams; i++) {
+        Loki__Stream *s = PB_UNPACK(loki__stream, &alloc, pb_str(req->streams[i]));
+        struct labels_builder labels;
+        labels_builder_init(&labels, p.arena);
+        if (!s)
+            return otlp_malformed(p.arena, "Stream", err);
+        if (!parse_labels(&p, pb_str(s->labels), &labels, err) || !begin_stream(&p, &labels, err))
+            return false;
+        for (size_t k = 0; k < s->n_entries; k++)
+            if (!read_entry(&p, pb_str(s->entries[k]), err))
+                return false;
+    }
+    return end_push(&p, err);
+}
+
+/* ---- JSON ---- */
+
+static bool json_fault(const struct json_reader *r, const char *what, struct err *err)
+{
+    return err_set(err, ERR_INVALID, "invalid JSON at byte %zu: %s", r->pos,
+                   r->error ? r->error : what);
+}
+
+/* {"name":"value", ...} after its brace. */
+static bool read_pairs(struct push *p, struct json_reader *r, bool is_meta,
+                       struct labels_builder *b, struct err *err)
+{
+    enum json_event ev;
+    while ((ev = json_next(r)) == JSON_KEY) {
+        str name = json_text(r, p->arena);
+        if (json_next(r) != JSON_STRING)
+            return json_fault(r, "label and metadata values must be strings", err);
+        str value = json_text(r, p->arena);
+        if (is_meta) {
+            if (!add_meta(p, name, value, err))
+                return false;
+        } else {
+            labels_builder_add(b, name, value);
+        }
+    }
+    return ev == JSON_OBJECT_END || json_fault(r, "expected an object of strings", err);
+}
+
+/* ["<ns>", "line", {metadata}?] after its bracket. */
+static bool read_value(struct push *p, struct json_reader *r, struct err *err)
+{
+    int64_t t_ns;
+    if (json_next(r) != JSON_STRING || !num_parse_i64(r->text, &t_ns))
+        return json_fault(r, "the timestamp must be a string of nanoseconds", err);
+    if (json_next(r) != JSON_STRING)
+        return json_fault(r, "the line must be a string", err);
+    str line = json_text(r, p->arena);
+    enum json_event ev = json_next(r);
+    if (ev == JSON_OBJECT) {
+        if (!read_pairs(p, r, true, NULL, err))
+            return false;
+        ev = json_next(r);
+    }
+    if (ev != JSON_ARRAY_END)
+        return json_fault(r, "expected [timestamp, line, metadata]", err);
+    add_entry(p, t_ns, line);
+    return true;
+}
+
+static bool read_values(struct push *p, struct json_reader *r, struct err *err)
+{
+    enum json_event ev = json_next(r);
+    if (ev == JSON_NULL)
+        return true;
+    if (ev != JSON_ARRAY)
+        return json_fault(r, "values must be a list", err);
+    while ((ev = json_next(r)) == JSON_ARRAY)
+        if (!read_value(p, r, err))
+            return false;
+    return ev == JSON_ARRAY_END || json_fault(r, "expected [timestamp, line, metadata]", err);
+}
+
+/* One stream after its brace; "values" may come before "stream": then it is read at the end. */
+static bool read_stream(struct push *p, struct json_reader *r, struct err *err)
+{
+    struct labels_builder labels;
+    struct json_reader values = {0};
+    bool has_values = false;
+    enum json_event ev;
+    labels_builder_init(&labels, p->arena);
+    while ((ev = json_next(r)) == JSON_KEY) {
+        bool is_stream = str_is(r->text, "stream"), is_values = str_is(r->text, "values");
+        if (is_values) {
+            values = *r;
+            has_values = true;
+        }
+        ev = json_next(r);
+        if (is_stream) {
+            if (ev != JSON_OBJECT || !read_pairs(p, r, false, &labels, err))
+                return err->code != ERR_NONE ? false
+                                             : json_fault(r, "stream must be an object", err);
+        } else if (ev == JSON_ERROR || !json_skip(r, ev)) {
+            return json_fault(r, "unexpected value", err);
+        }
+    }
+    if (ev != JSON_OBJECT_END)
+        return json_fault(r, "expected a stream", err);
+    return begin_stream(p, &labels, err) && (!has_values || read_values(p, &values, err));
+}
+
+bool decode_loki_json(struct decode *d, str body, struct err *err)
+{
+    struct push p = {.d = d, .arena = d->batch->arena};
+    struct json_reader r;
+    enum json_event ev;
+    labels_builder_init(&p.meta, p.arena);
+    json_reader_init(&r, body);
+    if (json_next(&r) != JSON_OBJECT)
+        return json_fault(&r, "not an object", err);
+    while ((ev = json_next(&r)) == JSON_KEY) {
+        bool is_streams = str_is(r.text, "streams");
+        ev = json_next(&r);
+        if (!is_streams || ev == JSON_NULL) {
+            if (ev == JSON_ERROR || !json_skip(&r, ev))
+                return json_fault(&r, "unexpected value", err);
+            continue;
+        }
+        if (ev != JSON_ARRAY)
+            return json_fault(&r, "streams must be a list", err);
+        while ((ev = json_next(&r)) == JSON_OBJECT)
+            if (!read_stream(&p, &r, err))
+                return false;
+        if (ev != JSON_ARRAY_END)
+            return json_fault(&r, "expected a stream", err);
+    }
+    if (ev != JSON_OBJECT_END || json_next(&r) != JSON_END)
+        return json_fault(&r, "unexpected end", err);
+    return end_push(&p, err);
+}

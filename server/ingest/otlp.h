@@ -1,0 +1,36 @@
+/* otlp.h - what the three OTLP decoders share: groups, attributes, values. See
+ * server/wire/otlp.proto for the lazy schema. */
+#pragma once
+
+#include "server/ingest/decode.h"
+#include "server/wire/arena_alloc.h"
+
+/* Decoded by hand on demand, with a depth counter (VALUE_DEPTH_MAX): protobuf-c's decoders would
+ * recurse without one. */
+MUST_USE bool otlp_value(struct arena *a, str bytes, int depth, struct value *out, struct err *err);
+MUST_USE bool otlp_attrs(struct arena *a, const ProtobufCBinaryData *list, size_t n,
+                         struct attrs *out, struct err *err);
+MUST_USE bool otlp_resource(struct arena *a, str bytes, str schema_url, struct resource *out,
+                            struct err *err);
+MUST_USE bool otlp_scope(struct arena *a, str bytes, str schema_url, struct scope *out,
+                         struct err *err);
+
+/* Walks a request: for each resource group `resource`, for each scope group `scope`, for each item
+ * `item`; any may be NULL. */
+struct otlp_walk {
+    struct arena *arena;
+    bool (*resource)(struct otlp_walk *w, str bytes, str schema_url, struct err *err);
+    bool (*scope)(struct otlp_walk *w, str bytes, str schema_url, struct err *err);
+    bool (*item)(struct otlp_walk *w, str bytes, struct err *err);
+    bool (*resource_end)(struct otlp_walk *w, struct err *err);
+};
+MUST_USE bool otlp_walk(struct otlp_walk *w, str body, struct err *err);
+
+/* ERR_INVALID "malformed protobuf: <what>", or ERR_LIMIT when the arena is over its ceiling.
+ * Returns false. */
+bool otlp_malformed(const struct arena *a, const char *what, struct err *err);
+/* uint64 ns on the wire to int64; far-future times saturate. */
+static inline int64_t otlp_time(uint64_t ns)
+{
+    return ns > INT64_MAX ? INT64_MAX : (int64_t)ns;
+}

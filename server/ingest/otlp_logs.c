@@ -1,0 +1,191 @@
+/* otlp_logs.c - OTLP log records to a batch, mapped as Loki's OTLP endpoint does: some resource
+ * attributes become stream labels, everything else structured metadata; names are normalised,
+ * nested attributes flattened; service_name and detected_level are derived. A record without time
+ * takes its observed time, else now. */
+#include "otlp.pb-c.h"
+#include "server/ingest/log_fields.h"
+#include "server/ingest/otlp.h"
+#include "server/ingest/otlp_names.h"
+#include "storage/base/enc.h"
+#include "storage/base/num.h"
+
+#define NAME_CACHE 64 // recently normalised attribute names; a power of two
+
+struct name_slot {
+    str raw, name;
+};
+
+struct logs_walk {
+    struct otlp_walk walk;
+    struct decode *d;
+    uint32_t stream;
+    struct labels stream_labels;
+    struct labels_builder resource_meta; // of every record of the resource, in order
+    struct labels_builder scope_meta;
+    struct labels_builder meta; // of the record at hand
+    struct name_slot names[NAME_CACHE];
+};
+
+/* Most records of a request have the same attribute names: normalise each once. */
+static str cached_name(struct logs_walk *t, str raw)
+{
+    size_t at = (size_t)(hash64(raw) & (NAME_CACHE - 1));
+    if (!t->names[at].raw.p || !str_eq(t->names[at].raw, raw))
+        t->names[at] = (struct name_slot){raw, loki_label_name(t->walk.arena, raw)};
+    return t->names[at].name;
+}
+
+/* Adds an attribute; maps are flattened with '_' (a level at a time, depth bounded by
+ * VALUE_DEPTH_MAX). Names without any letter or digit are dropped. */
+static void add_attr(struct logs_walk *t, struct labels_builder *b, str key,
+                     const struct value *v) // NOLINT(misc-no-recursion)
+{
+    struct arena *a = t->walk.arena;
+    if (v->kind == VALUE_MAP) {
+        for (size_t i = 0; i < v->map.n; i++)
+            add_attr(t, b,
+                     arena_fmt(a, STR_FMT "_" STR_FMT, STR_ARG(key), STR_ARG(v->map.v[i].key)),
+                     &v->map.v[i].value);
+        return;
+    }
+    str name = cached_name(t, key);
+    str text = v->kind == VALUE_STR ? v->s : value_text(a, v);
+    if (name.n > 0 && text.n > 0)
+        labels_builder_add(b, name, text);
+}
+
+static bool is_index_label(const struct decode_options *o, str key)
+{
+    for (size_t i = 0; i < o->n_index_labels; i++)
+        if (str_eq(o->index_labels[i], key))
+            return true;
+    return false;
+}
+
+static bool on_resource(struct otlp_walk *w, str bytes, str schema_url, struct err *err)
+{
+    struct logs_walk *t = CONTAINER_OF(w, struct logs_walk, walk);
+    struct batch *b = t->d->batch;
+    struct resource r;
+    struct labels_builder labels;
+    if (!otlp_resource(w->arena, bytes, schema_url, &r, err))
+        return false;
+    labels_builder_init(&labels, w->arena);
+    labels_builder_init(&t->resource_meta, w->arena);
+    for (size_t i = 0; i < r.attrs.n; i++) {
+        bool is_label = is_index_label(t->d->options, r.attrs.v[i].key);
+        add_attr(t, is_label ? &labels : &t->resource_meta, r.attrs.v[i].key, &r.attrs.v[i].value);
+    }
+    struct labels found = labels_builder_done(&labels);
+    if (!labels_has(found, STR("service_name")))
+        found = labels_with(w->arena, found, STR("service_name"), detect_service_name(found));
+    t->stream = (uint32_t)b->streams.n;
+    t->stream_labels = found;
+    vec_push(&b->streams, w->arena, (struct batch_stream){found});
+    return true;
+}
+
+static void add_number(struct logs_walk *t, struct labels_builder *b, str name, uint64_t v)
+{
+    if (v != 0)
+        labels_builder_add(b, name, arena_fmt(t->walk.arena, "%llu", (unsigned long long)v));
+}
+
+static void add_text(struct labels_builder *b, str name, str text)
+{
+    if (text.n > 0)
+        labels_builder_add(b, name, text);
+}
+
+static bool on_scope(struct otlp_walk *w, str bytes, str schema_url, struct err *err)
+{
+    struct logs_walk *t = CONTAINER_OF(w, struct logs_walk, walk);
+    struct scope s;
+    if (!otlp_scope(w->arena, bytes, schema_url, &s, err))
+        return false;
+    labels_builder_init(&t->scope_meta, w->arena);
+    for (size_t i = 0; i < s.attrs.n; i++)
+        add_attr(t, &t->scope_meta, s.attrs.v[i].key, &s.attrs.v[i].value);
+    add_text(&t->scope_meta, STR("scope_name"), s.name);
+    add_text(&t->scope_meta, STR("scope_version"), s.version);
+    add_number(t, &t->scope_meta, STR("scope_dropped_attributes_count"), s.dropped_attrs);
+    return true;
+}
+
+static void add_hex(struct logs_walk *t, str name, ProtobufCBinaryData id)
+{
+    if (id.len > 0 && id.len <= 16)
+        labels_builder_add(&t->meta, name, hex_str(t->walk.arena, pb_str(id)));
+}
+
+static bool read_attrs(struct logs_walk *t, const Otlp__LogRecord *m, str *line, struct err *err)
+{
+    struct attrs attrs;
+    struct value body = {.kind = VALUE_EMPTY};
+    if (!otlp_attrs(t->walk.arena, m->attributes, m->n_attributes, &attrs, err) ||
+        !otlp_value(t->walk.arena, pb_str(m->body), 0, &body, err))
+        return false;
+    for (size_t i = 0; i < attrs.n; i++)
+        add_attr(t, &t->meta, attrs.v[i].key, &attrs.v[i].value);
+    *line = body.kind == VALUE_STR     ? body.s
+            : body.kind == VALUE_EMPTY ? STR("")
+                                       : value_text(t->walk.arena, &body);
+    return true;
+}
+
+/* Metadata in Loki's order: of equal names the later one stays. */
+static struct labels finish_meta(struct logs_walk *t, const Otlp__LogRecord *m, str line)
+{
+    struct labels_builder *b = &t->meta;
+    const struct labels_builder *outer[] = {&t->resource_meta, &t->scope_meta};
+    if (m->time != 0)
+        add_number(t, b, STR("observed_timestamp"), m->observed_time);
+    add_number(t, b, STR("severity_number"),
+               m->severity_number > 0 ? (uint64_t)m->severity_number : 0);
+    add_text(b, STR("severity_text"), pb_str(m->severity_text));
+    add_number(t, b, STR("dropped_attributes_count"), m->dropped);
+    add_number(t, b, STR("flags"), m->flags);
+    add_hex(t, STR("trace_id"), m->trace_id);
+    add_hex(t, STR("span_id"), m->span_id);
+    add_text(b, STR("event_name"), pb_str(m->event_name));
+    for (size_t k = 0; k < COUNTOF(outer); k++)
+        for (size_t i = 0; i < outer[k]->pairs.n; i++)
+            labels_builder_add(b, outer[k]->pairs.v[i].name, outer[k]->pairs.v[i].value);
+    struct labels meta = labels_builder_done(b);
+    str given = labels_get(meta, STR("detected_level"));
+    str level = detect_level(t->stream_labels, meta, line);
+    return given.n > 0 ? meta : labels_with(t->walk.arena, meta, STR("detected_level"), level);
+}
+
+static bool on_record(struct otlp_walk *w, str bytes, struct err *err)
+{
+    struct logs_walk *t = CONTAINER_OF(w, struct logs_walk, walk);
+    struct batch *b = t->d->batch;
+    ProtobufCAllocator alloc = arena_allocator(w->arena);
+    Otlp__LogRecord *m = PB_UNPACK(otlp__log_record, &alloc, bytes);
+    if (!m)
+        return otlp_malformed(w->arena, "LogRecord", err);
+    struct err inner = ERR_OK;
+    str line;
+    labels_builder_init(&t->meta, w->arena);
+    if (!read_attrs(t, m, &line, &inner)) {
+        batch_reject(b, 1, "%s", inner.text);
+        return true;
+    }
+    int64_t t_ns = m->time != 0            ? otlp_time(m->time)
+                   : m->observed_time != 0 ? otlp_time(m->observed_time)
+                                           : t->d->now_ns;
+    vec_push(&b->logs, w->arena,
+             (struct batch_log){t->stream, t_ns, line, finish_meta(t, m, line)});
+    return true;
+}
+
+bool decode_otlp_logs(struct decode *d, str body, struct err *err)
+{
+    struct logs_walk t = {.walk = {.arena = d->batch->arena,
+                                   .resource = on_resource,
+                                   .scope = on_scope,
+                                   .item = on_record},
+                          .d = d};
+    return otlp_walk(&t.walk, body, err);
+}

@@ -1,0 +1,633 @@
+/* otlp_metrics.c - OTLP metrics to Prometheus series, as Prometheus' OTLP receiver maps them.
+ *
+ * Gauges and sums become floats; explicit histograms _bucket{le}, _sum, _count; exponential
+ * histograms native histograms; summaries quantiles, _sum, _count. Delta points are kept as they
+ * are (metadata type unknown), for nothing may be lost; what they mean is left to the query. job
+ * and instance come from the resource; the rest of it is in target_info.
+ *
+ * The fast way: a series is known by a hash chain over raw bytes - resource, metric head,
+ * attributes, part (bucket bound, quantile) - so attributes and labels are decoded only the first
+ * time that a series is seen. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "otlp.pb-c.h"
+#include "server/ingest/otlp.h"
+#include "server/ingest/otlp_names.h"
+#include "storage/base/enc.h"
+#include "storage/base/num.h"
+#include "storage/model/timerange.h"
+
+#define FLAG_NO_RECORDED_VALUE 1u
+#define TARGET_INFO_STEP_MS    INT64_C(150000) // half of the default lookback, as Prometheus writes it
+#define TARGET_INFO_MAX        1000            // samples of target_info in one request
+#define EXEMPLAR_EXTRA_MAX     128             // characters of filtered attributes that are kept
+#define EXP_SCALE_MIN          (-4)
+#define EXP_SCALE_MAX          8
+#define EXP_ZERO_THRESHOLD     1e-128
+#define TEMPORALITY_DELTA      1
+
+enum part {
+    PART_VALUE,
+    PART_SUM,
+    PART_COUNT,
+    PART_BUCKET,
+    PART_QUANTILE,
+    PART_NATIVE,
+    PART_TARGET_INFO
+};
+
+struct metrics_walk {
+    struct otlp_walk walk;
+    struct decode *d;
+    // resource
+    struct hash128 resource_hash;
+    struct resource resource;
+    struct labels target; // job, instance and promoted attributes
+    int64_t t_min_ms, t_max_ms;
+    bool has_points;
+    // metric
+    struct hash128 metric_hash;
+    str family; // Prometheus' name
+    // point: decoded at the first miss
+    struct hash128 point_hash;
+    const ProtobufCBinaryData *attributes;
+    size_t n_attributes;
+    struct labels point_labels;
+    bool has_point_labels;
+};
+
+/* ---- labels ---- */
+
+static int compare_attrs(const void *a, const void *b)
+{
+    return str_cmp(((const struct attr *)a)->key, ((const struct attr *)b)->key);
+}
+
+/* Attributes in key order; two that end in one name are joined with ';'. */
+static void add_attrs(struct arena *a, struct labels_builder *b, struct attrs attrs,
+                      bool skip_identity)
+{
+    struct attr *v = arena_array(a, struct attr, attrs.n + 1);
+    if (attrs.n > 0)
+        memcpy(v, attrs.v, attrs.n * sizeof *v);
+    qsort(v, attrs.n, sizeof *v, compare_attrs);
+    size_t first = b->pairs.n;
+    for (size_t i = 0; i < attrs.n; i++) {
+        if (str_is(v[i].key, "__name__") ||
+            (skip_identity &&
+             (str_is(v[i].key, "service.name") || str_is(v[i].key, "service.namespace") ||
+              str_is(v[i].key, "service.instance.id"))))
+            continue;
+        str name = otlp_label_name(a, v[i].key), text = value_text(a, &v[i].value);
+        if (name.n == 0)
+            continue;
+        size_t k = first;
+        while (k < b->pairs.n && !str_eq(b->pairs.v[k].name, name))
+            k++;
+        if (k < b->pairs.n)
+            b->pairs.v[k].value =
+                arena_fmt(a, STR_FMT ";" STR_FMT, STR_ARG(b->pairs.v[k].value), STR_ARG(text));
+        else
+            labels_builder_add(b, name, text);
+    }
+}
+
+static str resource_text(struct metrics_walk *t, str key)
+{
+    const struct value *v = attrs_get(t->resource.attrs, key);
+    return v ? value_text(t->walk.arena, v) : (str){0};
+}
+
+static void add_target(struct metrics_walk *t, struct labels_builder *b)
+{
+    str name = resource_text(t, STR("service.name")),
+        space = resource_text(t, STR("service.namespace"));
+    str instance = resource_text(t, STR("service.instance.id"));
+    if (name.n > 0 && space.n > 0)
+        name = arena_fmt(t->walk.arena, STR_FMT "/" STR_FMT, STR_ARG(space), STR_ARG(name));
+    if (name.n > 0)
+        labels_builder_add(b, STR("job"), name);
+    if (instance.n > 0)
+        labels_builder_add(b, STR("instance"), instance);
+}
+
+static bool load_target(struct metrics_walk *t)
+{
+    struct labels_builder b;
+    labels_builder_init(&b, t->walk.arena);
+    for (size_t i = 0; i < t->d->options->n_promote; i++) {
+        str text = resource_text(t, t->d->options->promote[i]);
+        str name = otlp_label_name(t->walk.arena, t->d->options->promote[i]);
+        if (text.n > 0 && name.n > 0)
+            labels_builder_add(&b, name, text);
+    }
+    add_target(t, &b);
+    t->target = labels_builder_done(&b);
+    return true;
+}
+
+/* Labels of the point at hand without name and part. A malformed attribute refuses the point (*ok
+ * false). */
+static bool point_labels(struct metrics_walk *t, struct err *err)
+{
+    struct labels_builder b;
+    struct attrs attrs;
+    if (t->has_point_labels)
+        return true;
+    if (!otlp_attrs(t->walk.arena, t->attributes, t->n_attributes, &attrs, err))
+        return false;
+    labels_builder_init(&b, t->walk.arena);
+    add_attrs(t->walk.arena, &b, attrs, false);
+    for (size_t i = 0; i < t->target.n;
+         i++) { // promoted ones only where absent; job and instance always
+        str name = t->target.v[i].name;
+        bool is_identity = str_is(name, "job") || str_is(name, "instance"), present = false;
+        for (size_t k = 0; k < b.pairs.n && !is_identity; k++)
+            present = present || str_eq(b.pairs.v[k].name, name);
+        if (!present)
+            labels_builder_add(&b, name, t->target.v[i].value);
+    }
+    t->point_labels = labels_builder_done(&b);
+    t->has_point_labels = true;
+    return true;
+}
+
+static str part_suffix(enum part part)
+{
+    switch (part) {
+    case PART_SUM:
+        return STR("_sum");
+    case PART_COUNT:
+        return STR("_count");
+    case PART_BUCKET:
+        return STR("_bucket");
+    default:
+        return STR("");
+    }
+}
+
+/* Series of one part of the point; bound is le or quantile. false: the point's attributes are
+ * malformed. */
+static bool part_series(struct metrics_walk *t, enum part part, double bound, uint32_t *out,
+                        struct err *err)
+{
+    struct arena *a = t->walk.arena;
+    struct {
+        double bound;
+        uint64_t part;
+    } key = {bound, part};
+    struct hash128 raw = hash128_seed(str_of((const char *)&key, sizeof key), t->point_hash);
+    bool is_new;
+    *out = decode_series(t->d, raw, &is_new);
+    if (!is_new)
+        return true;
+    if (!point_labels(t, err)) {
+        t->d->batch->series.n--; // nobody refers to it yet
+        return false;
+    }
+    str suffix = part_suffix(part);
+    str name = suffix.n > 0 ? arena_fmt(a, STR_FMT STR_FMT, STR_ARG(t->family), STR_ARG(suffix))
+                            : t->family;
+    struct labels l = labels_with(a, t->point_labels, METRIC_NAME, name);
+    if (part == PART_BUCKET || part == PART_QUANTILE) {
+        char text[NUM_TEXT_MAX];
+        str value = arena_dup(a, num_print_f64_plain(text, bound));
+        l = labels_with(a, l, part == PART_BUCKET ? STR("le") : STR("quantile"), value);
+    }
+    t->d->batch->series.v[*out].labels = l;
+    return true;
+}
+
+/* ---- points ---- */
+
+static void begin_point(struct metrics_walk *t, const ProtobufCBinaryData *attributes, size_t n,
+                        int64_t t_ms)
+{
+    struct hash128 h = t->metric_hash;
+    for (size_t i = 0; i < n; i++)
+        h = hash128_seed(pb_str(attributes[i]), h);
+    t->point_hash = h;
+    t->attributes = attributes;
+    t->n_attributes = n;
+    t->has_point_labels = false;
+    if (!t->has_points || t_ms < t->t_min_ms)
+        t->t_min_ms = t_ms;
+    if (!t->has_points || t_ms > t->t_max_ms)
+        t->t_max_ms = t_ms;
+    t->has_points = true;
+}
+
+static int64_t point_time(struct metrics_walk *t, uint64_t ns)
+{
+    return (ns == 0 ? t->d->now_ns : otlp_time(ns)) / NS_PER_MS;
+}
+
+static void push_sample(struct metrics_walk *t, uint32_t series, int64_t t_ms, double v)
+{
+    vec_push(&t->d->batch->samples, t->walk.arena, (struct batch_sample){series, t_ms, v});
+}
+
+/* trace_id, span_id, and the filtered attributes when all of them are short. */
+static struct labels exemplar_labels(struct arena *a, const Otlp__Exemplar *e, struct attrs attrs)
+{
+    struct labels_builder b;
+    size_t n = 0;
+    labels_builder_init(&b, a);
+    if (e->trace_id.len > 0)
+        labels_builder_add(&b, STR("trace_id"), hex_str(a, pb_str(e->trace_id)));
+    if (e->span_id.len > 0)
+        labels_builder_add(&b, STR("span_id"), hex_str(a, pb_str(e->span_id)));
+    for (size_t i = 0; i < b.pairs.n; i++)
+        n += b.pairs.v[i].name.n + b.pairs.v[i].value.n;
+    size_t before = b.pairs.n;
+    add_attrs(a, &b, attrs, false);
+    for (size_t i = before; i < b.pairs.n; i++)
+        n += b.pairs.v[i].name.n + b.pairs.v[i].value.n;
+    if (n > EXEMPLAR_EXTRA_MAX)
+        b.pairs.n = before;
+    return labels_builder_done(&b);
+}
+
+/* Adds the exemplars of a point to the series that `pick` names for each value. */
+static bool add_exemplars(struct metrics_walk *t, const ProtobufCBinaryData *list, size_t n,
+                          bool (*pick)(struct metrics_walk *t, const void *point, double v,
+                                       uint32_t *series, struct err *err),
+                          const void *point, struct err *err)
+{
+    ProtobufCAllocator alloc = arena_allocator(t->walk.arena);
+    for (size_t i = 0; i < n; i++) {
+        Otlp__Exemplar *e = PB_UNPACK(otlp__exemplar, &alloc, pb_str(list[i]));
+        struct attrs attrs;
+        uint32_t series;
+        if (!e)
+            return otlp_malformed(t->walk.arena, "Exemplar", err);
+        if (!otlp_attrs(t->walk.arena, e->attributes, e->n_attributes, &attrs, err))
+            return false;
+        double v = e->value_case == OTLP__EXEMPLAR__VALUE_AS_INT      ? (double)e->as_int
+                   : e->value_case == OTLP__EXEMPLAR__VALUE_AS_DOUBLE ? e->as_double
+                                                                      : 0;
+        if (!pick(t, point, v, &series, err))
+            return false;
+        struct labels l = exemplar_labels(t->walk.arena, e, attrs);
+        vec_push(&t->d->batch->exemplars, t->walk.arena,
+                 (struct batch_exemplar){series, point_time(t, e->time), v, l});
+    }
+    return true;
+}
+
+static bool pick_value(struct metrics_walk *t, const void *point, double v, uint32_t *series,
+                       struct err *err)
+{
+    (void)point, (void)v;
+    return part_series(t, PART_VALUE, 0, series, err);
+}
+
+static bool pick_bucket(struct metrics_walk *t, const void *point, double v, uint32_t *series,
+                        struct err *err)
+{
+    const Otlp__HistogramPoint *p = point;
+    size_t i = 0;
+    while (i < p->n_bounds && v > p->bounds[i])
+        i++;
+    return part_series(t, PART_BUCKET, i < p->n_bounds ? p->bounds[i] : (double)INFINITY, series,
+                       err);
+}
+
+static bool pick_native(struct metrics_walk *t, const void *point, double v, uint32_t *series,
+                        struct err *err)
+{
+    (void)point, (void)v;
+    return part_series(t, PART_NATIVE, 0, series, err);
+}
+
+static bool add_number_point(struct metrics_walk *t, str bytes, struct err *err)
+{
+    ProtobufCAllocator alloc = arena_allocator(t->walk.arena);
+    Otlp__NumberPoint *p = PB_UNPACK(otlp__number_point, &alloc, bytes);
+    uint32_t series;
+    if (!p)
+        return otlp_malformed(t->walk.arena, "NumberDataPoint", err);
+    int64_t t_ms = point_time(t, p->time);
+    begin_point(t, p->attributes, p->n_attributes, t_ms);
+    if (!part_series(t, PART_VALUE, 0, &series, err))
+        return false;
+    double v = p->value_case == OTLP__NUMBER_POINT__VALUE_AS_INT      ? (double)p->as_int
+               : p->value_case == OTLP__NUMBER_POINT__VALUE_AS_DOUBLE ? p->as_double
+                                                                      : 0;
+    if (p->flags & FLAG_NO_RECORDED_VALUE)
+        v = f64_from_bits(STALE_NAN_BITS);
+    push_sample(t, series, t_ms, v);
+    return add_exemplars(t, p->exemplars, p->n_exemplars, pick_value, NULL, err);
+}
+
+static bool add_histogram_point(struct metrics_walk *t, str bytes, struct err *err)
+{
+    ProtobufCAllocator alloc = arena_allocator(t->walk.arena);
+    Otlp__HistogramPoint *p = PB_UNPACK(otlp__histogram_point, &alloc, bytes);
+    uint32_t series;
+    if (!p)
+        return otlp_malformed(t->walk.arena, "HistogramDataPoint", err);
+    if (p->n_bucket_counts != 0 && p->n_bucket_counts != p->n_bounds + 1)
+        return err_set(err, ERR_INVALID, "histogram with %zu bucket counts and %zu bounds",
+                       p->n_bucket_counts, p->n_bounds);
+    int64_t t_ms = point_time(t, p->time);
+    bool is_stale_point = p->flags & FLAG_NO_RECORDED_VALUE;
+    double stale = f64_from_bits(STALE_NAN_BITS);
+    begin_point(t, p->attributes, p->n_attributes, t_ms);
+    if (p->has_sum_case == OTLP__HISTOGRAM_POINT__HAS_SUM_SUM) {
+        if (!part_series(t, PART_SUM, 0, &series, err))
+            return false;
+        push_sample(t, series, t_ms, is_stale_point ? stale : p->sum);
+    }
+    if (!part_series(t, PART_COUNT, 0, &series, err))
+        return false;
+    push_sample(t, series, t_ms, is_stale_point ? stale : (double)p->count);
+    uint64_t cumulative = 0;
+    for (size_t i = 0; i < p->n_bounds && p->n_bucket_counts > 0; i++) {
+        cumulative += p->bucket_counts[i];
+        if (!part_series(t, PART_BUCKET, p->bounds[i], &series, err))
+            return false;
+        push_sample(t, series, t_ms, is_stale_point ? stale : (double)cumulative);
+    }
+    if (!part_series(t, PART_BUCKET, (double)INFINITY, &series, err))
+        return false;
+    push_sample(t, series, t_ms, is_stale_point ? stale : (double)p->count);
+    return add_exemplars(t, p->exemplars, p->n_exemplars, pick_bucket, p, err);
+}
+
+/* OTLP bucket i covers (b^i, b^(i+1)]; ours is named by its upper edge. Scales above 8 are merged
+ * down by `shift`. */
+static bool read_side(struct metrics_walk *t, ProtobufCBinaryData bytes, int shift,
+                      struct hist_side *out, struct err *err)
+{
+    struct arena *a = t->walk.arena;
+    ProtobufCAllocator alloc = arena_allocator(a);
+    *out = (struct hist_side){0};
+    if (bytes.len == 0)
+        return true;
+    Otlp__Buckets *b = PB_UNPACK(otlp__buckets, &alloc, pb_str(bytes));
+    if (!b)
+        return otlp_malformed(a, "Buckets", err);
+    if (b->n_counts > HIST_BUCKETS_MAX)
+        return err_set(err, ERR_INVALID,
+                       "exponential histogram with %zu buckets: at most %d are kept", b->n_counts,
+                       HIST_BUCKETS_MAX);
+    VEC(struct hist_span) spans = {0};
+    VEC(double) counts = {0};
+    int64_t next = 0; // bucket index behind the last one written
+    for (size_t i = 0; i < b->n_counts; i++) {
+        if (b->counts[i] == 0)
+            continue;
+        int64_t index = ((b->offset + (int64_t)i) >> shift) + 1;
+        if (index > INT32_MAX || index < INT32_MIN)
+            return err_set(err, ERR_INVALID,
+                           "exponential histogram with a bucket offset out of range");
+        if (counts.n > 0 && index == next - 1) {
+            counts.v[counts.n - 1] += (double)b->counts[i];
+            continue;
+        }
+        if (counts.n == 0 || index - next > 2) {
+            vec_push(&spans, a,
+                     (struct hist_span){(int32_t)(index - (counts.n == 0 ? 0 : next)), 0});
+        } else {
+            for (; next < index; next++) { // short gaps are cheaper as empty buckets
+                vec_push(&counts, a, 0.0);
+                vec_last(&spans)->length++;
+            }
+        }
+        vec_push(&counts, a, (double)b->counts[i]);
+        vec_last(&spans)->length++;
+        next = index + 1;
+    }
+    *out = (struct hist_side){spans.v, spans.n, counts.v, counts.n};
+    return true;
+}
+
+static bool add_exponential_point(struct metrics_walk *t, str bytes, bool is_delta, struct err *err)
+{
+    struct arena *a = t->walk.arena;
+    ProtobufCAllocator alloc = arena_allocator(a);
+    Otlp__ExponentialPoint *p = PB_UNPACK(otlp__exponential_point, &alloc, bytes);
+    struct hist *h = arena_new(a, struct hist);
+    uint32_t series;
+    if (!p)
+        return otlp_malformed(a, "ExponentialHistogramDataPoint", err);
+    if (p->scale < EXP_SCALE_MIN)
+        return err_set(err, ERR_INVALID,
+                       "exponential histogram with scale %d: at least %d is needed", p->scale,
+                       EXP_SCALE_MIN);
+    int shift = p->scale > EXP_SCALE_MAX ? MIN(p->scale - EXP_SCALE_MAX, 62) : 0;
+    int64_t t_ms = point_time(t, p->time);
+    begin_point(t, p->attributes, p->n_attributes, t_ms);
+    if (!read_side(t, p->positive, shift, &h->pos, err) ||
+        !read_side(t, p->negative, shift, &h->neg, err))
+        return false;
+    h->schema = MIN(p->scale, EXP_SCALE_MAX);
+    h->reset = is_delta ? HIST_GAUGE : HIST_RESET_UNKNOWN;
+    h->is_int = true;
+    h->zero_threshold = EXP_ZERO_THRESHOLD;
+    h->zero_count = (double)p->zero_count;
+    h->count = (double)p->count;
+    h->sum = p->has_sum_case == OTLP__EXPONENTIAL_POINT__HAS_SUM_SUM ? p->sum : 0;
+    if (p->flags & FLAG_NO_RECORDED_VALUE)
+        h->sum = f64_from_bits(STALE_NAN_BITS);
+    if (!part_series(t, PART_NATIVE, 0, &series, err))
+        return false;
+    vec_push(&t->d->batch->hists, a, (struct batch_hist){series, t_ms, h});
+    return add_exemplars(t, p->exemplars, p->n_exemplars, pick_native, NULL, err);
+}
+
+static bool add_summary_point(struct metrics_walk *t, str bytes, struct err *err)
+{
+    ProtobufCAllocator alloc = arena_allocator(t->walk.arena);
+    Otlp__SummaryPoint *p = PB_UNPACK(otlp__summary_point, &alloc, bytes);
+    uint32_t series;
+    if (!p)
+        return otlp_malformed(t->walk.arena, "SummaryDataPoint", err);
+    int64_t t_ms = point_time(t, p->time);
+    bool is_stale_point = p->flags & FLAG_NO_RECORDED_VALUE;
+    double stale = f64_from_bits(STALE_NAN_BITS);
+    begin_point(t, p->attributes, p->n_attributes, t_ms);
+    if (!part_series(t, PART_SUM, 0, &series, err))
+        return false;
+    push_sample(t, series, t_ms, is_stale_point ? stale : p->sum);
+    if (!part_series(t, PART_COUNT, 0, &series, err))
+        return false;
+    push_sample(t, series, t_ms, is_stale_point ? stale : (double)p->count);
+    for (size_t i = 0; i < p->n_quantiles; i++) {
+        Otlp__Quantile *q = PB_UNPACK(otlp__quantile, &alloc, pb_str(p->quantiles[i]));
+        if (!q)
+            return otlp_malformed(t->walk.arena, "ValueAtQuantile", err);
+        if (!part_series(t, PART_QUANTILE, q->quantile, &series, err))
+            return false;
+        push_sample(t, series, t_ms, is_stale_point ? stale : q->value);
+    }
+    return true;
+}
+
+/* ---- metrics ---- */
+
+static enum metric_type type_of(const Otlp__Metric *m, const Otlp__Points *points)
+{
+    bool is_delta = points->temporality == TEMPORALITY_DELTA;
+    switch (m->data_case) {
+    case OTLP__METRIC__DATA_GAUGE:
+        return METRIC_GAUGE;
+    case OTLP__METRIC__DATA_SUM:
+        return is_delta ? METRIC_UNKNOWN : points->is_monotonic ? METRIC_COUNTER : METRIC_GAUGE;
+    case OTLP__METRIC__DATA_HISTOGRAM:
+    case OTLP__METRIC__DATA_EXPONENTIAL:
+        return is_delta ? METRIC_UNKNOWN : METRIC_HISTOGRAM;
+    case OTLP__METRIC__DATA_SUMMARY:
+        return METRIC_SUMMARY;
+    default:
+        return METRIC_UNKNOWN;
+    }
+}
+
+static bool add_point(struct metrics_walk *t, const Otlp__Metric *m, const Otlp__Points *points,
+                      str bytes, struct err *err)
+{
+    switch (m->data_case) {
+    case OTLP__METRIC__DATA_GAUGE:
+    case OTLP__METRIC__DATA_SUM:
+        return add_number_point(t, bytes, err);
+    case OTLP__METRIC__DATA_HISTOGRAM:
+        return add_histogram_point(t, bytes, err);
+    case OTLP__METRIC__DATA_EXPONENTIAL:
+        return add_exponential_point(t, bytes, points->temporality == TEMPORALITY_DELTA, err);
+    case OTLP__METRIC__DATA_SUMMARY:
+        return add_summary_point(t, bytes, err);
+    default:
+        return err_set(err, ERR_INVALID, "metric without data");
+    }
+}
+
+static str data_bytes(const Otlp__Metric *m)
+{
+    switch (m->data_case) { // one member of the union is set; they are alike
+    case OTLP__METRIC__DATA_GAUGE:
+        return pb_str(m->gauge);
+    case OTLP__METRIC__DATA_SUM:
+        return pb_str(m->sum);
+    case OTLP__METRIC__DATA_HISTOGRAM:
+        return pb_str(m->histogram);
+    case OTLP__METRIC__DATA_EXPONENTIAL:
+        return pb_str(m->exponential);
+    case OTLP__METRIC__DATA_SUMMARY:
+        return pb_str(m->summary);
+    default:
+        return STR("");
+    }
+}
+
+static void begin_metric(struct metrics_walk *t, const Otlp__Metric *m, const Otlp__Points *points)
+{
+    struct {
+        int32_t kind, temporality;
+        uint64_t is_monotonic;
+    } head = {(int32_t)m->data_case, points->temporality, (uint64_t)points->is_monotonic};
+    struct hash128 h = hash128_seed(pb_str(m->name), t->resource_hash);
+    h = hash128_seed(pb_str(m->unit), h);
+    t->metric_hash = hash128_seed(str_of((const char *)&head, sizeof head), h);
+    bool is_monotonic = m->data_case == OTLP__METRIC__DATA_SUM && points->is_monotonic;
+    t->family = otlp_metric_name(t->walk.arena, pb_str(m->name), pb_str(m->unit), is_monotonic,
+                                 m->data_case == OTLP__METRIC__DATA_GAUGE);
+}
+
+/* A point that is refused takes its half-added samples with it. */
+struct rollback {
+    size_t samples, hists, exemplars;
+};
+
+static bool on_metric(struct otlp_walk *w, str bytes, struct err *err)
+{
+    struct metrics_walk *t = CONTAINER_OF(w, struct metrics_walk, walk);
+    struct batch *b = t->d->batch;
+    ProtobufCAllocator alloc = arena_allocator(w->arena);
+    Otlp__Metric *m = PB_UNPACK(otlp__metric, &alloc, bytes);
+    if (!m)
+        return otlp_malformed(w->arena, "Metric", err);
+    Otlp__Points *points = PB_UNPACK(otlp__points, &alloc, data_bytes(m));
+    if (!points)
+        return otlp_malformed(w->arena, "metric data", err);
+    begin_metric(t, m, points);
+    if (t->family.n == 0) {
+        batch_reject(b, MAX(points->n_points, (size_t)1),
+                     "metric without a usable name: \"" STR_FMT "\"", STR_ARG(pb_str(m->name)));
+        return true;
+    }
+    for (size_t i = 0; i < points->n_points; i++) {
+        struct rollback before = {b->samples.n, b->hists.n, b->exemplars.n};
+        struct err inner = ERR_OK;
+        if (add_point(t, m, points, pb_str(points->points[i]), &inner))
+            continue;
+        if (w->arena->over)
+            return otlp_malformed(w->arena, "", err);
+        b->samples.n = before.samples;
+        b->hists.n = before.hists;
+        b->exemplars.n = before.exemplars;
+        batch_reject(b, 1, "metric \"" STR_FMT "\": %s", STR_ARG(pb_str(m->name)), inner.text);
+    }
+    if (points->n_points > 0)
+        vec_push(&b->metas, w->arena,
+                 (struct metric_meta){t->family, type_of(m, points),
+                                      otlp_unit_words(w->arena, pb_str(m->unit)),
+                                      pb_str(m->description)});
+    return true;
+}
+
+/* ---- resources ---- */
+
+static bool on_resource(struct otlp_walk *w, str bytes, str schema_url, struct err *err)
+{
+    struct metrics_walk *t = CONTAINER_OF(w, struct metrics_walk, walk);
+    if (!otlp_resource(w->arena, bytes, schema_url, &t->resource, err))
+        return false;
+    t->resource_hash = hash128(bytes);
+    t->has_points = false;
+    return load_target(t);
+}
+
+/* target_info: the resource's attributes, when there are any beyond those that identify it. */
+static bool on_resource_end(struct otlp_walk *w, struct err *err)
+{
+    struct metrics_walk *t = CONTAINER_OF(w, struct metrics_walk, walk);
+    struct labels_builder b;
+    bool is_new;
+    (void)err;
+    if (!t->has_points)
+        return true;
+    labels_builder_init(&b, w->arena);
+    add_attrs(w->arena, &b, t->resource.attrs, true);
+    size_t n_info = b.pairs.n;
+    add_target(t, &b);
+    if (n_info == 0 || b.pairs.n == n_info)
+        return true;
+    struct hash128 raw = hash128_seed(STR("target_info"), t->resource_hash);
+    uint32_t series = decode_series(t->d, raw, &is_new);
+    if (is_new) {
+        labels_builder_add(&b, METRIC_NAME, STR("target_info"));
+        t->d->batch->series.v[series].labels = labels_builder_done(&b);
+    }
+    int64_t at = t->t_min_ms;
+    for (size_t n = 0; n < TARGET_INFO_MAX && at < t->t_max_ms;
+         n++, at = time_add(at, TARGET_INFO_STEP_MS))
+        push_sample(t, series, at, 1);
+    push_sample(t, series, t->t_max_ms, 1);
+    vec_push(
+        &t->d->batch->metas, w->arena,
+        (struct metric_meta){STR("target_info"), METRIC_GAUGE, STR(""), STR("Target metadata")});
+    return true;
+}
+
+bool decode_otlp_metrics(struct decode *d, str body, struct err *err)
+{
+    struct metrics_walk t = {.walk = {.arena = d->batch->arena,
+                                      .resource = on_resource,
+                                      .item = on_metric,
+                                      .resource_end = on_resource_end},
+                             .d = d};
+    return otlp_walk(&t.walk, body, err);
+}
