@@ -317,17 +317,17 @@ static const struct protocol prom_write = {SIGNAL_METRICS, ANSWER_PROM, decode_p
 static const struct protocol loki_push = {SIGNAL_LOGS, ANSWER_LOKI, decode_loki_protobuf,
                                           decode_loki_json};
 
-#define ENTRY(name, protocol)                                                                \
-    static void name(void *ctx, struct http_request *req, struct http_reply *rep)            \
-    {                                                                                        \
-        ingest(&(protocol), ctx, req, rep);                                                  \
-    }                                                                                        \
-    static void name##_refuse(void *ctx, struct http_request *req, struct http_reply *rep,   \
-                              const struct err *err)                                         \
-    {                                                                                        \
-        struct ingest_job j = {.svc = ctx, .req = req, .rep = rep, .protocol = &(protocol)}; \
-        j.is_json = str_is(http_content_type(req), "application/json");                      \
-        answer_error(&j, err);                                                               \
+#define ENTRY(name, which)                                                                 \
+    static void name(void *ctx, struct http_request *req, struct http_reply *rep)          \
+    {                                                                                      \
+        ingest(&(which), ctx, req, rep);                                                   \
+    }                                                                                      \
+    static void name##_refuse(void *ctx, struct http_request *req, struct http_reply *rep, \
+                              const struct err *err)                                       \
+    {                                                                                      \
+        struct ingest_job j = {.svc = ctx, .req = req, .rep = rep, .protocol = &(which)};  \
+        j.is_json = str_is(http_content_type(req), "application/json");                    \
+        answer_error(&j, err);                                                             \
     }
 ENTRY(post_metrics, otlp_metrics)
 ENTRY(post_logs, otlp_logs)
