@@ -10,11 +10,15 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "server/config.h"
 #include "storage/base/budget.h"
 #include "storage/base/clock.h"
 
 struct store;
+
+enum server_state { SERVER_STARTING, SERVER_READY, SERVER_STOPPING };
 
 struct services {
     struct store *store; // NULL only while starting; never NULL in ingest and query lanes
@@ -24,7 +28,8 @@ struct services {
     struct budget *ingest_budget; // request bodies and batches in flight
     struct budget *query_budget;  // all running queries together; one query: config->query_memory
     struct budget *store_budget;  // heads and caches
-    int64_t start_ns;             // wall clock at start
-    const char *version;          // "0.1.0"
-    const char *revision;         // of the source, or "unknown"
+    _Atomic enum server_state state;
+    int64_t start_ns;     // wall clock at start
+    const char *version;  // "0.1.0"
+    const char *revision; // of the source, or "unknown"
 };

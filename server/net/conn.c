@@ -10,6 +10,8 @@
  * take the answer with it. The memory goes when both handles (socket, timer) are closed. */
 #include "server/net/conn.h"
 
+#include <uv.h>
+
 #include "storage/base/log.h"
 #include "storage/model/limits.h"
 
@@ -370,7 +372,7 @@ static void conn_name(struct conn *c)
     buf_deinit(&name);
 }
 
-void conn_accept(struct net *net, uv_stream_t *server)
+void conn_accept(struct net *net, struct uv_stream_s *server)
 {
     struct conn *c = mem_zalloc(sizeof *c);
     c->net = net;

@@ -1,20 +1,18 @@
-/* conn.h - one connection: socket, session, timer. Internal to net.c and conn.c; see net.h. */
+/* conn.h - one connection: socket, session, timer. Internal to listener.c and conn.c.
+ */
 #pragma once
 
-#include <uv.h>
-#undef MIN // of sys/param.h; base.h has its own
-#undef MAX
-
-#include "server/net/net.h"
+#include "server/net/listener.h"
 #include "server/net/session.h"
 
 #define NET_READ_BUF (64 * KIB)
 
 struct conn;
+struct uv_stream_s;
 struct listener;
 
 struct net {
-    uv_loop_t *loop;
+    struct uv_loop_s *loop;
     struct net_options options;
     struct dispatch dispatch;
     struct listener *listeners;
@@ -29,9 +27,9 @@ struct net {
 };
 
 /* Takes a connection from a listening socket. */
-void conn_accept(struct net *net, uv_stream_t *server);
+void conn_accept(struct net *net, struct uv_stream_s *server);
 void conn_stop(struct conn *c);   // finish what runs, then close
 void conn_cancel(struct conn *c); // close now
 struct conn *conn_next(struct conn *c);
-/* net.c: the last handle may have gone. */
+/* listener.c: the last handle may have gone. */
 void net_handle_closed(struct net *net);

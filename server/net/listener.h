@@ -1,4 +1,4 @@
-/* net.h - listeners and connections of one server: what app.c starts and stops.
+/* listener.h - listeners and connections of one server: what app.c starts and stops.
  *
  * Everything here is the loop thread's. Every listener speaks every protocol; the first bytes of a
  * connection decide. */

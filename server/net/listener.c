@@ -1,7 +1,7 @@
-/* net.c - listeners, and the start and stop of all connections. */
-#include "server/net/net.h"
+/* listener.c - listening sockets, and the start and stop of all connections. */
+#include "server/net/listener.h"
 
-#include <errno.h>
+#include <uv.h>
 
 #include "server/net/conn.h"
 #include "storage/base/log.h"

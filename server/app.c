@@ -1,0 +1,423 @@
+/* app.c - wiring of one server: budgets, routes, lanes, listeners, store, in this order; stop runs
+ * it backwards.
+ *
+ * Threads started here: the loop, and the opener that runs store_open (recovery may take seconds)
+ * and then tells the loop. What the loop thread owns is marked; everything else is set before the
+ * threads start. Stop is a chain on the loop: listeners close, connections finish (or are canceled
+ * after STOP_TIMEOUT_MS), then, when the opener has reported too, the lanes are drained and the
+ * loop runs out of handles and ends. */
+#include "server/app.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <uv.h>
+
+#include "server/api/api.h"
+#include "server/api/health.h"
+#include "server/ingest/ingest.h"
+#include "server/net/listener.h"
+#include "server/self/metrics.h"
+#include "server/services.h"
+#include "server/version.h"
+#include "server/work.h"
+#include "storage/base/log.h"
+
+#define STOP_TIMEOUT_MS 10000
+#define FILES_RESERVED  256 // descriptors for the store and the process itself
+
+struct app {
+    struct app_options options;
+    struct config config;
+    struct services services;
+    struct budget memory, ingest_budget, query_budget, store_budget;
+    struct exchange_host host;
+    struct metrics_sources metrics;
+    struct router *router;
+    uint16_t ports[CONFIG_LIST_MAX];
+
+    pthread_t loop_thread, opener_thread;
+    uv_loop_t loop;   // the loop thread's, as are the next six
+    uv_timer_t timer; // of the stop
+    struct work *work;
+    struct net *net;
+    bool is_opened;   // the opener has reported
+    bool is_drained;  // no connections any more
+    bool is_finished; // handles are closing
+    struct note opened_note, stop_note, level_note;
+    _Atomic enum log_level new_level;
+
+    struct store *store; // the opener's until it has reported, then for everybody
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    bool has_result, is_ready; // guarded by mutex, as is result
+    struct err result;
+};
+
+/* ---- routes of the server itself ---- */
+
+static void handle_metrics(void *ctx, struct http_request *req, struct http_reply *rep)
+{
+    struct app *app = ctx;
+    (void)req;
+    reply_header(rep, STR("content-type"), STR("text/plain; version=0.0.4; charset=utf-8"));
+    metrics_write(&app->metrics, true, reply_sink(rep));
+}
+
+/* While starting, or with a full lane, the counters of the network are still worth a look. */
+static void refuse_metrics(void *ctx, struct http_request *req, struct http_reply *rep,
+                           const struct err *err)
+{
+    struct app *app = ctx;
+    (void)req;
+    (void)err;
+    reply_header(rep, STR("content-type"), STR("text/plain; version=0.0.4; charset=utf-8"));
+    metrics_write(&app->metrics, false, reply_sink(rep));
+}
+
+static void handle_config(void *ctx, struct http_request *req, struct http_reply *rep)
+{
+    struct app *app = ctx;
+    (void)req;
+    struct buf text;
+    buf_init(&text, 1 * MIB);
+    config_print(&app->config, false, &text);
+    reply_send(rep, 200, STR("text/plain; charset=utf-8"), buf_str(&text));
+    buf_deinit(&text);
+}
+
+static const struct route self_routes[] = {
+    {HTTP_GET, "/metrics", LANE_QUERY, handle_metrics, refuse_metrics},
+    {HTTP_GET, "/config", LANE_LOOP, handle_config, NULL},
+    {0, NULL, LANE_LOOP, NULL, NULL},
+};
+
+/* ---- start ---- */
+
+/* Every connection is a file descriptor. */
+static void raise_file_limit(const struct config *c)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    rlim_t want = (rlim_t)c->max_connections + FILES_RESERVED;
+    if (limit.rlim_cur >= want)
+        return;
+    limit.rlim_cur = MIN(limit.rlim_max, want);
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < want)
+        LOG_WARN("few_file_descriptors", "limit=%llu max_connections=%llu",
+                 (unsigned long long)limit.rlim_cur, (unsigned long long)c->max_connections);
+}
+
+static void app_init_services(struct app *app)
+{
+    const struct config *c = &app->config;
+    budget_init(&app->memory, "memory", (size_t)c->memory, NULL);
+    budget_init(&app->ingest_budget, "ingest memory", (size_t)c->ingest_memory, &app->memory);
+    budget_init(&app->query_budget, "query memory", (size_t)c->query_memory_all, &app->memory);
+    budget_init(&app->store_budget, "store memory", (size_t)c->memory, &app->memory);
+    struct clock *clock = app->options.clock ? app->options.clock : clock_real();
+    app->services.clock = clock;
+    app->services.config = c;
+    app->services.memory = &app->memory;
+    app->services.ingest_budget = &app->ingest_budget;
+    app->services.query_budget = &app->query_budget;
+    app->services.store_budget = &app->store_budget;
+    app->services.start_ns = clock_now_ns(clock);
+    app->services.version = TRIVET_VERSION;
+    app->services.revision = TRIVET_REVISION;
+    app->host = (struct exchange_host){
+        .clock = clock,
+        .budget = &app->ingest_budget,
+        .max_header = c->max_header,
+        .max_body = c->max_body,
+        .max_body_raw = c->max_body_raw,
+        .write_timeout_ns = c->write_timeout_ns,
+    };
+    app->router = router_open();
+    router_add(app->router, self_routes, app);
+    router_add(app->router, health_routes, &app->services);
+    router_add(app->router, ingest_routes, &app->services);
+    router_add(app->router, prom_routes, &app->services);
+    router_add(app->router, loki_routes, &app->services);
+    router_add(app->router, tempo_routes, &app->services);
+}
+
+static bool app_open_net(struct app *app, struct err *err)
+{
+    const struct config *c = &app->config;
+    struct work_options work = {.clock = app->services.clock};
+    work.threads[LANE_INGEST] = (unsigned)c->ingest_workers;
+    work.queue[LANE_INGEST] = (size_t)c->ingest_queue;
+    work.threads[LANE_QUERY] = (unsigned)c->query_workers;
+    work.queue[LANE_QUERY] = (size_t)c->query_queue;
+    work.queue[LANE_LOOP] = 1;
+    if (!work_open(&app->loop, &work, &app->work, err))
+        return false;
+    app->host.work = app->work;
+    struct net_options net = {
+        .host = &app->host,
+        .router = app->router,
+        .max_connections = c->max_connections,
+        .header_timeout_ns = c->header_timeout_ns,
+        .body_timeout_ns = c->body_timeout_ns,
+        .idle_timeout_ns = c->idle_timeout_ns,
+        .write_timeout_ns = c->write_timeout_ns,
+    };
+    if (!net_open(&app->loop, &net, &app->net, err))
+        return false;
+    for (size_t i = 0; i < c->listen.n; i++)
+        if (!net_listen(app->net, c->listen.v[i], &app->ports[i], err))
+            return false;
+    app->metrics = (struct metrics_sources){
+        .services = &app->services, .router = app->router, .net = app->net, .work = app->work};
+    return true;
+}
+
+static str listen_host(str address)
+{
+    size_t colon = str_rfind_char(address, ':');
+    return str_sub(address, 0, MIN(colon, address.n));
+}
+
+static void log_listeners(const struct app *app)
+{
+    const struct config_list *list = &app->config.listen;
+    for (size_t i = 0; i < list->n; i++)
+        LOG_INFO("listen", "address=" STR_FMT ":%u", STR_ARG(listen_host(list->v[i])),
+                 app->ports[i]);
+}
+
+static void log_ready(const struct app *app)
+{
+    char dir[512];
+    struct buf all;
+    buf_init(&all, 4 * KIB);
+    const struct config_list *list = &app->config.listen;
+    for (size_t i = 0; i < list->n; i++)
+        buf_fmt(&all, "%s" STR_FMT ":%u", i ? "," : "", STR_ARG(listen_host(list->v[i])),
+                app->ports[i]);
+    int64_t took_ns = clock_now_ns(app->services.clock) - app->services.start_ns;
+    LOG_INFO("ready", "data=%s listen=" STR_FMT " took=%lldms",
+             log_q(dir, sizeof dir, app->config.data_dir), STR_ARG(buf_str(&all)),
+             (long long)(took_ns / NS_PER_MS));
+    buf_deinit(&all);
+}
+
+/* ---- stop, on the loop ---- */
+
+static void app_finish(struct app *app)
+{
+    if (!app->is_drained || !app->is_opened || app->is_finished)
+        return;
+    app->is_finished = true;
+    work_drain(app->work); // handlers of canceled requests
+    work_close(app->work);
+    uv_close((uv_handle_t *)&app->timer, NULL);
+}
+
+static void on_drained(void *ctx)
+{
+    struct app *app = ctx;
+    app->is_drained = true;
+    app_finish(app);
+}
+
+static void on_stop_timer(uv_timer_t *timer)
+{
+    struct app *app = CONTAINER_OF(timer, struct app, timer);
+    LOG_WARN("stop_timeout", "waited=%dms", STOP_TIMEOUT_MS);
+    net_cancel(app->net);
+}
+
+static void on_stop(struct note *note)
+{
+    struct app *app = CONTAINER_OF(note, struct app, stop_note);
+    atomic_store(&app->services.state, SERVER_STOPPING);
+    uv_timer_start(&app->timer, on_stop_timer, STOP_TIMEOUT_MS, 0);
+    net_stop(app->net, on_drained, app);
+}
+
+static void on_level(struct note *note)
+{
+    struct app *app = CONTAINER_OF(note, struct app, level_note);
+    app->config.log_level = atomic_load(&app->new_level);
+    log_set_level(app->config.log_level);
+}
+
+/* ---- the opener ---- */
+
+static void on_opened(struct note *note)
+{
+    struct app *app = CONTAINER_OF(note, struct app, opened_note);
+    app->is_opened = true;
+    bool is_ready = app->store != NULL;
+    if (is_ready && atomic_load(&app->services.state) == SERVER_STARTING) {
+        app->services.store = app->store;
+        net_set_ready(app->net, true);
+        atomic_store(&app->services.state, SERVER_READY);
+        log_ready(app);
+    }
+    pthread_mutex_lock(&app->mutex);
+    app->has_result = true;
+    app->is_ready = is_ready;
+    pthread_cond_broadcast(&app->changed);
+    pthread_mutex_unlock(&app->mutex);
+    if (!is_ready && app->options.failed)
+        app->options.failed(app->options.ctx);
+    app_finish(app);
+}
+
+static void *opener(void *arg)
+{
+    struct app *app = arg;
+    struct store_options o;
+    config_store_options(&app->config, &o);
+    o.budget = &app->store_budget;
+    o.clock = app->services.clock;
+    if (app->options.fs)
+        o.fs = app->options.fs;
+    struct err err = ERR_OK;
+    if (!store_open(&o, &app->store, &err)) {
+        char text[ERR_TEXT_MAX + 64];
+        LOG_ERROR("store_open_failed", "err=%s", log_q(text, sizeof text, str_c(err.text)));
+        app->store = NULL;
+        app->result = err;
+    }
+    work_post(app->work, &app->opened_note);
+    return NULL;
+}
+
+static void *loop_main(void *arg)
+{
+    struct app *app = arg;
+    uv_run(&app->loop, UV_RUN_DEFAULT);
+    return NULL;
+}
+
+static bool start_thread(pthread_t *thread, void *(*run)(void *), struct app *app, struct err *err)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old); // signals are the caller's business
+    int rc = pthread_create(thread, NULL, run, app);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return rc == 0 || err_set(err, ERR_IO, "cannot start a thread: %s", strerror(rc));
+}
+
+/* ---- app.h ---- */
+
+static void app_free(struct app *app)
+{
+    router_close(app->router);
+    pthread_cond_destroy(&app->changed);
+    pthread_mutex_destroy(&app->mutex);
+    mem_free(app);
+}
+
+/* Nothing but the loop's handles exists yet. */
+static void app_abandon(struct app *app)
+{
+    app->is_opened = true;
+    if (app->net)
+        net_stop(app->net, NULL, NULL);
+    app->is_drained = true;
+    if (app->work) {
+        work_drain(app->work);
+        work_close(app->work);
+    }
+    uv_close((uv_handle_t *)&app->timer, NULL);
+    uv_run(&app->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&app->loop);
+    net_close(app->net);
+    app_free(app);
+}
+
+bool app_start(struct config *config, const struct app_options *o, struct app **out,
+               struct err *err)
+{
+    signal(SIGPIPE, SIG_IGN); // a client that is gone is an error of write, not a signal
+    struct app *app = mem_zalloc(sizeof *app);
+    app->options = *o;
+    app->config = *config;
+    pthread_mutex_init(&app->mutex, NULL);
+    pthread_cond_init(&app->changed, NULL);
+    raise_file_limit(config);
+    app_init_services(app);
+    int rc = uv_loop_init(&app->loop);
+    if (rc < 0) {
+        app_free(app);
+        return err_set(err, ERR_IO, "uv_loop_init: %s", uv_strerror(rc));
+    }
+    uv_timer_init(&app->loop, &app->timer);
+    app->opened_note.call = on_opened;
+    app->stop_note.call = on_stop;
+    app->level_note.call = on_level;
+    if (!app_open_net(app, err)) {
+        app_abandon(app);
+        return false;
+    }
+    log_listeners(app);
+    if (!start_thread(&app->opener_thread, opener, app, err)) {
+        app_abandon(app);
+        return false;
+    }
+    /* From here on the opener exists and must be answered: a missing loop would leave it stuck. */
+    struct err loop_err = ERR_OK;
+    ASSERT(start_thread(&app->loop_thread, loop_main, app, &loop_err));
+    *out = app;
+    return true;
+}
+
+bool app_wait_ready(struct app *app, struct err *err)
+{
+    pthread_mutex_lock(&app->mutex);
+    while (!app->has_result)
+        pthread_cond_wait(&app->changed, &app->mutex);
+    bool is_ready = app->is_ready;
+    if (!is_ready)
+        *err = app->result;
+    pthread_mutex_unlock(&app->mutex);
+    return is_ready;
+}
+
+uint16_t app_port(const struct app *app, size_t i)
+{
+    return i < app->config.listen.n ? app->ports[i] : 0;
+}
+
+void app_reload(struct app *app, const struct config *config)
+{
+    struct buf now, later;
+    buf_init(&now, 16 * KIB);
+    buf_init(&later, 16 * KIB);
+    config_diff(&app->config, config, &now, &later);
+    if (config->log_level != app->config.log_level) {
+        atomic_store(&app->new_level, config->log_level);
+        work_post(app->work, &app->level_note);
+    }
+    LOG_INFO("reload", "changed=\"" STR_FMT "\" needs_restart=\"" STR_FMT "\"",
+             STR_ARG(buf_str(&now)), STR_ARG(buf_str(&later)));
+    buf_deinit(&now);
+    buf_deinit(&later);
+}
+
+bool app_stop(struct app *app, struct err *err)
+{
+    if (!app)
+        return true;
+    LOG_INFO("stopping", "%s", "");
+    work_post(app->work, &app->stop_note);
+    pthread_join(app->loop_thread, NULL);
+    pthread_join(app->opener_thread, NULL);
+    uv_loop_close(&app->loop);
+    net_close(app->net);
+    bool ok = app->store != NULL;
+    if (!ok)
+        *err = app->result;
+    store_close(app->store);
+    LOG_INFO("stopped", "%s", "");
+    config_deinit(&app->config);
+    app_free(app);
+    return ok;
+}

@@ -1,0 +1,736 @@
+/* config.c - one table makes the defaults, the YAML reader, the environment, the flags, the help
+ * and the commented sample.
+ *
+ * A field has one text form, the same in all sources: "15d", "64MiB", "true", "a, b". The path
+ * ("query.timeout") is nested keys in YAML, TRIVET_QUERY_TIMEOUT in the environment and
+ * --query-timeout as a flag. "auto" means: from the machine or from another field, resolved after
+ * all sources were read. Runs before any thread starts, and on SIGHUP on the loop (files of a few
+ * KiB). */
+#include "server/config.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <yaml.h>
+
+#include "storage/base/dur.h"
+#include "storage/base/num.h"
+
+#define CONFIG_FILE_MAX (1 * MIB)
+#define CONFIG_DEPTH    4
+
+enum field_type {
+    FIELD_TEXT,
+    FIELD_LIST,     // of texts; a stronger source replaces the whole list
+    FIELD_COUNT,    // integer
+    FIELD_SIZE,     // bytes: "64MiB"; "none" is 0 where the minimum is 0
+    FIELD_DURATION, // ns: "15d", "1m30s"; "none" is 0 where the minimum is 0
+    FIELD_LEVEL,    // log level
+    FIELD_SYNC,     // sync mode
+};
+
+struct field {
+    const char *path;
+    enum field_type type;
+    size_t offset;
+    const char *value; // the default
+    uint64_t min, max; // of numbers, in bytes or ns
+    bool is_live;      // a reload changes it
+    const char *help;
+};
+
+#define AT(member) offsetof(struct config, member)
+#define SEC        ((uint64_t)NS_PER_S)
+#define DAY        (86400 * SEC)
+#define ANY        (uint64_t) INT64_MAX
+
+static const struct field fields[] = {
+    {"data_dir", FIELD_TEXT, AT(data_dir), "data", 1, 0, false,
+     "Folder of the write-ahead log and the segments. One server per folder."},
+    {"listen", FIELD_LIST, AT(listen),
+     "127.0.0.1:4317, 127.0.0.1:4318, 127.0.0.1:9090, 127.0.0.1:3100, 127.0.0.1:3200", 1, 0, false,
+     "Addresses. Every one answers everything: OTLP (gRPC and HTTP), Prometheus, Loki, Tempo. "
+     "\":4318\" means all interfaces; port 0 picks one."},
+    {"memory", FIELD_SIZE, AT(memory), "auto", 32 * MIB, ANY, false,
+     "Ceiling of buffers, caches, heads and queries together. auto: a quarter of the machine's (or "
+     "the container's) memory, at most 256MiB."},
+    {"log_level", FIELD_LEVEL, AT(log_level), "info", 0, 0, true,
+     "debug, info, warn, error or none."},
+
+    {"storage.sync", FIELD_SYNC, AT(sync), "interval", 0, 0, false,
+     "interval: acknowledged after write(), on disk at most sync_interval later. always: "
+     "acknowledged when it is on disk."},
+    {"storage.sync_interval", FIELD_DURATION, AT(sync_interval_ns), "1s", SEC / 100, 60 * SEC,
+     false, "The most that a power cut may take with sync: interval."},
+    {"storage.max_series", FIELD_COUNT, AT(max_series), "1000000", 0, ANY, false,
+     "Open metric series of a tenant; more are refused. 0: no limit."},
+    {"storage.max_streams", FIELD_COUNT, AT(max_streams), "100000", 0, ANY, false,
+     "Open log streams of a tenant; more are refused. 0: no limit."},
+    {"retention.metrics", FIELD_DURATION, AT(retention_ns[SIGNAL_METRICS]), "15d", 0, ANY, false,
+     "Age at which metrics are dropped; none keeps everything."},
+    {"retention.logs", FIELD_DURATION, AT(retention_ns[SIGNAL_LOGS]), "7d", 0, ANY, false,
+     "Age at which logs are dropped; none keeps everything."},
+    {"retention.traces", FIELD_DURATION, AT(retention_ns[SIGNAL_TRACES]), "7d", 0, ANY, false,
+     "Age at which traces are dropped; none keeps everything."},
+    {"disk.metrics", FIELD_SIZE, AT(disk_max[SIGNAL_METRICS]), "none", 0, ANY, false,
+     "Most disk space of metrics; the oldest segments go first."},
+    {"disk.logs", FIELD_SIZE, AT(disk_max[SIGNAL_LOGS]), "none", 0, ANY, false,
+     "Most disk space of logs."},
+    {"disk.traces", FIELD_SIZE, AT(disk_max[SIGNAL_TRACES]), "none", 0, ANY, false,
+     "Most disk space of traces."},
+    {"disk.total", FIELD_SIZE, AT(disk_max_total), "none", 0, ANY, false,
+     "Most disk space of all three together."},
+    {"disk.keep_free", FIELD_SIZE, AT(disk_free_min), "512MiB", 0, ANY, false,
+     "Space that stays free on the disk: below, the oldest segments go, then writes are refused."},
+
+    {"ingest.window_past", FIELD_DURATION, AT(window_past_ns), "auto", 0, ANY, false,
+     "Records older than this are refused. auto: the longest retention; none: any time."},
+    {"ingest.window_future", FIELD_DURATION, AT(window_future_ns), "10m", 0, ANY, false,
+     "Records further in the future than this are refused; none: any time."},
+    {"ingest.workers", FIELD_COUNT, AT(ingest_workers), "auto", 1, 256, false,
+     "Threads that decode. auto: 2, or 1 on a single core."},
+    {"ingest.queue", FIELD_COUNT, AT(ingest_queue), "256", 1, 1000000, false,
+     "Requests that may wait for them; more are told to retry."},
+    {"ingest.memory", FIELD_SIZE, AT(ingest_memory), "auto", 4 * MIB, ANY, false,
+     "Memory of requests in flight. auto: a quarter of memory."},
+    {"ingest.otlp_promote", FIELD_LIST, AT(otlp_promote), "", 0, 0, false,
+     "OTLP resource attributes that become labels of every metric of the resource."},
+    {"ingest.otlp_index_labels", FIELD_LIST, AT(otlp_index_labels),
+     "service.name, service.namespace, service.instance.id, deployment.environment, "
+     "deployment.environment.name, cloud.region, cloud.availability_zone, k8s.cluster.name, "
+     "k8s.namespace.name, k8s.pod.name, k8s.container.name, container.name, k8s.replicaset.name, "
+     "k8s.deployment.name, k8s.statefulset.name, k8s.daemonset.name, k8s.cronjob.name, "
+     "k8s.job.name",
+     0, 0, false,
+     "OTLP resource attributes that become labels of log streams; the others become structured "
+     "metadata."},
+
+    {"query.workers", FIELD_COUNT, AT(query_workers), "auto", 1, 256, false,
+     "Threads that run queries. auto: the number of cores, at least 2."},
+    {"query.queue", FIELD_COUNT, AT(query_queue), "256", 1, 1000000, false,
+     "Queries that may wait for them; more are told to retry."},
+    {"query.timeout", FIELD_DURATION, AT(query_timeout_ns), "2m", SEC / 100, DAY, false,
+     "Longest run of a query."},
+    {"query.memory", FIELD_SIZE, AT(query_memory), "auto", 1 * MIB, ANY, false,
+     "Memory of one query. auto: a quarter of memory."},
+    {"query.memory_all", FIELD_SIZE, AT(query_memory_all), "auto", 1 * MIB, ANY, false,
+     "Memory of all queries together. auto: half of memory."},
+    {"query.lookback", FIELD_DURATION, AT(lookback_ns), "5m", SEC / 1000, DAY, false,
+     "PromQL: how far an instant selector looks back for a sample."},
+    {"query.max_samples", FIELD_COUNT, AT(max_samples), "50000000", 1, ANY, false,
+     "PromQL: samples that one query may load."},
+    {"query.max_points", FIELD_COUNT, AT(max_points), "11000", 1, 10000000, false,
+     "Points per series of a range query."},
+    {"query.max_series", FIELD_COUNT, AT(max_query_series), "100000", 0, ANY, false,
+     "Series of one result. 0: no limit."},
+    {"query.max_lines", FIELD_COUNT, AT(max_lines), "5000", 1, 10000000, false,
+     "LogQL: highest limit parameter."},
+    {"query.max_traces", FIELD_COUNT, AT(max_traces), "10000", 1, 10000000, false,
+     "TraceQL: highest limit parameter of a search."},
+    {"query.max_trace_size", FIELD_SIZE, AT(max_trace_bytes), "50MiB", 64 * KIB, ANY, false,
+     "Bytes of one trace in an answer; the rest is left out and the answer says so."},
+    {"query.max_length", FIELD_SIZE, AT(max_query_length), "128KiB", 64, 16 * MIB, false,
+     "Bytes of a query's text."},
+
+    {"net.max_connections", FIELD_COUNT, AT(max_connections), "12000", 1, 1000000, false,
+     "Open connections; more are answered 503 and closed."},
+    {"net.max_header", FIELD_SIZE, AT(max_header), "64KiB", 1 * KIB, 1 * MIB, false,
+     "Request line and headers: 414 or 431 beyond."},
+    {"net.max_body", FIELD_SIZE, AT(max_body), "16MiB", 1 * KIB, 1 * GIB, false,
+     "Request body as it arrives (compressed): 413 beyond."},
+    {"net.max_body_raw", FIELD_SIZE, AT(max_body_raw), "64MiB", 1 * KIB, 1 * GIB, false,
+     "Request body after decompression: 413 beyond."},
+    {"net.header_timeout", FIELD_DURATION, AT(header_timeout_ns), "10s", SEC / 10, DAY, false,
+     "From the first byte of a request to the end of its headers."},
+    {"net.body_timeout", FIELD_DURATION, AT(body_timeout_ns), "30s", SEC / 10, DAY, false,
+     "Without a byte of a body that is due."},
+    {"net.idle_timeout", FIELD_DURATION, AT(idle_timeout_ns), "5m", SEC / 10, 365 * DAY, false,
+     "Between requests of a connection."},
+    {"net.write_timeout", FIELD_DURATION, AT(write_timeout_ns), "30s", SEC / 10, DAY, false,
+     "Without the client taking a byte of an answer."},
+};
+
+/* ---- text to value ---- */
+
+static const char *const level_names[] = {"debug", "info", "warn", "error", "none"};
+static const char *const sync_names[] = {"interval", "always"};
+
+static bool set_number(struct config *c, const struct field *f, str text, struct err *err)
+{
+    uint64_t v = 0;
+    int64_t ns = 0;
+    bool ok;
+    if (str_is(text, "auto") && strcmp(f->value, "auto") == 0) {
+        *(uint64_t *)(void *)((char *)c + f->offset) = UINT64_MAX; // resolved at the end
+        return true;
+    }
+    if (str_is(text, "none") && f->min == 0) {
+        ok = true;
+    } else if (f->type == FIELD_COUNT) {
+        ok = num_parse_u64(text, &v) || err_set(err, ERR_INVALID, "not a whole number");
+    } else if (f->type == FIELD_SIZE) {
+        ok = size_parse(text, &v, err);
+    } else {
+        ok = dur_parse_any(text, &ns, err) && (ns >= 0 || err_set(err, ERR_INVALID, "negative"));
+        v = (uint64_t)ns;
+    }
+    if (!ok)
+        return false;
+    if (v < f->min || v > f->max)
+        return err_set(err, ERR_INVALID, "out of range");
+    *(uint64_t *)(void *)((char *)c + f->offset) = v;
+    return true;
+}
+
+static bool set_choice(void *at, const char *const *names, size_t n, str text, struct err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (str_eq_nocase(text, str_c(names[i]))) {
+            *(unsigned *)at = (unsigned)i;
+            return true;
+        }
+    }
+    return err_set(err, ERR_INVALID, "not one of the possible values");
+}
+
+static bool set_list(struct config *c, struct config_list *list, str text, bool append,
+                     struct err *err)
+{
+    if (!append)
+        list->n = 0;
+    str rest = text, item;
+    while (rest.n > 0 && str_split(&rest, ',', &item)) {
+        item = str_trim(item);
+        if (item.n == 0)
+            continue;
+        if (list->n >= CONFIG_LIST_MAX)
+            return err_set(err, ERR_INVALID, "more than %d entries", CONFIG_LIST_MAX);
+        list->v[list->n++] = arena_dup(&c->arena, item);
+    }
+    return true;
+}
+
+static_assert(sizeof(enum log_level) == sizeof(unsigned) &&
+                  sizeof(enum sync_mode) == sizeof(unsigned),
+              "set_choice writes enums as unsigned");
+
+static bool set_field(struct config *c, const struct field *f, str text, bool append,
+                      struct err *err)
+{
+    void *at = (char *)c + f->offset;
+    bool ok = false;
+    switch (f->type) {
+    case FIELD_TEXT:
+        ok = text.n >= f->min || err_set(err, ERR_INVALID, "must not be empty");
+        if (ok)
+            *(str *)at = arena_dup(&c->arena, text);
+        break;
+    case FIELD_LIST:
+        ok = set_list(c, at, text, append, err);
+        if (ok && f->min > 0 && ((struct config_list *)at)->n == 0)
+            ok = err_set(err, ERR_INVALID, "must not be empty");
+        break;
+    case FIELD_LEVEL:
+        ok = set_choice(at, level_names, COUNTOF(level_names), text, err);
+        break;
+    case FIELD_SYNC:
+        ok = set_choice(at, sync_names, COUNTOF(sync_names), text, err);
+        break;
+    case FIELD_COUNT:
+    case FIELD_SIZE:
+    case FIELD_DURATION:
+        ok = set_number(c, f, text, err);
+        break;
+    }
+    return ok || err_in(err, "%s \"" STR_FMT "\"", f->path, STR_ARG(str_sub(text, 0, 100)));
+}
+
+static const struct field *find_field(str path)
+{
+    for (size_t i = 0; i < COUNTOF(fields); i++)
+        if (str_eq(str_c(fields[i].path), path))
+            return &fields[i];
+    return NULL;
+}
+
+/* `retention: X` for all signals at once; none also lets in samples of any time. */
+static bool set_retention(struct config *c, str text, struct err *err)
+{
+    static const char *const paths[] = {"retention.metrics", "retention.logs", "retention.traces"};
+    for (size_t i = 0; i < COUNTOF(paths); i++)
+        if (!set_field(c, find_field(str_c(paths[i])), text, false, err))
+            return false;
+    if (str_is(text, "none"))
+        c->window_past_ns = c->window_future_ns = 0;
+    return true;
+}
+
+static bool set_path(struct config *c, str path, str text, bool append, struct err *err)
+{
+    if (str_is(path, "retention"))
+        return set_retention(c, text, err);
+    const struct field *f = find_field(path);
+    if (!f)
+        return err_set(err, ERR_INVALID, "unknown key \"" STR_FMT "\"",
+                       STR_ARG(str_sub(path, 0, 100)));
+    return set_field(c, f, text, append, err);
+}
+
+bool config_set(struct config *c, str path, str value, struct err *err)
+{
+    return set_path(c, path, value, false, err);
+}
+
+/* ---- the machine ---- */
+
+static uint64_t container_memory(void)
+{
+    char text[32];
+    int fd = open("/sys/fs/cgroup/memory.max", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return UINT64_MAX;
+    ssize_t n = read(fd, text, sizeof text);
+    close(fd);
+    uint64_t bytes;
+    return n > 0 && num_parse_u64(str_trim(str_of(text, (size_t)n)), &bytes) ? bytes : UINT64_MAX;
+}
+
+static uint64_t auto_memory(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    uint64_t ram = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : GIB;
+    ram = MIN(ram, container_memory());
+    return MAX(MIN(ram / 4 / MIB * MIB, 256 * MIB), 32 * MIB);
+}
+
+static void config_resolve(struct config *c)
+{
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    uint64_t cores = online > 0 ? (uint64_t)online : 1;
+    if (c->memory == UINT64_MAX)
+        c->memory = auto_memory();
+    if (c->ingest_memory == UINT64_MAX)
+        c->ingest_memory = MAX(c->memory / 4, 4 * MIB);
+    if (c->query_memory_all == UINT64_MAX)
+        c->query_memory_all = c->memory / 2;
+    if (c->query_memory == UINT64_MAX)
+        c->query_memory = c->memory / 4;
+    if (c->ingest_workers == UINT64_MAX)
+        c->ingest_workers = MIN(cores, 2);
+    if (c->query_workers == UINT64_MAX)
+        c->query_workers = MIN(MAX(cores, 2), 16);
+    if (c->window_past_ns == -1) { // UINT64_MAX: auto
+        c->window_past_ns = 0;
+        for (size_t i = 0; i < SIGNAL_COUNT; i++)
+            c->window_past_ns = MAX(c->window_past_ns, c->retention_ns[i]);
+        for (size_t i = 0; i < SIGNAL_COUNT; i++)
+            if (c->retention_ns[i] == 0)
+                c->window_past_ns = 0;
+    }
+}
+
+static void config_begin(struct config *c)
+{
+    *c = (struct config){.log_level = LOG_LEVEL_INFO};
+    arena_init(&c->arena, 4 * MIB, NULL);
+    struct err err = ERR_OK;
+    for (size_t i = 0; i < COUNTOF(fields); i++)
+        ASSERT(set_field(c, &fields[i], str_c(fields[i].value), false, &err));
+}
+
+void config_default(struct config *c)
+{
+    config_begin(c);
+    config_resolve(c);
+}
+
+void config_deinit(struct config *c)
+{
+    arena_deinit(&c->arena);
+}
+
+/* ---- YAML ---- */
+
+struct yaml_walk {
+    struct config *c;
+    str name;
+    size_t depth; // open mappings
+    char path[256];
+    size_t path_n[CONFIG_DEPTH + 1]; // length of the path at each depth
+    bool have_key, in_list, list_begun;
+};
+
+static bool yaml_key(struct yaml_walk *w, str key, struct err *err)
+{
+    size_t base = w->path_n[w->depth - 1];
+    if (base + key.n + 1 >= sizeof w->path || key.n == 0)
+        return err_set(err, ERR_INVALID, "unknown key \"" STR_FMT "\"",
+                       STR_ARG(str_sub(key, 0, 100)));
+    if (base > 0)
+        w->path[base++] = '.';
+    memcpy(w->path + base, key.p, key.n);
+    w->path_n[w->depth] = base + key.n;
+    w->have_key = true;
+    return true;
+}
+
+/* Is there a field at or below the path? So that an unknown section is named itself. */
+static bool path_is_section(str path)
+{
+    for (size_t i = 0; i < COUNTOF(fields); i++) {
+        str full = str_c(fields[i].path);
+        if (full.n > path.n && str_starts(full, path) && full.p[path.n] == '.')
+            return true;
+    }
+    return false;
+}
+
+static bool yaml_scalar(struct yaml_walk *w, str text, bool is_plain, struct err *err)
+{
+    if (w->depth == 0) {
+        bool is_empty = is_plain && (text.n == 0 || str_is(text, "~") || str_is(text, "null"));
+        return is_empty || err_set(err, ERR_INVALID, "expected keys");
+    }
+    if (!w->have_key)
+        return yaml_key(w, text, err);
+    str path = str_of(w->path, w->path_n[w->depth]);
+    if (w->in_list) {
+        const struct field *f = find_field(path);
+        if (!f || f->type != FIELD_LIST)
+            return err_set(err, ERR_INVALID, "\"" STR_FMT "\" takes one value", STR_ARG(path));
+        bool append = w->list_begun;
+        w->list_begun = true;
+        return set_field(w->c, f, text, append, err);
+    }
+    w->have_key = false;
+    if (path_is_section(path) && is_plain && text.n == 0 && !str_is(path, "retention"))
+        return true; // a section without keys
+    return set_path(w->c, path, text, false, err);
+}
+
+static bool yaml_open_mapping(struct yaml_walk *w, struct err *err)
+{
+    if (w->in_list || (w->depth > 0 && !w->have_key) || w->depth >= CONFIG_DEPTH)
+        return err_set(err, ERR_INVALID, "unexpected nesting");
+    if (w->depth > 0 && !path_is_section(str_of(w->path, w->path_n[w->depth])))
+        return err_set(err, ERR_INVALID, "unknown key \"" STR_FMT "\"",
+                       STR_ARG(str_of(w->path, w->path_n[w->depth])));
+    w->depth++;
+    w->path_n[w->depth] = w->path_n[w->depth - 1];
+    w->have_key = false;
+    return true;
+}
+
+static bool yaml_close_list(struct yaml_walk *w, struct err *err)
+{
+    bool ok = true;
+    if (!w->list_begun) // [] empties the list
+        ok = set_path(w->c, str_of(w->path, w->path_n[w->depth]), STR(""), false, err);
+    w->in_list = w->list_begun = w->have_key = false;
+    return ok;
+}
+
+static bool yaml_event(struct yaml_walk *w, const yaml_event_t *e, struct err *err)
+{
+    switch (e->type) {
+    case YAML_SCALAR_EVENT:
+        return yaml_scalar(w, str_of((const char *)e->data.scalar.value, e->data.scalar.length),
+                           e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE, err);
+    case YAML_MAPPING_START_EVENT:
+        return yaml_open_mapping(w, err);
+    case YAML_MAPPING_END_EVENT:
+        w->depth--;
+        w->have_key = false;
+        return true;
+    case YAML_SEQUENCE_START_EVENT:
+        if (w->in_list || !w->have_key)
+            return err_set(err, ERR_INVALID, "unexpected list");
+        w->in_list = true;
+        w->list_begun = false;
+        return true;
+    case YAML_SEQUENCE_END_EVENT:
+        return yaml_close_list(w, err);
+    case YAML_ALIAS_EVENT:
+        return err_set(err, ERR_INVALID, "aliases are not supported");
+    default:
+        return true;
+    }
+}
+
+bool config_yaml(struct config *c, str name, str text, struct err *err)
+{
+    yaml_parser_t parser;
+    if (!yaml_parser_initialize(&parser))
+        return err_set(err, ERR_LIMIT, "no memory for the YAML parser");
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text.p, text.n);
+    struct yaml_walk w = {.c = c, .name = name};
+    bool ok = true, is_end = false;
+    while (ok && !is_end) {
+        yaml_event_t event;
+        if (!yaml_parser_parse(&parser, &event)) {
+            ok = err_set(err, ERR_INVALID, STR_FMT ":%zu: %s", STR_ARG(name),
+                         parser.problem_mark.line + 1,
+                         parser.problem ? parser.problem : "not valid YAML");
+            break;
+        }
+        is_end = event.type == YAML_STREAM_END_EVENT;
+        ok = yaml_event(&w, &event, err) ||
+             err_in(err, STR_FMT ":%zu", STR_ARG(name), event.start_mark.line + 1);
+        yaml_event_delete(&event);
+    }
+    yaml_parser_delete(&parser);
+    return ok;
+}
+
+static bool config_file(struct config *c, str path, struct err *err)
+{
+    struct buf text;
+    buf_init(&text, CONFIG_FILE_MAX);
+    bool ok =
+        fs_read_all(fs_posix(), path, &text, err) && config_yaml(c, path, buf_str(&text), err);
+    buf_deinit(&text);
+    return ok;
+}
+
+/* ---- environment and flags ---- */
+
+/* "query.max_lines" as TRIVET_QUERY_MAX_LINES (upper, '_') or query-max-lines ('-'). */
+static bool is_spelling(str path, str text, bool is_env)
+{
+    if (path.n != text.n)
+        return false;
+    for (size_t i = 0; i < path.n; i++) {
+        char p = path.p[i], want = p;
+        if (p == '.' || p == '_')
+            want = is_env ? '_' : '-';
+        else if (is_env)
+            want = (char)(p - ('a' - 'A'));
+        if (text.p[i] != want)
+            return false;
+    }
+    return true;
+}
+
+static const char *spelled_path(str text, bool is_env)
+{
+    if (is_spelling(STR("retention"), text, is_env))
+        return "retention";
+    for (size_t i = 0; i < COUNTOF(fields); i++)
+        if (is_spelling(str_c(fields[i].path), text, is_env))
+            return fields[i].path;
+    return NULL;
+}
+
+/* Variables that start with TRIVET_ but name no key are left alone: container systems make some of
+ * their own (TRIVET_PORT, ...). */
+static bool config_env(struct config *c, char *const *env, struct err *err)
+{
+    for (; env && *env; env++) {
+        str line = str_c(*env), prefix = STR("TRIVET_");
+        size_t eq = str_find_char(line, '=');
+        if (!str_starts(line, prefix) || eq == SIZE_MAX)
+            continue;
+        const char *path = spelled_path(str_sub(line, prefix.n, eq), true);
+        if (path && !set_path(c, str_c(path), str_sub(line, eq + 1, line.n), false, err))
+            return err_in(err, "environment " STR_FMT, STR_ARG(str_sub(line, 0, eq)));
+    }
+    return true;
+}
+
+/* The value of a "--config FILE" flag or TRIVET_CONFIG; empty when there is none. */
+static str config_file_name(int n_args, char *const *args, char *const *env)
+{
+    str name = STR("");
+    for (; env && *env; env++)
+        if (str_starts(str_c(*env), STR("TRIVET_CONFIG=")))
+            name = str_c(*env + strlen("TRIVET_CONFIG="));
+    for (int i = 0; i < n_args; i++) {
+        if (str_is(str_c(args[i]), "--config") && i + 1 < n_args)
+            name = str_c(args[i + 1]);
+        else if (str_starts(str_c(args[i]), STR("--config=")))
+            name = str_c(args[i] + strlen("--config="));
+    }
+    return name;
+}
+
+static bool config_flags(struct config *c, int n_args, char *const *args, struct err *err)
+{
+    bool seen[COUNTOF(fields)] = {0};
+    for (int i = 0; i < n_args; i++) {
+        str arg = str_c(args[i]);
+        if (!str_starts(arg, STR("--")))
+            return err_set(err, ERR_INVALID, "unexpected argument \"" STR_FMT "\"", STR_ARG(arg));
+        size_t eq = str_find_char(arg, '=');
+        str name = str_sub(arg, 2, MIN(eq, arg.n));
+        if (eq == SIZE_MAX && i + 1 >= n_args)
+            return err_set(err, ERR_INVALID, "flag " STR_FMT " needs a value", STR_ARG(arg));
+        str value = eq != SIZE_MAX ? str_sub(arg, eq + 1, arg.n) : str_c(args[++i]);
+        if (str_is(name, "config"))
+            continue;
+        const char *path = spelled_path(name, false);
+        if (!path)
+            return err_set(err, ERR_INVALID, "unknown flag --" STR_FMT, STR_ARG(name));
+        const struct field *f = find_field(str_c(path));
+        bool append = f && f->type == FIELD_LIST && seen[f - fields];
+        if (f)
+            seen[f - fields] = true;
+        if (!set_path(c, str_c(path), value, append, err))
+            return err_in(err, "flag --" STR_FMT, STR_ARG(name));
+    }
+    return true;
+}
+
+bool config_load(int n_args, char *const *args, char *const *env, struct config *out,
+                 struct err *err)
+{
+    struct config c;
+    config_begin(&c);
+    str file = config_file_name(n_args, args, env);
+    bool ok = (file.n == 0 || config_file(&c, file, err)) && config_env(&c, env, err) &&
+              config_flags(&c, n_args, args, err);
+    if (!ok) {
+        config_deinit(&c);
+        return false;
+    }
+    config_resolve(&c);
+    *out = c;
+    return true;
+}
+
+/* ---- printing ---- */
+
+static void print_value(struct buf *out, const struct config *c, const struct field *f)
+{
+    const void *at = (const char *)c + f->offset;
+    char text[64];
+    uint64_t v = 0;
+    if (f->type == FIELD_COUNT || f->type == FIELD_SIZE || f->type == FIELD_DURATION)
+        v = *(const uint64_t *)at;
+    switch (f->type) {
+    case FIELD_TEXT:
+        buf_fmt(out, "\"" STR_FMT "\"", STR_ARG(*(const str *)at));
+        break;
+    case FIELD_LIST: {
+        const struct config_list *list = at;
+        buf_add_char(out, '[');
+        for (size_t i = 0; i < list->n; i++)
+            buf_fmt(out, "%s\"" STR_FMT "\"", i ? ", " : "", STR_ARG(list->v[i]));
+        buf_add_char(out, ']');
+        break;
+    }
+    case FIELD_COUNT:
+        buf_fmt(out, "%llu", (unsigned long long)v);
+        break;
+    case FIELD_SIZE:
+        buf_add(out, v == 0 ? STR("none") : size_print(text, v));
+        break;
+    case FIELD_DURATION:
+        buf_add(out, v == 0               ? STR("none")
+                     : v % NS_PER_MS == 0 ? dur_print_prom(text, (int64_t)(v / NS_PER_MS))
+                                          : dur_print_go(text, (int64_t)v));
+        break;
+    case FIELD_LEVEL:
+        buf_add(out, str_c(level_names[*(const unsigned *)at]));
+        break;
+    case FIELD_SYNC:
+        buf_add(out, str_c(sync_names[*(const unsigned *)at]));
+        break;
+    }
+}
+
+/* Text folded at blanks into lines of at most 92 characters behind `prefix`. */
+static void print_folded(struct buf *out, const char *prefix, str text)
+{
+    size_t column = 0;
+    str word;
+    while (str_split(&text, ' ', &word)) {
+        if (column == 0 || column + 1 + word.n > 92) {
+            buf_fmt(out, "%s%s", column ? "\n" : "", prefix);
+            column = 0;
+        } else {
+            buf_add_char(out, ' ');
+            column++;
+        }
+        buf_add(out, word);
+        column += word.n;
+    }
+    buf_add_char(out, '\n');
+}
+
+void config_print(const struct config *c, bool comments, struct buf *out)
+{
+    str section = STR("");
+    for (size_t i = 0; i < COUNTOF(fields); i++) {
+        const struct field *f = &fields[i];
+        str path = str_c(f->path);
+        size_t dot = str_find_char(path, '.');
+        str own = dot == SIZE_MAX ? STR("") : str_sub(path, 0, dot);
+        if (!str_eq(own, section) && own.n > 0)
+            buf_fmt(out, "%s" STR_FMT ":\n", comments ? "\n" : "", STR_ARG(own));
+        section = own;
+        const char *indent = own.n ? "  " : "";
+        if (comments) {
+            print_folded(out, own.n ? "  # " : "# ", str_c(f->help));
+            buf_fmt(out, "%s# Default: %s%s\n", indent, *f->value ? f->value : "none",
+                    f->is_live ? ". Changes with a reload." : "");
+        }
+        buf_fmt(out, "%s" STR_FMT ": ", indent,
+                STR_ARG(dot == SIZE_MAX ? path : str_sub(path, dot + 1, path.n)));
+        print_value(out, c, f);
+        buf_add_char(out, '\n');
+    }
+}
+
+void config_help(struct buf *out)
+{
+    buf_fmt(out, "  --config FILE\n");
+    print_folded(out, "        ", STR("YAML file; see `trivet config --print`."));
+    buf_fmt(out, "  --retention AGE|none\n");
+    print_folded(out, "        ",
+                 STR("Age for all signals at once; none keeps everything and takes samples of any "
+                     "time."));
+    for (size_t i = 0; i < COUNTOF(fields); i++) {
+        buf_add(out, STR("  --"));
+        for (const char *p = fields[i].path; *p; p++)
+            buf_add_char(out, *p == '.' || *p == '_' ? '-' : *p);
+        buf_fmt(out, " VALUE   (default: %s)\n", *fields[i].value ? fields[i].value : "none");
+        print_folded(out, "        ", str_c(fields[i].help));
+    }
+}
+
+void config_diff(const struct config *a, const struct config *b, struct buf *now, struct buf *later)
+{
+    struct buf x, y;
+    buf_init(&x, 64 * KIB);
+    buf_init(&y, 64 * KIB);
+    for (size_t i = 0; i < COUNTOF(fields); i++) {
+        buf_clear(&x);
+        buf_clear(&y);
+        print_value(&x, a, &fields[i]);
+        print_value(&y, b, &fields[i]);
+        struct buf *out = fields[i].is_live ? now : later;
+        if (!str_eq(buf_str(&x), buf_str(&y)))
+            buf_fmt(out, "%s%s", out->n ? "," : "", fields[i].path);
+    }
+    buf_deinit(&x);
+    buf_deinit(&y);
+}
+
+void config_store_options(const struct config *c, struct store_options *out)
+{
+    store_options_default(out);
+    out->dir = c->data_dir;
+    out->sync = c->sync;
+    out->sync_interval_ns = c->sync_interval_ns;
+    for (size_t i = 0; i < SIGNAL_COUNT; i++) {
+        out->retention_ns[i] = c->retention_ns[i];
+        out->max_bytes[i] = c->disk_max[i];
+    }
+    out->max_bytes_total = c->disk_max_total;
+    out->free_bytes_min = c->disk_free_min;
+    out->window_past_ns = c->window_past_ns;
+    out->window_future_ns = c->window_future_ns;
+    out->max_series = (size_t)c->max_series;
+    out->max_streams = (size_t)c->max_streams;
+}

@@ -1,0 +1,50 @@
+/* main.c - the verbs and the help. */
+#include <stdio.h>
+
+#include "server/cmd.h"
+#include "server/config.h"
+
+extern char **environ;
+
+static const struct {
+    const char *name;
+    int (*run)(int n_args, char *const *args, char *const *env);
+} verbs[] = {
+    {"serve", cmd_serve},
+    {"check", cmd_check},
+    {"config", cmd_config},
+    {"version", cmd_version},
+};
+
+static int usage(FILE *to, int code)
+{
+    struct buf flags;
+    buf_init(&flags, 256 * KIB);
+    config_help(&flags);
+    fputs("trivet keeps metrics, logs and traces, and answers as Prometheus, Loki and Tempo.\n\n"
+          "  trivet serve   [flags]                run the server\n"
+          "  trivet check   --data-dir DIR         verify every checksum, offline\n"
+          "  trivet config  --print | --check FILE the effective configuration, or a check\n"
+          "  trivet version\n\n"
+          "Flags (each is also a key of the YAML file and a variable TRIVET_...):\n",
+          to);
+    fwrite(flags.p, 1, flags.n, to);
+    buf_deinit(&flags);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    str verb = argc > 1 ? str_c(argv[1]) : STR("");
+    if (str_is(verb, "--help") || str_is(verb, "-h") || str_is(verb, "help"))
+        return usage(stdout, 0);
+    if (str_is(verb, "--version"))
+        verb = STR("version");
+    for (int i = 2; i < argc; i++)
+        if (str_is(str_c(argv[i]), "--help"))
+            return usage(stdout, 0);
+    for (size_t i = 0; i < COUNTOF(verbs); i++)
+        if (str_eq(verb, str_c(verbs[i].name)))
+            return verbs[i].run(argc - 2, argv + 2, environ);
+    return usage(stderr, 2);
+}

@@ -1,0 +1,319 @@
+/* metrics.c - own counters as text; names are trivet_*, process_* as Prometheus' clients have it.
+ *
+ * Label values come from our own tables (routes, signals, lanes) and need no escaping. */
+#include "server/self/metrics.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "storage/base/num.h"
+#include "storage/store.h"
+
+static void put(struct sink *out, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void put(struct sink *out, const char *fmt, ...)
+{
+    char line[512];
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    if (n > 0)
+        (void)sink_write(out, str_of(line, MIN((size_t)n, sizeof line - 1)));
+}
+
+static void head(struct sink *out, const char *name, const char *type, const char *help)
+{
+    put(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void value(struct sink *out, const char *name, double v)
+{
+    char text[NUM_TEXT_MAX];
+    put(out, "%s " STR_FMT "\n", name, STR_ARG(num_print_f64(text, v)));
+}
+
+static void one(struct sink *out, const char *name, const char *type, const char *help, double v)
+{
+    head(out, name, type, help);
+    value(out, name, v);
+}
+
+static double count(const atomic_uint_fast64_t *counter)
+{
+    return (double)atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+/* ---- the process ---- */
+
+/* The second field of /proc/self/statm: resident pages. */
+static double resident_bytes(void)
+{
+    char text[128];
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t n = read(fd, text, sizeof text);
+    close(fd);
+    str rest = str_of(text, n > 0 ? (size_t)n : 0), total, resident;
+    uint64_t pages = 0;
+    if (!str_split(&rest, ' ', &total) || !str_split(&rest, ' ', &resident) ||
+        !num_parse_u64(resident, &pages))
+        return 0;
+    return (double)pages * (double)sysconf(_SC_PAGESIZE);
+}
+
+static double open_files(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    if (!dir)
+        return 0;
+    double n = -3; // ".", "..", and the folder itself
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n;
+}
+
+static void put_process(const struct services *svc, struct sink *out)
+{
+    struct rusage usage;
+    struct rlimit files;
+    getrusage(RUSAGE_SELF, &usage);
+    double cpu_s = (double)usage.ru_utime.tv_sec + (double)usage.ru_stime.tv_sec +
+                   ((double)usage.ru_utime.tv_usec + (double)usage.ru_stime.tv_usec) / 1e6;
+    one(out, "process_cpu_seconds_total", "counter", "User and system CPU time.", cpu_s);
+    one(out, "process_resident_memory_bytes", "gauge", "Resident memory.", resident_bytes());
+    one(out, "process_start_time_seconds", "gauge", "Start, Unix time.",
+        (double)svc->start_ns / 1e9);
+    one(out, "process_open_fds", "gauge", "Open file descriptors.", open_files());
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0)
+        one(out, "process_max_fds", "gauge", "Most file descriptors.", (double)files.rlim_cur);
+    head(out, "trivet_build_info", "gauge", "Version of this program.");
+    put(out, "trivet_build_info{version=\"%s\",revision=\"%s\"} 1\n", svc->version, svc->revision);
+    one(out, "trivet_ready", "gauge", "1 when queries and ingest are served.",
+        atomic_load(&svc->state) == SERVER_READY);
+}
+
+static void put_budgets(const struct services *svc, struct sink *out)
+{
+    const struct {
+        const char *name;
+        const struct budget *budget;
+    } budgets[] = {{"all", svc->memory},
+                   {"ingest", svc->ingest_budget},
+                   {"query", svc->query_budget},
+                   {"store", svc->store_budget}};
+    head(out, "trivet_memory_used_bytes", "gauge", "Memory charged to a budget.");
+    for (size_t i = 0; i < COUNTOF(budgets); i++)
+        put(out, "trivet_memory_used_bytes{budget=\"%s\"} %zu\n", budgets[i].name,
+            budget_used(budgets[i].budget));
+    head(out, "trivet_memory_peak_bytes", "gauge", "Highest value of that since start.");
+    for (size_t i = 0; i < COUNTOF(budgets); i++)
+        put(out, "trivet_memory_peak_bytes{budget=\"%s\"} %zu\n", budgets[i].name,
+            atomic_load(&budgets[i].budget->peak));
+    head(out, "trivet_memory_limit_bytes", "gauge", "Ceiling of the budget.");
+    for (size_t i = 0; i < COUNTOF(budgets); i++)
+        put(out, "trivet_memory_limit_bytes{budget=\"%s\"} %zu\n", budgets[i].name,
+            budgets[i].budget->max);
+}
+
+/* ---- network and lanes ---- */
+
+static void put_net(const struct net *net, struct sink *out)
+{
+    struct net_stats s;
+    net_stats(net, &s);
+    one(out, "trivet_net_connections", "gauge", "Open connections.", (double)s.connections);
+    one(out, "trivet_net_accepted_total", "counter", "Connections accepted.", (double)s.accepted);
+    one(out, "trivet_net_refused_total", "counter", "Connections above the limit.",
+        (double)s.refused);
+    one(out, "trivet_net_timeouts_total", "counter",
+        "Connections closed because the client was too slow.", (double)s.timeouts);
+    head(out, "trivet_net_sessions_total", "counter", "Connections by protocol.");
+    put(out, "trivet_net_sessions_total{protocol=\"http1\"} %llu\n", (unsigned long long)s.http1);
+    put(out, "trivet_net_sessions_total{protocol=\"http2\"} %llu\n", (unsigned long long)s.http2);
+    one(out, "trivet_net_received_bytes_total", "counter", "Bytes read from sockets.",
+        (double)s.bytes_in);
+    one(out, "trivet_net_sent_bytes_total", "counter", "Bytes written to sockets.",
+        (double)s.bytes_out);
+}
+
+static void put_lanes(struct work *work, struct sink *out)
+{
+    static const struct {
+        unsigned lane;
+        const char *name;
+    } lanes[] = {{LANE_INGEST, "ingest"}, {LANE_QUERY, "query"}};
+    static const struct {
+        const char *name, *type, *help;
+    } kinds[] = {
+        {"trivet_lane_jobs_total", "counter", "Requests taken by a lane."},
+        {"trivet_lane_refused_total", "counter", "Requests refused because the lane was full."},
+        {"trivet_lane_waiting", "gauge", "Requests that wait for a worker."},
+        {"trivet_lane_running", "gauge", "Requests being handled."},
+        {"trivet_lane_wait_seconds_total", "counter", "Time that requests waited."},
+        {"trivet_lane_run_seconds_total", "counter", "Time that handlers ran."},
+    };
+    struct work_lane_stats s[COUNTOF(lanes)];
+    for (size_t i = 0; i < COUNTOF(lanes); i++)
+        work_stats(work, lanes[i].lane, &s[i]);
+    for (size_t k = 0; k < COUNTOF(kinds); k++) {
+        head(out, kinds[k].name, kinds[k].type, kinds[k].help);
+        for (size_t i = 0; i < COUNTOF(lanes); i++) {
+            const double values[COUNTOF(kinds)] = {
+                (double)s[i].jobs,    (double)s[i].refused,       (double)s[i].waiting,
+                (double)s[i].running, (double)s[i].wait_ns / 1e9, (double)s[i].run_ns / 1e9};
+            char text[NUM_TEXT_MAX];
+            put(out, "%s{lane=\"%s\"} " STR_FMT "\n", kinds[k].name, lanes[i].name,
+                STR_ARG(num_print_f64(text, values[k])));
+        }
+    }
+}
+
+/* Calls `fn` for every route that was asked at least once. */
+static void each_route(struct router *r, struct sink *out,
+                       void (*fn)(const struct route_entry *e, struct sink *out))
+{
+    for (size_t i = 0;; i++) {
+        const struct route_entry *e = router_entry(r, i);
+        if (!e)
+            break;
+        fn(e, out);
+    }
+    fn(router_other(r), out);
+}
+
+static double route_total(const struct route_entry *e)
+{
+    double n = 0;
+    for (size_t b = 0; b < ROUTE_BUCKETS; b++)
+        n += count(&e->stats.bucket[b]);
+    return n;
+}
+
+static void put_route_codes(const struct route_entry *e, struct sink *out)
+{
+    for (size_t i = 0; i < ROUTE_CODES; i++) {
+        double n = count(&e->stats.code[i]);
+        if (n > 0)
+            put(out, "trivet_http_requests_total{route=\"%s\",code=\"%d\"} %.0f\n",
+                e->route->pattern, route_codes[i], n);
+    }
+}
+
+static void put_route_duration(const struct route_entry *e, struct sink *out)
+{
+    double total = route_total(e), sum = 0;
+    if (total == 0)
+        return;
+    char text[NUM_TEXT_MAX];
+    for (size_t b = 0; b < ROUTE_BUCKETS; b++) {
+        sum += count(&e->stats.bucket[b]);
+        str le = b < ROUTE_BUCKETS - 1 ? num_print_f64(text, route_buckets_s[b]) : STR("+Inf");
+        put(out, "trivet_http_request_duration_seconds_bucket{route=\"%s\",le=\"%.*s\"} %.0f\n",
+            e->route->pattern, STR_ARG(le), sum);
+    }
+    put(out, "trivet_http_request_duration_seconds_sum{route=\"%s\"} %.*s\n", e->route->pattern,
+        STR_ARG(num_print_f64(text, count(&e->stats.duration_ns) / 1e9)));
+    put(out, "trivet_http_request_duration_seconds_count{route=\"%s\"} %.0f\n", e->route->pattern,
+        total);
+}
+
+static void put_route_in(const struct route_entry *e, struct sink *out)
+{
+    if (route_total(e) > 0)
+        put(out, "trivet_http_request_bytes_total{route=\"%s\"} %.0f\n", e->route->pattern,
+            count(&e->stats.bytes_in));
+}
+
+static void put_route_out(const struct route_entry *e, struct sink *out)
+{
+    if (route_total(e) > 0)
+        put(out, "trivet_http_response_bytes_total{route=\"%s\"} %.0f\n", e->route->pattern,
+            count(&e->stats.bytes_out));
+}
+
+static void put_routes(struct router *r, struct sink *out)
+{
+    head(out, "trivet_http_requests_total", "counter",
+         "Requests by route and status; gRPC statuses as their HTTP equivalents, 499 when the "
+         "client went away.");
+    each_route(r, out, put_route_codes);
+    head(out, "trivet_http_request_duration_seconds", "histogram",
+         "From the end of the headers to the end of the handler.");
+    each_route(r, out, put_route_duration);
+    head(out, "trivet_http_request_bytes_total", "counter", "Request bodies as received.");
+    each_route(r, out, put_route_in);
+    head(out, "trivet_http_response_bytes_total", "counter", "Answers' bodies as sent.");
+    each_route(r, out, put_route_out);
+}
+
+/* ---- the store ---- */
+
+#define SIGNAL_FIELD(field) offsetof(struct store_signal_stats, field)
+
+static void put_store(struct store *store, struct sink *out)
+{
+    static const struct {
+        const char *name, *type, *help;
+        size_t offset;
+    } fields[] = {
+        {"trivet_store_records_total", "counter", "Records stored.", SIGNAL_FIELD(records)},
+        {"trivet_store_rejected_total", "counter", "Records refused.", SIGNAL_FIELD(rejected)},
+        {"trivet_store_bytes_in_total", "counter", "Bytes of records stored.",
+         SIGNAL_FIELD(bytes_in)},
+        {"trivet_store_head_bytes", "gauge", "Memory of the head.", SIGNAL_FIELD(head_bytes)},
+        {"trivet_store_head_records", "gauge", "Records in the head.", SIGNAL_FIELD(head_records)},
+        {"trivet_store_series", "gauge", "Open series or streams.", SIGNAL_FIELD(series)},
+        {"trivet_store_segments", "gauge", "Segment files.", SIGNAL_FIELD(segments)},
+        {"trivet_store_segment_bytes", "gauge", "Bytes of segment files.",
+         SIGNAL_FIELD(segment_bytes)},
+        {"trivet_store_wal_bytes", "gauge", "Bytes of the write-ahead log.",
+         SIGNAL_FIELD(wal_bytes)},
+        {"trivet_store_sealed_total", "counter", "Segments made from heads.", SIGNAL_FIELD(sealed)},
+        {"trivet_store_compacted_total", "counter", "Segments merged into others.",
+         SIGNAL_FIELD(compacted)},
+        {"trivet_store_expired_total", "counter", "Segments dropped by age or size.",
+         SIGNAL_FIELD(expired)},
+    };
+    struct store_stats s;
+    store_stats(store, &s);
+    for (size_t f = 0; f < COUNTOF(fields); f++) {
+        head(out, fields[f].name, fields[f].type, fields[f].help);
+        for (int i = 0; i < SIGNAL_COUNT; i++) {
+            const char *at = (const char *)&s.signal[i] + fields[f].offset;
+            put(out, "%s{signal=\"%s\"} %llu\n", fields[f].name, signal_name((enum signal)i),
+                (unsigned long long)*(const uint64_t *)(const void *)at);
+        }
+    }
+    head(out, "trivet_store_written_bytes_total", "counter", "Bytes written to disk, by cause.");
+    put(out, "trivet_store_written_bytes_total{cause=\"wal\"} %llu\n",
+        (unsigned long long)s.written_wal);
+    put(out, "trivet_store_written_bytes_total{cause=\"seal\"} %llu\n",
+        (unsigned long long)s.written_seal);
+    put(out, "trivet_store_written_bytes_total{cause=\"compact\"} %llu\n",
+        (unsigned long long)s.written_compact);
+    one(out, "trivet_store_syncs_total", "counter", "fdatasync calls of the log.", (double)s.syncs);
+    one(out, "trivet_store_replayed_records", "gauge", "Records recovered at start.",
+        (double)s.replayed_records);
+    one(out, "trivet_store_replay_seconds", "gauge", "Time of the recovery.",
+        (double)s.replay_ns / 1e9);
+    one(out, "trivet_store_corrupt_segments", "gauge", "Segments that failed their checks.",
+        (double)s.corrupt_segments);
+    one(out, "trivet_store_disk_full", "gauge", "1 while writes are refused for lack of space.",
+        (double)s.disk_full);
+}
+
+void metrics_write(const struct metrics_sources *src, bool with_store, struct sink *out)
+{
+    put_process(src->services, out);
+    put_budgets(src->services, out);
+    put_net(src->net, out);
+    put_lanes(src->work, out);
+    put_routes(src->router, out);
+    if (with_store && src->services->store)
+        put_store(src->services->store, out);
+}
