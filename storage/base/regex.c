@@ -11,6 +11,7 @@
 
 #include "storage/base/num.h"
 #include "storage/base/regex_syntax.h"
+#include "storage/base/utf8.h"
 #include "storage/model/limits.h"
 
 #define PAIRS_MIN     16         // ovector pairs of a thread's match data, at least
@@ -121,8 +122,8 @@ static bool compile_code(struct regex *re, str pattern, str source, struct err *
 {
     int code;
     PCRE2_SIZE offset;
-    uint32_t options = PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_DOLLAR_ENDONLY |
-                       PCRE2_NEVER_BACKSLASH_C | PCRE2_ALT_CIRCUMFLEX;
+    uint32_t options =
+        PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C | PCRE2_ALT_CIRCUMFLEX;
     if (re->is_dotall)
         options |= PCRE2_DOTALL;
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
@@ -196,23 +197,71 @@ static bool match_failed(int code, struct err *err)
     }
 }
 
-/* Runs PCRE2. The result is in scratch->data when *hit. */
-static bool run(const struct regex *re, str subject, size_t from, struct scratch *s, bool *hit,
-                struct err *err)
+/* Runs PCRE2 over valid UTF-8. The result is in scratch->data when *hit. */
+static bool run(const struct regex *re, str subject, size_t from, bool *hit, struct err *err)
 {
+    struct scratch *s = scratch_get(re->syntax.groups, subject.n);
     PCRE2_SPTR8 p = (PCRE2_SPTR8)(subject.p ? subject.p : "");
-    int rc;
-    if (LIKELY(re->has_jit)) {
+    const uint32_t slow = PCRE2_NO_JIT | PCRE2_NO_UTF_CHECK;
+    int rc = PCRE2_ERROR_JIT_STACKLIMIT;
+    if (LIKELY(re->has_jit))
         rc = pcre2_jit_match(re->code, p, subject.n, from, 0, s->data, s->context);
-        if (UNLIKELY(rc == PCRE2_ERROR_JIT_STACKLIMIT))
-            rc = pcre2_match(re->code, p, subject.n, from, PCRE2_NO_JIT, s->data, s->context);
-    } else {
-        rc = pcre2_match(re->code, p, subject.n, from, 0, s->data, s->context);
-    }
+    if (UNLIKELY(rc == PCRE2_ERROR_JIT_STACKLIMIT))
+        rc = pcre2_match(re->code, p, subject.n, from, slow, s->data, s->context);
     if (rc < 0 && rc != PCRE2_ERROR_NOMATCH)
         return match_failed(rc, err);
     *hit = rc >= 0;
     return true;
+}
+
+/* Copies groups out of the thread's match data. Offsets are into `subject`. */
+static void take_groups(const struct regex *re, str subject, str *groups, size_t n_groups)
+{
+    const PCRE2_SIZE *pairs = pcre2_get_ovector_pointer(scratch_of_thread->data);
+    const char *p = subject.p ? subject.p : "";
+    for (size_t i = 0; i < n_groups; i++) {
+        bool is_set = i <= re->syntax.groups && pairs[2 * i] != PCRE2_UNSET;
+        groups[i] = is_set ? str_of(p + pairs[2 * i], pairs[2 * i + 1] - pairs[2 * i]) : (str){0};
+    }
+}
+
+/* How far `to` bytes of the subject reach in the copy where U+FFFD stands for each bad byte; with
+ * back set, the other way round. */
+static size_t map_offset(str subject, size_t to, bool back)
+{
+    size_t i = 0, copied = 0;
+    while (i < subject.n && (back ? copied : i) < to) {
+        size_t n;
+        uint32_t cp = utf8_decode(str_sub(subject, i, subject.n), &n);
+        copied += cp == 0xFFFD && n == 1 ? 3 : n;
+        i += n;
+    }
+    return back ? i : copied;
+}
+
+/* Invalid UTF-8 is seen as RE2 sees it: each bad byte is one U+FFFD. (PCRE2's own mode for invalid
+ * text gives different answers with and without JIT in 10.42.) */
+static bool run_repaired(const struct regex *re, str subject, size_t from, str *groups,
+                         size_t n_groups, bool *hit, struct err *err)
+{
+    char *copy = mem_alloc(3 * subject.n);
+    size_t at = 0, used;
+    for (size_t i = 0; i < subject.n; i += used)
+        at += utf8_put(copy + at, utf8_decode(str_sub(subject, i, subject.n), &used));
+    bool ok = run(re, str_of(copy, at), map_offset(subject, from, false), hit, err);
+    if (ok && *hit) {
+        take_groups(re, str_of(copy, at), groups, n_groups);
+        for (size_t i = 0; i < n_groups; i++) {
+            if (!groups[i].p)
+                continue;
+            size_t start = (size_t)(groups[i].p - copy);
+            size_t end = map_offset(subject, start + groups[i].n, true);
+            start = map_offset(subject, start, true);
+            groups[i] = str_of(subject.p + start, end - start);
+        }
+    }
+    mem_free(copy);
+    return ok;
 }
 
 /* The set is sorted; few members are compared one by one, as most differ in length. */
@@ -256,30 +305,28 @@ bool regex_match(const struct regex *re, str subject, bool *hit, struct err *err
 {
     if (match_by_facts(re, subject, hit))
         return true;
-    struct scratch *s = scratch_get(re->syntax.groups, subject.n);
-    return run(re, subject, 0, s, hit, err);
+    if (UNLIKELY(!utf8_valid(subject)))
+        return run_repaired(re, subject, 0, NULL, 0, hit, err);
+    return run(re, subject, 0, hit, err);
 }
 
 bool regex_exec(const struct regex *re, str subject, size_t from, str *groups, size_t n_groups,
                 bool *hit, struct err *err)
 {
-    if (from > subject.n) {
-        *hit = false;
+    bool found = false;
+    if (UNLIKELY(!utf8_valid(subject))) {
+        if (from <= subject.n && !run_repaired(re, subject, from, groups, n_groups, &found, err))
+            return false;
+        *hit = found;
         return true;
     }
-    struct scratch *s = scratch_get(re->syntax.groups, subject.n);
-    bool found;
-    if (!run(re, subject, from, s, &found, err))
+    while (from < subject.n && (subject.p[from] & 0xC0) == 0x80)
+        from++; // never into the middle of a character
+    if (from <= subject.n && !run(re, subject, from, &found, err))
         return false;
+    if (found)
+        take_groups(re, subject, groups, n_groups);
     *hit = found;
-    if (!found)
-        return true;
-    const PCRE2_SIZE *pairs = pcre2_get_ovector_pointer(s->data);
-    const char *p = subject.p ? subject.p : "";
-    for (size_t i = 0; i < n_groups; i++) {
-        bool is_set = i <= re->syntax.groups && pairs[2 * i] != PCRE2_UNSET;
-        groups[i] = is_set ? str_of(p + pairs[2 * i], pairs[2 * i + 1] - pairs[2 * i]) : (str){0};
-    }
     return true;
 }
 

@@ -187,14 +187,10 @@ static bool parse_perl_class(struct parser *p, bool in_class)
     char c = p->in.p[p->pos + 1];
     switch (c) {
     case 'd':
+    case 'D':
     case 'w':
-        emit(p, str_sub(p->in, p->pos, p->pos + 2));
-        break;
-    case 'D': // PCRE2 10.42's JIT with MATCH_INVALID_UTF misses multi-byte characters for a bare \D
     case 'W':
-        emit(p, in_class ? STR("") : STR("["));
         emit(p, str_sub(p->in, p->pos, p->pos + 2));
-        emit(p, in_class ? STR("") : STR("]"));
         break;
     case 's':
         emit(p, in_class ? STR("\\t\\n\\f\\r\\x{20}") : STR("[\\t\\n\\f\\r\\x{20}]"));
@@ -313,7 +309,7 @@ static bool parse_class_range(struct parser *p, size_t class_from, uint32_t *poi
         emit(p, STR("-"));
         emit_point(p, high);
     }
-    *known = *known && high - low < CLASS_SMALL - *n;
+    *known = *known && high - low < CLASS_SMALL - *n && high != 0xFFFD;
     for (uint32_t cp = low; *known && cp <= high; cp++)
         points[(*n)++] = cp;
     return true;
@@ -455,6 +451,10 @@ static bool parse_group(struct parser *p, struct node **out)
 
 static struct node *literal_node(struct parser *p, uint32_t cp)
 {
+    if (cp == 0xFFFD) { // also stands for bad bytes of the subject, so it is no literal of it
+        emit_point(p, cp);
+        return node_new(p, NODE_CLASS);
+    }
     struct node *node = node_new(p, NODE_LITERAL);
     char *dst = p->literals + p->literals_n;
     node->fold = p->flags & FLAG_FOLD;

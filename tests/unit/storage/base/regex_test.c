@@ -224,7 +224,14 @@ static const struct {
     {STR_INIT("a\0b"), A, STR_INIT("a\0b"), true},
     {STR_INIT("\\x00"), 0, STR_INIT("a\0b"), true},
     {STR_INIT("a\nb"), A, STR_INIT("a\nb"), true},
-    {STR_INIT(".+"), 0, STR_INIT("\xFF\xFE ok"), true}, // finds the valid part
+    {STR_INIT(".{5}"), A, STR_INIT("\xFF\xFE ok"), true}, // each bad byte is one U+FFFD
+    {STR_INIT(".{3}"), A, STR_INIT("\xE2\x82z"), true},
+    {STR_INIT("\\x{FFFD}z"), 0, STR_INIT("\xE2\x82z"), true},
+    {STR_INIT("\xEF\xBF\xBD"), A, STR_INIT("\xFF"), true},
+    {STR_INIT("[\xEF\xBF\xBD]"), A, STR_INIT("\xFF"), true},
+    {STR_INIT("[^a]"), A, STR_INIT("\xFF"), true},
+    {STR_INIT("\\W\\D"), A, STR_INIT("\xFF\xC3\xA9"), true},
+    {STR_INIT(".*"), A, STR_INIT("a\xFF\nb"), true},
     {STR_INIT("ok"), 0, STR_INIT("\xFF\xFE ok"), true},
     {STR_INIT("\\w+k$"), 0, STR_INIT("\xFF\xFE ok"), true},
     {STR_INIT("foo.*bar"), 0, STR_INIT("xxfoo yy barzz"), true},
@@ -275,6 +282,21 @@ static void test_groups(void **state)
     assert_true(regex_exec(re, subject, subject.n, g, 4, &hit, &err) && !hit);
     assert_true(regex_exec(re, subject, subject.n + 1, g, 4, &hit, &err) && !hit);
     assert_true(regex_exec(re, (str){0}, 0, g, 4, &hit, &err) && !hit);
+    regex_close(re);
+    /* Groups of a damaged subject are slices of it. */
+    re = open_ok(STR("(b.)(.+)"), 0);
+    subject = STR("\xFF\xC3\xA9"
+                  "b\xE2\x82z\xF0");
+    assert_true(regex_exec(re, subject, 0, g, 3, &hit, &err) && hit);
+    assert_true(str_is(g[0], "b\xE2\x82z\xF0") && str_is(g[1], "b\xE2") &&
+                str_is(g[2], "\x82z\xF0"));
+    assert_ptr_equal(g[1].p, subject.p + 3);
+    assert_true(regex_exec(re, subject, 4, g, 3, &hit, &err) && !hit);
+    regex_close(re);
+    /* `from` inside a character moves to the next one. */
+    re = open_ok(STR("."), 0);
+    assert_true(regex_exec(re, STR("\xC3\xA9x"), 1, g, 1, &hit, &err) && hit);
+    assert_true(str_is(g[0], "x"));
     regex_close(re);
     /* ^ means the subject's start, not `from`. */
     re = open_ok(STR("^a"), 0);
