@@ -1,0 +1,212 @@
+/* cases_test.c - runs the case files of tests/cases/{otlp,loki,prom}: request bytes -> dump of the
+ * validated batch, or an error.
+ *
+ * A file holds cases:
+ *     == name
+ *     -- <decoder> [json|hex]       decoder: traces, logs, metrics, loki, write
+ *     request body (JSON text, or hex digits of the inflated protobuf)
+ *     -- dump                       what batch_dump must print, or "error: <text>"
+ * Several inputs before one dump are spellings of one message: each must give that dump. With
+ * TRIVET_UPDATE=1 the dumps of the first input are written back to the file; look at the difference
+ * before you commit it. */
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "server/ingest/decode.h"
+#include "server/wire/otlp_json.h"
+#include "storage/base/buf.h"
+#include "storage/base/enc.h"
+#include "storage/base/fs.h"
+
+#define INPUTS_MAX 4
+#define NOW_NS     (INT64_C(1700000000) * NS_PER_S)
+
+struct input {
+    str decoder, form, body;
+};
+
+static str index_labels[] = {STR_INIT("service.name"), STR_INIT("service.namespace"),
+                             STR_INIT("deployment.environment"), STR_INIT("k8s.pod.name")};
+static str promote[] = {STR_INIT("host.name")};
+
+static bool decode_input(const struct input *in, struct arena *a, struct buf *out, struct err *err)
+{
+    static const struct {
+        const char *name;
+        enum signal signal;
+        decoder *pb, *json;
+    } decoders[] = {
+        {"traces", SIGNAL_TRACES, decode_otlp_traces, NULL},
+        {"logs", SIGNAL_LOGS, decode_otlp_logs, NULL},
+        {"metrics", SIGNAL_METRICS, decode_otlp_metrics, NULL},
+        {"loki", SIGNAL_LOGS, decode_loki_protobuf, decode_loki_json},
+        {"write", SIGNAL_METRICS, decode_prom_write, NULL},
+    };
+    size_t k = 0;
+    while (k < COUNTOF(decoders) && !str_eq(in->decoder, str_c(decoders[k].name)))
+        k++;
+    assert_true(k < COUNTOF(decoders));
+    struct decode_options options = {promote, COUNTOF(promote), index_labels,
+                                     COUNTOF(index_labels)};
+    struct batch batch;
+    batch_init(&batch, decoders[k].signal, a);
+    struct decode d = {.batch = &batch, .options = &options, .now_ns = NOW_NS};
+    bool is_json = str_is(in->form, "json");
+    str body = in->body;
+    struct buf transcoded;
+    buf_init(&transcoded, MIB);
+    bool ok = true;
+    if (!is_json) {
+        char *bytes = arena_alloc(a, body.n / 2 + 1);
+        assert_true(hex_decode(body, (uint8_t *)bytes, body.n / 2));
+        body = str_of(bytes, body.n / 2);
+    } else if (!decoders[k].json) {
+        ok = otlp_json_to_protobuf(decoders[k].signal, body, a, &transcoded, err);
+        body = buf_str(&transcoded);
+    }
+    ok = ok && (is_json && decoders[k].json ? decoders[k].json : decoders[k].pb)(&d, body, err);
+    if (ok) {
+        batch_validate(&batch);
+        batch_dump(&batch, out);
+    }
+    buf_deinit(&transcoded);
+    return ok;
+}
+
+static void run_input(const struct input *in, struct buf *out)
+{
+    struct arena a;
+    struct err err = ERR_OK;
+    arena_init(&a, 64 * MIB, NULL);
+    if (!decode_input(in, &a, out, &err))
+        buf_fmt(out, "error: %s\n", err.text);
+    arena_deinit(&a);
+}
+
+struct file_run {
+    const char *path;
+    struct buf updated;
+    int failures, cases;
+    str name;
+    struct input inputs[INPUTS_MAX];
+    size_t n_inputs;
+};
+
+static void finish_case(struct file_run *f, str expected)
+{
+    struct buf got;
+    buf_init(&got, MIB);
+    for (size_t i = 0; i < f->n_inputs; i++) {
+        buf_clear(&got);
+        run_input(&f->inputs[i], &got);
+        if (i == 0)
+            buf_add(&f->updated, buf_str(&got));
+        if (!str_eq(str_trim(buf_str(&got)), str_trim(expected))) {
+            f->failures++;
+            fprintf(stderr,
+                    "%s: " STR_FMT " (" STR_FMT "):\n--- expected\n" STR_FMT "\n--- got\n" STR_FMT
+                    "\n",
+                    f->path, STR_ARG(f->name), STR_ARG(f->inputs[i].form),
+                    STR_ARG(str_trim(expected)), STR_ARG(str_trim(buf_str(&got))));
+        }
+    }
+    f->cases++;
+    f->n_inputs = 0;
+    buf_deinit(&got);
+}
+
+/* Lines up to the next one that starts with "== " or "-- ", or a blank line before "== ". */
+static str take_body(str *rest)
+{
+    const char *from = rest->p;
+    size_t n = 0;
+    while (n < rest->n) {
+        str line = str_sub(*rest, n, rest->n);
+        if (str_starts(line, STR("== ")) || str_starts(line, STR("-- ")))
+            break;
+        size_t end = str_find_char(line, '\n');
+        n += end == SIZE_MAX ? line.n : end + 1;
+    }
+    *rest = str_sub(*rest, n, rest->n);
+    return str_of(from, n);
+}
+
+static void run_file(struct file_run *f, str text)
+{
+    str rest = text, line;
+    while (str_split(&rest, '\n', &line)) {
+        if (str_starts(line, STR("== "))) {
+            f->name = str_sub(line, 3, line.n);
+            buf_fmt(&f->updated, STR_FMT "\n", STR_ARG(line));
+        } else if (str_is(line, "-- dump")) {
+            buf_fmt(&f->updated, STR_FMT "\n", STR_ARG(line));
+            finish_case(f, take_body(&rest));
+            buf_add_char(&f->updated, '\n');
+        } else if (str_starts(line, STR("-- "))) {
+            str head = str_sub(line, 3, line.n), decoder_name, form = STR("json");
+            str_split(&head, ' ', &decoder_name);
+            (void)str_split(&head, ' ', &form);
+            str body = take_body(&rest);
+            buf_fmt(&f->updated, STR_FMT "\n", STR_ARG(line));
+            buf_add(&f->updated, body);
+            assert_true(f->n_inputs < INPUTS_MAX);
+            f->inputs[f->n_inputs++] = (struct input){decoder_name, form, str_trim(body)};
+        } else if (str_starts(line, STR("#"))) {
+            buf_fmt(&f->updated, STR_FMT "\n", STR_ARG(line));
+        }
+    }
+}
+
+static void test_folder(void **state)
+{
+    const char *folder = *state;
+    struct arena a;
+    struct err err = ERR_OK;
+    struct fs_entry *entries;
+    size_t n;
+    int cases = 0, failures = 0;
+    arena_init(&a, SIZE_MAX, NULL);
+    str dir = arena_fmt(&a, TESTS_DIR "/cases/%s", folder);
+    assert_true(fs_list(fs_posix(), dir, &a, &entries, &n, &err));
+    for (size_t i = 0; i < n; i++) {
+        if (!str_ends(entries[i].name, STR(".case")))
+            continue;
+        str path = arena_fmt(&a, STR_FMT "/" STR_FMT, STR_ARG(dir), STR_ARG(entries[i].name));
+        struct buf text;
+        buf_init(&text, 4 * MIB);
+        assert_true(fs_read_all(fs_posix(), path, &text, &err));
+        struct file_run f = {.path = path.p};
+        buf_init(&f.updated, 8 * MIB);
+        run_file(&f, buf_str(&text));
+        if (getenv("TRIVET_UPDATE") && f.failures > 0) {
+            FILE *out = fopen(path.p, "w");
+            assert_non_null(out);
+            fwrite(f.updated.p, 1, f.updated.n, out);
+            fclose(out);
+        }
+        cases += f.cases;
+        failures += f.failures;
+        buf_deinit(&f.updated);
+        buf_deinit(&text);
+    }
+    arena_deinit(&a);
+    assert_true(cases > 0);
+    assert_int_equal(failures, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        {"otlp", test_folder, NULL, NULL, (void *)(uintptr_t) "otlp"},
+        {"loki", test_folder, NULL, NULL, (void *)(uintptr_t) "loki"},
+        {"prom", test_folder, NULL, NULL, (void *)(uintptr_t) "prom"},
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
