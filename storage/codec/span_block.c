@@ -37,7 +37,7 @@ static bool kind_is_int(enum value_kind k)
     return k == VALUE_INT || k == VALUE_BOOL || k == VALUE_EMPTY;
 }
 
-static bool open_keys(struct rd *r, struct arena *a, struct span_block *b, struct err *err)
+static bool open_keys(struct rd *r, struct arena *a, struct span_columns *b, struct err *err)
 {
     b->n_keys = (uint32_t)rd_count(r, SPAN_BLOCK_KEYS_MAX);
     struct span_key *keys = arena_array(a, struct span_key, b->n_keys);
@@ -52,7 +52,7 @@ static bool open_keys(struct rd *r, struct arena *a, struct span_block *b, struc
     return true;
 }
 
-static bool open_cols(struct rd *r, struct arena *a, struct span_block *b, struct err *err)
+static bool open_cols(struct rd *r, struct arena *a, struct span_columns *b, struct err *err)
 {
     b->n_cols = (uint32_t)rd_count(r, SPAN_BLOCK_KEYS_MAX + SPAN_COL_ATTR);
     struct span_block_col *cols = arena_array(a, struct span_block_col, b->n_cols);
@@ -77,9 +77,9 @@ static bool open_cols(struct rd *r, struct arena *a, struct span_block *b, struc
     return !r->bad || corrupt(err, "column");
 }
 
-bool span_block_open(struct rd *r, struct arena *a, struct span_block *out, struct err *err)
+bool span_block_open(struct rd *r, struct arena *a, struct span_columns *out, struct err *err)
 {
-    struct span_block b = {.fetch = out->fetch, .ctx = out->ctx};
+    struct span_columns b = {.fetch = out->fetch, .ctx = out->ctx};
     if (rd_u8(r) != SPAN_BLOCK_VERSION)
         return corrupt(err, "version");
     uint64_t n[4];
@@ -112,7 +112,7 @@ struct chunk {
     size_t *offset;
 };
 
-static bool chunk_fetch(const struct span_block *b, uint32_t i, struct arena *a, str *raw,
+static bool chunk_fetch(const struct span_columns *b, uint32_t i, struct arena *a, str *raw,
                         struct err *err)
 {
     (void)a;
@@ -122,13 +122,13 @@ static bool chunk_fetch(const struct span_block *b, uint32_t i, struct arena *a,
     return true;
 }
 
-bool span_chunk_open(str bytes, struct arena *a, struct span_block *out, struct err *err)
+bool span_chunk_open(str bytes, struct arena *a, struct span_columns *out, struct err *err)
 {
     struct rd r = rd_of(bytes);
     if (rd_u8(&r) != SPAN_BLOCK_VERSION)
         return corrupt(err, "chunk version");
     struct rd dir = rd_of(rd_bytes(&r));
-    struct span_block b = {.fetch = chunk_fetch};
+    struct span_columns b = {.fetch = chunk_fetch};
     if (r.bad || !span_block_open(&dir, a, &b, err))
         return r.bad ? corrupt(err, "chunk") : false;
     struct chunk *c = arena_new(a, struct chunk);
@@ -148,7 +148,7 @@ bool span_chunk_open(str bytes, struct arena *a, struct span_block *out, struct 
 
 /* ---- single columns ---- */
 
-int64_t span_block_find(const struct span_block *b, uint32_t id)
+int64_t span_block_find(const struct span_columns *b, uint32_t id)
 {
     uint32_t lo = 0, hi = b->n_cols;
     while (lo < hi) {
@@ -161,7 +161,7 @@ int64_t span_block_find(const struct span_block *b, uint32_t id)
     return lo < b->n_cols && b->cols[lo].id == id ? (int64_t)lo : -1;
 }
 
-int64_t span_block_key(const struct span_block *b, enum span_table table, enum value_kind kind,
+int64_t span_block_key(const struct span_columns *b, enum span_table table, enum value_kind kind,
                        str name)
 {
     for (uint32_t i = 0; i < b->n_keys; i++)
@@ -171,7 +171,7 @@ int64_t span_block_key(const struct span_block *b, enum span_table table, enum v
 }
 
 /* Reader over a column; *has tells if it is there. */
-static bool col_rd(const struct span_block *b, uint32_t id, struct arena *a, bool *has,
+static bool col_rd(const struct span_columns *b, uint32_t id, struct arena *a, bool *has,
                    struct rd *r, struct err *err)
 {
     int64_t i = span_block_find(b, id);
@@ -194,7 +194,7 @@ static bool col_end(const struct rd *r, uint32_t id, struct err *err)
     return err_set(err, ERR_CORRUPT, "span block: column %u has bytes left or too few", id);
 }
 
-bool span_block_ints(const struct span_block *b, uint32_t id, size_t n, struct arena *a,
+bool span_block_ints(const struct span_columns *b, uint32_t id, size_t n, struct arena *a,
                      const int64_t **out, struct err *err)
 {
     bool has;
@@ -212,7 +212,7 @@ bool span_block_ints(const struct span_block *b, uint32_t id, size_t n, struct a
 
 static const str empty_dict[1] = {{"", 0}};
 
-bool span_block_dict(const struct span_block *b, uint32_t id, size_t n, struct arena *a,
+bool span_block_dict(const struct span_columns *b, uint32_t id, size_t n, struct arena *a,
                      struct span_dict *out, struct err *err)
 {
     bool has;
@@ -233,7 +233,7 @@ bool span_block_dict(const struct span_block *b, uint32_t id, size_t n, struct a
     return true;
 }
 
-bool span_block_codes(const struct span_block *b, uint32_t id, size_t n, uint32_t n_codes,
+bool span_block_codes(const struct span_columns *b, uint32_t id, size_t n, uint32_t n_codes,
                       struct arena *a, const uint32_t **out, struct err *err)
 {
     bool has;
@@ -252,7 +252,7 @@ bool span_block_codes(const struct span_block *b, uint32_t id, size_t n, uint32_
     return true;
 }
 
-bool span_block_fixed(const struct span_block *b, uint32_t id, size_t n, size_t size,
+bool span_block_fixed(const struct span_columns *b, uint32_t id, size_t n, size_t size,
                       struct arena *a, const uint8_t **out, struct err *err)
 {
     bool has;
@@ -267,7 +267,7 @@ bool span_block_fixed(const struct span_block *b, uint32_t id, size_t n, size_t 
 
 /* ---- traces and the fixed part of spans ---- */
 
-bool span_block_trace_ids(const struct span_block *b, struct arena *a, const uint8_t (**out)[16],
+bool span_block_trace_ids(const struct span_columns *b, struct arena *a, const uint8_t (**out)[16],
                           struct err *err)
 {
     const uint8_t *raw;
@@ -281,7 +281,7 @@ bool span_block_trace_ids(const struct span_block *b, struct arena *a, const uin
     return true;
 }
 
-bool span_block_traces(const struct span_block *b, struct arena *a, struct span_traces *out,
+bool span_block_traces(const struct span_columns *b, struct arena *a, struct span_traces *out,
                        struct err *err)
 {
     uint32_t n = b->head.n_traces;
@@ -332,7 +332,7 @@ static bool parent_row(int64_t parent, uint32_t row, uint32_t n, uint32_t *out)
     return true;
 }
 
-static bool core_parents(const struct span_block *b, struct arena *a, struct span_core *core,
+static bool core_parents(const struct span_columns *b, struct arena *a, struct span_core *core,
                          const int64_t *parent, struct err *err)
 {
     uint32_t n = b->head.rows[TABLE_SPAN];
@@ -360,7 +360,7 @@ static bool core_parents(const struct span_block *b, struct arena *a, struct spa
     return true;
 }
 
-static bool core_starts(const struct span_block *b, struct arena *a, struct span_core *core,
+static bool core_starts(const struct span_columns *b, struct arena *a, struct span_core *core,
                         const int64_t *parent, struct err *err)
 {
     uint32_t n = b->head.rows[TABLE_SPAN];
@@ -382,7 +382,7 @@ static bool core_starts(const struct span_block *b, struct arena *a, struct span
     return true;
 }
 
-bool span_block_kinds(const struct span_block *b, struct arena *a, const uint8_t **kind,
+bool span_block_kinds(const struct span_columns *b, struct arena *a, const uint8_t **kind,
                       const uint8_t **status, struct err *err)
 {
     uint32_t n = b->head.rows[TABLE_SPAN];
@@ -399,7 +399,7 @@ bool span_block_kinds(const struct span_block *b, struct arena *a, const uint8_t
     return true;
 }
 
-bool span_block_core(const struct span_block *b, struct arena *a, struct span_core *out,
+bool span_block_core(const struct span_columns *b, struct arena *a, struct span_core *out,
                      struct err *err)
 {
     uint32_t n = b->head.rows[TABLE_SPAN];
@@ -421,8 +421,8 @@ bool span_block_core(const struct span_block *b, struct arena *a, struct span_co
 
 /* ---- resources, scopes, events, links ---- */
 
-bool span_block_resources(const struct span_block *b, struct arena *a, const struct resource **out,
-                          uint32_t *n, struct err *err)
+bool span_block_resources(const struct span_columns *b, struct arena *a,
+                          const struct resource **out, uint32_t *n, struct err *err)
 {
     bool has;
     struct rd r;
@@ -443,7 +443,7 @@ bool span_block_resources(const struct span_block *b, struct arena *a, const str
     return col_end(&r, SPAN_COL_RESOURCES, err);
 }
 
-bool span_block_scopes(const struct span_block *b, struct arena *a, const struct scope **out,
+bool span_block_scopes(const struct span_columns *b, struct arena *a, const struct scope **out,
                        uint32_t *n, struct err *err)
 {
     bool has;
@@ -467,7 +467,7 @@ bool span_block_scopes(const struct span_block *b, struct arena *a, const struct
     return col_end(&r, SPAN_COL_SCOPES, err);
 }
 
-bool span_block_children(const struct span_block *b, enum span_table table, struct arena *a,
+bool span_block_children(const struct span_columns *b, enum span_table table, struct arena *a,
                          const uint32_t **out, struct err *err)
 {
     uint32_t n = b->head.rows[TABLE_SPAN], rows = b->head.rows[table];
@@ -491,7 +491,7 @@ bool span_block_children(const struct span_block *b, enum span_table table, stru
 /* ---- attributes ---- */
 
 /* One shape: keys of the table, no key name twice (so that values never outnumber rows). */
-static bool shape_read(const struct span_block *b, enum span_table table, struct rd *r,
+static bool shape_read(const struct span_columns *b, enum span_table table, struct rd *r,
                        struct arena *a, uint32_t *seen, uint32_t stamp, struct span_shape *out,
                        struct err *err)
 {
@@ -509,7 +509,7 @@ static bool shape_read(const struct span_block *b, enum span_table table, struct
 }
 
 /* Shapes of all three tables lie in one column; reads up to the wanted one. */
-static bool shapes_list(const struct span_block *b, enum span_table table, struct arena *a,
+static bool shapes_list(const struct span_columns *b, enum span_table table, struct arena *a,
                         struct span_shapes *out, struct err *err)
 {
     bool has;
@@ -536,7 +536,7 @@ static bool shapes_list(const struct span_block *b, enum span_table table, struc
 static const uint32_t shape_cols[SPAN_TABLE_COUNT] = {SPAN_COL_SHAPE, SPAN_COL_EVENT_SHAPE,
                                                       SPAN_COL_LINK_SHAPE};
 
-bool span_block_shapes(const struct span_block *b, enum span_table table, struct arena *a,
+bool span_block_shapes(const struct span_columns *b, enum span_table table, struct arena *a,
                        struct span_shapes *out, struct err *err)
 {
     struct span_shapes s;
@@ -569,7 +569,7 @@ static const uint32_t *key_rows(const struct span_shapes *s, uint32_t rows, uint
     return row;
 }
 
-bool span_block_values(const struct span_block *b, const struct span_shapes *shapes, uint32_t key,
+bool span_block_values(const struct span_columns *b, const struct span_shapes *shapes, uint32_t key,
                        struct arena *a, struct span_values *out, struct err *err)
 {
     ASSERT(key < b->n_keys);
@@ -642,7 +642,7 @@ bool span_values_get(const struct span_values *v, uint32_t i, struct arena *a, s
 
 /* ---- checking ---- */
 
-static bool check_times(const struct span_block *b, const struct span_core *c, struct err *err)
+static bool check_times(const struct span_columns *b, const struct span_core *c, struct err *err)
 {
     struct span_block_head h = {.t0_ns = INT64_MAX,
                                 .t1_ns = INT64_MIN,
@@ -663,7 +663,7 @@ static bool check_times(const struct span_block *b, const struct span_core *c, s
            corrupt(err, "times in the directory");
 }
 
-static bool check_table(const struct span_block *b, enum span_table table, struct arena *a,
+static bool check_table(const struct span_columns *b, enum span_table table, struct arena *a,
                         struct err *err)
 {
     struct span_shapes shapes;
@@ -687,7 +687,7 @@ static bool check_table(const struct span_block *b, enum span_table table, struc
     return true;
 }
 
-static bool check_rest(const struct span_block *b, struct arena *a, struct err *err)
+static bool check_rest(const struct span_columns *b, struct arena *a, struct err *err)
 {
     static const struct {
         enum span_table table;
@@ -716,7 +716,7 @@ static bool check_rest(const struct span_block *b, struct arena *a, struct err *
            span_block_fixed(b, SPAN_COL_LINK_SPAN, links, 8, a, &bytes, err);
 }
 
-bool span_block_check(const struct span_block *b, struct err *err)
+bool span_block_check(const struct span_columns *b, struct err *err)
 {
     struct arena a;
     arena_init(&a, SIZE_MAX, NULL);

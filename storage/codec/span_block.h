@@ -3,7 +3,7 @@
  * A block holds up to LIMIT_BLOCK_SPANS spans, sorted by trace id, in a trace by start; a trace has
  * each (span id, kind) once. The log and the head keep "chunks" (all columns in one piece, not
  * compressed: one per ingested batch); segments keep each column in its own envelope. Both are
- * opened as struct span_block, which fetches the bytes of a column when it is asked for it.
+ * opened as struct span_columns, which fetches the bytes of a column when it is asked for it.
  *
  * Three tables of rows: spans, their events, their links. Attributes are columns per (table, kind,
  * key); which of them a row has, and in which order, tells its shape (a list of keys), so absent
@@ -115,13 +115,13 @@ struct span_block_head {
     int64_t dmin_ns, dmax_ns;
 };
 
-struct span_block {
+struct span_columns {
     struct span_block_head head;
     const struct span_key *keys;
     const struct span_block_col *cols; // ascending id
     uint32_t n_keys, n_cols;
     /* Gives the raw bytes of column number i of `cols`: borrowed, or in the arena. */
-    bool (*fetch)(const struct span_block *b, uint32_t i, struct arena *a, str *raw,
+    bool (*fetch)(const struct span_columns *b, uint32_t i, struct arena *a, str *raw,
                   struct err *err);
     const void *ctx; // fetch's
 };
@@ -129,17 +129,18 @@ struct span_block {
 /* ---- opening ---- */
 
 /* Reads a directory from r: arrays in the arena, names borrowed. fetch and ctx are left alone. */
-MUST_USE bool span_block_open(struct rd *r, struct arena *a, struct span_block *out,
+MUST_USE bool span_block_open(struct rd *r, struct arena *a, struct span_columns *out,
                               struct err *err);
 /* A chunk; everything is borrowed from `bytes`, the directory's arrays lie in the arena. */
-MUST_USE bool span_chunk_open(str bytes, struct arena *a, struct span_block *out, struct err *err);
+MUST_USE bool span_chunk_open(str bytes, struct arena *a, struct span_columns *out,
+                              struct err *err);
 
 /* ---- columns; arrays lie in the arena, strings are borrowed from the fetched bytes ---- */
 
 /* Index in `cols`, or -1: the column is absent. */
-int64_t span_block_find(const struct span_block *b, uint32_t id);
+int64_t span_block_find(const struct span_columns *b, uint32_t id);
 /* Index of a key, or -1. */
-int64_t span_block_key(const struct span_block *b, enum span_table table, enum value_kind kind,
+int64_t span_block_key(const struct span_columns *b, enum span_table table, enum value_kind kind,
                        str name);
 
 struct span_dict { // row i has v[code[i]]
@@ -148,14 +149,15 @@ struct span_dict { // row i has v[code[i]]
     uint32_t n;
 };
 
-MUST_USE bool span_block_ints(const struct span_block *b, uint32_t id, size_t n, struct arena *a,
+MUST_USE bool span_block_ints(const struct span_columns *b, uint32_t id, size_t n, struct arena *a,
                               const int64_t **out, struct err *err);
-MUST_USE bool span_block_dict(const struct span_block *b, uint32_t id, size_t n, struct arena *a,
+MUST_USE bool span_block_dict(const struct span_columns *b, uint32_t id, size_t n, struct arena *a,
                               struct span_dict *out, struct err *err);
-MUST_USE bool span_block_codes(const struct span_block *b, uint32_t id, size_t n, uint32_t n_codes,
-                               struct arena *a, const uint32_t **out, struct err *err);
+MUST_USE bool span_block_codes(const struct span_columns *b, uint32_t id, size_t n,
+                               uint32_t n_codes, struct arena *a, const uint32_t **out,
+                               struct err *err);
 /* n items of `size` bytes each. */
-MUST_USE bool span_block_fixed(const struct span_block *b, uint32_t id, size_t n, size_t size,
+MUST_USE bool span_block_fixed(const struct span_columns *b, uint32_t id, size_t n, size_t size,
                                struct arena *a, const uint8_t **out, struct err *err);
 
 /* Traces: ids and the first row of each (n_traces + 1 entries). */
@@ -164,9 +166,9 @@ struct span_traces {
     const uint32_t *row;
     uint32_t n;
 };
-MUST_USE bool span_block_trace_ids(const struct span_block *b, struct arena *a,
+MUST_USE bool span_block_trace_ids(const struct span_columns *b, struct arena *a,
                                    const uint8_t (**out)[16], struct err *err);
-MUST_USE bool span_block_traces(const struct span_block *b, struct arena *a,
+MUST_USE bool span_block_traces(const struct span_columns *b, struct arena *a,
                                 struct span_traces *out, struct err *err);
 /* Position of an id in a sorted list of n; n when absent. */
 uint32_t span_traces_find(const uint8_t (*ids)[16], uint32_t n, const uint8_t id[16]);
@@ -178,18 +180,18 @@ struct span_core {
     const int64_t *start_ns, *duration_ns;
     const uint8_t *kind, *status;
 };
-MUST_USE bool span_block_kinds(const struct span_block *b, struct arena *a, const uint8_t **kind,
+MUST_USE bool span_block_kinds(const struct span_columns *b, struct arena *a, const uint8_t **kind,
                                const uint8_t **status, struct err *err);
-MUST_USE bool span_block_core(const struct span_block *b, struct arena *a, struct span_core *out,
+MUST_USE bool span_block_core(const struct span_columns *b, struct arena *a, struct span_core *out,
                               struct err *err);
 
-MUST_USE bool span_block_resources(const struct span_block *b, struct arena *a,
+MUST_USE bool span_block_resources(const struct span_columns *b, struct arena *a,
                                    const struct resource **out, uint32_t *n, struct err *err);
-MUST_USE bool span_block_scopes(const struct span_block *b, struct arena *a,
+MUST_USE bool span_block_scopes(const struct span_columns *b, struct arena *a,
                                 const struct scope **out, uint32_t *n, struct err *err);
 
 /* First event or link row of each span: rows[TABLE_SPAN] + 1 entries. table is EVENT or LINK. */
-MUST_USE bool span_block_children(const struct span_block *b, enum span_table table,
+MUST_USE bool span_block_children(const struct span_columns *b, enum span_table table,
                                   struct arena *a, const uint32_t **out, struct err *err);
 
 struct span_shape {
@@ -201,8 +203,8 @@ struct span_shapes { // of one table
     const uint32_t *code; // per row
     uint32_t n;
 };
-MUST_USE bool span_block_shapes(const struct span_block *b, enum span_table table, struct arena *a,
-                                struct span_shapes *out, struct err *err);
+MUST_USE bool span_block_shapes(const struct span_columns *b, enum span_table table,
+                                struct arena *a, struct span_shapes *out, struct err *err);
 
 /* Values of one attribute column, and the rows that have them, ascending. */
 struct span_values {
@@ -213,7 +215,7 @@ struct span_values {
     const double *doubles;
     struct span_dict dict; // others
 };
-MUST_USE bool span_block_values(const struct span_block *b, const struct span_shapes *shapes,
+MUST_USE bool span_block_values(const struct span_columns *b, const struct span_shapes *shapes,
                                 uint32_t key, struct arena *a, struct span_values *out,
                                 struct err *err);
 /* Value number i as a value; nested ones are decoded into the arena. */
@@ -224,4 +226,4 @@ MUST_USE bool span_dict_value(enum value_kind kind, str entry, struct arena *a, 
                               struct err *err);
 
 /* Decodes every column and checks every rule above. */
-MUST_USE bool span_block_check(const struct span_block *b, struct err *err);
+MUST_USE bool span_block_check(const struct span_columns *b, struct err *err);

@@ -20,7 +20,7 @@
 #define BLOCK_BYTES  (32 * MIB)
 
 struct source {
-    struct span_block b;
+    struct span_columns b;
     struct arena arena;
     struct span_traces traces;
     const int64_t *start; // of each trace

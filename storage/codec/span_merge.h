@@ -21,7 +21,7 @@ struct span_merge_column {
 struct span_merge_io {
     /* The next input. Its memory comes from `a`, which lives until the merge is done with it.
      * *have false: no more. */
-    bool (*next)(struct span_merge_io *io, struct arena *a, struct span_block *out, bool *have,
+    bool (*next)(struct span_merge_io *io, struct arena *a, struct span_columns *out, bool *have,
                  struct err *err);
     /* A finished column of the current output block, by ascending id; borrowed. */
     bool (*column)(struct span_merge_io *io, const struct span_merge_column *c, struct err *err);

@@ -3,7 +3,7 @@
 #include "storage/codec/span_rows.h"
 
 struct range {
-    const struct span_block *b;
+    const struct span_columns *b;
     uint32_t lo, hi;
     struct arena *tmp, *a;
 };
@@ -12,7 +12,7 @@ struct range {
 static bool attrs_fill(const struct range *g, enum span_table table, uint32_t lo, uint32_t hi,
                        struct attrs *out, struct err *err)
 {
-    const struct span_block *b = g->b;
+    const struct span_columns *b = g->b;
     struct span_shapes shapes;
     if (lo == hi)
         return true;
@@ -229,7 +229,7 @@ static bool spans_fill(const struct range *g, struct span *spans, struct span_se
            events_fill(g, spans, err) && links_fill(g, spans, err);
 }
 
-bool span_rows_decode(const struct span_block *b, uint32_t lo, uint32_t hi, struct arena *scratch,
+bool span_rows_decode(const struct span_columns *b, uint32_t lo, uint32_t hi, struct arena *scratch,
                       struct arena *a, struct span_set *out, struct err *err)
 {
     ASSERT(lo <= hi && hi <= b->head.rows[TABLE_SPAN] && scratch != a);

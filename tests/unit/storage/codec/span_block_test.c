@@ -56,7 +56,7 @@ static size_t decode(str bytes, struct span_set *sets, size_t cap)
     struct err err = ERR_OK;
     size_t n = 0;
     for (str chunk; next_chunk(&r, &chunk); n++) {
-        struct span_block b;
+        struct span_columns b;
         assert_true(n < cap);
         assert_true(span_chunk_open(chunk, &arena, &b, &err));
         if (!span_block_check(&b, &err))
@@ -143,7 +143,7 @@ static void test_corpus_and_columns(void **state)
 
     struct rd r = rd_of(bytes);
     struct err err = ERR_OK;
-    struct span_block b;
+    struct span_columns b;
     str chunk;
     assert_true(span_chunks_next(&r, &chunk, &err));
     assert_true(span_chunk_open(chunk, &arena, &b, &err));
@@ -226,7 +226,7 @@ static void test_many_rows_make_chunks(void **state)
     struct err err = ERR_OK;
     size_t chunks = 0, total = 0;
     for (str chunk; next_chunk(&r, &chunk); chunks++) {
-        struct span_block b;
+        struct span_columns b;
         assert_true(span_chunk_open(chunk, &arena, &b, &err));
         total += b.head.rows[TABLE_SPAN];
     }
@@ -248,7 +248,7 @@ static void test_empty_and_damaged(void **state)
         struct arena_mark mark = arena_mark(&arena);
         struct rd r = rd_of(str_sub(bytes, 0, cut));
         str chunk = {0};
-        struct span_block b;
+        struct span_columns b;
         assert_false(cut > 0 && span_chunks_next(&r, &chunk, &err) &&
                      span_chunk_open(chunk, &arena, &b, &err));
         arena_release(&arena, mark);
@@ -260,7 +260,7 @@ static void test_empty_and_damaged(void **state)
         p[i % bytes.n] ^= (char)(i < bytes.n ? 0xFF : 1 << (i % 8));
         struct rd r = rd_of((str){p, bytes.n});
         str chunk;
-        struct span_block b;
+        struct span_columns b;
         struct span_set got;
         if (span_chunks_next(&r, &chunk, &err) && span_chunk_open(chunk, &arena, &b, &err)) {
             (void)!span_block_check(&b, &err);
@@ -281,7 +281,7 @@ struct merge_test {
     size_t n_out;
 };
 
-static bool merge_next(struct span_merge_io *io, struct arena *a, struct span_block *out,
+static bool merge_next(struct span_merge_io *io, struct arena *a, struct span_columns *out,
                        bool *have, struct err *err)
 {
     struct merge_test *t = (struct merge_test *)io;
@@ -307,7 +307,7 @@ static bool merge_block(struct span_merge_io *io, const struct span_block_head *
     (void)n_keys;
     struct merge_test *t = (struct merge_test *)io;
     struct buf chunk;
-    struct span_block b;
+    struct span_columns b;
     buf_init(&chunk, 64 * MIB);
     buf_u8(&chunk, SPAN_BLOCK_VERSION);
     buf_bytes(&chunk, dir);
