@@ -34,7 +34,7 @@ static double middle(struct ends e)
         return e.lower;
     if (e.linear)
         return e.lower + (e.upper - e.lower) / 2;
-    double m = sqrt(fabs(e.lower)) * sqrt(fabs(e.upper));
+    double m = sqrt(e.lower * e.upper);
     return e.upper <= 0 ? -m : m;
 }
 
