@@ -172,7 +172,7 @@ static void test_trim(void **state)
                      .zero_threshold = 0.001,
                      .pos = SIDE(0, 2, 4, 8, 16),
                      .neg = SIDE(0, 1, 2)};
-    struct hist zero = {.count = 5, .zero_count = 5, .zero_threshold = 0.1};
+    struct hist zero = {.count = 5, .zero_count = 5, .zero_threshold = 1};
     struct hist c = {.schema = HIST_SCHEMA_CUSTOM,
                      .custom = b4,
                      .n_custom = 4,
@@ -194,8 +194,8 @@ static void test_trim(void **state)
     assert_trim(&h, -INF, false,
                 "{count:34, sum:123.75, [-2,-1):2, [-1,-0.5):1, [-0.001,0.001]:1, (0.5,1]:2, "
                 "(1,2]:4, (2,4]:8, (4,8]:16}");
-    assert_trim(&zero, 0.05, false, "{count:1.25, sum:0.09375000000000001, [-0.1,0.1]:1.25}");
-    assert_trim(&zero, 0.1, true, "{count:5, sum:0, [-0.1,0.1]:5}");
+    assert_trim(&zero, 0.5, false, "{count:1.25, sum:0.9375, [-1,1]:1.25}");
+    assert_trim(&zero, 1, true, "{count:5, sum:0, [-1,1]:5}");
     assert_trim(&c, 13, true, "{count:9.4, sum:75.1, [-Inf,5]:1, (5,10]:6, (10,15]:2.4}");
     assert_trim(&c, 50, true, "{count:14, sum:150, [-Inf,5]:1, (5,10]:6, (10,15]:4, (15,20]:3}");
     assert_trim(&c, 15, false, "{count:4, sum:72.5, (15,20]:3, (20,+Inf]:1}");
