@@ -31,9 +31,9 @@ struct segment_info {
     uint64_t rows;        // samples, lines, spans
     uint64_t raw_bytes;   // decoded size
     // below: the engine fills these, signals leave them alone
-    uint32_t seq;         // unique number of the file
-    uint32_t gen;         // generation that was sealed into it (level 0), else 0
-    uint32_t part, parts; // of that generation
+    uint32_t seq; // unique number of the file
+    uint32_t gen; // generation that was sealed into it (level 0); number of the merge (1, 2)
+    uint32_t part, parts; // of that; parts is told by the last one only
     uint64_t file_bytes;
 };
 
@@ -90,6 +90,10 @@ MUST_USE bool segment_query_open(struct segment *seg, const char *sql, const str
 MUST_USE bool segment_query_next(struct segment_query *q, bool *row, struct err *err);
 struct seg_val segment_query_val(struct segment_query *q, int column);
 void segment_query_close(struct segment_query *q); // NULL is fine
+/* For damage that only the signal can see (a blob's crc): the next snapshot leaves the segment out
+ * and the file is set aside. ERR_CORRUPT from a segment_aux_load does the same. Always returns
+ * false. */
+bool segment_damaged(struct segment *seg, struct err *err);
 
 /* Per-segment decoded state of a signal (label tables, block directories): made at first use by
  * `load` (which may fail), kept on the segment under the cache budget, freed by `unload` when

@@ -72,7 +72,7 @@ struct segment *segment_new(struct segment_cache *c, str path, enum signal signa
 MUST_USE bool segment_open(struct segment_cache *c, str path, struct segment **out,
                            struct err *err);
 void segment_ref(struct segment *seg);
-/* The last reference closes handles, frees the aux, and removes a doomed file. NULL is fine. */
+/* The last reference closes handles and frees the aux. NULL is fine. */
 void segment_unref(struct segment *seg);
 /* Reads meta once: afterwards segment_info is complete. ERR_CORRUPT: set the file aside. */
 MUST_USE bool segment_load(struct segment *seg, struct err *err);
@@ -85,13 +85,18 @@ MUST_USE bool segment_replaces(struct segment *seg, struct seq_list *out, struct
 const struct segment_name *segment_file_name(const struct segment *seg); // parsed, never changes
 uint64_t segment_file_bytes(const struct segment *seg);
 str segment_path(const struct segment *seg);
-void segment_doom(struct segment *seg);             // the file goes with the last reference
-bool segment_is_damaged(const struct segment *seg); // some read found damage
+/* Is the caller's the only reference? Final once no live set holds the segment. */
+bool segment_is_unshared(const struct segment *seg);
+/* Some read found damage: the next snapshot leaves the segment out and the file is set aside. */
+bool segment_is_damaged(const struct segment *seg);
 /* SQLite's own check of pages and structure (not of our blobs). */
 MUST_USE bool segment_check_pages(struct segment *seg, void (*say)(void *ctx, const char *line),
                                   void *ctx, uint64_t *faults, struct err *err);
 
-/* Set once the log of the generation is gone: from then on compaction and retention may touch the
- * file. Guarded by the store's mutex, not by the cache's. */
+/* Set once what the file was made of (the log of its generation, the inputs of its merge) is gone
+ * for good: only then may compaction and retention touch the file. Guarded by the store's mutex. */
 bool segment_is_settled(const struct segment *seg);
 void segment_set_settled(struct segment *seg, bool is_settled);
+/* A merge of it failed in a way that would repeat: left alone until the next start. */
+bool segment_is_unmergeable(const struct segment *seg);
+void segment_set_unmergeable(struct segment *seg);

@@ -41,8 +41,9 @@ struct segment {
     size_t path_n, name_at; // the file name starts there
     struct segment_name name;
     struct segment_info info; // complete once is_loaded
-    atomic_bool is_loaded, is_damaged, is_doomed;
+    atomic_bool is_loaded, is_damaged;
     bool is_settled; // the store's mutex
+    atomic_bool is_unmergeable;
     // below: the cache's mutex
     struct handle *idle;
     enum aux_state aux_state;

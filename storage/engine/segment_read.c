@@ -7,7 +7,6 @@
 #include <sqlite3.h>
 #include <stdio.h>
 
-#include "storage/base/log.h"
 #include "storage/base/num.h"
 
 #include "storage/engine/segment_file_priv.h"
@@ -55,10 +54,6 @@ void segment_unref(struct segment *seg)
     if (!seg || atomic_fetch_sub_explicit(&seg->refs, 1, memory_order_acq_rel) != 1)
         return;
     segment_cache_forget(seg);
-    struct err err = ERR_OK;
-    if (atomic_load(&seg->is_doomed) && !fs_unlink(seg->cache->fs, segment_path(seg), &err) &&
-        err.code != ERR_NOT_FOUND)
-        LOG_WARN("segment_remove_failed", "err=\"%s\"", err.text);
     mem_free(seg->path);
     mem_free(seg);
 }
@@ -88,9 +83,9 @@ str segment_path(const struct segment *seg)
     return (str){seg->path, seg->path_n};
 }
 
-void segment_doom(struct segment *seg)
+bool segment_is_unshared(const struct segment *seg)
 {
-    atomic_store(&seg->is_doomed, true);
+    return atomic_load_explicit(&seg->refs, memory_order_acquire) == 1;
 }
 
 bool segment_is_damaged(const struct segment *seg)
@@ -108,6 +103,16 @@ void segment_set_settled(struct segment *seg, bool is_settled)
     seg->is_settled = is_settled;
 }
 
+bool segment_is_unmergeable(const struct segment *seg)
+{
+    return atomic_load(&seg->is_unmergeable);
+}
+
+void segment_set_unmergeable(struct segment *seg)
+{
+    atomic_store(&seg->is_unmergeable, true);
+}
+
 bool segment_fail(struct segment *seg, struct err *err)
 {
     if (err->code == ERR_CORRUPT)
@@ -115,6 +120,11 @@ bool segment_fail(struct segment *seg, struct err *err)
     if (str_starts(str_c(err->text), STR("segment ")))
         return false;
     return err_in(err, "segment %s", segment_name(seg));
+}
+
+bool segment_damaged(struct segment *seg, struct err *err)
+{
+    return segment_fail(seg, err);
 }
 
 static bool handle_fail(struct handle *h, int rc, struct err *err)

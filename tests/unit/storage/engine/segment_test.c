@@ -336,22 +336,6 @@ static void test_damage(void **state)
     segment_unref(seg);
 }
 
-static void test_doomed_file_goes_with_the_last_reader(void **state)
-{
-    struct fixture *f = *state;
-    uint64_t bytes;
-    str path = write_segment(f, name_t0, &bytes), got;
-    struct segment *seg;
-    assert_true(segment_open(f->cache, path, &seg, &f->err));
-    segment_ref(seg);
-    segment_doom(seg);
-    segment_unref(seg);
-    assert_true(segment_get(seg, "pack", 5, &f->arena, &got, &f->err));
-    assert_true(fs_exists(f->fs, path));
-    segment_unref(seg);
-    assert_false(fs_exists(f->fs, path));
-}
-
 static void test_writer_errors(void **state)
 {
     struct fixture *f = *state;
@@ -393,8 +377,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_handles_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_aux, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damage, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_doomed_file_goes_with_the_last_reader, setup,
-                                        teardown),
         cmocka_unit_test_setup_teardown(test_writer_errors, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,579 @@
+/* store.c - the store's life: open, tenants, threads, close; store_write; statistics.
+ *
+ * Lock order, outermost first; nothing is locked against it:
+ *   1. the writer's turn (writer.c: its thread, or its mutex when there is none)
+ *   2. batons: sealing, keeping (flags under the store's mutex; held across I/O)
+ *   3. a head's own lock (inside the signal's functions)
+ *   4. store.mutex: tenants, shares, live sets, frozen queue; short, never during I/O or ops
+ *   5. leaves: segment_cache.mutex, wal.mutex, queue.mutex, the writer's mutex as `done` flag
+ *
+ * Shutdown runs backwards: refuse writes, end sealer and keeper (merges see is_closing), drain and
+ * sync the writer, close logs, heads, segments, lock. */
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "storage/base/log.h"
+#include "storage/engine/segments.h"
+#include "storage/engine/writer.h"
+
+#define DAY_NS        (86400 * NS_PER_S)
+#define KEEP_EVERY_NS (60 * NS_PER_S) // retention and compaction look at the clock this often
+#define MAINTAIN_MAX  10000           // rounds of one store_maintain, against endless loops
+
+char signal_letter(enum signal signal)
+{
+    static const char letters[SIGNAL_COUNT] = {'m', 'l', 't'};
+    return letters[signal];
+}
+
+void store_options_default(struct store_options *o)
+{
+    *o = (struct store_options){
+        .fs = fs_posix(),
+        .clock = clock_real(),
+        .sync = SYNC_INTERVAL,
+        .sync_interval_ns = NS_PER_S,
+        .retention_ns = {15 * DAY_NS, 7 * DAY_NS, 7 * DAY_NS},
+        .free_bytes_min = 256 * MIB,
+        .window_past_ns = DAY_NS,
+        .window_future_ns = 600 * NS_PER_S,
+        .max_series = 1000000,
+        .max_streams = 100000,
+        .head_bytes = {64 * MIB, 16 * MIB, 16 * MIB},
+        .head_age_ns = {1800 * NS_PER_S, 600 * NS_PER_S, 120 * NS_PER_S},
+    };
+}
+
+/* ---- shares ---- */
+
+struct share *share_new(struct store_tenant *t, enum signal signal)
+{
+    struct share *sh = mem_zalloc(sizeof(*sh));
+    atomic_init(&sh->refs, 1);
+    sh->tenant = t;
+    sh->signal = signal;
+    sh->gen = t->store->ops[signal]->gen_open(t->head[signal]);
+    return sh;
+}
+
+void share_ref(struct share *sh)
+{
+    (void)atomic_fetch_add_explicit(&sh->refs, 1, memory_order_relaxed);
+}
+
+void share_unref(struct share *sh)
+{
+    if (!sh || atomic_fetch_sub_explicit(&sh->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    sh->tenant->store->ops[sh->signal]->gen_close(sh->gen);
+    mem_free(sh);
+}
+
+/* ---- tenants ---- */
+
+str tenant_name(const struct store_tenant *t)
+{
+    return (str){t->name, t->name_n};
+}
+
+bool tenant_name_ok(str name)
+{
+    static const char *const taken[] = {"wal", "tmp", "LOCK", "catalog.db"}; // the store's own
+    if (name.n == 0 || name.n > TENANT_NAME_MAX || name.p[0] == '.')
+        return false;
+    for (size_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '_' || c == '.' || c == '-'))
+            return false;
+    }
+    for (size_t i = 0; i < COUNTOF(taken); i++)
+        if (str_eq(name, str_c(taken[i])))
+            return false;
+    return true;
+}
+
+struct find_ctx {
+    struct store *s;
+    str name;
+};
+
+static bool tenant_is(const void *ctx, uint32_t index)
+{
+    const struct find_ctx *f = ctx;
+    return str_eq(f->name, tenant_name(f->s->tenants.v[index]));
+}
+
+struct store_tenant *tenant_find(struct store *s, str name)
+{
+    struct find_ctx ctx = {s, name};
+    uint32_t at = hmap_find(&s->by_name, hash64(name), tenant_is, &ctx);
+    return at == HMAP_NONE ? NULL : s->tenants.v[at];
+}
+
+static void tenant_free(struct store_tenant *t)
+{
+    struct store *s = t->store;
+    for (int i = 0; i < SIGNAL_COUNT; i++) {
+        for (size_t k = 0; k < t->shares[i].n; k++)
+            share_unref(t->shares[i].v[k]);
+        vec_free(&t->shares[i]);
+        segment_list_free(&t->live[i]);
+        if (t->head[i])
+            s->ops[i]->head_close(t->head[i]);
+    }
+    mem_free(t);
+}
+
+static struct store_tenant *tenant_new(struct store *s, str name)
+{
+    struct store_tenant *t = mem_zalloc(sizeof(*t));
+    t->store = s;
+    t->name_n = name.n;
+    memcpy(t->name, name.p, name.n);
+    t->env = (struct head_env){.options = &s->o,
+                               .clock = s->o.clock,
+                               .budget = s->o.budget,
+                               .tenant = {t->name, t->name_n}};
+    for (int i = 0; i < SIGNAL_COUNT; i++) {
+        if (!s->ops[i])
+            continue;
+        t->head[i] = s->ops[i]->head_open(&t->env);
+        t->active[i] = share_new(t, (enum signal)i);
+        vec_push(&t->shares[i], NULL, t->active[i]);
+    }
+    return t;
+}
+
+struct store_tenant *tenant_make(struct store *s, str name)
+{
+    pthread_mutex_lock(&s->mutex);
+    struct store_tenant *t = tenant_find(s, name);
+    bool is_full = s->tenants.n >= LIMIT_TENANTS;
+    pthread_mutex_unlock(&s->mutex);
+    if (t || is_full)
+        return t;
+    struct store_tenant *fresh = tenant_new(s, name); // heads open without the lock
+    pthread_mutex_lock(&s->mutex);
+    t = tenant_find(s, name); // another thread may have been faster
+    if (!t) {
+        t = fresh;
+        fresh = NULL;
+        vec_push(&s->tenants, NULL, t);
+        hmap_put(&s->by_name, hash64(name), (uint32_t)(s->tenants.n - 1));
+    }
+    pthread_mutex_unlock(&s->mutex);
+    if (fresh)
+        tenant_free(fresh);
+    return t;
+}
+
+bool store_tenant(struct store *s, str name, bool create, struct store_tenant **out,
+                  struct err *err)
+{
+    if (!tenant_name_ok(name))
+        return err_set(err, ERR_INVALID,
+                       "not a tenant name (1 to 64 of a-z A-Z 0-9 _ - . and not reserved): "
+                       "\"" STR_FMT "\"",
+                       STR_ARG(name));
+    struct store_tenant *t;
+    if (create) {
+        t = tenant_make(s, name);
+        if (!t)
+            return err_set(err, ERR_LIMIT, "more than %d tenants", LIMIT_TENANTS);
+    } else {
+        pthread_mutex_lock(&s->mutex);
+        t = tenant_find(s, name);
+        pthread_mutex_unlock(&s->mutex);
+        if (!t)
+            return err_set(err, ERR_NOT_FOUND, "no tenant " STR_FMT, STR_ARG(name));
+    }
+    *out = t;
+    return true;
+}
+
+size_t tenants_copy(struct store *s, struct arena *a, struct store_tenant ***out)
+{
+    pthread_mutex_lock(&s->mutex);
+    size_t n = s->tenants.n;
+    *out = arena_array(a, struct store_tenant *, n);
+    for (size_t i = 0; i < n; i++)
+        (*out)[i] = s->tenants.v[i];
+    pthread_mutex_unlock(&s->mutex);
+    return n;
+}
+
+/* ---- writing ---- */
+
+bool store_write(struct store *s, struct store_tenant *t, struct batch *b, struct write_result *res,
+                 struct err *err)
+{
+    const struct signal_ops *ops = s->ops[b->signal];
+    struct write_result r = {0};
+    size_t n = batch_records(b);
+    if (!ops)
+        return err_set(err, ERR_UNSUPPORTED, "this store keeps no %s", signal_name(b->signal));
+    struct buf payload;
+    buf_init(&payload, WAL_RECORD_MAX);
+    bool ok = (!ops->prepare || ops->prepare(b, &payload, err)) &&
+              writer_write(s->writer, t, b, &payload, &r, err);
+    buf_deinit(&payload);
+    if (!ok)
+        return false;
+    // The encoder counts what it refused; what the decoder refused comes on top, and came first.
+    r.accepted = n - MIN(n, r.rejected);
+    r.rejected += b->rejected;
+    if (b->reason[0] != '\0')
+        memcpy(r.reason, b->reason, MIN(sizeof(r.reason), sizeof(b->reason)));
+    r.reason[sizeof(r.reason) - 1] = '\0';
+    (void)atomic_fetch_add(&s->n.records[b->signal], r.accepted);
+    (void)atomic_fetch_add(&s->n.rejected[b->signal], r.rejected);
+    (void)atomic_fetch_add(&s->n.bytes_in[b->signal], b->raw_bytes);
+    *res = r;
+    return true;
+}
+
+/* ---- background ---- */
+
+/* Waits on `changed` until the given mono time of the system's clock. Mutex held. */
+static void wait_until(struct store *s, int64_t mono_ns)
+{
+    if (mono_ns == INT64_MAX) {
+        pthread_cond_wait(&s->changed, &s->mutex);
+        return;
+    }
+    struct timespec ts = {(time_t)(mono_ns / NS_PER_S), (long)(mono_ns % NS_PER_S)};
+    (void)pthread_cond_timedwait(&s->changed, &s->mutex, &ts);
+}
+
+static void baton_take(struct store *s, bool *baton)
+{
+    pthread_mutex_lock(&s->mutex);
+    while (*baton)
+        pthread_cond_wait(&s->changed, &s->mutex);
+    *baton = true;
+    pthread_mutex_unlock(&s->mutex);
+}
+
+static void baton_give(struct store *s, bool *baton)
+{
+    pthread_mutex_lock(&s->mutex);
+    *baton = false;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+static void *sealer_main(void *arg)
+{
+    struct store *s = arg;
+    pthread_mutex_lock(&s->mutex);
+    while (!atomic_load(&s->is_closing)) {
+        int64_t due = flush_due(s);
+        if (due > clock_mono_ns(s->o.clock) || s->is_sealing) {
+            wait_until(s, s->is_sealing ? INT64_MAX : due);
+            continue;
+        }
+        s->is_sealing = true;
+        pthread_mutex_unlock(&s->mutex);
+        bool did;
+        struct err err = ERR_OK; // logged where it happened; tried again
+        (void)!flush_one(s, false, &did, &err);
+        baton_give(s, &s->is_sealing);
+        pthread_mutex_lock(&s->mutex);
+    }
+    pthread_mutex_unlock(&s->mutex);
+    return NULL;
+}
+
+/* Everything the keeper has to do now. */
+static bool keep(struct store *s, struct err *err)
+{
+    bool did = true;
+    if (!removals_run(s, err) || !retention_run(s, err))
+        return false;
+    for (int i = 0; did && i < MAINTAIN_MAX && !atomic_load(&s->is_closing); i++)
+        if (!compact_one(s, &did, err) || !removals_run(s, err))
+            return false;
+    return retention_run(s, err) && removals_run(s, err);
+}
+
+/* Compaction must not slow down anything else that the disk does. */
+static void be_idle(void)
+{
+#ifdef SYS_ioprio_set
+    const int who_process = 1, class_idle = 3 << 13;
+    (void)syscall(SYS_ioprio_set, who_process, 0, class_idle);
+#endif
+}
+
+static bool has_segments(struct store *s)
+{
+    for (size_t i = 0; i < s->tenants.n; i++)
+        for (int k = 0; k < SIGNAL_COUNT; k++)
+            if (s->tenants.v[i]->live[k].n > 0)
+                return true;
+    return false;
+}
+
+static void *keeper_main(void *arg)
+{
+    struct store *s = arg;
+    be_idle();
+    pthread_mutex_lock(&s->mutex);
+    int64_t due = 0;
+    while (!atomic_load(&s->is_closing)) {
+        if (s->is_keeping || (!s->wants_keeping && clock_mono_ns(s->o.clock) < due)) {
+            wait_until(s, s->is_keeping || !has_segments(s) ? INT64_MAX : due);
+            continue;
+        }
+        s->is_keeping = true;
+        s->wants_keeping = false;
+        pthread_mutex_unlock(&s->mutex);
+        struct err err = ERR_OK;
+        if (!keep(s, &err) && err.code != ERR_CANCELED)
+            LOG_WARN("maintenance_failed", "err=\"%s\"", err.text);
+        baton_give(s, &s->is_keeping);
+        pthread_mutex_lock(&s->mutex);
+        due = clock_mono_ns(s->o.clock) + KEEP_EVERY_NS;
+    }
+    pthread_mutex_unlock(&s->mutex);
+    return NULL;
+}
+
+bool store_maintain(struct store *s, bool force_seal, struct err *err)
+{
+    if (!writer_freeze(s->writer, force_seal, err))
+        return false;
+    bool did = true, ok = true;
+    baton_take(s, &s->is_sealing);
+    for (int i = 0; ok && did && i < MAINTAIN_MAX; i++)
+        ok = flush_one(s, force_seal, &did, err);
+    baton_give(s, &s->is_sealing);
+    struct err here = ERR_OK;
+    baton_take(s, &s->is_keeping);
+    bool kept = keep(s, &here);
+    baton_give(s, &s->is_keeping);
+    if (ok && !kept)
+        *err = here;
+    // The heads forget idle series in the writer's next turn: give it one.
+    struct err ignored = ERR_OK;
+    (void)!writer_freeze(s->writer, false, &ignored);
+    return ok && kept;
+}
+
+/* ---- open and close ---- */
+
+/* The folders of the store; what had to be made is made durable. */
+static bool make_folders(struct store *s, struct err *err)
+{
+    static const char *const names[] = {"wal", "tmp"};
+    struct arena a;
+    arena_init(&a, SIZE_MAX, NULL);
+    bool is_new = !fs_exists(s->o.fs, s->o.dir);
+    bool ok = fs_mkdir(s->o.fs, s->o.dir, err);
+    for (size_t i = 0; ok && i < COUNTOF(names); i++) {
+        str path = arena_fmt(&a, STR_FMT "/%s", STR_ARG(s->o.dir), names[i]);
+        bool is_there = fs_exists(s->o.fs, path);
+        ok = is_there || (fs_mkdir(s->o.fs, path, err) && fs_sync_dir(s->o.fs, s->o.dir, err));
+    }
+    size_t slash = str_rfind_char(s->o.dir, '/');
+    if (ok && is_new && slash != SIZE_MAX && slash > 0) {
+        struct err ignored = ERR_OK; // we may not read the folder above
+        (void)!fs_sync_dir(s->o.fs, str_sub(s->o.dir, 0, slash), &ignored);
+    }
+    arena_deinit(&a);
+    return ok;
+}
+
+static bool take_lock(struct store *s, struct err *err)
+{
+    struct arena a;
+    arena_init(&a, SIZE_MAX, NULL);
+    str path = arena_fmt(&a, STR_FMT "/LOCK", STR_ARG(s->o.dir));
+    bool ok = fs_lock(s->o.fs, path, &s->lock, err);
+    if (!ok && err->code == ERR_BUSY)
+        err_set(err, ERR_BUSY, "another trivet uses " STR_FMT, STR_ARG(s->o.dir));
+    arena_deinit(&a);
+    return ok;
+}
+
+static bool start_threads(struct store *s, struct err *err)
+{
+    if (s->o.no_background)
+        return true;
+    if (pthread_create(&s->sealer, NULL, sealer_main, s) != 0)
+        return err_set(err, ERR_IO, "cannot start the sealing thread");
+    if (pthread_create(&s->keeper, NULL, keeper_main, s) != 0) {
+        pthread_mutex_lock(&s->mutex);
+        atomic_store(&s->is_closing, true);
+        pthread_cond_broadcast(&s->changed);
+        pthread_mutex_unlock(&s->mutex);
+        ASSERT(pthread_join(s->sealer, NULL) == 0);
+        return err_set(err, ERR_IO, "cannot start the keeping thread");
+    }
+    s->has_threads = true;
+    return true;
+}
+
+static struct store *store_new(const struct store_options *o,
+                               const struct signal_ops *const ops[SIGNAL_COUNT])
+{
+    struct store *s = mem_zalloc(sizeof(*s));
+    s->o = *o;
+    str dir = o->dir;
+    while (dir.n > 1 && dir.p[dir.n - 1] == '/')
+        dir.n--;
+    char *copy = mem_alloc(dir.n + 1);
+    memcpy(copy, dir.p, dir.n);
+    copy[dir.n] = '\0';
+    s->o.dir = (str){copy, dir.n};
+    for (int i = 0; i < SIGNAL_COUNT; i++)
+        s->ops[i] = ops[i];
+    s->next_seq = 1;
+    pthread_condattr_t attr;
+    ASSERT(pthread_mutex_init(&s->mutex, NULL) == 0);
+    ASSERT(pthread_condattr_init(&attr) == 0);
+    ASSERT(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
+    ASSERT(pthread_cond_init(&s->changed, &attr) == 0);
+    ASSERT(pthread_condattr_destroy(&attr) == 0);
+    // A quarter of the heads' and caches' share at most, so that heads are never squeezed out.
+    size_t cache_max = o->budget && o->budget->max != SIZE_MAX ? o->budget->max / 4 : SIZE_MAX;
+    budget_init(&s->cache_budget, "segment cache", cache_max, o->budget);
+    return s;
+}
+
+bool store_open_with(const struct store_options *o,
+                     const struct signal_ops *const ops[SIGNAL_COUNT], struct store **out,
+                     struct err *err)
+{
+    if (o->dir.n == 0)
+        return err_set(err, ERR_INVALID, "no data directory");
+    struct store *s = store_new(o, ops);
+    struct recovered from;
+    struct segment_cache_options co = {.fs = o->fs, .budget = &s->cache_budget};
+    bool ok = make_folders(s, err) && take_lock(s, err) &&
+              segment_cache_open(&co, &s->cache, err) && store_recover(s, &from, err) &&
+              writer_open(s, &from, !o->no_background, &s->writer, err) && start_threads(s, err);
+    if (!ok) {
+        store_close(s);
+        return err_in(err, "store " STR_FMT, STR_ARG(o->dir));
+    }
+    s->wants_keeping = true;
+    *out = s;
+    return true;
+}
+
+static void free_lists(struct store *s)
+{
+    for (int i = 0; i < SIGNAL_COUNT; i++) {
+        while (s->frozen[i].first) {
+            struct generation *g = s->frozen[i].first;
+            s->frozen[i].first = g->next;
+            generation_free(g);
+        }
+    }
+    while (s->removals) {
+        struct removal *r = s->removals;
+        s->removals = r->next;
+        segment_list_free(&r->gone);
+        segment_list_free(&r->outputs);
+        mem_free(r);
+    }
+    ghosts_free(s);
+    for (size_t i = 0; i < s->tenants.n; i++)
+        tenant_free(s->tenants.v[i]);
+    vec_free(&s->tenants);
+    hmap_deinit(&s->by_name);
+}
+
+void store_close(struct store *s)
+{
+    if (!s)
+        return;
+    ASSERT(atomic_load(&s->snapshots) == 0);
+    pthread_mutex_lock(&s->mutex);
+    atomic_store(&s->is_closing, true);
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->mutex);
+    if (s->has_threads) {
+        ASSERT(pthread_join(s->sealer, NULL) == 0);
+        ASSERT(pthread_join(s->keeper, NULL) == 0);
+    }
+    writer_close(s->writer);
+    free_lists(s);
+    for (int i = 0; i < SIGNAL_COUNT; i++)
+        wal_close(s->wal[i]);
+    segment_cache_close(s->cache);
+    fs_close(s->o.fs, s->lock);
+    (void)pthread_cond_destroy(&s->changed);
+    (void)pthread_mutex_destroy(&s->mutex);
+    mem_free((void *)(uintptr_t)s->o.dir.p);
+    mem_free(s);
+}
+
+/* ---- statistics ---- */
+
+static void add_tenant(struct store_tenant *t, int sig, struct store_signal_stats *out)
+{
+    const struct signal_ops *ops = t->store->ops[sig];
+    struct share_list shares = {0};
+    pthread_mutex_lock(&t->store->mutex);
+    for (size_t i = 0; i < t->shares[sig].n; i++) {
+        share_ref(t->shares[sig].v[i]);
+        vec_push(&shares, NULL, t->shares[sig].v[i]);
+    }
+    out->segments += t->live[sig].n;
+    for (size_t i = 0; i < t->live[sig].n; i++) {
+        out->segment_bytes += segment_file_bytes(t->live[sig].v[i]);
+        out->oldest_ns = MIN(out->oldest_ns, segment_file_name(t->live[sig].v[i])->start_ns);
+    }
+    pthread_mutex_unlock(&t->store->mutex);
+    for (size_t i = 0; i < shares.n; i++) {
+        struct gen_stats gs;
+        ops->gen_stats(shares.v[i]->gen, &gs);
+        out->head_bytes += gs.bytes;
+        out->head_records += gs.rows;
+        if (gs.rows > 0)
+            out->oldest_ns = MIN(out->oldest_ns, gs.t0_ns);
+        share_unref(shares.v[i]);
+    }
+    vec_free(&shares);
+    out->series += ops->head_series(t->head[sig]);
+}
+
+void store_stats(struct store *s, struct store_stats *out)
+{
+    struct store_stats st = {0};
+    struct arena a;
+    struct store_tenant **tenants;
+    arena_init(&a, SIZE_MAX, NULL);
+    size_t n = tenants_copy(s, &a, &tenants);
+    for (int i = 0; i < SIGNAL_COUNT; i++) {
+        struct store_signal_stats *sig = &st.signal[i];
+        if (!s->ops[i])
+            continue;
+        sig->oldest_ns = INT64_MAX;
+        for (size_t k = 0; k < n; k++)
+            add_tenant(tenants[k], i, sig);
+        sig->oldest_ns = sig->oldest_ns == INT64_MAX ? 0 : sig->oldest_ns;
+        sig->records = atomic_load(&s->n.records[i]);
+        sig->rejected = atomic_load(&s->n.rejected[i]);
+        sig->bytes_in = atomic_load(&s->n.bytes_in[i]);
+        sig->sealed = atomic_load(&s->n.sealed[i]);
+        sig->compacted = atomic_load(&s->n.compacted[i]);
+        sig->expired = atomic_load(&s->n.expired[i]);
+        sig->wal_bytes = wal_bytes(s->wal[i]);
+        st.written_wal += wal_written(s->wal[i]);
+    }
+    arena_deinit(&a);
+    st.written_seal = atomic_load(&s->n.written_seal);
+    st.written_compact = atomic_load(&s->n.written_compact);
+    st.syncs = atomic_load(&s->n.syncs);
+    st.replayed_records = atomic_load(&s->n.replayed_records);
+    st.replay_ns = atomic_load(&s->n.replay_ns);
+    st.corrupt_segments = atomic_load(&s->n.corrupt_segments);
+    st.disk_full = atomic_load(&s->is_disk_full);
+    *out = st;
+}
