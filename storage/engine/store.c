@@ -432,6 +432,7 @@ static struct store *store_new(const struct store_options *o,
     for (int i = 0; i < SIGNAL_COUNT; i++)
         s->ops[i] = ops[i];
     s->next_seq = 1;
+    s->wants_keeping = true; // the first look comes with the start
     pthread_condattr_t attr;
     ASSERT(pthread_mutex_init(&s->mutex, NULL) == 0);
     ASSERT(pthread_condattr_init(&attr) == 0);
@@ -460,7 +461,6 @@ bool store_open_with(const struct store_options *o,
         store_close(s);
         return err_in(err, "store " STR_FMT, STR_ARG(o->dir));
     }
-    s->wants_keeping = true;
     *out = s;
     return true;
 }
