@@ -327,10 +327,17 @@ static void side_decode(struct rd *r, struct arena *a, bool varints, struct hist
     size_t n_spans = rd_count(r, HIST_BUCKETS_MAX);
     struct hist_span *spans = arena_array(a, struct hist_span, n_spans);
     uint64_t n = 0;
-    for (size_t i = 0; i < n_spans; i++) {
+    int64_t idx = 0;
+    for (size_t i = 0; i < n_spans && !r->bad; i++) {
         int64_t offset = rd_zigzag(r);
         uint64_t length = rd_varint(r);
         if (offset < INT32_MIN || offset > INT32_MAX || length > HIST_BUCKETS_MAX)
+            r->bad = true;
+        else if (i > 0 && offset < 0) // indices rise
+            r->bad = true;
+        else
+            idx += offset + (int64_t)length;
+        if (idx < INT32_MIN || idx > INT32_MAX)
             r->bad = true;
         spans[i] = (struct hist_span){(int32_t)offset, (uint32_t)length};
         n += length;
@@ -359,8 +366,11 @@ bool hist_decode(struct rd *r, struct arena *a, struct hist *out, struct err *er
         h.schema = HIST_SCHEMA_CUSTOM;
         h.n_custom = rd_count(r, HIST_BUCKETS_MAX);
         double *bounds = arena_array(a, double, h.n_custom);
-        for (size_t i = 0; i < h.n_custom; i++)
+        for (size_t i = 0; i < h.n_custom; i++) {
             bounds[i] = rd_f64(r);
+            if (!isfinite(bounds[i]) || (i > 0 && !(bounds[i] > bounds[i - 1])))
+                return err_set(err, ERR_CORRUPT, "histogram: custom bounds do not ascend");
+        }
         h.custom = bounds;
     } else {
         int64_t schema = rd_zigzag(r);
