@@ -786,3 +786,118 @@ void label_index_values(const struct label_index *ix, str name, const uint32_t *
     }
     syms_out(ix, syms, a, out);
 }
+
+/* ---- keys: sorting and naming without the lock ---- */
+
+void label_index_keys(const struct label_index *ix, const uint32_t *ids, size_t n, struct arena *a,
+                      struct label_keys *out)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t n_pairs;
+        (void)id_pairs(ix, ids[i], &n_pairs);
+        total += n_pairs;
+    }
+    struct label_keys k = {.n = n};
+    k.ids = arena_array(a, uint32_t, n);
+    k.off = arena_array(a, uint32_t, n + 1);
+    k.pairs = arena_array(a, uint32_t, total);
+    uint32_t *local = mem_alloc(ix->n_pairs * sizeof local[0]); // number of a pair in k.pair
+    memset(local, 0xff, ix->n_pairs * sizeof local[0]);
+    size_t at = 0, cap = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t n_pairs;
+        const uint32_t *pairs = id_pairs(ix, ids[i], &n_pairs);
+        k.ids[i] = ids[i];
+        k.off[i] = (uint32_t)at;
+        for (size_t j = 0; j < n_pairs; j++) {
+            if (local[pairs[j]] == NO_PAIR) {
+                if (k.n_pairs == cap)
+                    k.pair = vec_grow(k.pair, k.n_pairs, &cap, k.n_pairs + 1, sizeof k.pair[0], a);
+                const struct pair *p = &ix->pairs[pairs[j]];
+                k.pair[k.n_pairs] = (struct label){sym_str(ix, p->name), sym_str(ix, p->value)};
+                local[pairs[j]] = (uint32_t)k.n_pairs++;
+            }
+            k.pairs[at++] = local[pairs[j]];
+        }
+    }
+    k.off[n] = (uint32_t)at;
+    mem_free(local);
+    *out = k;
+}
+
+static int cmp_pair(const void *x, const void *y, void *ctx)
+{
+    const uint32_t *a = x, *b = y;
+    const struct label *pair = ctx;
+    int c = str_cmp(pair[*a].name, pair[*b].name);
+    return c != 0 ? c : str_cmp(pair[*a].value, pair[*b].value);
+}
+
+/* Sort key of one id: rank of the metric name + 1 (0 = none), then the ranks of the other pairs. */
+struct sort_key {
+    const uint32_t *v;
+    uint32_t n, i;
+};
+
+static int cmp_key(const void *x, const void *y)
+{
+    const struct sort_key *a = x, *b = y;
+    uint32_t n = MIN(a->n, b->n);
+    for (uint32_t i = 0; i < n; i++)
+        if (a->v[i] != b->v[i])
+            return a->v[i] < b->v[i] ? -1 : 1;
+    return (a->n > b->n) - (a->n < b->n);
+}
+
+void label_keys_sort(struct label_keys *k, struct arena *a)
+{
+    struct label_keys out = *k;
+    size_t total = k->n > 0 ? k->off[k->n] : 0;
+    uint32_t *by_rank = arena_array(a, uint32_t, k->n_pairs);
+    uint32_t *rank = arena_array(a, uint32_t, k->n_pairs);
+    for (uint32_t i = 0; i < k->n_pairs; i++)
+        by_rank[i] = i;
+    if (k->n_pairs > 0)
+        qsort_r(by_rank, k->n_pairs, sizeof by_rank[0], cmp_pair, k->pair);
+    for (uint32_t i = 0; i < k->n_pairs; i++)
+        rank[by_rank[i]] = i;
+    struct sort_key *keys = arena_array(a, struct sort_key, k->n);
+    uint32_t *v = arena_array(a, uint32_t, total + k->n);
+    for (size_t i = 0; i < k->n; i++) {
+        keys[i] = (struct sort_key){v, 1, (uint32_t)i};
+        v[0] = 0;
+        for (uint32_t j = k->off[i]; j < k->off[i + 1]; j++) {
+            uint32_t pair = k->pairs[j];
+            if (str_eq(k->pair[pair].name, METRIC_NAME))
+                v[0] = rank[pair] + 1;
+            else
+                v[keys[i].n++] = rank[pair];
+        }
+        v += keys[i].n;
+    }
+    if (k->n > 0)
+        qsort(keys, k->n, sizeof keys[0], cmp_key);
+    out.ids = arena_array(a, uint32_t, k->n);
+    out.off = arena_array(a, uint32_t, k->n + 1);
+    out.pairs = arena_array(a, uint32_t, total);
+    uint32_t at = 0;
+    for (size_t i = 0; i < k->n; i++) {
+        uint32_t from = keys[i].i;
+        out.ids[i] = k->ids[from];
+        out.off[i] = at;
+        for (uint32_t j = k->off[from]; j < k->off[from + 1]; j++)
+            out.pairs[at++] = k->pairs[j];
+    }
+    out.off[k->n] = at;
+    *k = out;
+}
+
+struct labels label_keys_get(const struct label_keys *k, size_t i, struct arena *a)
+{
+    size_t n = k->off[i + 1] - k->off[i];
+    struct label *v = arena_array(a, struct label, n);
+    for (size_t j = 0; j < n; j++)
+        v[j] = k->pair[k->pairs[k->off[i] + j]];
+    return (struct labels){v, n};
+}

@@ -1,0 +1,800 @@
+/* gen_metrics.c - see gen_metrics.h. The tokens of a chunk:
+ *
+ *   0x80 | r        r + 1 samples (r <= 126): the value before, each at the next time
+ *   0x00 | k        k bytes (1..8, little-endian): zigzag difference of m
+ *   0x20 | e        new exponent e; then u8 k and k bytes: zigzag m
+ *   0x30            xor mode from here on; 8 bytes: the value
+ *   0x40 | k        xor mode: u8 zero bytes at the low end, k bytes (0..8): the xor
+ *   0x60            goes to another stream: varint stream, varint position of the next sample
+ *   0x61            varint length, bytes: a native histogram (hist_encode)
+ *   0x62            8 bytes: a value outside the mode (NaN, stale marker, infinity, -0)
+ *   0x63            varint: so many times of the stream are skipped before the next sample
+ * Each sample token moves to the next time of the stream. The chunk is written and read only inside
+ * one process, so that its reader asserts what it relies on. */
+#include "storage/engine/gen_metrics.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "storage/base/rd.h"
+#include "storage/codec/bits.h"
+#include "storage/codec/frame_format.h"
+
+#define BLOCK_DATA 60
+#define SLAB_BITS  10
+#define SLAB       (1u << SLAB_BITS)
+
+struct gen_block {
+    uint32_t next;
+    uint8_t data[BLOCK_DATA];
+};
+static_assert(sizeof(struct gen_block) == 64, "one cache line");
+static_assert(sizeof(struct gen_series) == 32, "two in a cache line");
+
+enum {
+    TOKEN_DELTA = 0x00,
+    TOKEN_RESCALE = 0x20,
+    TOKEN_XOR_MODE = 0x30,
+    TOKEN_XOR = 0x40,
+    TOKEN_STREAM = 0x60,
+    TOKEN_HIST = 0x61,
+    TOKEN_RAW = 0x62,
+    TOKEN_SKIP = 0x63,
+    TOKEN_RUN = 0x80,
+};
+#define RUN_MAX   126 // run tokens end at 0xFE
+#define NO_HINT   UINT32_MAX
+#define SKIPS_MAX 3
+
+/* ---- memory ---- */
+
+static void count_bytes(struct gen *g, size_t plus, size_t minus)
+{
+    atomic_fetch_add_explicit(&g->bytes, plus - minus, memory_order_relaxed);
+    if (g->budget == NULL)
+        return;
+    if (plus > minus)
+        budget_force(g->budget, plus - minus);
+    else
+        budget_give(g->budget, minus - plus);
+}
+
+static void *resize(struct gen *g, void *p, size_t before, size_t after)
+{
+    count_bytes(g, after, before);
+    return mem_realloc(p, after);
+}
+
+/* The arena counts on nothing by itself: what it took since last time goes to the books. */
+static void count_arena(struct gen *g)
+{
+    count_bytes(g, g->arena.used, g->arena_counted);
+    g->arena_counted = g->arena.used;
+}
+
+struct gen *gen_metrics_open(struct head *head, struct budget *budget)
+{
+    struct gen *g = mem_zalloc(sizeof *g);
+    g->head = head;
+    g->budget = budget;
+    g->hint_stream = NO_HINT;
+    arena_init(&g->arena, SIZE_MAX, NULL);
+    atomic_init(&g->t0_ms, INT64_MAX);
+    atomic_init(&g->t1_ms, INT64_MIN);
+    return g;
+}
+
+void gen_metrics_close(struct gen *g)
+{
+    if (g == NULL)
+        return;
+    if (g->budget != NULL)
+        budget_give(g->budget, atomic_load(&g->bytes));
+    for (size_t i = 0; i < g->n_pages; i++)
+        mem_free(g->pages[i]);
+    for (size_t i = 0; i < g->n_slabs; i++)
+        mem_free(g->slabs[i]);
+    for (size_t i = 0; i < g->streams.n; i++)
+        mem_free(g->streams.v[i].t);
+    for (size_t i = 0; i < g->late.n; i++)
+        mem_free(g->late.v[i].v);
+    mem_free(g->pages);
+    mem_free(g->slabs);
+    vec_free(&g->streams);
+    vec_free(&g->late);
+    vec_free(&g->exemplars);
+    vec_free(&g->metas);
+    hmap_deinit(&g->late_map);
+    hmap_deinit(&g->meta_map);
+    arena_deinit(&g->arena);
+    mem_free(g);
+}
+
+void gen_metrics_stats(struct gen *g, struct gen_stats *out)
+{
+    *out = (struct gen_stats){.bytes = atomic_load(&g->bytes), .rows = atomic_load(&g->rows)};
+    int64_t t0 = atomic_load(&g->t0_ms), t1 = atomic_load(&g->t1_ms);
+    if (t0 <= t1) {
+        out->t0_ns = ms_to_ns(t0);
+        out->t1_ns = ms_to_ns(t1);
+    }
+}
+
+static struct gen_series *series_make(struct gen *g, uint32_t id)
+{
+    size_t page = id >> GEN_PAGE_BITS;
+    if (UNLIKELY(page >= g->cap_pages)) {
+        size_t cap = MAX(page + 1, g->cap_pages * 2);
+        g->pages = resize(g, g->pages, g->cap_pages * sizeof g->pages[0], cap * sizeof g->pages[0]);
+        memset(g->pages + g->cap_pages, 0, (cap - g->cap_pages) * sizeof g->pages[0]);
+        g->cap_pages = cap;
+    }
+    g->n_pages = MAX(g->n_pages, page + 1);
+    if (UNLIKELY(g->pages[page] == NULL)) {
+        g->pages[page] = mem_zalloc(GEN_PAGE_IDS * sizeof(struct gen_series));
+        count_bytes(g, GEN_PAGE_IDS * sizeof(struct gen_series), 0);
+    }
+    return &g->pages[page][id & (GEN_PAGE_IDS - 1)];
+}
+
+static struct gen_block *block_at(const struct gen *g, uint32_t i)
+{
+    return &g->slabs[i >> SLAB_BITS][i & (SLAB - 1)];
+}
+
+static uint32_t block_new(struct gen *g)
+{
+    if (g->n_blocks == g->n_slabs * SLAB) {
+        if (g->n_slabs == g->cap_slabs) {
+            size_t cap = g->cap_slabs == 0 ? 16 : g->cap_slabs * 2;
+            g->slabs =
+                resize(g, g->slabs, g->cap_slabs * sizeof g->slabs[0], cap * sizeof g->slabs[0]);
+            g->cap_slabs = cap;
+        }
+        g->slabs[g->n_slabs++] = mem_alloc(SLAB * sizeof(struct gen_block));
+        count_bytes(g, SLAB * sizeof(struct gen_block), 0);
+        if (g->n_blocks == 0)
+            g->n_blocks = 1; // 0 means none
+    }
+    block_at(g, g->n_blocks)->next = 0;
+    return g->n_blocks++;
+}
+
+/* ---- writing tokens ---- */
+
+static void put_bytes(struct gen *g, struct gen_series *s, const uint8_t *p, size_t n)
+{
+    if (s->last == 0) {
+        s->first = s->last = block_new(g);
+        s->used = 0;
+    }
+    while (n > 0) {
+        if (s->used == BLOCK_DATA) {
+            uint32_t fresh = block_new(g);
+            block_at(g, s->last)->next = fresh;
+            s->last = fresh;
+            s->used = 0;
+        }
+        size_t k = MIN(n, (size_t)(BLOCK_DATA - s->used));
+        memcpy(block_at(g, s->last)->data + s->used, p, k);
+        s->used = (uint8_t)(s->used + k);
+        p += k;
+        n -= k;
+    }
+}
+
+static size_t put_varint(uint8_t *p, uint64_t v)
+{
+    size_t n = 0;
+    for (; v >= 0x80; v >>= 7)
+        p[n++] = (uint8_t)(v | 0x80);
+    p[n++] = (uint8_t)v;
+    return n;
+}
+
+static size_t put_low_bytes(uint8_t *p, uint64_t v, unsigned k)
+{
+    for (unsigned i = 0; i < k; i++)
+        p[i] = (uint8_t)(v >> (8 * i));
+    return k;
+}
+
+static unsigned byte_width(uint64_t v)
+{
+    return (bit_width(v) + 7) / 8;
+}
+
+static void put_run(struct gen *g, struct gen_series *s)
+{
+    if (s->flags & SERIES_RUN) {
+        uint8_t *last = &block_at(g, s->last)->data[s->used - 1];
+        if (*last < TOKEN_RUN + RUN_MAX) {
+            (*last)++;
+            return;
+        }
+    }
+    uint8_t token = TOKEN_RUN;
+    put_bytes(g, s, &token, 1);
+    s->flags |= SERIES_RUN;
+}
+
+/* v == m / 10^e exactly, with |m| small enough? */
+static bool fits_exponent(double v, unsigned e, int64_t *m)
+{
+    double x = v * frame_pow10[e];
+    if (!(fabs(x) < FRAME_M_MAX))
+        return false;
+    double rounded = (x + FRAME_MAGIC) - FRAME_MAGIC;
+    *m = (int64_t)rounded;
+    return rounded / frame_pow10[e] == v;
+}
+
+static void put_xor(struct gen *g, struct gen_series *s, uint64_t bits)
+{
+    uint8_t token[10];
+    uint64_t x = bits ^ (uint64_t)s->value;
+    if (x == 0) {
+        put_run(g, s);
+        return;
+    }
+    unsigned zeros = (unsigned)__builtin_ctzll(x) / 8;
+    unsigned k = byte_width(x >> (8 * zeros));
+    token[0] = (uint8_t)(TOKEN_XOR | k);
+    token[1] = (uint8_t)zeros;
+    put_bytes(g, s, token, 2 + put_low_bytes(token + 2, x >> (8 * zeros), k));
+    s->flags &= (uint8_t)~SERIES_RUN;
+    s->value = (int64_t)bits;
+}
+
+static void put_delta(struct gen *g, struct gen_series *s, int64_t m)
+{
+    uint8_t token[9];
+    uint64_t u = zz(m - s->value);
+    if (u == 0) {
+        put_run(g, s);
+        return;
+    }
+    unsigned k = byte_width(u);
+    token[0] = (uint8_t)(TOKEN_DELTA | k);
+    put_bytes(g, s, token, 1 + put_low_bytes(token + 1, u, k));
+    s->flags &= (uint8_t)~SERIES_RUN;
+    s->value = m;
+}
+
+static void put_value(struct gen *g, struct gen_series *s, double v)
+{
+    uint64_t bits = f64_bits(v);
+    uint8_t token[12];
+    int64_t m;
+    if (s->flags & SERIES_XOR) {
+        put_xor(g, s, bits);
+        return;
+    }
+    bool minus_zero = bits == UINT64_C(1) << 63;
+    if (LIKELY(fits_exponent(v, s->exponent, &m) && !minus_zero)) {
+        put_delta(g, s, m);
+        return;
+    }
+    s->flags &= (uint8_t)~SERIES_RUN;
+    if (!(fabs(v) <= FRAME_FINITE_MAX) || minus_zero) {
+        token[0] = TOKEN_RAW;
+        put_bytes(g, s, token, 1 + put_low_bytes(token + 1, bits, 8));
+        return;
+    }
+    for (unsigned e = s->exponent + 1u; e < FRAME_EXPONENTS; e++) {
+        if (!fits_exponent(v, e, &m))
+            continue;
+        unsigned k = byte_width(zz(m));
+        token[0] = (uint8_t)(TOKEN_RESCALE | e);
+        token[1] = (uint8_t)k;
+        put_bytes(g, s, token, 2 + put_low_bytes(token + 2, zz(m), k));
+        s->exponent = (uint8_t)e;
+        s->value = m;
+        return;
+    }
+    token[0] = TOKEN_XOR_MODE;
+    put_bytes(g, s, token, 1 + put_low_bytes(token + 1, bits, 8));
+    s->flags |= SERIES_XOR;
+    s->value = (int64_t)bits;
+}
+
+static void put_hist(struct gen *g, struct gen_series *s, const struct hist *h)
+{
+    struct buf b;
+    uint8_t token[11] = {TOKEN_HIST};
+    buf_init(&b, SIZE_MAX);
+    hist_encode(&b, h);
+    put_bytes(g, s, token, 1 + put_varint(token + 1, b.n));
+    put_bytes(g, s, (const uint8_t *)b.p, b.n);
+    s->flags = (uint8_t)((s->flags & ~SERIES_RUN) | SERIES_HISTS);
+    buf_deinit(&b);
+}
+
+/* ---- streams ---- */
+
+/* First position with t >= want. */
+static uint32_t stream_search(const struct gen_stream *st, uint32_t from, int64_t want)
+{
+    uint32_t lo = from, hi = st->n;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (st->t[mid] < want)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+static void stream_push(struct gen *g, uint32_t stream, int64_t t)
+{
+    struct gen_stream *st = &g->streams.v[stream];
+    if (st->n == st->cap) {
+        uint32_t cap = st->cap == 0 ? 8 : st->cap * 2;
+        st->t = resize(g, st->t, st->cap * sizeof st->t[0], cap * sizeof st->t[0]);
+        st->cap = cap;
+    }
+    st->t[st->n++] = t;
+}
+
+static uint32_t stream_new(struct gen *g, int64_t t)
+{
+    size_t before = g->streams.cap;
+    vec_push(&g->streams, NULL, (struct gen_stream){0});
+    count_bytes(g, g->streams.cap * sizeof g->streams.v[0], before * sizeof g->streams.v[0]);
+    uint32_t stream = (uint32_t)g->streams.n - 1;
+    stream_push(g, stream, t);
+    return stream;
+}
+
+/* A stream that has t, for a series that cannot go on with its own. Joins that of the sample
+ * before (has t, or ends before it and nobody is in between); else makes one. */
+static void stream_find(struct gen *g, int64_t t, uint32_t *stream, uint32_t *at)
+{
+    if (g->hint_stream != NO_HINT) {
+        const struct gen_stream *st = &g->streams.v[g->hint_stream];
+        uint32_t i = st->t[g->hint_at] == t ? g->hint_at : stream_search(st, 0, t);
+        if (i < st->n && st->t[i] == t) {
+            *stream = g->hint_stream;
+            *at = i;
+            return;
+        }
+    }
+    *stream = stream_new(g, t);
+    *at = 0;
+}
+
+static void put_stream(struct gen *g, struct gen_series *s, int64_t t)
+{
+    uint8_t token[24] = {TOKEN_STREAM};
+    stream_find(g, t, &s->stream, &s->at);
+    size_t n = 1 + put_varint(token + 1, s->stream);
+    put_bytes(g, s, token, n + put_varint(token + n, s->at));
+    s->flags &= (uint8_t)~SERIES_RUN;
+    s->skips = 0;
+}
+
+/* A series that skips times again and again shares its stream with strangers: better a new one. */
+static bool should_leave(struct gen *g, struct gen_series *s, int64_t t)
+{
+    if (s->skips < SKIPS_MAX)
+        s->skips++;
+    if (g->hint_stream == s->stream) {
+        if (s->skips < SKIPS_MAX)
+            return false;
+        g->hint_stream = NO_HINT; // it would only find the stream that it wants to leave
+        return true;
+    }
+    return s->skips == SKIPS_MAX ||
+           (g->hint_stream != NO_HINT && g->streams.v[g->hint_stream].t[g->hint_at] == t);
+}
+
+/* Moves the series to time t (newer than its newest) and writes the tokens that say so. */
+static void advance(struct gen *g, struct gen_series *s, int64_t t)
+{
+    if (UNLIKELY(s->n == 0)) {
+        put_stream(g, s, t);
+        return;
+    }
+    const struct gen_stream *st = &g->streams.v[s->stream];
+    uint32_t next = s->at + 1;
+    if (LIKELY(next < st->n && st->t[next] == t)) {
+        s->at = next;
+        return;
+    }
+    uint32_t i = next < st->n ? stream_search(st, next, t) : next;
+    bool in_between = i < st->n && st->t[i] != t;
+    if (in_between || (i > next && should_leave(g, s, t))) {
+        put_stream(g, s, t);
+        return;
+    }
+    if (i == st->n)
+        stream_push(g, s->stream, t);
+    s->at = i;
+    if (i > next) {
+        uint8_t token[12] = {TOKEN_SKIP};
+        put_bytes(g, s, token, 1 + put_varint(token + 1, i - next));
+        s->flags &= (uint8_t)~SERIES_RUN;
+    }
+}
+
+/* ---- adding ---- */
+
+static bool late_eq(const void *ctx, uint32_t i)
+{
+    const struct gen_late_list *key = ctx;
+    const struct gen_late_list *list = (const struct gen_late_list *)(const void *)key->v;
+    return list[i].id == key->id;
+}
+
+static uint32_t late_find(const struct gen *g, uint32_t id)
+{
+    struct gen_late_list key = {.id = id, .v = (struct gen_late *)(void *)g->late.v};
+    return hmap_find(&g->late_map, hash_mix(id, 1), late_eq, &key);
+}
+
+static void add_late(struct gen *g, struct gen_series *s, uint32_t id, int64_t t, double v,
+                     const struct hist *h)
+{
+    uint32_t i = late_find(g, id);
+    if (i == HMAP_NONE) {
+        i = (uint32_t)g->late.n;
+        size_t before = g->late.cap * sizeof g->late.v[0] + hmap_bytes(&g->late_map);
+        vec_push(&g->late, NULL, (struct gen_late_list){.id = id});
+        hmap_put(&g->late_map, hash_mix(id, 1), i);
+        count_bytes(g, g->late.cap * sizeof g->late.v[0] + hmap_bytes(&g->late_map), before);
+    }
+    struct gen_late_list *list = &g->late.v[i];
+    struct gen_late late = {t, v, NULL};
+    if (h != NULL) {
+        struct hist *copy = arena_new(&g->arena, struct hist);
+        *copy = hist_dup(&g->arena, h);
+        late.h = copy;
+        s->flags |= SERIES_HISTS;
+        count_arena(g);
+    }
+    size_t before = list->cap;
+    vec_push(list, NULL, late);
+    count_bytes(g, list->cap * sizeof late, before * sizeof late);
+    s->flags |= SERIES_LATE;
+}
+
+/* The same float again for the newest time: a repeated request. */
+static bool is_repeat(const struct gen_series *s, double v)
+{
+    int64_t m;
+    if (s->flags & (SERIES_HISTS | SERIES_LATE))
+        return false;
+    if (s->flags & SERIES_XOR)
+        return f64_bits(v) == (uint64_t)s->value;
+    if (f64_bits(v) == UINT64_C(1) << 63) // -0 is not 0
+        return false;
+    // a raw token may stand between: it left s->value alone, so equal m does not prove equal
+    // values; then the sample goes aside and the reader sorts it out
+    return fits_exponent(v, s->exponent, &m) && m == s->value && (s->flags & SERIES_RUN) != 0;
+}
+
+void gen_metrics_add(struct gen *g, uint32_t id, int64_t t_ms, double v, const struct hist *h)
+{
+    struct gen_series *s = series_make(g, id);
+    if (UNLIKELY(s->n > 0 && t_ms <= g->streams.v[s->stream].t[s->at])) {
+        if (h == NULL && t_ms == g->streams.v[s->stream].t[s->at] && is_repeat(s, v))
+            return;
+        add_late(g, s, id, t_ms, v, h);
+    } else {
+        advance(g, s, t_ms);
+        if (h != NULL)
+            put_hist(g, s, h);
+        else
+            put_value(g, s, v);
+        s->n++;
+        g->hint_stream = s->stream;
+        g->hint_at = s->at;
+    }
+    atomic_store_explicit(&g->rows, g->rows + 1, memory_order_relaxed);
+    if (t_ms < g->t0_ms)
+        atomic_store_explicit(&g->t0_ms, t_ms, memory_order_relaxed);
+    if (t_ms > g->t1_ms)
+        atomic_store_explicit(&g->t1_ms, t_ms, memory_order_relaxed);
+}
+
+void gen_metrics_add_exemplar(struct gen *g, uint32_t id, int64_t t_ms, double v,
+                              struct labels labels)
+{
+    size_t before = g->exemplars.cap;
+    (void)series_make(g, id);
+    vec_push(&g->exemplars, NULL,
+             (struct gen_exemplar){id, t_ms, v, labels_dup(&g->arena, labels)});
+    count_bytes(g, (g->exemplars.cap - before) * sizeof g->exemplars.v[0], 0);
+    count_arena(g);
+}
+
+struct meta_key {
+    const struct gen *g;
+    str name;
+};
+
+static bool meta_eq(const void *ctx, uint32_t i)
+{
+    const struct meta_key *k = ctx;
+    return str_eq(k->g->metas.v[i].name, k->name);
+}
+
+static uint32_t meta_find(const struct gen *g, str name)
+{
+    struct meta_key key = {g, name};
+    return hmap_find(&g->meta_map, hash64(name), meta_eq, &key);
+}
+
+const struct metric_meta *gen_metrics_meta(const struct gen *g, str name)
+{
+    uint32_t i = meta_find(g, name);
+    return i == HMAP_NONE ? NULL : &g->metas.v[i];
+}
+
+void gen_metrics_add_meta(struct gen *g, const struct metric_meta *meta)
+{
+    uint32_t i = meta_find(g, meta->name);
+    if (i == HMAP_NONE) {
+        size_t before = g->metas.cap * sizeof g->metas.v[0] + hmap_bytes(&g->meta_map);
+        i = (uint32_t)g->metas.n;
+        vec_push(&g->metas, NULL, (struct metric_meta){.name = arena_dup(&g->arena, meta->name)});
+        hmap_put(&g->meta_map, hash64(meta->name), i);
+        count_bytes(g, g->metas.cap * sizeof g->metas.v[0] + hmap_bytes(&g->meta_map), before);
+    }
+    struct metric_meta *m = &g->metas.v[i];
+    m->type = meta->type;
+    if (!str_eq(m->unit, meta->unit))
+        m->unit = arena_dup(&g->arena, meta->unit);
+    if (!str_eq(m->help, meta->help))
+        m->help = arena_dup(&g->arena, meta->help);
+    count_arena(g);
+}
+
+void gen_metrics_mark_logged(struct gen *g, uint32_t id)
+{
+    series_make(g, id)->flags |= SERIES_LOGGED;
+}
+
+/* ---- samples in the making ---- */
+
+#define SAMPLE_BYTES (sizeof(int64_t) + sizeof(double) + sizeof(struct hist *))
+
+void samples_reserve(struct samples *s, size_t more)
+{
+    if (s->cap - s->n >= more)
+        return;
+    size_t cap = MAX(s->n + more, s->cap + s->cap / 2 + 64);
+    if (s->budget != NULL)
+        budget_force(s->budget, (cap - s->cap) * SAMPLE_BYTES);
+    s->t = mem_realloc(s->t, cap * sizeof s->t[0]);
+    s->v = mem_realloc(s->v, cap * sizeof s->v[0]);
+    s->h = mem_realloc(s->h, cap * sizeof s->h[0]);
+    s->cap = cap;
+}
+
+void samples_clear(struct samples *s)
+{
+    s->n = 0;
+    s->has_hists = false;
+}
+
+void samples_deinit(struct samples *s)
+{
+    if (s->budget != NULL)
+        budget_give(s->budget, s->cap * SAMPLE_BYTES);
+    mem_free(s->t);
+    mem_free(s->v);
+    mem_free(s->h);
+    *s = (struct samples){.budget = s->budget};
+}
+
+struct settle {
+    int64_t t;
+    size_t i;
+    double v;
+    const struct hist *h;
+};
+
+static int cmp_settle(const void *x, const void *y)
+{
+    const struct settle *a = x, *b = y;
+    if (a->t != b->t)
+        return a->t < b->t ? -1 : 1;
+    return (a->i > b->i) - (a->i < b->i);
+}
+
+void samples_settle(struct samples *s, size_t from)
+{
+    bool in_order = true;
+    for (size_t i = from + 1; i < s->n && in_order; i++)
+        in_order = s->t[i - 1] < s->t[i];
+    if (in_order)
+        return;
+    size_t n = s->n - from;
+    if (s->budget != NULL)
+        budget_force(s->budget, n * sizeof(struct settle));
+    struct settle *v = mem_alloc(n * sizeof *v);
+    for (size_t i = 0; i < n; i++)
+        v[i] = (struct settle){s->t[from + i], i, s->v[from + i], s->h[from + i]};
+    qsort(v, n, sizeof *v, cmp_settle);
+    size_t k = from;
+    for (size_t i = 0; i < n; i++) {
+        if (i + 1 < n && v[i + 1].t == v[i].t)
+            continue;
+        s->t[k] = v[i].t;
+        s->v[k] = v[i].v;
+        s->h[k] = v[i].h;
+        k++;
+    }
+    s->n = k;
+    mem_free(v);
+    if (s->budget != NULL)
+        budget_give(s->budget, n * sizeof(struct settle));
+}
+
+/* ---- reading ---- */
+
+bool gen_metrics_bounds(const struct gen *g, uint32_t id, int64_t *t0_ms, int64_t *t1_ms)
+{
+    const struct gen_series *s = gen_series(g, id);
+    if (s == NULL || (s->n == 0 && !(s->flags & SERIES_LATE)))
+        return false;
+    *t0_ms = INT64_MAX;
+    *t1_ms = INT64_MIN;
+    if (s->n > 0) {
+        const struct gen_block *b = block_at(g, s->first);
+        struct rd r = {b->data, b->data + BLOCK_DATA, false};
+        uint8_t token = rd_u8(&r); // a chunk begins with its stream
+        uint64_t stream = rd_varint(&r), at = rd_varint(&r);
+        ASSERT(token == TOKEN_STREAM && stream < g->streams.n && at < g->streams.v[stream].n);
+        *t0_ms = g->streams.v[stream].t[at];
+        *t1_ms = g->streams.v[s->stream].t[s->at];
+    }
+    if (s->flags & SERIES_LATE) {
+        const struct gen_late_list *list = &g->late.v[late_find(g, id)];
+        for (size_t i = 0; i < list->n; i++) {
+            *t0_ms = MIN(*t0_ms, list->v[i].t_ms);
+            *t1_ms = MAX(*t1_ms, list->v[i].t_ms);
+        }
+    }
+    return true;
+}
+
+/* The bytes of a chunk in one piece. */
+static str chunk_bytes(const struct gen *g, const struct gen_series *s, struct arena *a)
+{
+    size_t n = 0;
+    for (uint32_t b = s->first; b != s->last; b = block_at(g, b)->next)
+        n += BLOCK_DATA;
+    n += s->used;
+    char *p = arena_alloc(a, n + 8); // the token reader loads 8 bytes at once
+    size_t at = 0;
+    for (uint32_t b = s->first; b != s->last; b = block_at(g, b)->next, at += BLOCK_DATA)
+        memcpy(p + at, block_at(g, b)->data, BLOCK_DATA);
+    memcpy(p + at, block_at(g, s->last)->data, s->used);
+    memset(p + n, 0, 8);
+    return (str){p, n};
+}
+
+struct chunk_reader {
+    struct rd r;
+    const struct gen *g;
+    const struct gen_stream *st;
+    uint32_t at; // of the next sample in the stream
+    bool is_xor;
+    unsigned exponent;
+    int64_t value;
+    double v; // the value before
+    int64_t start_ms, end_ms;
+    struct arena *arena;
+    struct samples *out;
+};
+
+static uint64_t take_low_bytes(struct rd *r, unsigned k)
+{
+    uint64_t u;
+    ASSERT(rd_left(r) >= k && k <= 8);
+    memcpy(&u, r->p, sizeof u);
+    r->p += k;
+    return k == 8 ? u : u & ((UINT64_C(1) << (8 * k)) - 1);
+}
+
+static void emit(struct chunk_reader *c, double v, const struct hist *h)
+{
+    ASSERT(c->at < c->st->n);
+    int64_t t = c->st->t[c->at++];
+    if (t >= c->start_ms && t <= c->end_ms)
+        samples_push(c->out, t, v, h);
+}
+
+static void emit_run(struct chunk_reader *c, size_t n)
+{
+    ASSERT(c->at + n <= c->st->n);
+    samples_reserve(c->out, n);
+    for (size_t i = 0; i < n; i++)
+        emit(c, c->v, NULL);
+}
+
+static void set_decimal(struct chunk_reader *c, int64_t m)
+{
+    c->value = m;
+    c->v = c->exponent == 0 ? (double)m : (double)m / frame_pow10[c->exponent];
+    emit(c, c->v, NULL);
+}
+
+static void read_hist(struct chunk_reader *c)
+{
+    struct err err;
+    str bytes = rd_take(&c->r, (size_t)rd_varint(&c->r));
+    struct rd r = rd_of(bytes);
+    struct hist *h = arena_new(c->arena, struct hist);
+    bool ok = hist_decode(&r, c->arena, h, &err);
+    ASSERT(ok);
+    emit(c, 0, h);
+}
+
+static void read_token(struct chunk_reader *c)
+{
+    uint8_t token = rd_u8(&c->r);
+    if (token >= TOKEN_RUN) {
+        emit_run(c, (size_t)(token - TOKEN_RUN) + 1);
+    } else if (token < TOKEN_RESCALE) {
+        set_decimal(c, c->value + unzz(take_low_bytes(&c->r, token)));
+    } else if (token < TOKEN_XOR_MODE) {
+        c->exponent = token & 15;
+        set_decimal(c, unzz(take_low_bytes(&c->r, rd_u8(&c->r))));
+    } else if (token == TOKEN_XOR_MODE) {
+        c->value = (int64_t)take_low_bytes(&c->r, 8);
+        emit(c, c->v = f64_from_bits((uint64_t)c->value), NULL);
+    } else if (token < TOKEN_STREAM) {
+        unsigned zeros = rd_u8(&c->r);
+        c->value ^= (int64_t)(take_low_bytes(&c->r, token & 15) << (8 * zeros));
+        emit(c, c->v = f64_from_bits((uint64_t)c->value), NULL);
+    } else if (token == TOKEN_STREAM) {
+        uint64_t stream = rd_varint(&c->r);
+        ASSERT(stream < c->g->streams.n);
+        c->st = &c->g->streams.v[stream];
+        c->at = (uint32_t)rd_varint(&c->r);
+    } else if (token == TOKEN_HIST) {
+        read_hist(c);
+    } else if (token == TOKEN_RAW) {
+        emit(c, f64_from_bits(take_low_bytes(&c->r, 8)), NULL);
+    } else {
+        ASSERT(token == TOKEN_SKIP);
+        c->at += (uint32_t)rd_varint(&c->r);
+    }
+    ASSERT(!c->r.bad);
+}
+
+void gen_metrics_read(const struct gen *g, uint32_t id, int64_t start_ms, int64_t end_ms,
+                      struct arena *a, struct samples *out)
+{
+    const struct gen_series *s = gen_series(g, id);
+    size_t from = out->n;
+    if (s == NULL)
+        return;
+    if (s->n > 0) {
+        struct arena_mark mark = arena_mark(a);
+        str bytes = chunk_bytes(g, s, a);
+        struct chunk_reader c = {.r = rd_of(bytes),
+                                 .g = g,
+                                 .start_ms = start_ms,
+                                 .end_ms = end_ms,
+                                 .arena = a,
+                                 .out = out};
+        samples_reserve(out, s->n);
+        while (rd_left(&c.r) > 0)
+            read_token(&c);
+        if (!(s->flags & SERIES_HISTS)) // else the histograms lie behind the chunk's bytes
+            arena_release(a, mark);
+    }
+    if (!(s->flags & SERIES_LATE))
+        return;
+    const struct gen_late_list *list = &g->late.v[late_find(g, id)];
+    for (size_t i = 0; i < list->n; i++)
+        if (list->v[i].t_ms >= start_ms && list->v[i].t_ms <= end_ms)
+            samples_push(out, list->v[i].t_ms, list->v[i].v, list->v[i].h);
+    samples_settle(out, from);
+}

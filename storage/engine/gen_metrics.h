@@ -1,0 +1,142 @@
+/* gen_metrics.h - the samples of one generation of a metrics head: chunk blocks, timestamp streams,
+ * out-of-order samples, exemplars, metadata.
+ *
+ * Per series 32 bytes and a chain of 64-byte blocks with tokens (about 1.7 bytes a sample; a value
+ * that repeats costs a 127th of a byte). Timestamps are kept once per stream: series that arrive
+ * with equal times share one, and a token only says "the next time".
+ *
+ * Threads: no lock of its own. The writer changes the active generation under the head's write
+ * lock, readers of it hold the read lock; a frozen one is immutable. gen_metrics_stats is atomic.
+ */
+#pragma once
+
+#include "storage/base/hmap.h"
+#include "storage/base/vec.h"
+#include "storage/engine/signal.h"
+
+#define GEN_PAGE_BITS 10
+#define GEN_PAGE_IDS  (1u << GEN_PAGE_BITS)
+
+struct gen_series {
+    uint32_t first, last; // blocks; 0 = none
+    uint32_t stream, at;  // stream and position of the newest sample
+    uint32_t n;           // samples in the chunk
+    uint8_t used;         // bytes used in the last block
+    uint8_t exponent;     // decimal mode: value = m / 10^exponent
+    uint8_t flags;        // SERIES_*
+    uint8_t skips;        // how often it had to skip times of its stream, saturating
+    int64_t value;        // decimal mode: m of the newest value; xor mode: its bits
+};
+enum {
+    SERIES_LOGGED = 1, // the log of this generation (as written by this process) defines its id
+    SERIES_XOR = 2,    // values are no short decimals
+    SERIES_RUN = 4,    // the last byte is a run token that can grow
+    SERIES_HISTS = 8,  // has native histograms (chunk or late samples)
+    SERIES_LATE = 16,  // has late samples
+};
+
+struct gen_stream {
+    int64_t *t;
+    uint32_t n, cap;
+};
+
+/* A sample that came out of order (or again for the time of the newest one). */
+struct gen_late {
+    int64_t t_ms;
+    double v;
+    const struct hist *h; // NULL = float; in the generation's arena
+};
+struct gen_late_list {
+    uint32_t id;
+    struct gen_late *v;
+    size_t n, cap;
+};
+
+struct gen_exemplar {
+    uint32_t id;
+    int64_t t_ms;
+    double v;
+    struct labels labels; // in the generation's arena
+};
+
+struct gen {
+    struct head *head;
+    struct gen *next, **link; // the head's list of open generations
+    struct budget *budget;
+    struct gen_series **pages; // by id
+    size_t n_pages, cap_pages;
+    struct gen_block **slabs;
+    size_t n_slabs, cap_slabs;
+    uint32_t n_blocks;
+    VEC(struct gen_stream) streams;
+    VEC(struct gen_late_list) late;
+    struct hmap late_map;
+    struct arena arena; // late histograms, exemplar labels, metadata
+    size_t arena_counted;
+    VEC(struct gen_exemplar) exemplars;
+    VEC(struct metric_meta) metas;
+    struct hmap meta_map;
+    // where the sample before went: samples of one request mostly share their time
+    uint32_t hint_stream, hint_at;
+    // atomics: read by any thread
+    _Atomic uint64_t bytes, rows;
+    _Atomic int64_t t0_ms, t1_ms;
+};
+
+struct gen *gen_metrics_open(struct head *head, struct budget *budget);
+void gen_metrics_close(struct gen *g);
+void gen_metrics_stats(struct gen *g, struct gen_stats *out);
+
+/* Appends one sample; late ones go aside. h NULL = float. Copies h. */
+void gen_metrics_add(struct gen *g, uint32_t id, int64_t t_ms, double v, const struct hist *h);
+void gen_metrics_add_exemplar(struct gen *g, uint32_t id, int64_t t_ms, double v,
+                              struct labels labels);
+/* Newer metadata of a family replaces older. */
+void gen_metrics_add_meta(struct gen *g, const struct metric_meta *meta);
+const struct metric_meta *gen_metrics_meta(const struct gen *g, str name); // NULL: not known
+
+/* The record of an id, NULL when the generation knows nothing of it. */
+static inline struct gen_series *gen_series(const struct gen *g, uint32_t id)
+{
+    size_t page = id >> GEN_PAGE_BITS;
+    return page < g->n_pages && g->pages[page] != NULL ? &g->pages[page][id & (GEN_PAGE_IDS - 1)]
+                                                       : NULL;
+}
+static inline bool gen_has(const struct gen *g, uint32_t id) // any sample
+{
+    const struct gen_series *s = gen_series(g, id);
+    return s != NULL && (s->n > 0 || (s->flags & SERIES_LATE) != 0);
+}
+/* First and last time of an id's samples; false: none. Reads no tokens. */
+bool gen_metrics_bounds(const struct gen *g, uint32_t id, int64_t *t0_ms, int64_t *t1_ms);
+void gen_metrics_mark_logged(struct gen *g, uint32_t id);
+
+/* Samples in the making: three parallel heap arrays. */
+struct samples {
+    int64_t *t;
+    double *v;
+    const struct hist **h; // valid up to n when has_hists
+    size_t n, cap;
+    bool has_hists;
+    struct budget *budget; // counts cap; may be NULL
+};
+void samples_reserve(struct samples *s, size_t more);
+void samples_clear(struct samples *s); // keeps the memory
+void samples_deinit(struct samples *s);
+static inline void samples_push(struct samples *s, int64_t t, double v, const struct hist *h)
+{
+    if (UNLIKELY(s->n == s->cap))
+        samples_reserve(s, 1);
+    s->t[s->n] = t;
+    s->v[s->n] = v;
+    s->h[s->n] = h;
+    s->n++;
+    s->has_hists |= h != NULL;
+}
+/* Sorts by time from position `from` on; of equal times the one that was pushed last stays. */
+void samples_settle(struct samples *s, size_t from);
+
+/* Appends the samples of an id in [start_ms, end_ms], sorted, one per time. Histograms lie in the
+ * arena. */
+void gen_metrics_read(const struct gen *g, uint32_t id, int64_t start_ms, int64_t end_ms,
+                      struct arena *a, struct samples *out);

@@ -1,0 +1,289 @@
+/* names.c - label names, values, sets and counts over a snapshot, for metrics and logs alike.
+ *
+ * Each source (the head, each segment) answers for the series that meet the matchers and may have
+ * records in the range; the answers are united here. A source that lies wholly inside the range and
+ * has no matchers to pass answers from its index alone, without looking at series. */
+#include "storage/engine/names.h"
+
+#include <stdlib.h>
+
+#include "storage/base/hmap.h"
+
+static const struct names_ops *ops_of(const struct snapshot *snap)
+{
+    ASSERT(snap->signal == SIGNAL_METRICS || snap->signal == SIGNAL_LOGS);
+    return snap->signal == SIGNAL_METRICS ? &metrics_names : &logs_names;
+}
+
+static bool tick(const struct name_select *sel, struct err *err)
+{
+    return sel->ticker == NULL || sel->ticker->tick(sel->ticker, err);
+}
+
+/* ---- sets of strings and of label sets ---- */
+
+struct union_strs {
+    struct hmap map;
+    VEC(str) v;
+    struct arena *arena;
+};
+
+struct union_key {
+    const struct union_strs *u;
+    str s;
+};
+
+static bool union_eq(const void *ctx, uint32_t i)
+{
+    const struct union_key *k = ctx;
+    return str_eq(k->u->v.v[i], k->s);
+}
+
+/* The strings live in the arena already. */
+static void union_add(struct union_strs *u, struct strs s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        struct union_key key = {u, s.v[i]};
+        uint64_t hash = hash64(s.v[i]);
+        if (hmap_find(&u->map, hash, union_eq, &key) != HMAP_NONE)
+            continue;
+        hmap_put(&u->map, hash, (uint32_t)u->v.n);
+        vec_push(&u->v, u->arena, s.v[i]);
+    }
+}
+
+static int cmp_str(const void *x, const void *y)
+{
+    const str *a = x, *b = y;
+    return str_cmp(*a, *b);
+}
+
+static void union_done(struct union_strs *u, size_t limit, struct strs *out, bool *cut)
+{
+    if (u->v.n > 0)
+        qsort(u->v.v, u->v.n, sizeof u->v.v[0], cmp_str);
+    *cut = limit > 0 && u->v.n > limit;
+    *out = (struct strs){u->v.v, *cut ? limit : u->v.n};
+    hmap_deinit(&u->map);
+}
+
+struct union_sets {
+    struct hmap map;
+    VEC(struct labels) v;
+    struct arena *arena;
+};
+
+struct set_key {
+    const struct union_sets *u;
+    struct labels l;
+};
+
+static bool set_eq(const void *ctx, uint32_t i)
+{
+    const struct set_key *k = ctx;
+    return labels_eq(k->u->v.v[i], k->l);
+}
+
+/* Copies a set that is new. */
+static void sets_add(struct union_sets *u, struct labels l)
+{
+    struct set_key key = {u, l};
+    uint64_t hash = labels_hash(l);
+    if (hmap_find(&u->map, hash, set_eq, &key) != HMAP_NONE)
+        return;
+    hmap_put(&u->map, hash, (uint32_t)u->v.n);
+    vec_push(&u->v, u->arena, labels_dup(u->arena, l));
+}
+
+static int cmp_set(const void *x, const void *y)
+{
+    const struct labels *a = x, *b = y;
+    return labels_cmp(*a, *b);
+}
+
+/* ---- the walk ---- */
+
+/* One question; exactly one of the unions (and stats with sets) is filled. */
+struct walk {
+    struct snapshot *snap;
+    const struct name_select *sel;
+    const str *name; // values of this name; NULL = names
+    struct union_strs *strs;
+    struct union_sets *sets;
+    struct index_stats *stats;
+    struct arena *arena;
+};
+
+static bool out_of_memory(const struct walk *w, struct err *err)
+{
+    return w->arena->over && !err_set(err, ERR_LIMIT, "label sets do not fit the memory limit");
+}
+
+static bool walk_head(struct walk *w, struct err *err)
+{
+    const struct names_ops *ops = ops_of(w->snap);
+    const struct name_select *sel = w->sel;
+    struct arena scratch;
+    struct strs found = {0};
+    struct label_keys keys = {0};
+    uint32_t *ids;
+    size_t n;
+    arena_init(&scratch, SIZE_MAX, w->arena->budget);
+    const struct label_index *ix = ops->head_lock(w->snap->head);
+    bool ok = label_index_select(ix, sel->matchers, &scratch, &ids, &n, err);
+    if (ok) {
+        n = ops->head_keep(w->snap, sel->start_ns, sel->end_ns, ids, n);
+        if (w->sets != NULL)
+            label_index_keys(ix, ids, n, &scratch, &keys);
+        else if (w->name != NULL)
+            label_index_values(ix, *w->name, ids, n, w->arena, &found);
+        else
+            label_index_names(ix, ids, n, w->arena, &found);
+        if (w->stats != NULL)
+            ops->head_stats(w->snap, sel->start_ns, sel->end_ns, ids, n, w->stats);
+    }
+    ops->head_unlock(w->snap->head);
+    if (w->strs != NULL)
+        union_add(w->strs, found);
+    for (size_t i = 0; i < keys.n && !w->arena->over; i++) {
+        struct arena_mark mark = arena_mark(&scratch);
+        sets_add(w->sets, label_keys_get(&keys, i, &scratch));
+        arena_release(&scratch, mark);
+    }
+    arena_deinit(&scratch);
+    return ok && !out_of_memory(w, err);
+}
+
+static bool walk_sets(struct walk *w, struct segment_labels *sl, const uint32_t *ordinals, size_t n,
+                      struct arena *scratch, struct err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct labels l;
+        struct arena_mark mark = arena_mark(scratch);
+        if ((i % 1024 == 0 && !tick(w->sel, err)) || out_of_memory(w, err) ||
+            !segment_labels_get(sl, ordinals[i], scratch, &l, err))
+            return false;
+        sets_add(w->sets, l);
+        arena_release(scratch, mark);
+    }
+    return true;
+}
+
+static bool walk_ordinals(struct walk *w, struct segment *seg, struct segment_labels *sl, void *pin,
+                          struct arena *scratch, struct err *err)
+{
+    const struct names_ops *ops = ops_of(w->snap);
+    const struct name_select *sel = w->sel;
+    const struct segment_info *info = segment_info(seg);
+    uint32_t *ordinals = NULL;
+    size_t n = 0;
+    struct strs found = {0};
+    bool inside = info->t0_ns >= sel->start_ns && info->t1_ns <= sel->end_ns;
+    if (w->sets != NULL || sel->matchers.n > 0 || !inside) {
+        if (!segment_labels_select(sl, sel->matchers, scratch, &ordinals, &n, err))
+            return false;
+        if (!inside && ops->seg_keep != NULL &&
+            !ops->seg_keep(seg, pin, sel->start_ns, sel->end_ns, ordinals, &n, err))
+            return false;
+        if (n == 0)
+            return true;
+    }
+    if (w->stats != NULL &&
+        !ops->seg_stats(seg, pin, sel->start_ns, sel->end_ns, ordinals, n, w->stats, err))
+        return false;
+    if (w->sets != NULL)
+        return walk_sets(w, sl, ordinals, n, scratch, err);
+    if (w->name != NULL ? !segment_labels_values(sl, *w->name, ordinals, n, w->arena, &found, err)
+                        : !segment_labels_names(sl, ordinals, n, w->arena, &found, err))
+        return false;
+    union_add(w->strs, found);
+    return true;
+}
+
+static bool walk_segment(struct walk *w, struct segment *seg, struct err *err)
+{
+    const struct names_ops *ops = ops_of(w->snap);
+    const struct segment_info *info = segment_info(seg);
+    struct segment_labels *sl;
+    void *pin;
+    if (info->t0_ns > w->sel->end_ns || info->t1_ns < w->sel->start_ns)
+        return true;
+    if (!ops->seg_pin(seg, &sl, &pin, err))
+        return false;
+    struct arena scratch;
+    arena_init(&scratch, SIZE_MAX, w->arena->budget);
+    bool ok = walk_ordinals(w, seg, sl, pin, &scratch, err);
+    arena_deinit(&scratch);
+    ops->seg_unpin(seg, pin);
+    return ok;
+}
+
+static bool walk_all(struct walk *w, struct err *err)
+{
+    if (w->snap->n_gens > 0 && !walk_head(w, err))
+        return false;
+    for (size_t i = 0; i < w->snap->n_segs; i++)
+        if (!tick(w->sel, err) || !walk_segment(w, w->snap->segs[i], err) || out_of_memory(w, err))
+            return false;
+    return true;
+}
+
+static bool strs_of(struct snapshot *snap, const str *name, const struct name_select *sel,
+                    struct arena *a, struct strs *out, bool *cut, struct err *err)
+{
+    struct union_strs strs = {.arena = a};
+    struct walk w = {.snap = snap, .sel = sel, .name = name, .strs = &strs, .arena = a};
+    if (!walk_all(&w, err)) {
+        hmap_deinit(&strs.map);
+        return false;
+    }
+    union_done(&strs, sel->limit, out, cut);
+    return true;
+}
+
+bool store_label_names(struct snapshot *snap, const struct name_select *sel, struct arena *a,
+                       struct strs *out, bool *cut, struct err *err)
+{
+    return strs_of(snap, NULL, sel, a, out, cut, err);
+}
+
+bool store_label_values(struct snapshot *snap, str name, const struct name_select *sel,
+                        struct arena *a, struct strs *out, bool *cut, struct err *err)
+{
+    return strs_of(snap, &name, sel, a, out, cut, err);
+}
+
+bool store_label_sets(struct snapshot *snap, const struct name_select *sel, struct arena *a,
+                      struct labels_list *out, bool *cut, struct err *err)
+{
+    struct union_sets sets = {.arena = a};
+    struct walk w = {.snap = snap, .sel = sel, .sets = &sets, .arena = a};
+    bool ok = walk_all(&w, err);
+    hmap_deinit(&sets.map);
+    if (!ok)
+        return false;
+    if (sets.v.n > 0)
+        qsort(sets.v.v, sets.v.n, sizeof sets.v.v[0], cmp_set);
+    *cut = sel->limit > 0 && sets.v.n > sel->limit;
+    *out = (struct labels_list){sets.v.v, *cut ? sel->limit : sets.v.n};
+    return true;
+}
+
+bool store_index_stats(struct snapshot *snap, const struct name_select *sel,
+                       struct index_stats *out, struct err *err)
+{
+    struct arena a;
+    arena_init(&a, SIZE_MAX, snap->cache);
+    struct union_sets sets = {.arena = &a};
+    struct index_stats st = {.min_ms = INT64_MAX, .max_ms = INT64_MIN};
+    struct walk w = {.snap = snap, .sel = sel, .sets = &sets, .stats = &st, .arena = &a};
+    bool ok = walk_all(&w, err);
+    st.series = sets.v.n;
+    if (st.min_ms > st.max_ms)
+        st.min_ms = st.max_ms = 0;
+    hmap_deinit(&sets.map);
+    arena_deinit(&a);
+    if (ok)
+        *out = st;
+    return ok;
+}

@@ -1,0 +1,413 @@
+/* segment_metrics_read.c - reads the samples of a segment; tables in segment_metrics.h.
+ *
+ * The directory (32 bytes per frame, 12 per group) is decoded once per segment and kept as its aux.
+ * A reader opens the frames of one group that meet its range, and then gives its series in order;
+ * series that nobody asked for are walked over. */
+#include "storage/engine/segment_metrics.h"
+
+#include "storage/base/rd.h"
+#include "storage/codec/block.h"
+#include "storage/codec/frame.h"
+#include "storage/codec/ts_stream.h"
+#include "storage/model/limits.h"
+
+#define BLOB_VERSION 1
+#define PACK_BITS    20
+#define DIR_RAW_MAX  (64 * MIB)
+#define GROUP_MAX    FRAME_SERIES_MAX
+/* Decoded timestamps that a reader keeps: streams of a few hundred targets over a day. */
+#define STREAM_BYTES (4 * MIB)
+
+static bool corrupt(struct segment *seg, struct err *err, const char *what)
+{
+    return err_set(err, ERR_CORRUPT, "%s: %s", segment_name(seg), what);
+}
+
+/* ---- directory ---- */
+
+struct dir_builder {
+    struct segment *seg;
+    VEC(struct metrics_group) groups;
+    VEC(struct metrics_frame) frames;
+    uint64_t next; // ordinal
+};
+
+static uint32_t varint_size(uint64_t v)
+{
+    uint32_t n = 1;
+    for (; v >= 0x80; v >>= 7)
+        n++;
+    return n;
+}
+
+/* Frames of one pack: their offsets follow from the lengths. */
+static bool dir_pack(struct dir_builder *b, struct rd *r, uint32_t pack, int64_t *t)
+{
+    size_t n = rd_count(r, 1u << 20);
+    uint64_t off = 1 + varint_size(n);
+    size_t from = b->frames.n;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t len = rd_varint(r);
+        int64_t t0 = (int64_t)((uint64_t)*t + (uint64_t)rd_zigzag(r));
+        uint64_t span = rd_varint(r), samples = rd_varint(r);
+        if (r->bad || len > FRAME_RAW_MAX * 2 || t0 < TIME_MIN_MS || t0 > TIME_MAX_MS ||
+            span > (uint64_t)(TIME_MAX_MS - t0) ||
+            samples > (uint64_t)FRAME_SAMPLES_MAX * FRAME_SERIES_MAX)
+            return false;
+        vec_push(&b->frames, NULL,
+                 (struct metrics_frame){.t0_ms = t0,
+                                        .t1_ms = t0 + (int64_t)span,
+                                        .pack = pack,
+                                        .len = (uint32_t)len,
+                                        .samples = (uint32_t)samples});
+        off += varint_size(len);
+        *t = t0;
+    }
+    for (size_t i = from; i < b->frames.n; i++) {
+        b->frames.v[i].off = (uint32_t)off;
+        off += b->frames.v[i].len;
+    }
+    return !r->bad && off <= INT32_MAX;
+}
+
+static bool dir_blob(struct dir_builder *b, str raw)
+{
+    struct rd r = rd_of(raw);
+    uint64_t first = rd_varint(&r);
+    size_t groups = rd_count(&r, 256);
+    int64_t t = 0;
+    if (r.bad || first != b->next)
+        return false;
+    for (size_t i = 0; i < groups; i++) {
+        uint64_t series = rd_varint(&r);
+        size_t packs = rd_count(&r, 1u << 20);
+        if (r.bad || series == 0 || series > GROUP_MAX || b->next + series > UINT32_MAX)
+            return false;
+        vec_push(
+            &b->groups, NULL,
+            (struct metrics_group){(uint32_t)b->next, (uint32_t)series, (uint32_t)b->frames.n});
+        b->next += series;
+        for (size_t p = 0; p < packs; p++)
+            if (!dir_pack(b, &r, (uint32_t)p, &t))
+                return false;
+    }
+    return !r.bad && rd_left(&r) == 0;
+}
+
+static bool dir_read(struct dir_builder *b, struct err *err)
+{
+    struct segment_query *q;
+    struct arena a;
+    bool row, ok;
+    if (!segment_query_open(b->seg, "SELECT b FROM mdir ORDER BY id", NULL, 0, &q, err))
+        return false;
+    arena_init(&a, SIZE_MAX, NULL);
+    while ((ok = segment_query_next(q, &row, err)) && row) {
+        uint8_t version;
+        str raw;
+        arena_reset(&a);
+        ok = blob_unpack(segment_query_val(q, 0).s, BLOB_VERSION, DIR_RAW_MAX, &a, &version, &raw,
+                         err);
+        if (ok && !dir_blob(b, raw))
+            ok = corrupt(b->seg, err, "bad directory");
+        if (!ok)
+            break;
+    }
+    arena_deinit(&a);
+    segment_query_close(q);
+    return ok;
+}
+
+static void dir_unload(struct segment_aux *aux)
+{
+    struct metrics_dir *d = CONTAINER_OF(aux, struct metrics_dir, aux);
+    segment_labels_close(d->labels);
+    arena_deinit(&d->arena);
+    mem_free(d);
+}
+
+static bool dir_load(struct segment *seg, struct segment_aux **out, struct err *err)
+{
+    struct dir_builder b = {.seg = seg};
+    struct metrics_dir *d = mem_zalloc(sizeof *d);
+    arena_init(&d->arena, SIZE_MAX, NULL);
+    bool ok = segment_labels_open(seg, "series", &d->labels, err) && dir_read(&b, err);
+    if (ok && b.next != segment_labels_count(d->labels))
+        ok = corrupt(seg, err, "directory and label sets differ in their number");
+    if (ok) {
+        d->n_groups = b.groups.n;
+        d->n_frames = b.frames.n;
+        d->groups = arena_array(&d->arena, struct metrics_group, d->n_groups + 1);
+        d->frames = arena_array(&d->arena, struct metrics_frame, d->n_frames);
+        if (b.groups.n > 0)
+            memcpy(d->groups, b.groups.v, b.groups.n * sizeof d->groups[0]);
+        if (b.frames.n > 0)
+            memcpy(d->frames, b.frames.v, b.frames.n * sizeof d->frames[0]);
+        d->groups[d->n_groups] = (struct metrics_group){(uint32_t)b.next, 0, (uint32_t)d->n_frames};
+        d->aux.bytes = sizeof *d + d->arena.used + segment_labels_bytes(d->labels);
+        *out = &d->aux;
+    } else {
+        dir_unload(&d->aux);
+    }
+    vec_free(&b.groups);
+    vec_free(&b.frames);
+    return ok;
+}
+
+bool metrics_dir_get(struct segment *seg, struct metrics_dir **out, struct err *err)
+{
+    struct segment_aux *aux;
+    if (!segment_aux_get(seg, dir_load, dir_unload, &aux, err))
+        return false;
+    *out = CONTAINER_OF(aux, struct metrics_dir, aux);
+    return true;
+}
+
+void metrics_dir_release(struct segment *seg, struct metrics_dir *dir)
+{
+    if (dir != NULL)
+        segment_aux_release(seg, &dir->aux);
+}
+
+size_t metrics_dir_group(const struct metrics_dir *dir, uint32_t ordinal)
+{
+    size_t lo = 0, hi = dir->n_groups; // first group that begins after the ordinal
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (dir->groups[mid].first <= ordinal)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    if (lo == 0 || ordinal >= dir->groups[dir->n_groups].first)
+        return dir->n_groups;
+    return lo - 1;
+}
+
+static bool group_overlaps(const struct metrics_dir *dir, size_t group, int64_t start_ms,
+                           int64_t end_ms)
+{
+    for (uint32_t f = dir->groups[group].frame; f < dir->groups[group + 1].frame; f++)
+        if (dir->frames[f].t0_ms <= end_ms && dir->frames[f].t1_ms >= start_ms)
+            return true;
+    return false;
+}
+
+size_t metrics_dir_keep(const struct metrics_dir *dir, int64_t start_ms, int64_t end_ms,
+                        uint32_t *ordinals, size_t n)
+{
+    size_t kept = 0, group = SIZE_MAX;
+    bool hit = false;
+    for (size_t i = 0; i < n; i++) {
+        if (group == SIZE_MAX || ordinals[i] >= dir->groups[group + 1].first) {
+            group = metrics_dir_group(dir, ordinals[i]);
+            if (group == dir->n_groups)
+                break;
+            hit = group_overlaps(dir, group, start_ms, end_ms);
+        }
+        if (hit)
+            ordinals[kept++] = ordinals[i];
+    }
+    return kept;
+}
+
+/* ---- samples ---- */
+
+void metrics_reader_init(struct metrics_reader *r, struct segment *seg,
+                         const struct metrics_dir *dir, int64_t start_ms, int64_t end_ms,
+                         struct budget *budget)
+{
+    *r = (struct metrics_reader){
+        .seg = seg, .dir = dir, .start_ms = start_ms, .end_ms = end_ms, .group = SIZE_MAX};
+    arena_init(&r->arena, SIZE_MAX, budget);
+    arena_init(&r->streams, SIZE_MAX, budget);
+}
+
+void metrics_reader_deinit(struct metrics_reader *r)
+{
+    arena_deinit(&r->arena);
+    arena_deinit(&r->streams);
+    vec_free(&r->stream);
+}
+
+/* Fetches and opens the frames of the group that meet the range. */
+static bool open_group(struct metrics_reader *r, size_t group, struct err *err)
+{
+    const struct metrics_group *g = &r->dir->groups[group];
+    r->group = SIZE_MAX;
+    arena_reset(&r->arena);
+    r->n_frames = 0;
+    r->frames = arena_array(&r->arena, struct frame_reader, g[1].frame - g->frame);
+    for (uint32_t f = g->frame; f < g[1].frame; f++) {
+        const struct metrics_frame *x = &r->dir->frames[f];
+        if (x->t0_ms > r->end_ms || x->t1_ms < r->start_ms) {
+            if (r->stats != NULL)
+                r->stats->blocks_skipped++;
+            continue;
+        }
+        struct arena packed; // gone as soon as the frame is decompressed
+        arena_init(&packed, SIZE_MAX, r->arena.budget);
+        str bytes;
+        int64_t id = (int64_t)group << PACK_BITS | x->pack;
+        struct frame_reader *fr = &r->frames[r->n_frames];
+        bool ok = segment_get_part(r->seg, "pack", id, x->off, x->len, &packed, &bytes, err) &&
+                  frame_reader_open(fr, bytes, &r->arena, err);
+        arena_deinit(&packed);
+        if (!ok)
+            return err_in(err, "%s: group %zu", segment_name(r->seg), group);
+        if (fr->n_series != g->n)
+            return corrupt(r->seg, err, "frame and directory differ in their series");
+        r->n_frames++;
+        if (r->stats != NULL) {
+            r->stats->blocks++;
+            r->stats->bytes += (uint64_t)(fr->hi_end - fr->meta) + fr->lo_bits / 8;
+        }
+    }
+    r->group = group;
+    r->next = g->first;
+    return true;
+}
+
+static bool get_stream(struct metrics_reader *r, uint32_t number, const struct metrics_stream **out,
+                       struct err *err)
+{
+    for (size_t i = r->stream.n; i-- > 0;) { // neighbours mostly share the newest one
+        if (r->stream.v[i].number == number) {
+            struct metrics_stream hit = r->stream.v[i];
+            r->stream.v[i] = r->stream.v[r->stream.n - 1];
+            r->stream.v[r->stream.n - 1] = hit;
+            *out = vec_last(&r->stream);
+            return true;
+        }
+    }
+    if (r->streams.used > STREAM_BYTES || r->stream.n >= 256) {
+        r->stream.n = 0;
+        arena_reset(&r->streams);
+    }
+    str blob, raw;
+    uint8_t version;
+    struct metrics_stream s = {.number = number};
+    size_t n;
+    struct arena packed;
+    arena_init(&packed, SIZE_MAX, r->streams.budget);
+    bool ok =
+        segment_get(r->seg, "tsx", number, &packed, &blob, err) &&
+        blob_unpack(blob, BLOB_VERSION, TS_STREAM_MAX * 8 + 64, &packed, &version, &raw, err) &&
+        ts_stream_decode(raw, &r->streams, &s.t, &n, err);
+    arena_deinit(&packed);
+    if (!ok)
+        return err_in(err, "%s: timestamp stream %u", segment_name(r->seg), number);
+    s.n = (uint32_t)n;
+    vec_push(&r->stream, NULL, s);
+    *out = vec_last(&r->stream);
+    return true;
+}
+
+static size_t lower_bound(const int64_t *t, size_t n, int64_t want)
+{
+    size_t lo = 0, hi = n;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (t[mid] < want)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+/* The samples that stand decoded at out->v[out->n..] get their times; what is out of range goes. */
+static bool take(struct metrics_reader *r, const struct frame_series *s,
+                 const struct hist *const *h, struct samples *out, struct err *err)
+{
+    const struct metrics_stream *st = NULL;
+    if (s->n == 0)
+        return true;
+    if (!get_stream(r, s->stream, &st, err))
+        return false;
+    if (s->start > st->n || s->n > st->n - s->start)
+        return corrupt(r->seg, err, "series beyond its timestamps");
+    const int64_t *t = st->t + s->start;
+    size_t lo = t[0] >= r->start_ms ? 0 : lower_bound(t, s->n, r->start_ms);
+    size_t hi = t[s->n - 1] <= r->end_ms ? s->n : lower_bound(t, s->n, r->end_ms + 1);
+    size_t n = hi > lo ? hi - lo : 0;
+    if (lo > 0 && n > 0)
+        memmove(out->v + out->n, out->v + out->n + lo, n * sizeof out->v[0]);
+    memcpy(out->t + out->n, t + lo, n * sizeof t[0]);
+    if (h != NULL) {
+        memcpy(out->h + out->n, h + lo, n * sizeof h[0]);
+        for (size_t i = 0; i < n; i++)
+            out->has_hists |= h[lo + i] != NULL;
+    } else {
+        memset(out->h + out->n, 0, n * sizeof out->h[0]);
+    }
+    out->n += n;
+    if (r->stats != NULL)
+        r->stats->samples += n;
+    return true;
+}
+
+bool metrics_reader_read(struct metrics_reader *r, uint32_t ordinal, struct arena *a,
+                         struct samples *out, struct err *err)
+{
+    const struct metrics_dir *dir = r->dir;
+    bool is_open =
+        r->group != SIZE_MAX && ordinal >= r->next && ordinal < dir->groups[r->group + 1].first;
+    if (!is_open) {
+        size_t group = metrics_dir_group(dir, ordinal);
+        if (group == dir->n_groups)
+            return corrupt(r->seg, err, "ordinal beyond the last series");
+        if (!open_group(r, group, err))
+            return false;
+    }
+    for (size_t f = 0; f < r->n_frames; f++) {
+        struct frame_reader *fr = &r->frames[f];
+        struct frame_series s;
+        const struct hist *const *h = NULL;
+        for (uint32_t i = r->next; i < ordinal; i++)
+            if (!frame_reader_next(fr, NULL, a, NULL, &s, err))
+                return err_in(err, "%s", segment_name(r->seg));
+        samples_reserve(out, fr->n_max + 1);
+        if (!frame_reader_next(fr, out->v + out->n, a, &h, &s, err))
+            return err_in(err, "%s", segment_name(r->seg));
+        if (!take(r, &s, h, out, err))
+            return false;
+    }
+    r->next = ordinal + 1;
+    return true;
+}
+
+/* ---- exemplars ---- */
+
+bool metrics_exemplars(struct segment *seg, uint32_t block, struct arena *a,
+                       const struct metrics_exemplar **out, size_t *n, struct err *err)
+{
+    str blob, raw;
+    uint8_t version;
+    *n = 0;
+    *out = NULL;
+    if (!segment_get(seg, "exem", block, a, &blob, err)) {
+        if (err->code != ERR_NOT_FOUND)
+            return false;
+        *err = ERR_OK;
+        return true;
+    }
+    if (!blob_unpack(blob, BLOB_VERSION, GIB, a, &version, &raw, err))
+        return err_in(err, "%s: exemplars %u", segment_name(seg), block);
+    struct rd r = rd_of(raw);
+    size_t count = rd_count(&r, SIZE_MAX);
+    struct metrics_exemplar *v = arena_array(a, struct metrics_exemplar, count);
+    for (size_t i = 0; i < count; i++) {
+        v[i].ordinal = block << METRICS_EXEMPLAR_BITS | rd_u8(&r);
+        v[i].t_ms = rd_zigzag(&r);
+        v[i].v = rd_f64(&r);
+        str labels = rd_bytes(&r);
+        if (r.bad || (i > 0 && v[i].ordinal < v[i - 1].ordinal))
+            return corrupt(seg, err, "bad exemplars");
+        if (!labels_decode(labels, a, &v[i].labels, err))
+            return err_in(err, "%s: exemplars %u", segment_name(seg), block);
+    }
+    *out = v;
+    *n = count;
+    return true;
+}

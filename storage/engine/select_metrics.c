@@ -1,0 +1,439 @@
+/* select_metrics.c - series of a snapshot: a merge of segments and head in order of label sets.
+ *
+ * One cursor per segment and one for the head (all generations share its index). Cursors give label
+ * sets in labels_cmp_series order; the heap joins equal ones, oldest writer first, so that of equal
+ * times the later write wins. Memory: the ids and ordinals selected (4 bytes each; the head's 8 + 4
+ * per label), per segment the open frames of one group, and the samples of one series. All of it
+ * counts on the iterator's budget; passing that is ERR_LIMIT.
+ *
+ * The head's read lock is held while ids are selected and while one series of the active generation
+ * is copied. */
+#include "storage/engine/select_metrics.h"
+
+#include <stdlib.h>
+
+#include "storage/base/heap.h"
+#include "storage/engine/names.h"
+
+struct cursor {
+    size_t segment; // index in snap->segs; SIZE_MAX = head
+    struct segment *seg;
+    struct metrics_dir *dir;
+    struct metrics_reader reader;
+    uint32_t *ordinals;
+    struct label_keys keys; // head
+    size_t n, at;
+    struct labels labels; // of the series at `at`
+    struct arena arena;   // for them
+};
+
+struct series_iter {
+    struct snapshot *snap;
+    struct series_select sel;
+    struct budget *budget;
+    struct arena setup; // cursors, ids
+    struct arena one;   // the series given out
+    struct samples samples;
+    struct cursor *cursors; // in order of writing, head last
+    size_t n_cursors;
+    struct heap heap;
+    struct series_source *sources;
+    size_t n_sources;
+    bool keep_empty, started;
+};
+
+static bool tick(struct ticker *t, struct err *err)
+{
+    return t == NULL || t->tick(t, err);
+}
+
+static bool over_budget(const struct series_iter *it)
+{
+    return it->setup.over || it->one.over || (it->budget != NULL && budget_over(it->budget));
+}
+
+static bool limit_error(const struct series_iter *it, struct err *err)
+{
+    return err_set(err, ERR_LIMIT, "series do not fit the limit of %zu bytes of %s",
+                   it->budget->max, it->budget->name);
+}
+
+/* ---- order ---- */
+
+int metrics_written_before(const struct segment *a, const struct segment *b)
+{
+    const struct segment_info *x = segment_info(a), *y = segment_info(b);
+    if (x->level != y->level)
+        return x->level > y->level ? -1 : 1;
+    return (x->seq > y->seq) - (x->seq < y->seq);
+}
+
+struct ordered {
+    const struct segment *seg;
+    size_t i;
+};
+
+static int cmp_ordered(const void *x, const void *y)
+{
+    const struct ordered *a = x, *b = y;
+    return metrics_written_before(a->seg, b->seg);
+}
+
+static bool cursor_less(const void *ctx, uint32_t a, uint32_t b)
+{
+    const struct series_iter *it = ctx;
+    int c = labels_cmp_series(it->cursors[a].labels, it->cursors[b].labels);
+    return c != 0 ? c < 0 : a < b;
+}
+
+/* ---- cursors ---- */
+
+/* Loads the labels at the cursor, unless it is at its end. */
+static bool cursor_load(struct cursor *c, struct err *err)
+{
+    arena_reset(&c->arena);
+    if (c->at == c->n)
+        return true;
+    if (c->seg == NULL) {
+        c->labels = label_keys_get(&c->keys, c->at, &c->arena);
+        return true;
+    }
+    return segment_labels_get(c->dir->labels, c->ordinals[c->at], &c->arena, &c->labels, err);
+}
+
+static bool open_segment(struct series_iter *it, struct cursor *c, size_t i, struct err *err)
+{
+    const struct series_select *sel = &it->sel;
+    struct segment *seg = it->snap->segs[i];
+    c->segment = i;
+    c->seg = seg;
+    arena_init(&c->arena, SIZE_MAX, it->budget);
+    if (!metrics_dir_get(seg, &c->dir, err))
+        return false;
+    metrics_reader_init(&c->reader, seg, c->dir, sel->start_ms, sel->end_ms, it->budget);
+    c->reader.stats = sel->stats;
+    return segment_labels_select(c->dir->labels, sel->matchers, &it->setup, &c->ordinals, &c->n,
+                                 err);
+}
+
+/* Is there a sample of the id in [start, end] in one of the generations? (Bounds only: maybe.) */
+static bool gens_have(const struct snapshot *snap, uint32_t id, int64_t start_ms, int64_t end_ms)
+{
+    for (size_t i = 0; i < snap->n_gens; i++) {
+        int64_t t0, t1;
+        if (gen_metrics_bounds(snap->gens[i], id, &t0, &t1) && t0 <= end_ms && t1 >= start_ms)
+            return true;
+    }
+    return false;
+}
+
+static bool open_head(struct series_iter *it, struct cursor *c, struct err *err)
+{
+    const struct series_select *sel = &it->sel;
+    struct head *head = it->snap->head;
+    uint32_t *ids;
+    size_t n, kept = 0;
+    c->segment = SIZE_MAX;
+    arena_init(&c->arena, SIZE_MAX, it->budget);
+    pthread_rwlock_rdlock(&head->lock);
+    bool ok = label_index_select(head->ix, sel->matchers, &it->setup, &ids, &n, err);
+    for (size_t i = 0; ok && i < n; i++)
+        if (gens_have(it->snap, ids[i], sel->start_ms, sel->end_ms))
+            ids[kept++] = ids[i];
+    if (ok)
+        label_index_keys(head->ix, ids, kept, &it->setup, &c->keys);
+    pthread_rwlock_unlock(&head->lock);
+    if (!ok)
+        return false;
+    label_keys_sort(&c->keys, &it->setup);
+    c->n = kept;
+    return true;
+}
+
+static bool open_cursors(struct series_iter *it, struct err *err)
+{
+    struct snapshot *snap = it->snap;
+    struct ordered *order = arena_array(&it->setup, struct ordered, snap->n_segs);
+    for (size_t i = 0; i < snap->n_segs; i++)
+        order[i] = (struct ordered){snap->segs[i], i};
+    if (snap->n_segs > 0)
+        qsort(order, snap->n_segs, sizeof order[0], cmp_ordered);
+    it->cursors = arena_array(&it->setup, struct cursor, snap->n_segs + 1);
+    it->sources = arena_array(&it->setup, struct series_source, snap->n_segs + 1);
+    heap_init(&it->heap, &it->setup, snap->n_segs + 1, cursor_less, it);
+    int64_t start_ns = ms_to_ns(it->sel.start_ms), end_ns = ms_to_ns(it->sel.end_ms);
+    for (size_t i = 0; i <= snap->n_segs; i++) {
+        bool is_head = i == snap->n_segs;
+        if (is_head ? snap->n_gens == 0
+                    : segment_info(order[i].seg)->t0_ns > end_ns ||
+                          segment_info(order[i].seg)->t1_ns < start_ns)
+            continue;
+        struct cursor *c = &it->cursors[it->n_cursors++];
+        *c = (struct cursor){0};
+        if (is_head ? !open_head(it, c, err) : !open_segment(it, c, order[i].i, err))
+            return false;
+        if (over_budget(it))
+            return limit_error(it, err);
+        if (!tick(it->sel.ticker, err))
+            return false;
+    }
+    return true;
+}
+
+bool series_iter_open(struct snapshot *snap, const struct series_select *sel, struct budget *budget,
+                      struct series_iter **out, struct err *err)
+{
+    ASSERT(snap->signal == SIGNAL_METRICS);
+    struct series_iter *it = mem_zalloc(sizeof *it);
+    it->snap = snap;
+    it->sel = *sel;
+    it->budget = budget;
+    it->samples.budget = budget;
+    arena_init(&it->setup, SIZE_MAX, budget);
+    arena_init(&it->one, SIZE_MAX, budget);
+    if (!open_cursors(it, err)) {
+        series_iter_close(it);
+        return false;
+    }
+    *out = it;
+    return true;
+}
+
+void series_iter_close(struct series_iter *it)
+{
+    if (it == NULL)
+        return;
+    for (size_t i = 0; i < it->n_cursors; i++) {
+        struct cursor *c = &it->cursors[i];
+        if (c->seg != NULL) {
+            if (c->dir != NULL)
+                metrics_reader_deinit(&c->reader);
+            metrics_dir_release(c->seg, c->dir);
+        }
+        arena_deinit(&c->arena);
+    }
+    samples_deinit(&it->samples);
+    arena_deinit(&it->setup);
+    arena_deinit(&it->one);
+    mem_free(it);
+}
+
+/* ---- stepping ---- */
+
+/* The first call: what can be left out goes, every cursor gets its first labels. */
+static bool start(struct series_iter *it, struct err *err)
+{
+    for (size_t i = 0; i < it->n_cursors; i++) {
+        struct cursor *c = &it->cursors[i];
+        if (c->seg != NULL && !it->keep_empty)
+            c->n = metrics_dir_keep(c->dir, it->sel.start_ms, it->sel.end_ms, c->ordinals, c->n);
+        if (!cursor_load(c, err))
+            return false;
+        if (c->at < c->n)
+            heap_push(&it->heap, (uint32_t)i);
+    }
+    return true;
+}
+
+static bool read_cursor(struct series_iter *it, struct cursor *c, struct err *err)
+{
+    struct snapshot *snap = it->snap;
+    const struct series_select *sel = &it->sel;
+    if (c->seg != NULL) {
+        it->sources[it->n_sources++] = (struct series_source){c->segment, c->ordinals[c->at]};
+        return metrics_reader_read(&c->reader, c->ordinals[c->at], &it->one, &it->samples, err);
+    }
+    size_t before = it->samples.n;
+    for (size_t i = 0; i < snap->n_gens; i++) {
+        bool is_active = i + 1 == snap->n_gens; // or was so when the snapshot was made
+        if (is_active)
+            pthread_rwlock_rdlock(&snap->head->lock);
+        gen_metrics_read(snap->gens[i], c->keys.ids[c->at], sel->start_ms, sel->end_ms, &it->one,
+                         &it->samples);
+        if (is_active)
+            pthread_rwlock_unlock(&snap->head->lock);
+    }
+    if (sel->stats != NULL)
+        sel->stats->samples += it->samples.n - before;
+    return true;
+}
+
+/* All cursors that stand at the same label set, into samples; moves them on. */
+static bool gather(struct series_iter *it, struct labels *labels, struct err *err)
+{
+    arena_reset(&it->one);
+    samples_clear(&it->samples);
+    it->n_sources = 0;
+    *labels = labels_dup(&it->one, it->cursors[heap_top(&it->heap)].labels);
+    while (it->heap.n > 0) {
+        struct cursor *c = &it->cursors[heap_top(&it->heap)];
+        if (!labels_eq(c->labels, *labels))
+            break;
+        if (!read_cursor(it, c, err))
+            return false;
+        c->at++;
+        if (!cursor_load(c, err))
+            return false;
+        if (c->at < c->n)
+            heap_fix_top(&it->heap);
+        else
+            (void)heap_pop(&it->heap);
+    }
+    samples_settle(&it->samples, 0);
+    return true;
+}
+
+enum step series_next(struct series_iter *it, struct series *out, struct err *err)
+{
+    if (!it->started && !start(it, err))
+        return STEP_ERROR;
+    it->started = true;
+    while (it->heap.n > 0) {
+        struct labels labels;
+        if (!tick(it->sel.ticker, err) || !gather(it, &labels, err))
+            return STEP_ERROR;
+        if (over_budget(it)) {
+            (void)limit_error(it, err);
+            return STEP_ERROR;
+        }
+        if (it->samples.n == 0 && !it->keep_empty)
+            continue;
+        *out = (struct series){.labels = labels,
+                               .n = it->samples.n,
+                               .t_ms = it->samples.t,
+                               .v = it->samples.v,
+                               .h = it->samples.has_hists ? it->samples.h : NULL};
+        return STEP_ITEM;
+    }
+    return STEP_END;
+}
+
+size_t series_iter_sources(const struct series_iter *it, const struct series_source **out)
+{
+    *out = it->sources;
+    return it->n_sources;
+}
+
+const struct samples *series_iter_samples(const struct series_iter *it)
+{
+    return &it->samples;
+}
+
+void series_iter_keep_empty(struct series_iter *it)
+{
+    it->keep_empty = true;
+}
+
+/* ---- hooks of names.c ---- */
+
+static const struct label_index *head_lock(struct head *head)
+{
+    pthread_rwlock_rdlock(&head->lock);
+    return head->ix;
+}
+
+static void head_unlock(struct head *head)
+{
+    pthread_rwlock_unlock(&head->lock);
+}
+
+static int64_t ms_ceil(int64_t ns)
+{
+    int64_t ms = ns_to_ms_floor(ns);
+    return ms_to_ns(ms) < ns ? ms + 1 : ms;
+}
+
+static size_t head_keep(struct snapshot *snap, int64_t start_ns, int64_t end_ns, uint32_t *ids,
+                        size_t n)
+{
+    int64_t start_ms = ms_ceil(start_ns), end_ms = ns_to_ms_floor(end_ns);
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (gens_have(snap, ids[i], start_ms, end_ms))
+            ids[kept++] = ids[i];
+    return kept;
+}
+
+static void widen(struct index_stats *st, int64_t t0_ms, int64_t t1_ms)
+{
+    st->min_ms = MIN(st->min_ms, t0_ms);
+    st->max_ms = MAX(st->max_ms, t1_ms);
+}
+
+static void head_stats(struct snapshot *snap, int64_t start_ns, int64_t end_ns, const uint32_t *ids,
+                       size_t n, struct index_stats *st)
+{
+    int64_t start_ms = ms_ceil(start_ns), end_ms = ns_to_ms_floor(end_ns);
+    for (size_t g = 0; g < snap->n_gens; g++) {
+        for (size_t i = 0; i < n; i++) {
+            int64_t t0, t1;
+            if (!gen_metrics_bounds(snap->gens[g], ids[i], &t0, &t1) || t0 > end_ms ||
+                t1 < start_ms)
+                continue;
+            st->chunks++;
+            st->samples += gen_series(snap->gens[g], ids[i])->n;
+            widen(st, t0, t1);
+        }
+    }
+}
+
+static bool seg_pin(struct segment *seg, struct segment_labels **out, void **pin, struct err *err)
+{
+    struct metrics_dir *dir;
+    if (!metrics_dir_get(seg, &dir, err))
+        return false;
+    *out = dir->labels;
+    *pin = dir;
+    return true;
+}
+
+static void seg_unpin(struct segment *seg, void *pin)
+{
+    metrics_dir_release(seg, pin);
+}
+
+static bool seg_keep(struct segment *seg, void *pin, int64_t start_ns, int64_t end_ns,
+                     uint32_t *ordinals, size_t *n, struct err *err)
+{
+    (void)seg, (void)err;
+    *n = metrics_dir_keep(pin, ms_ceil(start_ns), ns_to_ms_floor(end_ns), ordinals, *n);
+    return true;
+}
+
+/* Frames count in full for each group that has a wanted series, samples by the series' share. */
+static bool seg_stats(struct segment *seg, void *pin, int64_t start_ns, int64_t end_ns,
+                      const uint32_t *ordinals, size_t n, struct index_stats *st, struct err *err)
+{
+    (void)seg, (void)err;
+    const struct metrics_dir *dir = pin;
+    int64_t start_ms = ms_ceil(start_ns), end_ms = ns_to_ms_floor(end_ns);
+    for (size_t i = 0; i < n;) {
+        size_t group = metrics_dir_group(dir, ordinals[i]);
+        if (group == dir->n_groups)
+            break;
+        const struct metrics_group *g = &dir->groups[group];
+        size_t in_group = 0;
+        for (; i < n && ordinals[i] < g[1].first; i++)
+            in_group++;
+        for (uint32_t f = g->frame; f < g[1].frame; f++) {
+            const struct metrics_frame *x = &dir->frames[f];
+            if (x->t0_ms > end_ms || x->t1_ms < start_ms)
+                continue;
+            st->chunks += in_group;
+            st->samples += (uint64_t)x->samples * in_group / g->n;
+            widen(st, x->t0_ms, x->t1_ms);
+        }
+    }
+    return true;
+}
+
+const struct names_ops metrics_names = {
+    .head_lock = head_lock,
+    .head_unlock = head_unlock,
+    .head_keep = head_keep,
+    .head_stats = head_stats,
+    .seg_pin = seg_pin,
+    .seg_unpin = seg_unpin,
+    .seg_keep = seg_keep,
+    .seg_stats = seg_stats,
+};
