@@ -387,6 +387,7 @@ static bool window_cut(struct head *head, struct batch *b, struct write_result *
         to++;
     }
     size_t cut = b->spans.n - to;
+    res->accepted += to;
     b->spans.n = to;
     res->rejected += cut;
     if (cut > 0 && res->reason[0] == '\0')

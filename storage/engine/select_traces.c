@@ -1,0 +1,641 @@
+/* select_traces.c - spans of a snapshot by conditions: the iterator behind TraceQL.
+ *
+ * Sources (chunks of the heads, blocks of segments) are visited newest first. In each one the
+ * conditions give rows. With whole_traces the traces of these rows are completed: every other
+ * source of the snapshot is asked for them (a table over the ids in memory, filter and id list for
+ * segments), its rows are fetched, and what has been put together from several places is
+ * remembered, so that it does not come again when a later source has a hit for it, too. What comes
+ * out of one source is cut into blocks of growing size, the newest traces first, so that a consumer
+ * with a limit stops early.
+ *
+ * A source outside the time range is looked at for completion only: a trace whose hits all lie
+ * there and whose other spans alone reach into the range is not found. newest_ns speaks of the
+ * spans that met the conditions; completed traces may have newer ones.
+ *
+ * Memory: `work` holds what one source gives (directories, parts, output), `tmp` one column, the
+ * sources' arena the remembered ids; all count on the query's budget. */
+#include <stdlib.h>
+
+#include "storage/base/hmap.h"
+#include "storage/engine/span_cond.h"
+#include "storage/engine/span_part.h"
+#include "storage/engine/span_source.h"
+
+/* Traces of the first output block of a source, and of later ones at most. */
+#define SLICE_FIRST 64
+#define SLICE_MAX   1024
+/* Spans of one output block, unless one trace has more. */
+#define SLICE_SPANS ((uint32_t)64 * 1024)
+/* Sources that one trace may lie in; further ones are left out (a trace of hours and every seal).
+ */
+#define PLACES_MAX 4096
+
+struct piece { // rows of one trace in one part
+    uint32_t part, lo, hi;
+};
+
+struct candidate {           // a trace of the source at hand
+    uint32_t trace;          // its number there
+    uint32_t lo, hi;         // rows in part 0
+    uint32_t extra, n_extra; // pieces from other places
+    int64_t newest_ns;
+    uint32_t rows;
+    bool dropped; // outside the range
+};
+
+struct row_ref {
+    uint32_t part, row;
+};
+
+struct span_iter {
+    struct span_select sel;
+    struct span_sources sources;
+    struct arena work, tmp;
+    size_t at; // next source
+    // of the source at hand
+    struct candidate *cands; // newest first
+    uint32_t n_cands, next_cand, slice;
+    VEC(struct span_part) parts; // 0 = the source itself
+    VEC(struct piece) pieces;
+    struct span_column *columns; // dictionaries of all parts, one after the other
+    uint32_t **value_base;       // by column, part
+    // traces that were put together from several places
+    struct hmap done;
+    VEC(uint8_t *) done_ids;
+};
+
+/* ---- hits in one source ---- */
+
+static bool in_range(const struct span_iter *it, int64_t start, int64_t end)
+{
+    return start <= it->sel.end_ns && end >= it->sel.start_ns;
+}
+
+static bool source_in_range(const struct span_iter *it, const struct span_block_head *h)
+{
+    // Ends before starts are possible: the later of both bounds the block.
+    return h->t0_ns <= it->sel.end_ns && MAX(h->t1_ns, h->s1_ns) >= it->sel.start_ns;
+}
+
+/* Takes rows outside the range out of the mask (only when spans are asked for one by one). */
+static bool mask_time(struct span_iter *it, const struct span_columns *b, uint8_t *mask,
+                      uint32_t *hits, struct err *err)
+{
+    const struct span_block_head *h = &b->head;
+    if (h->s1_ns <= it->sel.end_ns && h->t0_ns >= it->sel.start_ns && h->dmin_ns >= 0)
+        return true;
+    struct arena_mark mark = arena_mark(&it->tmp);
+    struct span_core c;
+    if (!span_block_core(b, &it->tmp, &c, err))
+        return false;
+    *hits = 0;
+    for (uint32_t i = 0; i < h->rows[TABLE_SPAN]; i++) {
+        mask[i] &= in_range(it, c.start_ns[i],
+                            (int64_t)((uint64_t)c.start_ns[i] + (uint64_t)c.duration_ns[i]));
+        *hits += mask[i];
+    }
+    arena_release(&it->tmp, mark);
+    return true;
+}
+
+static uint64_t id_hash(const uint8_t id[16])
+{
+    uint64_t v[2];
+    memcpy(v, id, 16);
+    return hash_mix(v[0], v[1]);
+}
+
+struct done_key {
+    const struct span_iter *it;
+    const uint8_t *id;
+};
+
+static bool done_eq(const void *ctx, uint32_t index)
+{
+    const struct done_key *k = ctx;
+    return memcmp(k->it->done_ids.v[index], k->id, 16) == 0;
+}
+
+static bool is_done(const struct span_iter *it, const uint8_t id[16])
+{
+    struct done_key key = {it, id};
+    return it->done.n > 0 && hmap_find(&it->done, id_hash(id), done_eq, &key) != HMAP_NONE;
+}
+
+static void done_add(struct span_iter *it, const uint8_t id[16])
+{
+    uint8_t *copy = arena_alloc(&it->sources.arena, 16);
+    memcpy(copy, id, 16);
+    hmap_put(&it->done, id_hash(id), (uint32_t)it->done_ids.n);
+    vec_push(&it->done_ids, &it->sources.arena, copy);
+}
+
+/* Rows of the source that come out (all rows of hit traces, or the hits alone), and its candidates
+ * with their rows in part 0. */
+static bool source_rows(struct span_iter *it, const struct span_columns *b, const uint8_t *mask,
+                        uint32_t **rows, uint32_t *n_rows, struct err *err)
+{
+    struct span_traces traces;
+    if (!span_block_traces(b, &it->tmp, &traces, err))
+        return false;
+    it->cands = arena_array(&it->work, struct candidate, traces.n);
+    uint32_t *out = arena_array(&it->work, uint32_t, b->head.rows[TABLE_SPAN]);
+    uint32_t n = 0;
+    it->n_cands = 0;
+    for (uint32_t t = 0; t < traces.n; t++) {
+        uint32_t lo = traces.row[t], hi = traces.row[t + 1], before = n;
+        if (!memchr(mask + lo, 1, hi - lo))
+            continue;
+        if (it->sel.trace_id && memcmp(traces.id[t], it->sel.trace_id, 16) != 0)
+            continue;
+        if (it->sel.whole_traces && is_done(it, traces.id[t]))
+            continue;
+        for (uint32_t r = lo; r < hi; r++) {
+            out[n] = r;
+            n += it->sel.whole_traces || mask[r];
+        }
+        it->cands[it->n_cands++] = (struct candidate){.trace = t, .lo = before, .hi = n};
+    }
+    *rows = out;
+    *n_rows = n;
+    return true;
+}
+
+/* ---- completing traces ---- */
+
+struct wanted { // a trace of another source that belongs to a candidate
+    uint32_t source, trace, cand;
+};
+
+struct wanted_list {
+    struct wanted *v;
+    size_t n, cap;
+};
+
+static int wanted_cmp(const void *x, const void *y)
+{
+    const struct wanted *a = x, *b = y;
+    if (a->source != b->source)
+        return a->source < b->source ? -1 : 1;
+    return (a->trace > b->trace) - (a->trace < b->trace);
+}
+
+static bool tick(struct span_iter *it, struct err *err)
+{
+    return !it->sel.ticker || it->sel.ticker->tick(it->sel.ticker, err);
+}
+
+/* Fetches wanted traces of one source as a part. */
+static bool part_fetch(struct span_iter *it, const struct wanted *w, size_t n, struct err *err)
+{
+    struct span_open *open = arena_new(&it->work, struct span_open);
+    struct span_traces traces;
+    struct arena_mark mark = arena_mark(&it->tmp);
+    if (!span_source_open(&it->sources.v[w->source], &it->work, open, err) ||
+        !span_block_traces(&open->columns, &it->tmp, &traces, err))
+        return false;
+    uint32_t total = 0, k = 0;
+    for (size_t i = 0; i < n; i++)
+        total += traces.row[w[i].trace + 1] - traces.row[w[i].trace];
+    uint32_t *rows = arena_array(&it->work, uint32_t, total);
+    for (size_t i = 0; i < n; i++) {
+        struct piece piece = {(uint32_t)it->parts.n, k, 0};
+        for (uint32_t r = traces.row[w[i].trace]; r < traces.row[w[i].trace + 1]; r++)
+            rows[k++] = r;
+        piece.hi = k;
+        vec_push(&it->pieces, &it->work, piece);
+    }
+    struct span_part part;
+    if (!span_part_load(&open->columns, rows, total, it->sel.columns, it->sel.n_columns, &it->tmp,
+                        &it->work, &part, err))
+        return false;
+    arena_release(&it->tmp, mark);
+    vec_push(&it->parts, &it->work, part);
+    if (it->sel.stats)
+        it->sel.stats->blocks++;
+    return span_arena_ok(&it->work, err) && tick(it, err);
+}
+
+struct piece_of {
+    struct piece piece;
+    uint32_t cand;
+};
+
+/* Sorts the pieces by candidate and tells each candidate where its own are. */
+static void pieces_assign(struct span_iter *it, const struct wanted *w)
+{
+    size_t n = it->pieces.n;
+    struct piece *sorted = arena_array(&it->work, struct piece, n);
+    for (size_t i = 0; i < n; i++)
+        it->cands[w[i].cand].n_extra++;
+    uint32_t at = 0;
+    for (uint32_t c = 0; c < it->n_cands; c++) {
+        it->cands[c].extra = at;
+        at += it->cands[c].n_extra;
+        it->cands[c].n_extra = 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct candidate *c = &it->cands[w[i].cand];
+        sorted[c->extra + c->n_extra++] = it->pieces.v[i];
+    }
+    it->pieces.v = sorted;
+    it->pieces.cap = n;
+}
+
+/* Where else the candidates' traces are: in memory by the table, in segments block by block, so
+ * that a filter stays in the CPU's cache while all ids are asked. */
+static bool places_find(struct span_iter *it, size_t source, struct wanted_list *want,
+                        struct err *err)
+{
+    const struct span_part *own = &it->parts.v[0];
+    struct span_place places[PLACES_MAX];
+    for (uint32_t c = 0; c < it->n_cands; c++) {
+        size_t n;
+        if (!span_sources_memory(&it->sources, own->trace_id[it->cands[c].lo], source, places,
+                                 COUNTOF(places), &n, err))
+            return false;
+        for (size_t i = 0; i < n; i++)
+            vec_push(want, &it->work, (struct wanted){places[i].source, places[i].trace, c});
+    }
+    for (uint32_t i = 0; i < it->sources.n; i++) {
+        struct span_source *s = &it->sources.v[i];
+        if (i == source || s->chunk)
+            continue;
+        for (uint32_t c = 0; c < it->n_cands; c++) {
+            uint32_t trace;
+            if (!span_source_find(&it->sources, s, own->trace_id[it->cands[c].lo], &trace, err))
+                return false;
+            if (trace < s->head.n_traces)
+                vec_push(want, &it->work, (struct wanted){i, trace, c});
+        }
+        if (!tick(it, err))
+            return false;
+    }
+    return true;
+}
+
+/* Parts of the candidates in all other sources. */
+static bool complete(struct span_iter *it, size_t source, struct err *err)
+{
+    struct wanted_list want = {0};
+    if (!places_find(it, source, &want, err))
+        return false;
+    for (size_t i = 0; i < want.n; i++) {
+        const uint8_t *id = it->parts.v[0].trace_id[it->cands[want.v[i].cand].lo];
+        if (!is_done(it, id))
+            done_add(it, id);
+    }
+    if (want.n == 0)
+        return span_arena_ok(&it->sources.arena, err);
+    qsort(want.v, want.n, sizeof(want.v[0]), wanted_cmp);
+    for (size_t lo = 0, hi; lo < want.n; lo = hi) {
+        for (hi = lo + 1; hi < want.n && want.v[hi].source == want.v[lo].source;)
+            hi++;
+        if (!part_fetch(it, want.v + lo, hi - lo, err))
+            return false;
+    }
+    pieces_assign(it, want.v);
+    return span_arena_ok(&it->sources.arena, err);
+}
+
+/* ---- candidates ---- */
+
+static void candidate_times(struct span_iter *it, struct candidate *c)
+{
+    int64_t first = INT64_MAX, last = INT64_MIN;
+    c->newest_ns = INT64_MIN;
+    c->rows = 0;
+    for (uint32_t k = 0; k <= c->n_extra; k++) {
+        struct piece p = k == 0 ? (struct piece){0, c->lo, c->hi} : it->pieces.v[c->extra + k - 1];
+        const struct span_part *part = &it->parts.v[p.part];
+        c->rows += p.hi - p.lo;
+        for (uint32_t r = p.lo; r < p.hi; r++) {
+            int64_t start = part->start_ns[r];
+            int64_t end = (int64_t)((uint64_t)start + (uint64_t)part->duration_ns[r]);
+            first = MIN(first, start);
+            last = MAX(last, MAX(start, end));
+            if (k == 0)
+                c->newest_ns = MAX(c->newest_ns, start);
+        }
+    }
+    c->dropped = it->sel.whole_traces && !in_range(it, first, last);
+}
+
+static int candidate_cmp(const void *x, const void *y)
+{
+    const struct candidate *a = x, *b = y;
+    if (a->newest_ns != b->newest_ns)
+        return a->newest_ns > b->newest_ns ? -1 : 1;
+    return (a->trace > b->trace) - (a->trace < b->trace);
+}
+
+static void candidates_sort(struct span_iter *it)
+{
+    uint32_t kept = 0;
+    for (uint32_t c = 0; c < it->n_cands; c++) {
+        candidate_times(it, &it->cands[c]);
+        if (!it->cands[c].dropped)
+            it->cands[kept++] = it->cands[c];
+    }
+    it->n_cands = kept;
+    if (kept > 0)
+        qsort(it->cands, kept, sizeof(it->cands[0]), candidate_cmp);
+}
+
+/* Dictionaries of the parts one after the other; value_base says where each begins. */
+static void columns_join(struct span_iter *it)
+{
+    size_t n = it->sel.n_columns;
+    it->columns = arena_zalloc(&it->work, n * sizeof(*it->columns));
+    it->value_base = arena_array(&it->work, uint32_t *, n);
+    for (size_t c = 0; c < n; c++) {
+        uint32_t total = 0;
+        it->value_base[c] = arena_array(&it->work, uint32_t, it->parts.n);
+        for (size_t p = 0; p < it->parts.n; p++) {
+            it->value_base[c][p] = total;
+            total += (uint32_t)it->parts.v[p].columns[c].values.n;
+        }
+        it->columns[c].n_dict = total;
+        it->columns[c].dict = it->parts.v[0].columns[c].values.v;
+        if (it->parts.n == 1)
+            continue;
+        struct value *dict = arena_array(&it->work, struct value, total);
+        for (size_t p = 0; p < it->parts.n; p++)
+            if (it->parts.v[p].columns[c].values.n > 0)
+                memcpy(dict + it->value_base[c][p], it->parts.v[p].columns[c].values.v,
+                       it->parts.v[p].columns[c].values.n * sizeof(*dict));
+        it->columns[c].dict = dict;
+    }
+}
+
+/* Evaluates one source; leaves its candidates, sorted. */
+static bool source_load(struct span_iter *it, size_t source, struct err *err)
+{
+    struct span_source *s = &it->sources.v[source];
+    struct span_open *open = arena_new(&it->work, struct span_open);
+    uint32_t hits, *rows, n_rows;
+    if (!span_source_open(s, &it->work, open, err))
+        return false;
+    const struct span_columns *b = &open->columns;
+    uint8_t *mask = arena_alloc(&it->work, b->head.rows[TABLE_SPAN]);
+    if (it->sel.stats) {
+        it->sel.stats->blocks++;
+        it->sel.stats->spans += b->head.rows[TABLE_SPAN];
+    }
+    if (!span_conds_eval(b, &it->sel, &it->tmp, mask, &hits, err))
+        return false;
+    if (hits > 0 && !it->sel.whole_traces && !mask_time(it, b, mask, &hits, err))
+        return false;
+    if (hits == 0)
+        return span_arena_ok(&it->tmp, err);
+    if (!source_rows(it, b, mask, &rows, &n_rows, err))
+        return false;
+    arena_reset(&it->tmp);
+    if (it->n_cands == 0)
+        return true;
+    struct span_part part;
+    if (!span_part_load(b, rows, n_rows, it->sel.columns, it->sel.n_columns, &it->tmp, &it->work,
+                        &part, err))
+        return false;
+    vec_push(&it->parts, &it->work, part);
+    if (it->sel.whole_traces && !complete(it, source, err))
+        return false;
+    candidates_sort(it);
+    columns_join(it);
+    return span_arena_ok(&it->work, err) && span_arena_ok(&it->tmp, err);
+}
+
+static void source_done(struct span_iter *it)
+{
+    if (it->sel.stats && it->work.used > 0)
+        it->sel.stats->bytes += it->work.used;
+    arena_reset(&it->work);
+    arena_reset(&it->tmp);
+    it->cands = NULL;
+    it->n_cands = it->next_cand = it->slice = 0;
+    it->parts.v = NULL;
+    it->parts.n = it->parts.cap = 0;
+    it->pieces.v = NULL;
+    it->pieces.n = it->pieces.cap = 0;
+    it->columns = NULL;
+}
+
+/* May the source be passed over without a look at its columns? */
+static bool source_skip(struct span_iter *it, struct span_source *s, bool *skip, struct err *err)
+{
+    *skip = !source_in_range(it, &s->head) || !span_conds_possible(&s->head, &it->sel);
+    if (!*skip && it->sel.trace_id) {
+        uint32_t trace;
+        if (!span_source_find(&it->sources, s, it->sel.trace_id, &trace, err))
+            return false;
+        *skip = trace == s->head.n_traces;
+    }
+    if (*skip && it->sel.stats)
+        it->sel.stats->blocks_skipped++;
+    return true;
+}
+
+/* ---- output ---- */
+
+struct order { // rows of a trace that has several pieces
+    int64_t start;
+    uint64_t span_id;
+    struct row_ref ref;
+    uint8_t kind;
+};
+
+static int order_by_id(const void *x, const void *y)
+{
+    const struct order *a = x, *b = y;
+    if (a->span_id != b->span_id)
+        return a->span_id < b->span_id ? -1 : 1;
+    if (a->kind != b->kind)
+        return a->kind < b->kind ? -1 : 1;
+    return (a->start > b->start) - (a->start < b->start);
+}
+
+static int order_by_start(const void *x, const void *y)
+{
+    const struct order *a = x, *b = y;
+    if (a->start != b->start)
+        return a->start < b->start ? -1 : 1;
+    return (a->span_id > b->span_id) - (a->span_id < b->span_id);
+}
+
+/* Rows of one candidate in order of start, without duplicates. Returns how many. */
+static uint32_t candidate_rows(struct span_iter *it, const struct candidate *c, struct row_ref *out)
+{
+    if (c->n_extra == 0) {
+        for (uint32_t r = c->lo; r < c->hi; r++)
+            out[r - c->lo] = (struct row_ref){0, r};
+        return c->hi - c->lo;
+    }
+    struct arena_mark mark = arena_mark(&it->tmp);
+    struct order *o = arena_array(&it->tmp, struct order, c->rows);
+    uint32_t n = 0, kept = 0;
+    for (uint32_t k = 0; k <= c->n_extra; k++) {
+        struct piece p = k == 0 ? (struct piece){0, c->lo, c->hi} : it->pieces.v[c->extra + k - 1];
+        const struct span_part *part = &it->parts.v[p.part];
+        for (uint32_t r = p.lo; r < p.hi; r++) {
+            o[n] = (struct order){
+                .start = part->start_ns[r], .ref = {p.part, r}, .kind = part->kind[r]};
+            memcpy(&o[n++].span_id, part->span_id[r], 8);
+        }
+    }
+    qsort(o, n, sizeof(*o), order_by_id);
+    for (uint32_t i = 0; i < n; i++)
+        if (i == 0 || o[i].span_id != o[kept - 1].span_id || o[i].kind != o[kept - 1].kind)
+            o[kept++] = o[i];
+    qsort(o, kept, sizeof(*o), order_by_start);
+    for (uint32_t i = 0; i < kept; i++)
+        out[i] = o[i].ref;
+    arena_release(&it->tmp, mark);
+    return kept;
+}
+
+/* The next candidates that make one block. */
+static uint32_t slice_take(const struct span_iter *it)
+{
+    uint32_t n = 0, rows = 0;
+    while (it->next_cand + n < it->n_cands && n < it->slice) {
+        rows += it->cands[it->next_cand + n].rows;
+        if (n > 0 && rows > SLICE_SPANS)
+            break;
+        n++;
+    }
+    return n;
+}
+
+static void out_column(struct span_iter *it, size_t c, const struct row_ref *rows, uint32_t n,
+                       struct span_column *out)
+{
+    const uint32_t *base = it->value_base[c];
+    bool multi = span_column_is_multi(&it->sel.columns[c]);
+    *out = it->columns[c];
+    if (!multi) {
+        uint32_t *code = arena_array(&it->work, uint32_t, n);
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t v = it->parts.v[rows[i].part].columns[c].code.v[rows[i].row];
+            code[i] = v == SPAN_NO_VALUE ? v : v + base[rows[i].part];
+        }
+        out->code = code;
+        return;
+    }
+    uint32_t *start = arena_array(&it->work, uint32_t, (size_t)n + 1), total = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t *from = it->parts.v[rows[i].part].columns[c].row_start + rows[i].row;
+        start[i] = total;
+        total += from[1] - from[0];
+    }
+    start[n] = total;
+    uint32_t *code = arena_array(&it->work, uint32_t, total), k = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct part_column *col = &it->parts.v[rows[i].part].columns[c];
+        for (uint32_t r = col->row_start[rows[i].row]; r < col->row_start[rows[i].row + 1]; r++)
+            code[k++] = col->code.v[r] + base[rows[i].part];
+    }
+    out->row_start = start;
+    out->code = code;
+}
+
+static void out_core(struct span_iter *it, const struct row_ref *rows, uint32_t n,
+                     struct span_block *out)
+{
+    struct arena *a = &it->work;
+    uint8_t(*tid)[16] = arena_alloc_array(a, n, 16), (*sid)[8] = arena_alloc_array(a, n, 8),
+    (*pid)[8] = arena_alloc_array(a, n, 8), *kind = arena_alloc(a, n), *status = arena_alloc(a, n);
+    int64_t *start = arena_array(a, int64_t, n), *duration = arena_array(a, int64_t, n);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct span_part *p = &it->parts.v[rows[i].part];
+        uint32_t r = rows[i].row;
+        memcpy(tid[i], p->trace_id[r], 16);
+        memcpy(sid[i], p->span_id[r], 8);
+        memcpy(pid[i], p->parent_id[r], 8);
+        start[i] = p->start_ns[r];
+        duration[i] = p->duration_ns[r];
+        kind[i] = p->kind[r];
+        status[i] = p->status[r];
+    }
+    out->n = n;
+    out->trace_id = (const uint8_t(*)[16])tid;
+    out->span_id = (const uint8_t(*)[8])sid;
+    out->parent_id = (const uint8_t(*)[8])pid;
+    out->start_ns = start;
+    out->duration_ns = duration;
+    out->kind = kind;
+    out->status = status;
+}
+
+static bool slice_out(struct span_iter *it, struct span_block *out, struct err *err)
+{
+    it->slice = it->slice == 0 ? SLICE_FIRST : MIN(it->slice * 4, (uint32_t)SLICE_MAX);
+    uint32_t n_traces = slice_take(it), total = 0, n = 0;
+    for (uint32_t i = 0; i < n_traces; i++)
+        total += it->cands[it->next_cand + i].rows;
+    struct row_ref *rows = arena_array(&it->work, struct row_ref, total);
+    uint32_t *start = arena_array(&it->work, uint32_t, (size_t)n_traces + 1);
+    for (uint32_t i = 0; i < n_traces; i++) {
+        start[i] = n;
+        n += candidate_rows(it, &it->cands[it->next_cand + i], rows + n);
+    }
+    start[n_traces] = n;
+    it->next_cand += n_traces;
+    struct span_block b = {.n_traces = n_traces, .trace_start = start, .newest_ns = INT64_MIN};
+    out_core(it, rows, n, &b);
+    struct span_column *columns = arena_array(&it->work, struct span_column, it->sel.n_columns);
+    for (size_t c = 0; c < it->sel.n_columns; c++)
+        out_column(it, c, rows, n, &columns[c]);
+    b.columns = columns;
+    if (it->next_cand < it->n_cands)
+        b.newest_ns = it->cands[it->next_cand].newest_ns;
+    if (it->at < it->sources.n)
+        b.newest_ns = MAX(b.newest_ns, it->sources.v[it->at].head.s1_ns);
+    *out = b;
+    return span_arena_ok(&it->work, err);
+}
+
+/* ---- the iterator ---- */
+
+bool span_iter_open(struct snapshot *snap, const struct span_select *sel, struct budget *budget,
+                    struct span_iter **out, struct err *err)
+{
+    struct span_iter *it = mem_zalloc(sizeof(*it));
+    it->sel = *sel;
+    arena_init(&it->work, SIZE_MAX, budget);
+    arena_init(&it->tmp, SIZE_MAX, budget);
+    if (!span_sources_open(snap, budget, &it->sources, err)) {
+        arena_deinit(&it->work);
+        arena_deinit(&it->tmp);
+        mem_free(it);
+        return false;
+    }
+    hmap_init(&it->done, &it->sources.arena);
+    *out = it;
+    return true;
+}
+
+enum step span_next(struct span_iter *it, struct span_block *out, struct err *err)
+{
+    while (it->next_cand == it->n_cands) {
+        bool skip = true;
+        source_done(it);
+        if (it->at == it->sources.n)
+            return STEP_END;
+        size_t source = it->at++;
+        if (!source_skip(it, &it->sources.v[source], &skip, err))
+            return STEP_ERROR;
+        if (!skip && (!tick(it, err) || !source_load(it, source, err)))
+            return STEP_ERROR;
+    }
+    return slice_out(it, out, err) ? STEP_ITEM : STEP_ERROR;
+}
+
+void span_iter_close(struct span_iter *it)
+{
+    if (!it)
+        return;
+    span_sources_close(&it->sources);
+    arena_deinit(&it->work);
+    arena_deinit(&it->tmp);
+    mem_free(it);
+}
