@@ -141,3 +141,9 @@
 #define LIMIT_HEAD_EXEMPLARS 100000
 /* Decoded bytes of one metrics batch in the log: above what a 64 MiB request can need. */
 #define LIMIT_METRICS_LOG (192 * MIB)
+
+/* ---- query languages ---- */
+
+/* Nesting of an expression, counted in grammar rules entered by parser and evaluator: a stack of some
+ * hundred KiB at most. Refused as a parse error. Hand-written queries stay below 20. */
+#define LIMIT_AST_DEPTH 300

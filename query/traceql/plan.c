@@ -1,0 +1,202 @@
+/* plan.c - see plan.h. A condition is only a hint for skipping, so the planner gives up (no
+ * conditions) wherever it is not sure: wrong hints would lose traces, missing ones only cost time.
+ */
+#include "query/traceql/plan.h"
+
+int tq_plan_column(struct query *q, struct tq_plan *p, struct span_column_ref ref)
+{
+    for (size_t i = 0; i < p->columns.n; i++) {
+        const struct span_column_ref *c = &p->columns.v[i];
+        if (c->field == ref.field &&
+            (ref.field != FIELD_ATTR || (c->scope == ref.scope && str_eq(c->key, ref.key))))
+            return (int)i;
+    }
+    vec_push(&p->columns, &q->arena, ref);
+    return (int)p->columns.n - 1;
+}
+
+/* The column of an intrinsic that has one; false for those that are fixed columns or computed. */
+static bool intrinsic_column(enum tq_intrinsic id, enum span_field *out)
+{
+    static const struct {
+        enum tq_intrinsic id;
+        enum span_field field;
+    } rows[] = {
+        {IN_NAME, FIELD_NAME},
+        {IN_STATUS_MESSAGE, FIELD_STATUS_MESSAGE},
+        {IN_EVENT_NAME, FIELD_EVENT_NAME},
+        {IN_EVENT_SINCE_START, FIELD_EVENT_SINCE_START},
+        {IN_LINK_TRACE_ID, FIELD_LINK_TRACE_ID},
+        {IN_LINK_SPAN_ID, FIELD_LINK_SPAN_ID},
+        {IN_SCOPE_NAME, FIELD_SCOPE_NAME},
+        {IN_SCOPE_VERSION, FIELD_SCOPE_VERSION},
+    };
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
+        if (rows[i].id == id) {
+            *out = rows[i].field;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void plan_field(struct query *q, struct tq_plan *p, struct tq_field *f)
+{
+    enum span_field field;
+    if (f->intrinsic != IN_NONE) {
+        if (intrinsic_column(f->intrinsic, &field))
+            f->columns[0] = tq_plan_column(q, p, (struct span_column_ref){.field = field});
+        return;
+    }
+    for (int s = 0; s < ATTR_SCOPE_COUNT; s++)
+        if (f->scope == s || f->scope == TQ_SCOPE_ANY)
+            f->columns[s] = tq_plan_column(
+                q, p, (struct span_column_ref){FIELD_ATTR, (enum attr_scope)s, f->key});
+}
+
+/* ---- conditions ---- */
+
+static bool cond_op(enum tq_op op, bool is_nil, enum span_cond_op *out)
+{
+    static const enum span_cond_op ops[] = {
+        [OP_EQ] = COND_EQ, [OP_NE] = COND_NE, [OP_LT] = COND_LT, [OP_LE] = COND_LE,
+        [OP_GT] = COND_GT, [OP_GE] = COND_GE, [OP_RE] = COND_RE, [OP_NRE] = COND_NRE};
+    if (op < OP_EQ || op > OP_NRE || (is_nil && op != OP_NE))
+        return false;
+    *out = is_nil ? COND_EXISTS : ops[op];
+    return true;
+}
+
+/* field op static as one condition (several for an unscoped attribute: any of them). Returns how
+ * many, 0 = none possible. */
+static size_t leaf_conds(const struct tq_expr *e, struct span_cond out[ATTR_SCOPE_COUNT])
+{
+    struct span_cond c = {0};
+    if (e->kind != EXPR_BINARY || e->left->kind != EXPR_FIELD || e->right->kind != EXPR_STATIC)
+        return 0;
+    const struct tq_field *f = e->left->field;
+    const struct traceql_value *v = &e->right->value;
+    if (!cond_op(e->op, v->kind == TQ_NIL, &c.op))
+        return 0;
+    c.value = v->value;
+    c.re = e->re;
+    switch (f->intrinsic) {
+    case IN_DURATION:
+        if (v->kind == TQ_FLOAT || v->kind == TQ_NIL)
+            return 0;
+        c.field = COND_DURATION;
+        break;
+    case IN_STATUS:
+        c.field = COND_STATUS;
+        break;
+    case IN_KIND:
+        c.field = COND_KIND;
+        break;
+    case IN_NESTED_PARENT: // `nestedSetParent < 0`: root spans
+        if (e->op != OP_LT || v->kind != TQ_INT || v->value.i != 0)
+            return 0;
+        c.field = COND_IS_ROOT;
+        c.op = COND_EQ;
+        c.value = (struct value){.kind = VALUE_INT, .i = 1};
+        break;
+    case IN_NAME:
+    case IN_STATUS_MESSAGE:
+        c.field = COND_COLUMN;
+        c.column.field = f->intrinsic == IN_NAME ? FIELD_NAME : FIELD_STATUS_MESSAGE;
+        if (v->kind != TQ_STR || e->op == OP_NE || e->op == OP_NRE)
+            return 0; // an empty name is a value, too
+        break;
+    case IN_NONE:
+        c.field = COND_COLUMN;
+        c.column.field = FIELD_ATTR;
+        c.column.key = f->key;
+        if (v->kind == TQ_DURATION || v->kind == TQ_STATUS || v->kind == TQ_KIND)
+            return 0;
+        if (f->scope != TQ_SCOPE_ANY) {
+            c.column.scope = (enum attr_scope)f->scope;
+            break;
+        }
+        for (size_t s = 0; s < ATTR_SCOPE_COUNT; s++) {
+            out[s] = c;
+            out[s].column.scope = (enum attr_scope)s;
+        }
+        return ATTR_SCOPE_COUNT;
+    default:
+        return 0;
+    }
+    out[0] = c;
+    return 1;
+}
+
+/* Necessary conditions of a conjunction; what is no simple leaf is left out. */
+static void conjuncts(struct query *q, struct tq_plan *p,
+                      const struct tq_expr *e) // NOLINT(misc-no-recursion): depth of the tree
+{
+    struct span_cond leaf[ATTR_SCOPE_COUNT];
+    if (e->kind == EXPR_BINARY && e->op == OP_AND) {
+        conjuncts(q, p, e->left);
+        conjuncts(q, p, e->right);
+    } else if (leaf_conds(e, leaf) == 1) {
+        vec_push(&p->conds, &q->arena, leaf[0]);
+    }
+}
+
+/* Leaves of a disjunction; false when one of them is no simple leaf. */
+static bool disjuncts(struct query *q, struct tq_plan *p,
+                      const struct tq_expr *e) // NOLINT(misc-no-recursion)
+{
+    struct span_cond leaf[ATTR_SCOPE_COUNT];
+    if (e->kind == EXPR_BINARY && e->op == OP_OR)
+        return disjuncts(q, p, e->left) && disjuncts(q, p, e->right);
+    size_t n = leaf_conds(e, leaf);
+    for (size_t i = 0; i < n; i++)
+        vec_push(&p->conds, &q->arena, leaf[i]);
+    return n > 0;
+}
+
+static void filter_conds(struct query *q, struct tq_plan *p, const struct tq_expr *filter)
+{
+    if (!filter)
+        return;
+    conjuncts(q, p, filter);
+    p->all_conds = true;
+    if (p->conds.n > 0)
+        return;
+    p->all_conds = false;
+    if (!disjuncts(q, p, filter))
+        p->conds.n = 0;
+}
+
+/* A filter that must have a span in every trace of the result: its conditions may skip. */
+static const struct tq_spanset *
+needed_filter(const struct tq_spanset *s) // NOLINT(misc-no-recursion): depth of the tree
+{
+    switch (s->kind) {
+    case SPANSET_FILTER:
+        return s;
+    case SPANSET_BINARY:
+        if (s->op == OP_OR)
+            return NULL;
+        return needed_filter(s->op == OP_AND ? s->left
+                                             : s->right); // structural: spans of the right side
+    case SPANSET_PIPELINE:
+        return s->pipeline->n > 0 && s->pipeline->stages[0].kind == STAGE_SPANSET
+                   ? needed_filter(s->pipeline->stages[0].spanset)
+                   : NULL;
+    }
+    return NULL;
+}
+
+void tq_plan_make(struct query *q, struct tq_field *const *fields, size_t n_fields,
+                  const struct tq_spanset *first, struct tq_plan *out)
+{
+    *out = (struct tq_plan){0};
+    out->name_column = tq_plan_column(q, out, (struct span_column_ref){.field = FIELD_NAME});
+    out->service_column = tq_plan_column(
+        q, out, (struct span_column_ref){FIELD_ATTR, ATTR_RESOURCE, STR("service.name")});
+    for (size_t i = 0; i < n_fields; i++)
+        plan_field(q, out, fields[i]);
+    const struct tq_spanset *filter = first ? needed_filter(first) : NULL;
+    if (filter)
+        filter_conds(q, out, filter->filter);
+}
