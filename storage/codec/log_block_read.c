@@ -18,12 +18,15 @@ static bool corrupt(struct err *err, const char *what)
     return err_set(err, ERR_CORRUPT, "log block: bad %s", what);
 }
 
-static bool room(const struct arena *a, size_t n, struct err *err)
+static bool no_room(const struct arena *a, struct err *err)
 {
-    if (!a->over && (n < MIB || arena_room(a, n)))
-        return true;
     return err_set(err, ERR_LIMIT, "%s: no room for a log block",
                    a->budget && a->budget->name ? a->budget->name : "memory");
+}
+
+static bool room(const struct arena *a, size_t n, struct err *err)
+{
+    return (!a->over && (n < MIB || arena_room(a, n))) || no_room(a, err);
 }
 
 /* ---- directory ---- */
@@ -182,7 +185,9 @@ static bool get_part(struct log_parts *parts, enum log_part part, struct arena *
         *raw = (str){0};
         return true;
     }
-    return blob_unpack(blob, LOG_VERSION, LOG_PART_RAW_MAX, a, &version, raw, err);
+    if (blob_unpack(blob, LOG_VERSION, LOG_PART_RAW_MAX, a, &version, raw, err))
+        return true;
+    return err->code == ERR_LIMIT ? no_room(a, err) : false;
 }
 
 /* Hands decoded parts to log_rebuild. */

@@ -1,0 +1,834 @@
+/* head_logs.c - the head of logs; see head_logs.h.
+ *
+ * encode resolves streams and refuses rows before they reach the log; apply only appends. A refusal
+ * rewrites the batch and its payload, so that a replay needs no clock and no limits.
+ *
+ * A stream stays in the index while any open generation holds rows of it, and an hour longer: a
+ * snapshot that reads a sealed generation must find its labels. */
+#include "storage/engine/head_logs.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "storage/base/hmap.h"
+#include "storage/base/rd.h"
+#include "storage/base/vec.h"
+#include "storage/codec/log_payload.h"
+#include "storage/engine/names.h"
+#include "storage/engine/segment_logs.h"
+
+/* A stream without rows in any generation is forgotten this long after its last record. */
+#define STREAM_IDLE_NS (3600 * NS_PER_S)
+/* Rows of one time that are compared pair by pair; more go through a hash table. */
+#define SAME_TIME_PAIRS 16
+
+/* Times beyond are refused even without a window: file names round to seconds and days. */
+#define TIME_OLDEST_NS (INT64_MIN + 2 * 86400 * NS_PER_S)
+#define TIME_NEWEST_NS (INT64_MAX - 2 * 86400 * NS_PER_S)
+
+struct stream_state {
+    uint32_t gens;   // open generations with rows of it
+    int64_t last_ns; // wall time of its last record
+};
+
+struct logs_head {
+    struct head_env env;
+    struct label_index *index;
+    VEC(struct stream_state) streams; // by id
+    pthread_rwlock_t lock;
+};
+
+struct gen_stream {
+    uint32_t id;
+    bool is_sorted;
+    struct head_log_extent extent;
+    VEC(struct head_log_row) rows;
+};
+
+struct logs_gen {
+    struct logs_head *head;
+    struct arena arena; // lines and metadata
+    VEC(struct gen_stream) streams;
+    struct hmap by_id;
+    size_t table_bytes; // rows and streams, as counted on the budget
+    _Atomic uint64_t bytes, rows;
+    _Atomic int64_t t0_ns, t1_ns;
+};
+
+static struct logs_head *head_of(struct head *head)
+{
+    return (struct logs_head *)(void *)head;
+}
+
+static struct logs_gen *gen_of(struct gen *gen)
+{
+    return (struct logs_gen *)(void *)gen;
+}
+
+static void read_lock(struct logs_head *h)
+{
+    ASSERT(pthread_rwlock_rdlock(&h->lock) == 0);
+}
+
+static void write_lock(struct logs_head *h)
+{
+    ASSERT(pthread_rwlock_wrlock(&h->lock) == 0);
+}
+
+static void unlock(struct logs_head *h)
+{
+    ASSERT(pthread_rwlock_unlock(&h->lock) == 0);
+}
+
+/* ---- life ---- */
+
+static struct head *logs_head_open(const struct head_env *env)
+{
+    struct logs_head *h = mem_zalloc(sizeof *h);
+    h->env = *env;
+    h->index = label_index_open(env->budget);
+    pthread_rwlockattr_t attr;
+    ASSERT(pthread_rwlockattr_init(&attr) == 0);
+    ASSERT(pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP) == 0);
+    ASSERT(pthread_rwlock_init(&h->lock, &attr) == 0);
+    (void)pthread_rwlockattr_destroy(&attr);
+    return (struct head *)(void *)h;
+}
+
+static void logs_head_close(struct head *head)
+{
+    struct logs_head *h = head_of(head);
+    if (!h)
+        return;
+    label_index_close(h->index);
+    vec_free(&h->streams);
+    (void)pthread_rwlock_destroy(&h->lock);
+    mem_free(h);
+}
+
+static struct gen *logs_gen_open(struct head *head)
+{
+    struct logs_gen *g = mem_zalloc(sizeof *g);
+    g->head = head_of(head);
+    arena_init(&g->arena, SIZE_MAX, g->head->env.budget);
+    return (struct gen *)(void *)g;
+}
+
+static void logs_gen_close(struct gen *gen)
+{
+    struct logs_gen *g = gen_of(gen);
+    if (!g)
+        return;
+    write_lock(g->head);
+    for (size_t i = 0; i < g->streams.n; i++)
+        g->head->streams.v[g->streams.v[i].id].gens--;
+    unlock(g->head);
+    for (size_t i = 0; i < g->streams.n; i++)
+        vec_free(&g->streams.v[i].rows);
+    vec_free(&g->streams);
+    hmap_deinit(&g->by_id);
+    budget_give(g->head->env.budget, g->table_bytes);
+    arena_deinit(&g->arena);
+    mem_free(g);
+}
+
+static void logs_gen_stats(struct gen *gen, struct gen_stats *out)
+{
+    const struct logs_gen *g = gen_of(gen);
+    *out = (struct gen_stats){
+        .bytes = atomic_load(&g->bytes),
+        .rows = atomic_load(&g->rows),
+        .t0_ns = atomic_load(&g->t0_ns),
+        .t1_ns = atomic_load(&g->t1_ns),
+    };
+}
+
+static uint64_t logs_head_series(struct head *head)
+{
+    struct logs_head *h = head_of(head);
+    read_lock(h);
+    uint64_t n = label_index_alive_count(h->index);
+    unlock(h);
+    return n;
+}
+
+/* ---- streams ---- */
+
+static uint32_t stream_add(struct logs_head *h, struct labels l, struct hash128 hash)
+{
+    write_lock(h);
+    uint32_t id = label_index_add(h->index, l, hash);
+    while (h->streams.n <= id)
+        vec_push(&h->streams, NULL, (struct stream_state){0});
+    h->streams.v[id].last_ns = clock_now_ns(h->env.clock);
+    unlock(h);
+    return id;
+}
+
+struct id_key {
+    const struct logs_gen *gen;
+    uint32_t id;
+};
+
+static bool id_is(const void *ctx, uint32_t index)
+{
+    const struct id_key *key = ctx;
+    return key->gen->streams.v[index].id == key->id;
+}
+
+static struct gen_stream *gen_find(const struct logs_gen *g, uint32_t id)
+{
+    struct id_key key = {g, id};
+    uint32_t i = hmap_find(&g->by_id, hash_mix(id, 1), id_is, &key);
+    return i == HMAP_NONE ? NULL : &g->streams.v[i];
+}
+
+/* Write lock held. */
+static struct gen_stream *gen_stream(struct logs_gen *g, uint32_t id)
+{
+    struct gen_stream *s = gen_find(g, id);
+    if (s)
+        return s;
+    hmap_put(&g->by_id, hash_mix(id, 1), (uint32_t)g->streams.n);
+    vec_push(&g->streams, NULL,
+             (struct gen_stream){
+                 .id = id,
+                 .is_sorted = true,
+                 .extent = {.t0_ns = INT64_MAX, .t1_ns = INT64_MIN},
+             });
+    g->head->streams.v[id].gens++;
+    return vec_last(&g->streams);
+}
+
+/* ---- refusals, in Loki's words ---- */
+
+static void put_time(struct buf *out, int64_t t_ns)
+{
+    int64_t s = t_ns / NS_PER_S - (t_ns % NS_PER_S < 0);
+    int64_t days = s / 86400 - (s % 86400 < 0), rest = s - days * 86400;
+    // civil date of a day number: years begin in March, 400 years are 146097 days
+    int64_t z = days + 719468, era = (z >= 0 ? z : z - 146096) / 146097, doe = z - era * 146097;
+    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
+    int64_t month = mp < 10 ? mp + 3 : mp - 9, year = yoe + era * 400 + (month <= 2);
+    buf_fmt(out, "%04d-%02d-%02dT%02d:%02d:%02dZ", (int)year, (int)month,
+            (int)(doy - (153 * mp + 2) / 5 + 1), (int)(rest / 3600), (int)(rest / 60 % 60),
+            (int)(rest % 60));
+}
+
+static void refuse(struct write_result *res, size_t n, const struct buf *why)
+{
+    res->rejected += n;
+    if (res->reason[0])
+        return;
+    size_t len = MIN(why->n, sizeof res->reason - 1);
+    memcpy(res->reason, why->p, len);
+    res->reason[len] = 0;
+}
+
+static void refuse_time(struct write_result *res, struct labels stream, int64_t t_ns,
+                        int64_t limit_ns, bool is_old)
+{
+    struct buf why;
+    if (res->reason[0]) { // the text is told once
+        res->rejected++;
+        return;
+    }
+    buf_init(&why, 64 * KIB);
+    buf_fmt(&why, "entry for stream '");
+    labels_print(&why, stream, false);
+    buf_fmt(&why, "' has timestamp too %s: ", is_old ? "old" : "new");
+    put_time(&why, t_ns);
+    if (is_old) {
+        buf_fmt(&why, ", oldest acceptable timestamp is: ");
+        put_time(&why, limit_ns);
+    }
+    refuse(res, 1, &why);
+    buf_deinit(&why);
+}
+
+static void refuse_stream(struct write_result *res, struct labels stream, str tenant)
+{
+    struct buf why;
+    if (res->reason[0]) {
+        res->rejected++;
+        return;
+    }
+    buf_init(&why, 64 * KIB);
+    buf_fmt(&why, "maximum active stream limit exceeded when trying to create stream ");
+    labels_print(&why, stream, false);
+    buf_fmt(&why,
+            ", reduce the number of active streams (reduce labels or reduce label values), user: "
+            "'" STR_FMT "'",
+            STR_ARG(tenant));
+    refuse(res, 1, &why);
+    buf_deinit(&why);
+}
+
+/* ---- writing ---- */
+
+static bool logs_prepare(const struct batch *b, struct buf *payload, struct err *err)
+{
+    return log_payload_write(b, payload, err);
+}
+
+enum { STREAM_UNSEEN, STREAM_KNOWN, STREAM_REFUSED };
+
+/* Is there such a stream, or may there be one more? */
+static uint8_t stream_admit(struct logs_head *h, struct labels l)
+{
+    struct hash128 hash = labels_hash128(l);
+    if (label_index_find(h->index, l, hash) != LABEL_ID_NONE)
+        return STREAM_KNOWN;
+    size_t max = h->env.options->max_streams;
+    if (max > 0 && label_index_alive_count(h->index) >= max)
+        return STREAM_REFUSED;
+    (void)stream_add(h, l, hash);
+    return STREAM_KNOWN;
+}
+
+static bool logs_encode(struct head *head, struct gen *gen, struct batch *b, struct buf *payload,
+                        struct write_result *res, struct err *err)
+{
+    (void)gen;
+    struct logs_head *h = head_of(head);
+    const struct store_options *o = h->env.options;
+    int64_t now = clock_now_ns(h->env.clock);
+    int64_t oldest = o->window_past_ns ? time_add(now, -o->window_past_ns) : TIME_OLDEST_NS;
+    int64_t newest = o->window_future_ns ? time_add(now, o->window_future_ns) : TIME_NEWEST_NS;
+    uint8_t *state = arena_zalloc(b->arena, b->streams.n);
+    size_t kept = 0, n = b->logs.n;
+    for (size_t i = 0; i < n; i++) {
+        const struct batch_log row = b->logs.v[i];
+        struct labels stream = b->streams.v[row.stream].labels;
+        if (UNLIKELY(row.t_ns < oldest || row.t_ns > newest)) {
+            refuse_time(res, stream, row.t_ns, oldest, row.t_ns < oldest);
+            continue;
+        }
+        if (state[row.stream] == STREAM_UNSEEN)
+            state[row.stream] = stream_admit(h, stream);
+        if (UNLIKELY(state[row.stream] == STREAM_REFUSED)) {
+            refuse_stream(res, stream, h->env.tenant);
+            continue;
+        }
+        b->logs.v[kept++] = row;
+    }
+    b->logs.n = kept;
+    res->accepted += kept;
+    if (kept == n && payload->n > 0)
+        return true;
+    buf_clear(payload);
+    return kept == 0 || logs_prepare(b, payload, err);
+}
+
+static size_t varint_size(size_t v)
+{
+    size_t n = 1;
+    for (; v >= 0x80; v >>= 7)
+        n++;
+    return n;
+}
+
+static char *put_varint(char *p, size_t v)
+{
+    for (; v >= 0x80; v >>= 7)
+        *p++ = (char)(v | 0x80);
+    *p++ = (char)v;
+    return p;
+}
+
+static size_t meta_size(struct labels l)
+{
+    size_t n = l.n ? varint_size(l.n) : 0;
+    for (size_t i = 0; i < l.n; i++)
+        n += varint_size(l.v[i].name.n) + l.v[i].name.n + varint_size(l.v[i].value.n) +
+             l.v[i].value.n;
+    return n;
+}
+
+static char *put_str(char *p, str s)
+{
+    p = put_varint(p, s.n);
+    if (s.n > 0)
+        memcpy(p, s.p, s.n);
+    return p + s.n;
+}
+
+static void put_row(struct logs_gen *g, struct gen_stream *s, const struct batch_log *log)
+{
+    size_t meta_n = meta_size(log->meta);
+    char *data = arena_alloc(&g->arena, log->line.n + meta_n);
+    if (log->line.n > 0)
+        memcpy(data, log->line.p, log->line.n);
+    if (meta_n > 0) {
+        char *p = put_varint(data + log->line.n, log->meta.n);
+        for (size_t i = 0; i < log->meta.n; i++)
+            p = put_str(put_str(p, log->meta.v[i].name), log->meta.v[i].value);
+        ASSERT(p == data + log->line.n + meta_n);
+    }
+    s->is_sorted &= log->t_ns >= s->extent.t1_ns;
+    s->extent.t0_ns = MIN(s->extent.t0_ns, log->t_ns);
+    s->extent.t1_ns = MAX(s->extent.t1_ns, log->t_ns);
+    s->extent.rows++;
+    s->extent.bytes += log->line.n;
+    for (size_t i = 0; i < log->meta.n; i++)
+        s->extent.bytes += log->meta.v[i].name.n + log->meta.v[i].value.n;
+    vec_push(&s->rows, NULL,
+             (struct head_log_row){
+                 .t_ns = log->t_ns,
+                 .data = data,
+                 .line_n = (uint32_t)log->line.n,
+                 .meta_n = (uint32_t)meta_n,
+                 .arrival = (uint32_t)s->rows.n,
+             });
+}
+
+/* Tables are counted by what they hold, with half again for the room that growing leaves. */
+static void count_tables(struct logs_gen *g)
+{
+    size_t now = (size_t)atomic_load(&g->rows) * sizeof(struct head_log_row) * 3 / 2 +
+                 g->streams.n * (sizeof(struct gen_stream) + 32);
+    if (now > g->table_bytes)
+        budget_force(g->head->env.budget, now - g->table_bytes);
+    g->table_bytes = MAX(now, g->table_bytes);
+    atomic_store(&g->bytes, g->arena.used + g->table_bytes);
+}
+
+static void logs_apply(struct head *head, struct gen *gen, struct batch *b)
+{
+    struct logs_head *h = head_of(head);
+    struct logs_gen *g = gen_of(gen);
+    if (b->logs.n == 0)
+        return;
+    int64_t now = clock_now_ns(h->env.clock);
+    uint64_t rows = atomic_load(&g->rows);
+    int64_t t0 = rows ? atomic_load(&g->t0_ns) : INT64_MAX;
+    int64_t t1 = rows ? atomic_load(&g->t1_ns) : INT64_MIN;
+    uint32_t *ids = arena_array(b->arena, uint32_t, b->streams.n);
+    for (size_t i = 0; i < b->streams.n; i++) { // this thread alone changes the index
+        struct labels l = b->streams.v[i].labels;
+        ids[i] = label_index_find(h->index, l, labels_hash128(l));
+    }
+    write_lock(h);
+    struct gen_stream *s = NULL;
+    for (size_t i = 0; i < b->logs.n; i++) {
+        const struct batch_log *log = &b->logs.v[i];
+        if (i == 0 || log->stream != b->logs.v[i - 1].stream) {
+            s = gen_stream(g, ids[log->stream]);
+            h->streams.v[s->id].last_ns = now;
+        }
+        put_row(g, s, log);
+        t0 = MIN(t0, log->t_ns);
+        t1 = MAX(t1, log->t_ns);
+    }
+    unlock(h);
+    atomic_store(&g->t0_ns, t0);
+    atomic_store(&g->t1_ns, t1);
+    atomic_store(&g->rows, rows + b->logs.n);
+    count_tables(g);
+}
+
+static bool logs_replay(struct head *head, struct gen *gen, str payload, struct err *err)
+{
+    struct logs_head *h = head_of(head);
+    struct arena a;
+    struct batch b;
+    arena_init(&a, SIZE_MAX, NULL);
+    batch_init(&b, SIGNAL_LOGS, &a);
+    bool ok = log_payload_read(payload, &b, err);
+    bool *used = ok ? arena_zalloc(&a, b.streams.n * sizeof used[0]) : NULL;
+    for (size_t i = 0; ok && i < b.logs.n; i++)
+        used[b.logs.v[i].stream] = true;
+    for (size_t i = 0; ok && i < b.streams.n; i++) {
+        struct labels l = b.streams.v[i].labels;
+        struct hash128 hash = labels_hash128(l);
+        if (used[i] && label_index_find(h->index, l, hash) == LABEL_ID_NONE)
+            (void)stream_add(h, l, hash);
+    }
+    if (ok)
+        logs_apply(head, gen, &b);
+    arena_deinit(&a);
+    return ok;
+}
+
+static void logs_expire(struct head *head, int64_t now_ns)
+{
+    struct logs_head *h = head_of(head);
+    VEC(uint32_t) idle = {0};
+    write_lock(h);
+    for (size_t id = 0; id < h->streams.n; id++) {
+        const struct stream_state *s = &h->streams.v[id];
+        if (s->gens == 0 && time_add(s->last_ns, STREAM_IDLE_NS) < now_ns &&
+            label_index_alive(h->index, (uint32_t)id))
+            vec_push(&idle, NULL, (uint32_t)id);
+    }
+    label_index_remove(h->index, idle.v, idle.n);
+    unlock(h);
+    vec_free(&idle);
+}
+
+/* ---- reading ---- */
+
+bool head_logs_select(struct head *head, struct matchers m, struct arena *a, uint32_t **ids,
+                      struct labels **labels, size_t *n, struct err *err)
+{
+    struct logs_head *h = head_of(head);
+    read_lock(h);
+    bool ok = label_index_select(h->index, m, a, ids, n, err);
+    if (ok) {
+        *labels = arena_array(a, struct labels, *n);
+        for (size_t i = 0; i < *n; i++)
+            (*labels)[i] = labels_dup(a, label_index_get(h->index, (*ids)[i], a));
+    }
+    unlock(h);
+    return ok;
+}
+
+bool head_logs_extent(struct head *head, struct gen *gen, uint32_t id, struct head_log_extent *out)
+{
+    struct logs_head *h = head_of(head);
+    read_lock(h);
+    const struct gen_stream *s = gen_find(gen_of(gen), id);
+    bool found = s && s->extent.rows > 0;
+    if (found)
+        *out = s->extent;
+    unlock(h);
+    return found;
+}
+
+static int cmp_row(const void *x, const void *y)
+{
+    const struct head_log_row *a = x, *b = y;
+    if (a->t_ns != b->t_ns)
+        return a->t_ns < b->t_ns ? -1 : 1;
+    return a->arrival < b->arrival ? -1 : a->arrival > b->arrival;
+}
+
+static bool same_row(const struct head_log_row *a, const struct head_log_row *b)
+{
+    return a->line_n == b->line_n && a->meta_n == b->meta_n &&
+           memcmp(a->data, b->data, a->line_n + (size_t)a->meta_n) == 0;
+}
+
+static bool row_is(const void *ctx, uint32_t index)
+{
+    const struct head_log_row *const *key = ctx; // the row looked for, the first of the rows
+    return same_row(key[0], &key[1][index]);
+}
+
+/* Keeps the first of equal rows among n of one time; returns how many stay. */
+static size_t unique_rows(struct head_log_row *v, size_t n)
+{
+    size_t kept = 0;
+    struct hmap map = {0};
+    for (size_t i = 0; i < n; i++) {
+        struct head_log_row row = v[i]; // v[kept] may be the same place
+        bool found = false;
+        uint64_t hash = 0;
+        if (n <= SAME_TIME_PAIRS) {
+            for (size_t j = 0; j < kept && !found; j++)
+                found = same_row(&v[j], &row);
+        } else {
+            const struct head_log_row *key[2] = {&row, v};
+            hash = hash64((str){row.data, row.line_n + (size_t)row.meta_n});
+            found = hmap_find(&map, hash, row_is, key) != HMAP_NONE;
+        }
+        if (found)
+            continue;
+        v[kept] = row;
+        if (n > SAME_TIME_PAIRS)
+            hmap_put(&map, hash, (uint32_t)kept);
+        kept++;
+    }
+    hmap_deinit(&map);
+    return kept;
+}
+
+static size_t clean_rows(struct head_log_row *v, size_t n)
+{
+    size_t kept = 0;
+    for (size_t i = 0, end; i < n; i = end) {
+        end = i + 1;
+        while (end < n && v[end].t_ns == v[i].t_ns)
+            end++;
+        size_t same = end - i > 1 ? unique_rows(v + i, end - i) : 1;
+        memmove(v + kept, v + i, same * sizeof v[0]);
+        kept += same;
+    }
+    return kept;
+}
+
+/* First row of a sorted stream with t >= t_ns. */
+static size_t lower_bound(const struct gen_stream *s, int64_t t_ns)
+{
+    size_t lo = 0, hi = s->rows.n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (s->rows.v[mid].t_ns < t_ns)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+size_t head_logs_rows(struct head *head, struct gen *gen, uint32_t id, int64_t start_ns,
+                      int64_t last_ns, struct arena *a, struct head_log_row **out)
+{
+    struct logs_head *h = head_of(head);
+    size_t n = 0;
+    read_lock(h);
+    const struct gen_stream *s = gen_find(gen_of(gen), id);
+    bool is_sorted = s && s->is_sorted;
+    size_t from = is_sorted ? lower_bound(s, start_ns) : 0;
+    size_t to = is_sorted && last_ns < INT64_MAX ? lower_bound(s, last_ns + 1) : s ? s->rows.n : 0;
+    *out = arena_array(a, struct head_log_row, to > from ? to - from : 0);
+    for (size_t i = from; i < to; i++) {
+        const struct head_log_row *row = &s->rows.v[i];
+        if (row->t_ns >= start_ns && row->t_ns <= last_ns)
+            (*out)[n++] = *row;
+    }
+    unlock(h);
+    if (!is_sorted && n > 1)
+        qsort(*out, n, sizeof(struct head_log_row), cmp_row);
+    return clean_rows(*out, n);
+}
+
+struct labels head_log_meta(const struct head_log_row *row, struct arena *a)
+{
+    if (row->meta_n == 0)
+        return (struct labels){0};
+    struct rd r = rd_of((str){row->data + row->line_n, row->meta_n});
+    size_t n = rd_count(&r, SIZE_MAX);
+    struct label *v = arena_array(a, struct label, n);
+    for (size_t i = 0; i < n; i++) {
+        v[i].name = rd_bytes(&r);
+        v[i].value = rd_bytes(&r);
+    }
+    ASSERT(!r.bad && rd_left(&r) == 0); // our own bytes
+    return (struct labels){v, n};
+}
+
+static int cmp_id(const void *x, const void *y)
+{
+    uint32_t a = *(const uint32_t *)x, b = *(const uint32_t *)y;
+    return a < b ? -1 : a > b;
+}
+
+size_t head_logs_gen_streams(struct head *head, struct gen *gen, struct arena *a, uint32_t **ids)
+{
+    struct logs_head *h = head_of(head);
+    const struct logs_gen *g = gen_of(gen);
+    read_lock(h);
+    size_t n = g->streams.n;
+    *ids = arena_array(a, uint32_t, n);
+    for (size_t i = 0; i < n; i++)
+        (*ids)[i] = g->streams.v[i].id;
+    unlock(h);
+    if (n > 1)
+        qsort(*ids, n, sizeof(uint32_t), cmp_id);
+    return n;
+}
+
+struct labels head_logs_labels(struct head *head, uint32_t id, struct arena *a)
+{
+    struct logs_head *h = head_of(head);
+    read_lock(h);
+    struct labels l = labels_dup(a, label_index_get(h->index, id, a));
+    unlock(h);
+    return l;
+}
+
+/* ---- names ---- */
+
+static const struct label_index *names_lock(struct head *head)
+{
+    read_lock(head_of(head));
+    return head_of(head)->index;
+}
+
+static void names_unlock(struct head *head)
+{
+    unlock(head_of(head));
+}
+
+static const struct gen_stream *overlap(struct gen *gen, uint32_t id, int64_t start_ns,
+                                        int64_t end_ns)
+{
+    const struct gen_stream *s = gen_find(gen_of(gen), id);
+    return s && s->extent.rows > 0 && s->extent.t0_ns <= end_ns && s->extent.t1_ns >= start_ns
+               ? s
+               : NULL;
+}
+
+static size_t names_head_keep(struct snapshot *snap, int64_t start_ns, int64_t end_ns,
+                              uint32_t *ids, size_t n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        bool found = false;
+        for (size_t k = 0; k < snap->n_gens && !found; k++)
+            found = overlap(snap->gens[k], ids[i], start_ns, end_ns) != NULL;
+        if (found)
+            ids[kept++] = ids[i];
+    }
+    return kept;
+}
+
+static void names_head_stats(struct snapshot *snap, int64_t start_ns, int64_t end_ns,
+                             const uint32_t *ids, size_t n, struct index_stats *st)
+{
+    for (size_t k = 0; k < snap->n_gens; k++) {
+        for (size_t i = 0; i < n; i++) {
+            const struct gen_stream *s = overlap(snap->gens[k], ids[i], start_ns, end_ns);
+            if (!s)
+                continue;
+            uint64_t rows = s->extent.rows;
+            if (s->extent.t0_ns < start_ns || s->extent.t1_ns > end_ns) {
+                rows = 0;
+                for (size_t j = 0; j < s->rows.n; j++)
+                    rows += s->rows.v[j].t_ns >= start_ns && s->rows.v[j].t_ns <= end_ns;
+            }
+            st->chunks++;
+            st->samples += rows;
+            st->bytes += s->extent.bytes * rows / s->extent.rows;
+            st->min_ms = MIN(st->min_ms, ns_to_ms_floor(MAX(s->extent.t0_ns, start_ns)));
+            st->max_ms = MAX(st->max_ms, ns_to_ms_floor(MIN(s->extent.t1_ns, end_ns)));
+        }
+    }
+}
+
+static bool names_seg_pin(struct segment *seg, struct segment_labels **out, void **pin,
+                          struct err *err)
+{
+    struct logs_segment *ls;
+    if (!logs_segment_pin(seg, &ls, err))
+        return false;
+    *out = ls->labels;
+    *pin = ls;
+    return true;
+}
+
+static void names_seg_unpin(struct segment *seg, void *pin)
+{
+    logs_segment_unpin(seg, pin);
+}
+
+/* Calls `f` for every run of the ordinals in blocks that overlap the range. */
+static bool each_run(struct segment *seg, struct logs_segment *ls, int64_t start_ns, int64_t end_ns,
+                     const uint32_t *ordinals, size_t n,
+                     void (*f)(void *ctx, size_t i, const struct logs_block *b,
+                               const struct log_run *run),
+                     void *ctx, struct err *err)
+{
+    bool ok = true;
+    for (size_t k = 0; k < ls->n_blocks && ok; k++) {
+        const struct logs_block *b = &ls->blocks[k];
+        if (b->t0_ns > end_ns || b->t1_ns < start_ns)
+            continue;
+        struct arena a;
+        struct log_dir dir;
+        arena_init(&a, SIZE_MAX, NULL);
+        ok = log_dir_read(b->dir, &a, &dir, err);
+        for (size_t i = 0, r = 0; ok && i < n && r < dir.n_runs;) {
+            if (dir.runs[r].stream < ordinals[i]) {
+                r++;
+            } else if (dir.runs[r].stream > ordinals[i]) {
+                i++;
+            } else {
+                f(ctx, i, b, &dir.runs[r]);
+                i++;
+                r++;
+            }
+        }
+        arena_deinit(&a);
+    }
+    if (!ok && err->code == ERR_CORRUPT)
+        return segment_damaged(seg, err);
+    return ok;
+}
+
+static void mark_run(void *ctx, size_t i, const struct logs_block *b, const struct log_run *run)
+{
+    (void)b;
+    (void)run;
+    ((bool *)ctx)[i] = true;
+}
+
+static bool names_seg_keep(struct segment *seg, void *pin, int64_t start_ns, int64_t end_ns,
+                           uint32_t *ordinals, size_t *n, struct err *err)
+{
+    const struct segment_info *info = segment_info(seg);
+    if (info->t0_ns >= start_ns && info->t1_ns <= end_ns)
+        return true;
+    bool *found = mem_zalloc(*n * sizeof found[0]);
+    bool ok = each_run(seg, pin, start_ns, end_ns, ordinals, *n, mark_run, found, err);
+    size_t kept = 0;
+    for (size_t i = 0; ok && i < *n; i++) {
+        if (found[i])
+            ordinals[kept++] = ordinals[i];
+    }
+    mem_free(found);
+    if (ok)
+        *n = kept;
+    return ok;
+}
+
+struct stats_ctx {
+    struct index_stats *st;
+    int64_t start_ns, end_ns;
+};
+
+/* Blocks that reach over the range count by the share of their time inside. */
+static void count_run(void *ctx, size_t i, const struct logs_block *b, const struct log_run *run)
+{
+    (void)i;
+    const struct stats_ctx *c = ctx;
+    double inside = 1;
+    int64_t from = MAX(b->t0_ns, c->start_ns), to = MIN(b->t1_ns, c->end_ns);
+    if (from > b->t0_ns || to < b->t1_ns)
+        inside = ((double)to - (double)from + 1) / ((double)b->t1_ns - (double)b->t0_ns + 1);
+    c->st->chunks++;
+    c->st->samples += (uint64_t)((double)run->rows * inside + 0.5);
+    c->st->bytes += (uint64_t)((double)b->raw * (double)run->rows / (double)b->rows * inside);
+    c->st->min_ms = MIN(c->st->min_ms, ns_to_ms_floor(from));
+    c->st->max_ms = MAX(c->st->max_ms, ns_to_ms_floor(to));
+}
+
+static bool names_seg_stats(struct segment *seg, void *pin, int64_t start_ns, int64_t end_ns,
+                            const uint32_t *ordinals, size_t n, struct index_stats *st,
+                            struct err *err)
+{
+    struct stats_ctx ctx = {.st = st, .start_ns = start_ns, .end_ns = end_ns};
+    return each_run(seg, pin, start_ns, end_ns, ordinals, n, count_run, &ctx, err);
+}
+
+const struct names_ops logs_names = {
+    .head_lock = names_lock,
+    .head_unlock = names_unlock,
+    .head_keep = names_head_keep,
+    .head_stats = names_head_stats,
+    .seg_pin = names_seg_pin,
+    .seg_unpin = names_seg_unpin,
+    .seg_keep = names_seg_keep,
+    .seg_stats = names_seg_stats,
+};
+
+const struct signal_ops logs_ops = {
+    .signal = SIGNAL_LOGS,
+    .letter = 'l',
+    .head_open = logs_head_open,
+    .head_close = logs_head_close,
+    .gen_open = logs_gen_open,
+    .gen_close = logs_gen_close,
+    .gen_stats = logs_gen_stats,
+    .head_series = logs_head_series,
+    .prepare = logs_prepare,
+    .encode = logs_encode,
+    .apply = logs_apply,
+    .replay = logs_replay,
+    .seal = logs_seal,
+    .expire = logs_expire,
+    .merge = logs_merge,
+    .check = logs_check,
+};

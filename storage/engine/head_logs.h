@@ -1,0 +1,50 @@
+/* head_logs.h - log records that are not in a segment yet: streams by an index, per generation the
+ * lines in one arena and a row per line.
+ *
+ * Per tenant one head (streams) with several generations. Rows are kept in order of arrival;
+ * readers copy the rows of one stream under the read lock, then sort and clean their copy without
+ * it. Lines and metadata never move while their generation lives, so they are not copied.
+ *
+ * A record that equals an earlier one of its stream in time, line and metadata is one record
+ * (Loki's rule): it is dropped when rows are read and sealed, not when they arrive, because a
+ * repeated request arrives long after its first copy.
+ *
+ * Locks: one rwlock per head, writers first, for the index and all generations' tables. The writer
+ * thread alone changes anything, but for gen_close. */
+#pragma once
+
+#include "storage/engine/label_index.h"
+#include "storage/engine/signal.h"
+
+struct head_log_row {
+    int64_t t_ns;
+    const char *data; // line, then metadata (labels_encode; empty set: nothing)
+    uint32_t line_n, meta_n;
+    uint32_t arrival; // number inside its stream and generation
+};
+
+static inline str head_log_line(const struct head_log_row *row)
+{
+    return (str){row->data, row->line_n};
+}
+
+/* Streams that meet the matchers: ids ascending and their labels, deep copies, in the arena. */
+MUST_USE bool head_logs_select(struct head *head, struct matchers m, struct arena *a,
+                               uint32_t **ids, struct labels **labels, size_t *n, struct err *err);
+
+struct head_log_extent {  // of one stream in one generation
+    uint64_t rows, bytes; // bytes of lines and metadata
+    int64_t t0_ns, t1_ns;
+};
+/* false: the generation has no rows of that stream. */
+bool head_logs_extent(struct head *head, struct gen *gen, uint32_t id, struct head_log_extent *out);
+
+/* Rows of one stream with start <= t <= last, by (time, arrival), each once; in the arena. */
+size_t head_logs_rows(struct head *head, struct gen *gen, uint32_t id, int64_t start_ns,
+                      int64_t last_ns, struct arena *a, struct head_log_row **out);
+/* Metadata of a row; pairs in the arena, strings in the generation. */
+struct labels head_log_meta(const struct head_log_row *row, struct arena *a);
+
+/* All streams of a generation, for sealing: ids ascending, in the arena. */
+size_t head_logs_gen_streams(struct head *head, struct gen *gen, struct arena *a, uint32_t **ids);
+struct labels head_logs_labels(struct head *head, uint32_t id, struct arena *a); // deep copy

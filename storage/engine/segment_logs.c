@@ -1,0 +1,619 @@
+/* segment_logs.c - building log segments, their block directory, sealing, merging, checking; layout
+ * in segment_logs.h. */
+#include "storage/engine/segment_logs.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "storage/base/vec.h"
+#include "storage/codec/block.h"
+#include "storage/engine/head_logs.h"
+#include "storage/engine/select_logs.h"
+
+#define BLK_INSERT                                                                              \
+    "INSERT INTO blk(id, slice, t0, t1, rows, raw, parts, dir) VALUES(?1, ?2, ?3, ?4, ?5, ?6, " \
+    "?7, ?8)"
+#define BLK_SELECT "SELECT id, slice, t0, t1, rows, raw, parts, dir FROM blk ORDER BY id"
+#define SCHEMA                                                                              \
+    "CREATE TABLE blk(id INTEGER PRIMARY KEY, slice INTEGER, t0 INTEGER, t1 INTEGER, rows " \
+    "INTEGER, raw INTEGER, parts INTEGER, dir BLOB);"                                       \
+    "CREATE TABLE part(id INTEGER PRIMARY KEY, b BLOB);"
+
+static const char blk_insert[] = BLK_INSERT;
+static const char blk_select[] = BLK_SELECT;
+static const char part_table[] = "part";
+
+#define DAY_NS (86400 * NS_PER_S)
+/* Rows of different days do not share a slice, once there are this many bytes: an old straggler
+ * must not make every query for today's lines read it. */
+#define DAY_SLICE_RAW (64 * KIB)
+
+static_assert(LOG_PART_COUNT <= 8, "part ids leave three bits");
+
+/* ---- building ---- */
+
+struct slice_row {
+    uint32_t stream;
+    uint32_t arrival; // position in the slice
+    struct log_row row;
+};
+
+struct logs_builder {
+    struct seal_sink *sink;
+    int level;
+    const struct labels *streams;
+    size_t n_streams;
+    struct segment_writer *segment; // NULL between segments
+    struct segment_info info;       // of the segment so far
+    int64_t next_block;
+    uint32_t next_slice;
+    struct log_writer *writer;
+    struct buf parts[LOG_PART_COUNT];
+    struct arena arena; // copies of the slice's lines
+    VEC(struct slice_row) rows;
+    size_t raw; // weight of rows
+    // blocks under construction
+    VEC(struct log_row) block;
+    VEC(struct log_run) runs;
+    size_t block_raw;
+};
+
+struct logs_builder *logs_builder_open(struct seal_sink *sink, int level,
+                                       const struct labels *streams, size_t n)
+{
+    struct logs_builder *b = mem_zalloc(sizeof *b);
+    b->sink = sink;
+    b->level = level;
+    b->streams = streams;
+    b->n_streams = n;
+    b->writer = log_writer_open();
+    for (size_t i = 0; i < LOG_PART_COUNT; i++)
+        buf_init(&b->parts[i], LOG_PART_RAW_MAX);
+    arena_init(&b->arena, SIZE_MAX, NULL);
+    return b;
+}
+
+void logs_builder_close(struct logs_builder *b)
+{
+    if (!b)
+        return;
+    log_writer_close(b->writer);
+    for (size_t i = 0; i < LOG_PART_COUNT; i++)
+        buf_deinit(&b->parts[i]);
+    arena_deinit(&b->arena);
+    vec_free(&b->rows);
+    vec_free(&b->block);
+    vec_free(&b->runs);
+    mem_free(b);
+}
+
+struct arena *logs_builder_arena(struct logs_builder *b)
+{
+    return &b->arena;
+}
+
+size_t logs_builder_raw(const struct logs_builder *b)
+{
+    return b->raw;
+}
+
+void logs_builder_add(struct logs_builder *b, uint32_t stream, const struct log_row *row)
+{
+    ASSERT(stream < b->n_streams);
+    vec_push(&b->rows, NULL, (struct slice_row){stream, (uint32_t)b->rows.n, *row});
+    b->raw += log_row_weight(row);
+}
+
+static struct labels stream_at(void *ctx, size_t i)
+{
+    return ((struct logs_builder *)ctx)->streams[i];
+}
+
+static bool segment_begin(struct logs_builder *b, struct err *err)
+{
+    if (!b->sink->begin(b->sink, SIGNAL_LOGS, b->level, &b->segment, err))
+        return false;
+    b->info = (struct segment_info){
+        .signal = SIGNAL_LOGS, .level = b->level, .t0_ns = INT64_MAX, .t1_ns = INT64_MIN};
+    b->next_block = 0;
+    b->next_slice = 0;
+    return segment_schema(b->segment, SCHEMA, err) &&
+           segment_labels_write(b->segment, "stream", b->n_streams, stream_at, b, err);
+}
+
+static bool segment_end(struct logs_builder *b, struct err *err)
+{
+    struct segment_writer *w = b->segment;
+    b->segment = NULL;
+    return !w || b->sink->end(b->sink, w, &b->info, err);
+}
+
+static uint64_t row_bytes(const struct log_row *row)
+{
+    return log_row_weight(row) - 16;
+}
+
+static bool write_block(struct logs_builder *b, struct err *err)
+{
+    if (b->block.n == 0)
+        return true;
+    // Short-lived files get the middle level, too: these are columns already, it costs little.
+    int level = MAX(blob_level(b->level), BLOB_LEVEL_SEAL);
+    if (!log_block_write(b->writer, b->block.v, b->runs.v, b->runs.n, level, b->parts, err))
+        return false;
+    int64_t t0 = INT64_MAX, t1 = INT64_MIN, mask = 0;
+    uint64_t raw = 0;
+    for (size_t i = 0; i < b->block.n; i++) {
+        t0 = MIN(t0, b->block.v[i].t_ns);
+        t1 = MAX(t1, b->block.v[i].t_ns);
+        raw += row_bytes(&b->block.v[i]);
+    }
+    for (size_t i = LOG_PART_DICT; i < LOG_PART_COUNT; i++) {
+        if (b->parts[i].n == 0)
+            continue;
+        mask |= INT64_C(1) << i;
+        if (!segment_put(b->segment, part_table, b->next_block * 8 + (int64_t)i,
+                         buf_str(&b->parts[i]), err))
+            return false;
+    }
+    const struct seg_val vals[] = {
+        seg_int(b->next_block),
+        seg_int(b->next_slice),
+        seg_int(t0),
+        seg_int(t1),
+        seg_int((int64_t)b->block.n),
+        seg_int((int64_t)raw),
+        seg_int(mask),
+        seg_blob(buf_str(&b->parts[LOG_PART_DIR])),
+    };
+    if (!segment_insert(b->segment, blk_insert, vals, COUNTOF(vals), err))
+        return false;
+    b->next_block++;
+    b->info.t0_ns = MIN(b->info.t0_ns, t0);
+    b->info.t1_ns = MAX(b->info.t1_ns, t1);
+    b->info.rows += b->block.n;
+    b->info.raw_bytes += raw;
+    b->block.n = b->runs.n = b->block_raw = 0;
+    return true;
+}
+
+static bool block_add(struct logs_builder *b, const struct slice_row *r, struct err *err)
+{
+    size_t weight = log_row_weight(&r->row);
+    if (b->block.n > 0 && (b->block_raw + weight > LOG_BLOCK_RAW || b->block.n >= LOG_BLOCK_ROWS) &&
+        !write_block(b, err))
+        return false;
+    if (b->runs.n == 0 || vec_last(&b->runs)->stream != r->stream)
+        vec_push(&b->runs, NULL, (struct log_run){.stream = r->stream});
+    vec_last(&b->runs)->rows++;
+    vec_push(&b->block, NULL, r->row);
+    b->block_raw += weight;
+    return true;
+}
+
+static int cmp_slice_row(const void *x, const void *y)
+{
+    const struct slice_row *a = x, *b = y;
+    if (a->stream != b->stream)
+        return a->stream < b->stream ? -1 : 1;
+    return a->arrival < b->arrival ? -1 : a->arrival > b->arrival;
+}
+
+/* Blocks of the slice: own ones for big streams, mixed ones for the others. Two passes, so that a
+ * big stream does not cut the mixed blocks around it short. */
+static bool write_slice(struct logs_builder *b, struct err *err)
+{
+    for (int big = 0; big < 2; big++) {
+        for (size_t i = 0, end; i < b->rows.n; i = end) {
+            size_t raw = 0;
+            for (end = i; end < b->rows.n && b->rows.v[end].stream == b->rows.v[i].stream; end++)
+                raw += log_row_weight(&b->rows.v[end].row);
+            if ((raw >= LOG_STREAM_RAW) != (big == 1))
+                continue;
+            for (size_t k = i; k < end; k++) {
+                if (!block_add(b, &b->rows.v[k], err))
+                    return false;
+            }
+            if (big && !write_block(b, err))
+                return false;
+        }
+        if (!write_block(b, err))
+            return false;
+    }
+    return true;
+}
+
+bool logs_builder_cut(struct logs_builder *b, struct err *err)
+{
+    if (b->rows.n == 0)
+        return true;
+    if (!b->segment && !segment_begin(b, err))
+        return false;
+    bool in_order = true; // sealing adds stream by stream, merging does not
+    for (size_t i = 1; i < b->rows.n && in_order; i++)
+        in_order = b->rows.v[i - 1].stream <= b->rows.v[i].stream;
+    if (!in_order)
+        qsort(b->rows.v, b->rows.n, sizeof b->rows.v[0], cmp_slice_row);
+    bool ok = write_slice(b, err);
+    b->next_slice++;
+    b->rows.n = b->raw = 0;
+    arena_reset(&b->arena);
+    if (ok && segment_writer_bytes(b->segment) > LOG_SEGMENT_BYTES)
+        return segment_end(b, err);
+    return ok;
+}
+
+bool logs_builder_finish(struct logs_builder *b, struct err *err)
+{
+    return logs_builder_cut(b, err) && segment_end(b, err);
+}
+
+/* ---- reading ---- */
+
+static void logs_segment_unload(struct segment_aux *aux)
+{
+    struct logs_segment *ls = CONTAINER_OF(aux, struct logs_segment, aux);
+    segment_labels_close(ls->labels);
+    arena_deinit(&ls->arena);
+    mem_free(ls);
+}
+
+static bool read_blocks(struct segment *seg, struct logs_segment *ls, struct err *err)
+{
+    struct segment_query *q;
+    VEC(struct logs_block) blocks = {0};
+    if (!segment_query_open(seg, blk_select, NULL, 0, &q, err))
+        return false;
+    bool row, ok;
+    while ((ok = segment_query_next(q, &row, err)) && row) {
+        struct logs_block b = {
+            .id = segment_query_val(q, 0).i,
+            .slice = (uint32_t)segment_query_val(q, 1).i,
+            .t0_ns = segment_query_val(q, 2).i,
+            .t1_ns = segment_query_val(q, 3).i,
+            .rows = (uint64_t)segment_query_val(q, 4).i,
+            .raw = (uint64_t)segment_query_val(q, 5).i,
+            .parts = (uint32_t)segment_query_val(q, 6).i,
+            .dir = arena_dup(&ls->arena, segment_query_val(q, 7).s),
+        };
+        if (b.t0_ns > b.t1_ns || b.rows == 0 || b.rows > LOG_BLOCK_ROWS_MAX || b.id < 0 ||
+            b.id > INT64_MAX / 8) {
+            ok = err_set(err, ERR_CORRUPT, "log block %lld has bad bounds", (long long)b.id);
+            break;
+        }
+        vec_push(&blocks, &ls->arena, b);
+    }
+    segment_query_close(q);
+    ls->blocks = blocks.v;
+    ls->n_blocks = blocks.n;
+    return ok;
+}
+
+static bool logs_segment_load(struct segment *seg, struct segment_aux **out, struct err *err)
+{
+    struct logs_segment *ls = mem_zalloc(sizeof *ls);
+    arena_init(&ls->arena, SIZE_MAX, NULL);
+    if (!read_blocks(seg, ls, err) || !segment_labels_open(seg, "stream", &ls->labels, err)) {
+        logs_segment_unload(&ls->aux);
+        return false;
+    }
+    ls->aux.bytes = sizeof *ls + ls->arena.used + segment_labels_bytes(ls->labels);
+    *out = &ls->aux;
+    return true;
+}
+
+bool logs_segment_pin(struct segment *seg, struct logs_segment **out, struct err *err)
+{
+    struct segment_aux *aux;
+    if (!segment_aux_get(seg, logs_segment_load, logs_segment_unload, &aux, err))
+        return false;
+    *out = CONTAINER_OF(aux, struct logs_segment, aux);
+    return true;
+}
+
+void logs_segment_unpin(struct segment *seg, struct logs_segment *ls)
+{
+    if (ls)
+        segment_aux_release(seg, &ls->aux);
+}
+
+static bool get_part(struct log_parts *p, enum log_part part, struct arena *a, str *blob,
+                     struct err *err)
+{
+    struct logs_parts *lp = CONTAINER_OF(p, struct logs_parts, base);
+    if (!(lp->block->parts >> part & 1)) {
+        *blob = (str){0};
+        return true;
+    }
+    if (segment_get(lp->seg, part_table, lp->block->id * 8 + (int64_t)part, a, blob, err))
+        return true;
+    if (err->code == ERR_NOT_FOUND)
+        err->code = ERR_CORRUPT;
+    return false;
+}
+
+void logs_parts_init(struct logs_parts *p, struct segment *seg, const struct logs_block *block)
+{
+    *p = (struct logs_parts){{get_part}, seg, block};
+}
+
+/* ---- sealing ---- */
+
+struct seal_stream {
+    struct labels labels;
+    struct head_log_row *rows;
+    size_t n, next;
+};
+
+static int cmp_seal_stream(const void *x, const void *y)
+{
+    return labels_cmp_series(((const struct seal_stream *)x)->labels,
+                             ((const struct seal_stream *)y)->labels);
+}
+
+struct time_weight {
+    int64_t t_ns;
+    size_t weight;
+};
+
+static int cmp_time_weight(const void *x, const void *y)
+{
+    int64_t a = ((const struct time_weight *)x)->t_ns, b = ((const struct time_weight *)y)->t_ns;
+    return a < b ? -1 : a > b;
+}
+
+static int64_t day_of(int64_t t_ns)
+{
+    return t_ns / DAY_NS - (t_ns % DAY_NS < 0);
+}
+
+/* Last times of all slices but the last: by weight, and where a day begins. */
+struct cuts {
+    VEC(int64_t) last_ns;
+};
+
+static void find_cuts(const struct seal_stream *streams, size_t n, struct arena *a,
+                      struct cuts *out)
+{
+    size_t rows = 0, k = 0, weight = 0;
+    int64_t t0 = INT64_MAX, t1 = INT64_MIN;
+    for (size_t i = 0; i < n; i++) {
+        rows += streams[i].n;
+        for (size_t j = 0; j < streams[i].n; j++)
+            weight += streams[i].rows[j].line_n + (size_t)streams[i].rows[j].meta_n + 16;
+        if (streams[i].n > 0) {
+            t0 = MIN(t0, streams[i].rows[0].t_ns);
+            t1 = MAX(t1, streams[i].rows[streams[i].n - 1].t_ns);
+        }
+    }
+    if (weight <= LOG_SLICE_RAW + LOG_SLICE_RAW / 4 && (rows == 0 || day_of(t0) == day_of(t1)))
+        return; // the common case: one slice
+    weight = 0;
+    struct time_weight *v = mem_alloc(rows * sizeof v[0]);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = 0; j < streams[i].n; j++) {
+            const struct head_log_row *r = &streams[i].rows[j];
+            v[k++] = (struct time_weight){r->t_ns, r->line_n + (size_t)r->meta_n + 16};
+        }
+    }
+    qsort(v, rows, sizeof v[0], cmp_time_weight);
+    for (size_t i = 0; i + 1 < rows; i++) {
+        weight += v[i].weight;
+        bool day = day_of(v[i].t_ns) != day_of(v[i + 1].t_ns);
+        if (v[i].t_ns != v[i + 1].t_ns &&
+            (weight >= LOG_SLICE_RAW ||
+             (day && (weight >= DAY_SLICE_RAW || v[i + 1].t_ns - v[i].t_ns >= DAY_NS)))) {
+            vec_push(&out->last_ns, a, v[i].t_ns);
+            weight = 0;
+        }
+    }
+    mem_free(v);
+}
+
+/* Hands the rows up to last_ns to the builder. */
+static bool seal_slice(struct logs_builder *b, struct seal_stream *streams, size_t n,
+                       int64_t last_ns, struct err *err)
+{
+    struct arena *a = logs_builder_arena(b);
+    for (size_t i = 0; i < n; i++) {
+        struct seal_stream *s = &streams[i];
+        for (; s->next < s->n && s->rows[s->next].t_ns <= last_ns; s->next++) {
+            const struct head_log_row *r = &s->rows[s->next];
+            struct log_row row = {r->t_ns, head_log_line(r), head_log_meta(r, a)};
+            logs_builder_add(b, (uint32_t)i, &row);
+        }
+    }
+    return logs_builder_cut(b, err);
+}
+
+bool logs_seal(struct head *head, struct gen *gen, struct seal_sink *sink, struct err *err)
+{
+    struct arena a;
+    arena_init(&a, SIZE_MAX, NULL);
+    uint32_t *ids;
+    size_t n = head_logs_gen_streams(head, gen, &a, &ids);
+    struct seal_stream *streams = arena_array(&a, struct seal_stream, n);
+    for (size_t i = 0; i < n; i++) {
+        struct seal_stream *s = &streams[i];
+        *s = (struct seal_stream){.labels = head_logs_labels(head, ids[i], &a)};
+        s->n = head_logs_rows(head, gen, ids[i], INT64_MIN, INT64_MAX, &a, &s->rows);
+    }
+    if (n > 1)
+        qsort(streams, n, sizeof streams[0], cmp_seal_stream);
+    struct labels *labels = arena_array(&a, struct labels, n);
+    for (size_t i = 0; i < n; i++)
+        labels[i] = streams[i].labels;
+    struct cuts cuts = {0};
+    find_cuts(streams, n, &a, &cuts);
+    struct logs_builder *b = logs_builder_open(sink, 0, labels, n);
+    bool ok = true;
+    for (size_t i = 0; i < cuts.last_ns.n && ok; i++)
+        ok = seal_slice(b, streams, n, cuts.last_ns.v[i], err);
+    ok = ok && seal_slice(b, streams, n, INT64_MAX, err) && logs_builder_finish(b, err);
+    logs_builder_close(b);
+    arena_deinit(&a);
+    return ok;
+}
+
+/* ---- merging ---- */
+
+static void merge_rows(struct logs_builder *b, uint32_t stream, const struct log_block *block)
+{
+    struct arena *a = logs_builder_arena(b);
+    for (size_t i = 0; i < block->n; i++) {
+        struct log_row row = {
+            block->t_ns[i],
+            arena_dup(a, block->line[i]),
+            labels_dup(a, block->meta[i]),
+        };
+        logs_builder_add(b, stream, &row);
+    }
+}
+
+/* All blocks of a time slice of the iterator come before the next slice begins, so that cutting is
+ * right where the bound moves on. */
+static bool merge_slices(struct log_iter *it, struct logs_builder *b, struct err *err)
+{
+    struct log_block block;
+    enum step step;
+    int64_t day = INT64_MIN;
+    while ((step = log_next(it, &block, err)) == STEP_ITEM) {
+        if (day == INT64_MIN && block.n > 0)
+            day = day_of(block.t_ns[0]);
+        merge_rows(b, log_iter_stream(it), &block);
+        if (!log_iter_slice_done(it))
+            continue;
+        bool new_day = block.bound_ns != INT64_MAX && day_of(block.bound_ns) != day;
+        if (logs_builder_raw(b) < LOG_SLICE_RAW &&
+            !(new_day && logs_builder_raw(b) >= DAY_SLICE_RAW))
+            continue;
+        if (!logs_builder_cut(b, err))
+            return false;
+        day = INT64_MIN;
+    }
+    return step == STEP_END;
+}
+
+bool logs_merge(struct segment *const *in, size_t n, int level, struct seal_sink *sink,
+                struct err *err)
+{
+    struct segment **segs = mem_alloc(n * sizeof segs[0]);
+    memcpy(segs, in, n * sizeof segs[0]);
+    struct snapshot snap = {
+        .signal = SIGNAL_LOGS,
+        .range = {INT64_MIN, INT64_MAX},
+        .segs = segs,
+        .n_segs = n,
+    };
+    struct log_select sel = {
+        .start_ns = INT64_MIN, .end_ns = INT64_MAX, .want_line = true, .want_meta = true};
+    struct log_iter *it = NULL;
+    struct logs_builder *b = NULL;
+    bool ok = log_iter_open(&snap, &sel, NULL, &it, err);
+    if (ok) {
+        const struct labels *streams;
+        size_t n_streams = log_iter_streams(it, &streams);
+        b = logs_builder_open(sink, level, streams, n_streams);
+        ok = merge_slices(it, b, err) && logs_builder_finish(b, err);
+    }
+    logs_builder_close(b);
+    log_iter_close(it);
+    mem_free(segs);
+    return ok;
+}
+
+/* ---- checking ---- */
+
+struct check {
+    struct segment *seg;
+    struct logs_segment *ls;
+    void (*say)(void *ctx, const char *line);
+    void *ctx;
+    uint64_t *faults;
+    uint64_t rows, raw;
+};
+
+static void fault(struct check *c, int64_t block, const char *what)
+{
+    struct err text = ERR_OK;
+    err_set(&text, ERR_CORRUPT, "%s: log block %lld: %s", segment_name(c->seg), (long long)block,
+            what);
+    c->say(c->ctx, text.text);
+    (*c->faults)++;
+}
+
+static void check_content(struct check *c, const struct logs_block *b, const struct log_dir *dir,
+                          const struct log_picked *got)
+{
+    int64_t t0 = INT64_MAX, t1 = INT64_MIN;
+    uint64_t raw = 0;
+    for (size_t i = 0; i < got->n; i++) {
+        t0 = MIN(t0, got->t_ns[i]);
+        t1 = MAX(t1, got->t_ns[i]);
+        raw += row_bytes(&(struct log_row){got->t_ns[i], got->line[i], got->meta[i]});
+    }
+    if (dir->rows != b->rows || got->n != b->rows)
+        fault(c, b->id, "row count differs from its directory");
+    if (t0 != b->t0_ns || t1 != b->t1_ns)
+        fault(c, b->id, "times differ from its directory");
+    if (raw != b->raw)
+        fault(c, b->id, "size differs from its directory");
+    if (dir->runs[dir->n_runs - 1].stream >= segment_labels_count(c->ls->labels))
+        fault(c, b->id, "rows of a stream that does not exist");
+    c->rows += b->rows;
+    c->raw += raw;
+}
+
+static void check_block(struct check *c, const struct logs_block *b)
+{
+    static const struct log_pick all = {
+        .start_ns = INT64_MIN, .last_ns = INT64_MAX, .line = true, .len = true, .meta = true};
+    struct err err = ERR_OK;
+    struct arena a, scratch;
+    struct log_dir dir;
+    struct log_picked got;
+    struct logs_parts parts;
+    str filter;
+    bool may;
+    arena_init(&a, SIZE_MAX, NULL);
+    arena_init(&scratch, SIZE_MAX, NULL);
+    logs_parts_init(&parts, c->seg, b);
+    if (!log_dir_read(b->dir, &a, &dir, &err) ||
+        !log_block_read(&dir, &parts.base, &all, &a, &scratch, &got, &err) ||
+        !parts.base.get(&parts.base, LOG_PART_FILTER, &a, &filter, &err) ||
+        !log_block_may_match(&dir, filter, NULL, 0, &may, &err))
+        fault(c, b->id, err.text);
+    else
+        check_content(c, b, &dir, &got);
+    arena_deinit(&a);
+    arena_deinit(&scratch);
+}
+
+bool logs_check(struct segment *seg, void (*say)(void *ctx, const char *line), void *ctx,
+                uint64_t *faults, struct err *err)
+{
+    struct check c = {.seg = seg, .say = say, .ctx = ctx, .faults = faults};
+    if (!logs_segment_pin(seg, &c.ls, err))
+        return false;
+    struct err labels_err = ERR_OK;
+    if (!segment_labels_check(c.ls->labels, &labels_err))
+        fault(&c, -1, labels_err.text);
+    int64_t slice_last = INT64_MIN, slice_first = INT64_MIN;
+    for (size_t i = 0; i < c.ls->n_blocks; i++) {
+        const struct logs_block *b = &c.ls->blocks[i];
+        bool same = i > 0 && b->slice == b[-1].slice;
+        if (!same) {
+            slice_first = slice_last;
+            slice_last = INT64_MIN;
+        }
+        if (b->t0_ns < slice_first)
+            fault(&c, b->id, "reaches into the slice before");
+        slice_last = MAX(slice_last, b->t1_ns);
+        check_block(&c, b);
+    }
+    const struct segment_info *info = segment_info(seg);
+    if (c.rows != info->rows || c.raw != info->raw_bytes)
+        fault(&c, -1, "rows or bytes differ from the segment's meta table");
+    logs_segment_unpin(seg, c.ls);
+    return true;
+}

@@ -1,0 +1,1113 @@
+/* select_logs.c - log_iter: rows of heads and segments by stream, in time order, each once.
+ *
+ * Everything is seen from the direction asked: a row's key is its time (backward) or the bitwise
+ * complement of it (forward), so that the iterator always goes from high keys to low ones.
+ *
+ * Sources (segments, generations) fall into units, which know their keys and size without being
+ * read: a slice of a segment, or a generation. The iterator cuts time into steps: from the highest
+ * key that is left down to the end of the unit that has it, less when that would pull in too much
+ * beside it. All units that reach into a step are opened (directories only), their pieces (blocks;
+ * streams of a generation) are sorted by stream, and stream by stream the rows of the step are
+ * merged. So rows of equal times always meet, duplicates too, and what the consumer has after a
+ * step is final: later rows are beyond the bound.
+ *
+ * Decoded blocks stay for the streams and steps that follow, up to LOG_ITER_BYTES, then the least
+ * recently used go. Everything counts on the caller's budget.
+ *
+ * Rows are compared only where two pieces of a stream share a time; then lines and metadata are
+ * decoded even if the caller did not ask. */
+#include "storage/engine/select_logs.h"
+
+#include <stdlib.h>
+
+#include "storage/base/heap.h"
+#include "storage/base/hmap.h"
+#include "storage/base/vec.h"
+#include "storage/codec/log_rebuild.h"
+#include "storage/engine/head_logs.h"
+#include "storage/engine/segment_logs.h"
+
+/* Decoded pieces that are kept beyond the stream in work. */
+#define LOG_ITER_BYTES (24 * MIB)
+/* Rows of one log_block; more only when they share one time. */
+#define LOG_ITER_ROWS ((size_t)8192)
+/* Bytes of units that one step may pull in; the first steps are small, because most queries stop
+ * after the first lines. */
+#define STEP_BYTES_MIN MIB
+#define STEP_BYTES_MAX (16 * MIB)
+/* Rows of one time that are compared pair by pair; more go through a hash table. */
+#define SAME_TIME_PAIRS 16
+
+struct source {
+    struct segment *seg; // or NULL
+    struct logs_segment *ls;
+    struct gen *gen;
+    uint32_t *local;  // its stream numbers, ascending
+    uint32_t *stream; // and what the iterator calls them
+    size_t n;
+    uint32_t rank; // order of arrival among sources
+};
+
+/* Rows of some streams of one block, or of one stream of a generation. */
+struct piece {
+    struct unit *unit;
+    struct piece *next;             // of the unit
+    const struct logs_block *block; // segments
+    struct log_dir dir;             // segments
+    const uint32_t *run_stream;     // segments: stream of each run, UINT32_MAX = not wanted
+    bool *run_wanted;               // segments
+    uint32_t gen_id, gen_stream;    // generations
+    // decoded
+    bool is_loaded, is_full; // full: lines and metadata, too
+    struct arena arena;
+    struct log_picked rows;      // generations: run 0 only
+    uint64_t used;               // turn of the last use
+    struct piece *newer, *older; // loaded pieces, by no order
+};
+
+struct unit {
+    struct source *source;
+    int64_t t0_ns, t1_ns; // inside the selection
+    int64_t k0, k1;       // the same as keys
+    uint64_t raw;
+    size_t block, n_blocks; // segments
+    bool is_open;
+    struct arena arena; // pieces and directories
+    struct piece *pieces;
+};
+
+struct entry { // rows of a stream in a piece: what a step is made of
+    uint32_t stream, rank, run;
+    struct piece *piece;
+};
+
+struct cursor {
+    const struct log_picked *rows;
+    uint32_t at, end; // at moves in direction of falling keys until it is end
+    uint32_t rank;
+};
+
+struct log_iter {
+    struct snapshot *snap;
+    struct log_select sel;
+    int64_t last_ns; // sel.end_ns, inclusive
+    struct budget *budget;
+    struct arena arena;   // sources, units, streams
+    struct arena scratch; // decoding
+    struct arena plan;    // the step
+    struct arena out;     // the block
+    struct log_needle *needles;
+    size_t n_needles;
+    struct labels *streams;
+    uint64_t *stream_hash;
+    size_t n_streams;
+    struct source *sources;
+    size_t n_sources;
+    struct unit **units; // by falling k1
+    size_t n_units, next_unit;
+    VEC(struct unit *) active;
+    // the step
+    bool has_step;
+    int64_t lo, hi;  // keys, inclusive
+    int64_t next_hi; // highest key after the step
+    bool is_last;    // nothing comes after the step
+    size_t step_bytes;
+    struct entry *entries;
+    size_t n_entries, next_entry;
+    // the stream in work
+    struct cursor *cursors;
+    size_t n_cursors;
+    uint32_t stream;
+    bool is_slice_done;
+    // loaded pieces
+    struct piece *loaded;
+    size_t loaded_bytes;
+    uint64_t turn;
+};
+
+static int64_t key_of(const struct log_iter *it, int64_t t_ns)
+{
+    return it->sel.backward ? t_ns : ~t_ns;
+}
+
+static int64_t time_of(const struct log_iter *it, int64_t key)
+{
+    return it->sel.backward ? key : ~key;
+}
+
+static bool no_room(const struct log_iter *it, struct err *err)
+{
+    return err_set(err, ERR_LIMIT, "%s: no room for log lines",
+                   it->budget && it->budget->name ? it->budget->name : "memory");
+}
+
+static bool tick(struct log_iter *it, struct err *err)
+{
+    return !it->sel.ticker || it->sel.ticker->tick(it->sel.ticker, err);
+}
+
+/* ---- opening ---- */
+
+struct found { // a stream of a source, before streams are numbered
+    struct labels labels;
+    uint32_t source, local, stream;
+};
+
+struct found_list {
+    VEC(struct found) v;
+};
+
+static bool find_in_segment(struct log_iter *it, size_t i, struct found_list *out, struct err *err)
+{
+    struct source *s = &it->sources[i];
+    uint32_t *ordinals;
+    size_t n;
+    if (!logs_segment_pin(s->seg, &s->ls, err) ||
+        !segment_labels_select(s->ls->labels, it->sel.matchers, &it->plan, &ordinals, &n, err))
+        return false;
+    for (size_t k = 0; k < n; k++) {
+        struct found f = {.source = (uint32_t)i, .local = ordinals[k]};
+        if (!segment_labels_get(s->ls->labels, ordinals[k], &it->arena, &f.labels, err))
+            return false;
+        vec_push(&out->v, &it->plan, f);
+    }
+    return true;
+}
+
+static bool find_in_head(struct log_iter *it, size_t first_gen, struct found_list *out,
+                         struct err *err)
+{
+    uint32_t *ids;
+    struct labels *labels;
+    size_t n;
+    if (it->snap->n_gens == 0)
+        return true;
+    if (!head_logs_select(it->snap->head, it->sel.matchers, &it->arena, &ids, &labels, &n, err))
+        return false;
+    for (size_t g = first_gen; g < it->n_sources; g++) {
+        for (size_t k = 0; k < n; k++) {
+            struct head_log_extent x;
+            if (head_logs_extent(it->snap->head, it->sources[g].gen, ids[k], &x))
+                vec_push(
+                    &out->v, &it->plan,
+                    (struct found){.labels = labels[k], .source = (uint32_t)g, .local = ids[k]});
+        }
+    }
+    return true;
+}
+
+static int cmp_found(const void *x, const void *y)
+{
+    const struct found *a = x, *b = y;
+    int c = labels_cmp_series(a->labels, b->labels);
+    if (c != 0)
+        return c;
+    return a->source < b->source ? -1 : a->source > b->source;
+}
+
+static int cmp_found_local(const void *x, const void *y)
+{
+    const struct found *a = x, *b = y;
+    if (a->source != b->source)
+        return a->source < b->source ? -1 : 1;
+    return a->local < b->local ? -1 : a->local > b->local;
+}
+
+/* Numbers the streams in the order of their labels and tells each source its own. */
+static void number_streams(struct log_iter *it, struct found_list *found)
+{
+    struct found *v = found->v.v;
+    size_t n = found->v.n;
+    if (n > 1)
+        qsort(v, n, sizeof v[0], cmp_found);
+    it->streams = arena_array(&it->arena, struct labels, n);
+    it->stream_hash = arena_array(&it->arena, uint64_t, n);
+    for (size_t i = 0; i < n; i++) {
+        if (i == 0 || !labels_eq(v[i].labels, v[i - 1].labels)) {
+            it->streams[it->n_streams] = v[i].labels;
+            it->stream_hash[it->n_streams++] = labels_hash(v[i].labels);
+        }
+        v[i].stream = (uint32_t)it->n_streams - 1;
+    }
+    if (n > 1)
+        qsort(v, n, sizeof v[0], cmp_found_local);
+    for (size_t i = 0, end; i < n; i = end) {
+        end = i;
+        while (end < n && v[end].source == v[i].source)
+            end++;
+        struct source *s = &it->sources[v[i].source];
+        s->n = end - i;
+        s->local = arena_array(&it->arena, uint32_t, s->n);
+        s->stream = arena_array(&it->arena, uint32_t, s->n);
+        for (size_t k = 0; k < s->n; k++) {
+            s->local[k] = v[i + k].local;
+            s->stream[k] = v[i + k].stream;
+        }
+    }
+}
+
+struct unit_list {
+    VEC(struct unit *) v;
+};
+
+static void add_unit(struct log_iter *it, struct unit_list *list, struct unit u)
+{
+    if (u.t0_ns > it->last_ns || u.t1_ns < it->sel.start_ns || u.t0_ns > u.t1_ns)
+        return;
+    u.t0_ns = MAX(u.t0_ns, it->sel.start_ns);
+    u.t1_ns = MIN(u.t1_ns, it->last_ns);
+    u.k0 = it->sel.backward ? u.t0_ns : ~u.t1_ns;
+    u.k1 = it->sel.backward ? u.t1_ns : ~u.t0_ns;
+    struct unit *copy = arena_new(&it->arena, struct unit);
+    *copy = u;
+    arena_init(&copy->arena, SIZE_MAX, it->budget);
+    vec_push(&list->v, &it->plan, copy);
+}
+
+static void add_segment_units(struct log_iter *it, struct source *s, struct unit_list *list)
+{
+    const struct logs_segment *ls = s->ls;
+    for (size_t i = 0, end; i < ls->n_blocks; i = end) {
+        struct unit u = {
+            .source = s, .block = i, .t0_ns = ls->blocks[i].t0_ns, .t1_ns = ls->blocks[i].t1_ns};
+        for (end = i; end < ls->n_blocks && ls->blocks[end].slice == ls->blocks[i].slice; end++) {
+            u.t0_ns = MIN(u.t0_ns, ls->blocks[end].t0_ns);
+            u.t1_ns = MAX(u.t1_ns, ls->blocks[end].t1_ns);
+            u.raw += ls->blocks[end].raw;
+        }
+        u.n_blocks = end - i;
+        add_unit(it, list, u);
+    }
+}
+
+static void add_gen_unit(struct log_iter *it, struct source *s, struct unit_list *list)
+{
+    struct unit u = {.source = s, .t0_ns = INT64_MAX, .t1_ns = INT64_MIN};
+    for (size_t i = 0; i < s->n; i++) {
+        struct head_log_extent x;
+        if (!head_logs_extent(it->snap->head, s->gen, s->local[i], &x))
+            continue;
+        u.t0_ns = MIN(u.t0_ns, x.t0_ns);
+        u.t1_ns = MAX(u.t1_ns, x.t1_ns);
+        u.raw += x.bytes;
+    }
+    add_unit(it, list, u);
+}
+
+static int cmp_unit(const void *x, const void *y)
+{
+    const struct unit *a = *(struct unit *const *)x, *b = *(struct unit *const *)y;
+    if (a->k1 != b->k1)
+        return a->k1 > b->k1 ? -1 : 1;
+    return a->k0 > b->k0 ? -1 : a->k0 < b->k0;
+}
+
+static void make_units(struct log_iter *it)
+{
+    struct unit_list list = {0};
+    for (size_t i = 0; i < it->n_sources; i++) {
+        struct source *s = &it->sources[i];
+        if (s->n == 0)
+            continue;
+        if (s->seg)
+            add_segment_units(it, s, &list);
+        else
+            add_gen_unit(it, s, &list);
+    }
+    it->n_units = list.v.n;
+    it->units = arena_array(&it->arena, struct unit *, it->n_units);
+    if (it->n_units > 0)
+        memcpy(it->units, list.v.v, it->n_units * sizeof it->units[0]);
+    if (it->n_units > 1)
+        qsort(it->units, it->n_units, sizeof it->units[0], cmp_unit);
+}
+
+/* Order of arrival as far as files tell: what was merged more often is older, files of one level
+ * are numbered as they were made. */
+static int cmp_arrival(const void *x, const void *y)
+{
+    const struct segment_info *a = segment_info(((const struct source *)x)->seg);
+    const struct segment_info *b = segment_info(((const struct source *)y)->seg);
+    if (a->level != b->level)
+        return a->level > b->level ? -1 : 1;
+    return a->seq < b->seq ? -1 : a->seq > b->seq;
+}
+
+static bool find_streams(struct log_iter *it, struct err *err)
+{
+    struct snapshot *snap = it->snap;
+    struct found_list found = {0};
+    it->sources = arena_zalloc(&it->arena, (snap->n_segs + snap->n_gens) * sizeof it->sources[0]);
+    for (size_t i = 0; i < snap->n_segs; i++)
+        it->sources[it->n_sources++] = (struct source){.seg = snap->segs[i]};
+    if (it->n_sources > 1)
+        qsort(it->sources, it->n_sources, sizeof it->sources[0], cmp_arrival);
+    size_t first_gen = it->n_sources;
+    for (size_t i = 0; i < snap->n_gens; i++)
+        it->sources[it->n_sources++] = (struct source){.gen = snap->gens[i]};
+    for (size_t i = 0; i < it->n_sources; i++)
+        it->sources[i].rank = (uint32_t)i;
+    for (size_t i = 0; i < first_gen; i++) {
+        if (!tick(it, err) || !find_in_segment(it, i, &found, err))
+            return false;
+        if (it->arena.over || it->plan.over)
+            return no_room(it, err);
+    }
+    if (!find_in_head(it, first_gen, &found, err))
+        return false;
+    number_streams(it, &found);
+    return true;
+}
+
+static void prepare_needles(struct log_iter *it)
+{
+    it->needles = arena_array(&it->arena, struct log_needle, it->sel.n_must);
+    for (size_t i = 0; i < it->sel.n_must; i++) {
+        if (it->sel.must[i].n > 0)
+            log_needle_init(&it->needles[it->n_needles++], it->sel.must[i]);
+    }
+}
+
+bool log_iter_open(struct snapshot *snap, const struct log_select *sel, struct budget *budget,
+                   struct log_iter **out, struct err *err)
+{
+    struct log_iter *it = mem_zalloc(sizeof *it);
+    it->snap = snap;
+    it->sel = *sel;
+    it->budget = budget;
+    it->step_bytes = STEP_BYTES_MIN;
+    // the largest time is nobody's exclusive end
+    it->last_ns = sel->end_ns == INT64_MAX ? INT64_MAX : sel->end_ns - (sel->end_ns > INT64_MIN);
+    arena_init(&it->arena, SIZE_MAX, budget);
+    arena_init(&it->scratch, SIZE_MAX, budget);
+    arena_init(&it->plan, SIZE_MAX, budget);
+    arena_init(&it->out, SIZE_MAX, budget);
+    if (sel->start_ns < sel->end_ns) {
+        if (!find_streams(it, err)) {
+            log_iter_close(it);
+            return false;
+        }
+        prepare_needles(it);
+        make_units(it);
+        arena_reset(&it->plan);
+        if (it->arena.over) {
+            log_iter_close(it);
+            return no_room(&(struct log_iter){.budget = budget}, err);
+        }
+    }
+    *out = it;
+    return true;
+}
+
+/* ---- loaded pieces ---- */
+
+static size_t piece_bytes(const struct piece *p)
+{
+    return p->arena.used;
+}
+
+static void unload(struct log_iter *it, struct piece *p)
+{
+    if (!p->is_loaded)
+        return;
+    it->loaded_bytes -= piece_bytes(p);
+    if (p->newer)
+        p->newer->older = p->older;
+    else
+        it->loaded = p->older;
+    if (p->older)
+        p->older->newer = p->newer;
+    p->newer = p->older = NULL;
+    p->is_loaded = p->is_full = false;
+    arena_deinit(&p->arena);
+}
+
+/* Drops the piece that was not used for longest, if it is not of this turn. */
+static bool unload_oldest(struct log_iter *it)
+{
+    struct piece *oldest = NULL;
+    for (struct piece *p = it->loaded; p; p = p->older) {
+        if (p->used < it->turn && (!oldest || p->used < oldest->used))
+            oldest = p;
+    }
+    if (oldest)
+        unload(it, oldest);
+    return oldest != NULL;
+}
+
+static void close_unit(struct log_iter *it, struct unit *u)
+{
+    for (struct piece *p = u->pieces; p; p = p->next)
+        unload(it, p);
+    u->pieces = NULL;
+    arena_deinit(&u->arena);
+}
+
+void log_iter_close(struct log_iter *it)
+{
+    if (!it)
+        return;
+    for (size_t i = 0; i < it->active.n; i++)
+        close_unit(it, it->active.v[i]);
+    vec_free(&it->active);
+    for (size_t i = 0; i < it->n_sources; i++) {
+        if (it->sources[i].seg)
+            logs_segment_unpin(it->sources[i].seg, it->sources[i].ls);
+    }
+    arena_deinit(&it->out);
+    arena_deinit(&it->plan);
+    arena_deinit(&it->scratch);
+    arena_deinit(&it->arena);
+    mem_free(it);
+}
+
+static bool holds_needles(const struct log_iter *it, str line)
+{
+    for (size_t i = 0; i < it->n_needles; i++) {
+        if (str_find(line, it->needles[i].text) == SIZE_MAX)
+            return false;
+    }
+    return true;
+}
+
+/* Rows of one stream of a generation, in the shape of a block with one run. */
+static void load_gen(struct log_iter *it, struct piece *p, bool meta)
+{
+    struct arena *a = &p->arena;
+    struct head_log_row *v;
+    size_t n = head_logs_rows(it->snap->head, p->unit->source->gen, p->gen_id, p->unit->t0_ns,
+                              p->unit->t1_ns, a, &v);
+    uint32_t *run_start = arena_array(a, uint32_t, 2);
+    int64_t *t_ns = arena_array(a, int64_t, n);
+    str *line = arena_array(a, str, n);
+    uint32_t *len = arena_array(a, uint32_t, n);
+    struct labels *metas = meta ? arena_array(a, struct labels, n) : NULL;
+    size_t kept = 0;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        bytes += v[i].line_n;
+        if (it->n_needles > 0 && !holds_needles(it, head_log_line(&v[i])))
+            continue;
+        t_ns[kept] = v[i].t_ns;
+        line[kept] = head_log_line(&v[i]);
+        len[kept] = v[i].line_n;
+        if (meta)
+            metas[kept] = head_log_meta(&v[i], a);
+        kept++;
+    }
+    run_start[0] = 0;
+    run_start[1] = (uint32_t)kept;
+    p->rows = (struct log_picked){
+        .n = kept,
+        .run_start = run_start,
+        .t_ns = t_ns,
+        .line = line,
+        .len = len,
+        .meta = metas,
+        .rows_seen = n,
+        .bytes_seen = bytes,
+    };
+}
+
+static bool load_block(struct log_iter *it, struct piece *p, bool full, struct err *err)
+{
+    struct log_pick pick = {
+        .run = p->run_wanted,
+        .start_ns = p->unit->t0_ns,
+        .last_ns = p->unit->t1_ns,
+        .line = it->sel.want_line || full,
+        .len = true,
+        .meta = it->sel.want_meta || full,
+        .needles = it->needles,
+        .n_needles = it->n_needles,
+    };
+    struct logs_parts parts;
+    logs_parts_init(&parts, p->unit->source->seg, p->block);
+    bool ok = log_block_read(&p->dir, &parts.base, &pick, &p->arena, &it->scratch, &p->rows, err);
+    arena_reset(&it->scratch);
+    return ok;
+}
+
+static void count_piece(struct log_iter *it, const struct piece *p)
+{
+    struct scan_stats *st = it->sel.stats;
+    if (!st)
+        return;
+    st->lines += p->rows.rows_seen;
+    st->bytes += p->rows.bytes_seen;
+    st->blocks++;
+}
+
+static bool load_once(struct log_iter *it, struct piece *p, bool full, struct err *err)
+{
+    arena_init(&p->arena, SIZE_MAX, it->budget);
+    bool ok = true;
+    if (p->block)
+        ok = load_block(it, p, full, err);
+    else
+        load_gen(it, p, it->sel.want_meta || full);
+    if (ok && p->arena.over)
+        ok = no_room(it, err);
+    if (!ok)
+        arena_deinit(&p->arena);
+    return ok;
+}
+
+static bool load(struct log_iter *it, struct piece *p, bool full, struct err *err)
+{
+    p->used = it->turn;
+    if (p->is_loaded && (p->is_full || !full))
+        return true;
+    if (!tick(it, err))
+        return false;
+    bool is_first = !p->is_loaded;
+    unload(it, p);
+    while (it->loaded_bytes > LOG_ITER_BYTES && unload_oldest(it))
+        continue;
+    while (!load_once(it, p, full, err)) {
+        if (err->code == ERR_CORRUPT && p->block) {
+            (void)err_in(err, "segment %s, log block %lld", segment_name(p->unit->source->seg),
+                         (long long)p->block->id);
+            return segment_damaged(p->unit->source->seg, err);
+        }
+        if (err->code != ERR_LIMIT)
+            return false;
+        if (!unload_oldest(it)) // else there is room to try again
+            return no_room(it, err);
+    }
+    p->is_loaded = true;
+    p->is_full = full;
+    p->older = it->loaded;
+    if (it->loaded)
+        it->loaded->newer = p;
+    it->loaded = p;
+    it->loaded_bytes += piece_bytes(p);
+    if (is_first)
+        count_piece(it, p);
+    return true;
+}
+
+/* ---- opening units ---- */
+
+/* Which runs of the block are wanted; false when none is. */
+static bool map_runs(const struct source *s, struct piece *p, struct arena *a)
+{
+    size_t n = p->dir.n_runs;
+    uint32_t *stream = arena_array(a, uint32_t, n);
+    p->run_wanted = arena_array(a, bool, n);
+    bool any = false;
+    size_t k = 0;
+    for (size_t i = 0; i < n; i++) {
+        while (k < s->n && s->local[k] < p->dir.runs[i].stream)
+            k++;
+        p->run_wanted[i] = k < s->n && s->local[k] == p->dir.runs[i].stream;
+        stream[i] = p->run_wanted[i] ? s->stream[k] : UINT32_MAX;
+        any |= p->run_wanted[i];
+    }
+    p->run_stream = stream;
+    return any;
+}
+
+static bool block_may_match(struct log_iter *it, struct piece *p, bool *may, struct err *err)
+{
+    str filter = {0};
+    *may = true;
+    if (it->n_needles == 0)
+        return true;
+    if (log_block_filter_helps(&p->dir, it->needles, it->n_needles)) {
+        struct logs_parts parts;
+        logs_parts_init(&parts, p->unit->source->seg, p->block);
+        if (!parts.base.get(&parts.base, LOG_PART_FILTER, &it->scratch, &filter, err))
+            return false;
+    }
+    bool ok = log_block_may_match(&p->dir, filter, it->needles, it->n_needles, may, err);
+    arena_reset(&it->scratch);
+    return ok;
+}
+
+static bool open_block(struct log_iter *it, struct unit *u, const struct logs_block *b,
+                       struct err *err)
+{
+    if (b->t0_ns > u->t1_ns || b->t1_ns < u->t0_ns)
+        return true;
+    struct piece *p = arena_new(&u->arena, struct piece);
+    p->unit = u;
+    p->block = b;
+    bool may;
+    if (!log_dir_read(b->dir, &u->arena, &p->dir, err))
+        return false;
+    if (!map_runs(u->source, p, &u->arena))
+        return true;
+    if (!block_may_match(it, p, &may, err))
+        return false;
+    if (!may) {
+        if (it->sel.stats)
+            it->sel.stats->blocks_skipped++;
+        return true;
+    }
+    p->next = u->pieces;
+    u->pieces = p;
+    return !u->arena.over || no_room(it, err);
+}
+
+static bool open_unit(struct log_iter *it, struct unit *u, struct err *err)
+{
+    struct source *s = u->source;
+    u->is_open = true;
+    if (!s->seg) {
+        for (size_t i = 0; i < s->n; i++) {
+            struct piece *p = arena_new(&u->arena, struct piece);
+            *p = (struct piece){
+                .unit = u, .next = u->pieces, .gen_id = s->local[i], .gen_stream = s->stream[i]};
+            u->pieces = p;
+        }
+        return !u->arena.over || no_room(it, err);
+    }
+    for (size_t i = 0; i < u->n_blocks; i++) {
+        if (open_block(it, u, &s->ls->blocks[u->block + i], err))
+            continue;
+        if (err->code == ERR_CORRUPT)
+            return segment_damaged(s->seg, err);
+        return false;
+    }
+    return true;
+}
+
+/* ---- steps ---- */
+
+static void drop_finished(struct log_iter *it)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < it->active.n; i++) {
+        struct unit *u = it->active.v[i];
+        if (u->k0 < it->lo)
+            it->active.v[kept++] = u;
+        else
+            close_unit(it, u);
+    }
+    it->active.n = kept;
+}
+
+/* The next step's keys and units; false when nothing is left. */
+static bool choose_step(struct log_iter *it)
+{
+    size_t raw = 0;
+    if (it->active.n > 0) { // these reach below the last step
+        it->hi = it->lo - 1;
+        it->lo = INT64_MIN;
+        for (size_t i = 0; i < it->active.n; i++) {
+            it->lo = MAX(it->lo, it->active.v[i]->k0);
+            raw += it->active.v[i]->raw;
+        }
+    } else if (it->next_unit < it->n_units) {
+        struct unit *u = it->units[it->next_unit++];
+        vec_push(&it->active, NULL, u);
+        it->hi = u->k1;
+        it->lo = u->k0;
+        raw = u->raw;
+    } else {
+        return false;
+    }
+    for (; it->next_unit < it->n_units; it->next_unit++) {
+        struct unit *u = it->units[it->next_unit];
+        if (u->k1 < it->lo)
+            break;
+        if (raw + u->raw > it->step_bytes && u->k1 < it->hi) {
+            it->lo = u->k1 + 1;
+            break;
+        }
+        raw += u->raw;
+        vec_push(&it->active, NULL, u);
+    }
+    it->step_bytes = MIN(2 * it->step_bytes, (size_t)STEP_BYTES_MAX);
+    it->is_last = true;
+    it->next_hi = INT64_MIN;
+    for (size_t i = 0; i < it->active.n; i++) {
+        if (it->active.v[i]->k0 < it->lo) {
+            it->is_last = false;
+            it->next_hi = it->lo - 1;
+        }
+    }
+    if (it->next_unit < it->n_units) {
+        it->is_last = false;
+        it->next_hi = MAX(it->next_hi, it->units[it->next_unit]->k1);
+    }
+    return true;
+}
+
+static int cmp_entry(const void *x, const void *y)
+{
+    const struct entry *a = x, *b = y;
+    if (a->stream != b->stream)
+        return a->stream < b->stream ? -1 : 1;
+    if (a->rank != b->rank)
+        return a->rank < b->rank ? -1 : 1;
+    int64_t p = a->piece->block ? a->piece->block->id : 0;
+    int64_t q = b->piece->block ? b->piece->block->id : 0;
+    return p < q ? -1 : p > q;
+}
+
+static bool plan_step(struct log_iter *it, struct err *err)
+{
+    VEC(struct entry) v = {0};
+    arena_reset(&it->plan);
+    for (size_t i = 0; i < it->active.n; i++) {
+        struct unit *u = it->active.v[i];
+        if (!u->is_open && !open_unit(it, u, err))
+            return false;
+        for (struct piece *p = u->pieces; p; p = p->next) {
+            struct entry e = {.stream = p->gen_stream, .rank = u->source->rank, .piece = p};
+            if (!p->block)
+                vec_push(&v, &it->plan, e);
+            for (uint32_t r = 0; p->block && r < p->dir.n_runs; r++) {
+                e.stream = p->run_stream[r];
+                e.run = r;
+                if (p->run_wanted[r])
+                    vec_push(&v, &it->plan, e);
+            }
+        }
+    }
+    it->entries = v.v;
+    it->n_entries = v.n;
+    it->next_entry = 0;
+    if (v.n > 1)
+        qsort(v.v, v.n, sizeof v.v[0], cmp_entry);
+    it->has_step = true;
+    return !it->plan.over || no_room(it, err);
+}
+
+/* ---- the rows of one stream in one step ---- */
+
+static uint32_t first_at_or_after(const struct log_picked *rows, uint32_t lo, uint32_t hi,
+                                  int64_t t_ns)
+{
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (rows->t_ns[mid] < t_ns)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+/* The rows of the entry inside the step; false when there are none. */
+static bool cursor_of(const struct log_iter *it, const struct entry *e, struct cursor *out)
+{
+    const struct log_picked *rows = &e->piece->rows;
+    int64_t from = time_of(it, it->sel.backward ? it->lo : it->hi);
+    int64_t last = time_of(it, it->sel.backward ? it->hi : it->lo);
+    uint32_t a = rows->run_start[e->run], b = rows->run_start[e->run + 1];
+    a = first_at_or_after(rows, a, b, from);
+    if (last < INT64_MAX)
+        b = first_at_or_after(rows, a, b, last + 1);
+    if (a == b)
+        return false;
+    *out = (struct cursor){.rows = rows, .rank = e->rank};
+    out->at = it->sel.backward ? b - 1 : a;
+    out->end = it->sel.backward ? a - 1 : b; // may wrap; only compared
+    return true;
+}
+
+static int64_t cursor_time(const struct cursor *c)
+{
+    return c->rows->t_ns[c->at];
+}
+
+static void cursor_step(const struct log_iter *it, struct cursor *c)
+{
+    c->at += it->sel.backward ? UINT32_MAX : 1;
+}
+
+/* Heap order: high keys first, equal times by arrival (the other way round when backward). */
+static bool cursor_before(const void *ctx, uint32_t x, uint32_t y)
+{
+    const struct log_iter *it = ctx;
+    const struct cursor *a = &it->cursors[x], *b = &it->cursors[y];
+    int64_t s = key_of(it, cursor_time(a)), t = key_of(it, cursor_time(b));
+    if (s != t)
+        return s > t;
+    return it->sel.backward ? x > y : x < y; // cursors stand in order of arrival
+}
+
+static void heap_all(struct log_iter *it, struct heap *h)
+{
+    heap_init(h, &it->out, it->n_cursors, cursor_before, it);
+    for (uint32_t i = 0; i < it->n_cursors; i++) {
+        if (it->cursors[i].at != it->cursors[i].end)
+            heap_push(h, i);
+    }
+}
+
+static void heap_step(struct log_iter *it, struct heap *h)
+{
+    struct cursor *c = &it->cursors[heap_top(h)];
+    cursor_step(it, c);
+    if (c->at == c->end)
+        (void)heap_pop(h);
+    else
+        heap_fix_top(h);
+}
+
+/* Do two of the cursors have rows of one time? */
+static bool share_time(struct log_iter *it)
+{
+    struct cursor *saved = arena_array(&it->out, struct cursor, it->n_cursors);
+    memcpy(saved, it->cursors, it->n_cursors * sizeof saved[0]);
+    struct heap h;
+    bool shared = false, first = true;
+    int64_t before = 0;
+    uint32_t before_cursor = 0;
+    for (heap_all(it, &h); h.n > 0 && !shared; heap_step(it, &h)) {
+        uint32_t top = heap_top(&h);
+        int64_t t = cursor_time(&it->cursors[top]);
+        shared = !first && t == before && top != before_cursor;
+        first = false;
+        before = t;
+        before_cursor = top;
+    }
+    memcpy(it->cursors, saved, it->n_cursors * sizeof saved[0]);
+    return shared;
+}
+
+static bool load_group(struct log_iter *it, size_t n, bool full, struct err *err)
+{
+    it->n_cursors = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct entry *e = &it->entries[it->next_entry + i];
+        if (!load(it, e->piece, full, err))
+            return false;
+        if (cursor_of(it, e, &it->cursors[it->n_cursors]))
+            it->n_cursors++;
+    }
+    return true;
+}
+
+/* Cursors for the next stream of the step. */
+static bool next_stream(struct log_iter *it, struct err *err)
+{
+    size_t n = 1, left = it->n_entries - it->next_entry;
+    const struct entry *e = &it->entries[it->next_entry];
+    while (n < left && e[n].stream == e[0].stream)
+        n++;
+    it->turn++;
+    it->stream = e->stream;
+    arena_reset(&it->out);
+    it->cursors = arena_array(&it->plan, struct cursor, n);
+    if (!load_group(it, n, false, err))
+        return false;
+    bool has_all = it->sel.want_line && it->sel.want_meta;
+    if (it->n_cursors > 1 && !has_all && share_time(it) && !load_group(it, n, true, err))
+        return false;
+    it->next_entry += n;
+    return !it->plan.over || no_room(it, err);
+}
+
+/* ---- blocks ---- */
+
+struct rows_out {
+    size_t n, cap;
+    int64_t *t_ns;
+    str *line;
+    uint32_t *len;
+    struct labels *meta;
+};
+
+static void out_grow(struct log_iter *it, struct rows_out *o)
+{
+    size_t cap = o->cap ? 2 * o->cap : 256;
+    struct rows_out g = {
+        .n = o->n,
+        .cap = cap,
+        .t_ns = arena_array(&it->out, int64_t, cap),
+        .line = arena_array(&it->out, str, cap),
+        .len = arena_array(&it->out, uint32_t, cap),
+        .meta = arena_array(&it->out, struct labels, cap),
+    };
+    if (o->n > 0) {
+        memcpy(g.t_ns, o->t_ns, o->n * sizeof g.t_ns[0]);
+        memcpy(g.line, o->line, o->n * sizeof g.line[0]);
+        memcpy(g.len, o->len, o->n * sizeof g.len[0]);
+        memcpy(g.meta, o->meta, o->n * sizeof g.meta[0]);
+    }
+    *o = g;
+}
+
+static void out_add(struct log_iter *it, struct rows_out *o, const struct cursor *c)
+{
+    if (o->n == o->cap)
+        out_grow(it, o);
+    const struct log_picked *r = c->rows;
+    o->t_ns[o->n] = r->t_ns[c->at];
+    o->line[o->n] = r->line ? r->line[c->at] : (str){0};
+    o->len[o->n] = r->len[c->at];
+    o->meta[o->n] = r->meta ? r->meta[c->at] : (struct labels){0};
+    o->n++;
+}
+
+struct row_key {
+    const struct rows_out *o;
+    size_t base;
+    str line;
+    struct labels meta;
+};
+
+static bool out_row_is(const void *ctx, uint32_t index)
+{
+    const struct row_key *k = ctx;
+    return str_eq(k->o->line[k->base + index], k->line) &&
+           labels_eq(k->o->meta[k->base + index], k->meta);
+}
+
+/* Is the row one of those since `base`, which all have its time? */
+static bool is_repeated(const struct rows_out *o, size_t base, struct hmap *map,
+                        const struct cursor *c)
+{
+    struct row_key key = {o, base, c->rows->line[c->at], c->rows->meta[c->at]};
+    if (o->n - base <= SAME_TIME_PAIRS) {
+        for (size_t i = base; i < o->n; i++) {
+            if (out_row_is(&key, (uint32_t)(i - base)))
+                return true;
+        }
+        return false;
+    }
+    while (map->n < o->n - base) { // rows since the last look
+        uint32_t i = (uint32_t)map->n;
+        hmap_put(map, hash64(o->line[base + i]), i);
+    }
+    return hmap_find(map, hash64(key.line), out_row_is, &key) != HMAP_NONE;
+}
+
+/* Rows of several cursors, merged; times that several share are compared. */
+static void merge_rows(struct log_iter *it, struct rows_out *o)
+{
+    struct heap h;
+    struct hmap map = {0};
+    size_t base = 0; // first row of the current time
+    for (heap_all(it, &h); h.n > 0; heap_step(it, &h)) {
+        const struct cursor *c = &it->cursors[heap_top(&h)];
+        bool is_new_time = o->n == 0 || o->t_ns[base] != cursor_time(c);
+        if (is_new_time) {
+            if (o->n >= LOG_ITER_ROWS)
+                break;
+            base = o->n;
+            hmap_deinit(&map);
+            map = (struct hmap){0};
+        }
+        bool comparable = c->rows->line && c->rows->meta;
+        if (is_new_time || !comparable || !is_repeated(o, base, &map, c))
+            out_add(it, o, c);
+    }
+    hmap_deinit(&map);
+}
+
+static bool rows_left(const struct log_iter *it)
+{
+    for (size_t i = 0; i < it->n_cursors; i++) {
+        if (it->cursors[i].at != it->cursors[i].end)
+            return true;
+    }
+    return false;
+}
+
+/* One cursor, forward: the piece's own arrays. */
+static void view_rows(struct log_iter *it, struct log_block *out)
+{
+    struct cursor *c = &it->cursors[0];
+    const struct log_picked *r = c->rows;
+    out->n = MIN((size_t)(c->end - c->at), LOG_ITER_ROWS);
+    out->t_ns = r->t_ns + c->at;
+    out->line = r->line ? r->line + c->at : NULL;
+    out->line_len = r->len + c->at;
+    out->meta = r->meta ? r->meta + c->at : NULL;
+    c->at += (uint32_t)out->n;
+}
+
+static void copy_rows(struct log_iter *it, struct log_block *out)
+{
+    struct rows_out o = {0};
+    if (it->n_cursors == 1) {
+        struct cursor *c = &it->cursors[0];
+        for (; c->at != c->end && o.n < LOG_ITER_ROWS; cursor_step(it, c))
+            out_add(it, &o, c);
+    } else {
+        merge_rows(it, &o);
+    }
+    out->n = o.n;
+    out->t_ns = o.t_ns;
+    out->line = o.line;
+    out->line_len = o.len;
+    out->meta = o.meta;
+}
+
+/* Highest key that can still come. */
+static int64_t bound_key(const struct log_iter *it, bool is_left)
+{
+    if (it->next_entry < it->n_entries)
+        return it->hi;
+    int64_t bound = it->is_last ? INT64_MIN : it->next_hi;
+    for (size_t i = 0; is_left && i < it->n_cursors; i++) {
+        const struct cursor *c = &it->cursors[i];
+        if (c->at != c->end)
+            bound = MAX(bound, key_of(it, cursor_time(c)));
+    }
+    return bound;
+}
+
+static bool emit(struct log_iter *it, struct log_block *out, struct err *err)
+{
+    arena_reset(&it->out);
+    *out = (struct log_block){
+        .stream = it->streams[it->stream],
+        .stream_hash = it->stream_hash[it->stream],
+    };
+    if (it->n_cursors == 1 && !it->sel.backward)
+        view_rows(it, out);
+    else
+        copy_rows(it, out);
+    if (!it->sel.want_line)
+        out->line = NULL;
+    if (!it->sel.want_meta)
+        out->meta = NULL;
+    bool is_left = rows_left(it);
+    it->is_slice_done = !is_left && it->next_entry == it->n_entries;
+    out->bound_ns = time_of(it, bound_key(it, is_left));
+    return !it->out.over || no_room(it, err);
+}
+
+enum step log_next(struct log_iter *it, struct log_block *out, struct err *err)
+{
+    for (;;) {
+        if (rows_left(it))
+            return emit(it, out, err) ? STEP_ITEM : STEP_ERROR;
+        if (it->has_step && it->next_entry < it->n_entries) {
+            if (!next_stream(it, err))
+                return STEP_ERROR;
+            continue;
+        }
+        if (it->has_step)
+            drop_finished(it);
+        it->has_step = false;
+        it->n_cursors = 0;
+        if (!choose_step(it))
+            return STEP_END;
+        if (!tick(it, err) || !plan_step(it, err))
+            return STEP_ERROR;
+    }
+}
+
+size_t log_iter_streams(const struct log_iter *it, const struct labels **out)
+{
+    *out = it->streams;
+    return it->n_streams;
+}
+
+uint32_t log_iter_stream(const struct log_iter *it)
+{
+    return it->stream;
+}
+
+bool log_iter_slice_done(const struct log_iter *it)
+{
+    return it->is_slice_done;
+}
