@@ -2,8 +2,9 @@
  * of one.
  *
  * A seal reads the series in order of their labels and writes each once. A generation that spans
- * several UTC days makes a file per day (at most SLOTS_MAX, then slots grow), so that late data go
- * with the day that they belong to when retention and compaction look at files. */
+ * several UTC days makes a file per day that has data (at most SLOTS_MAX, the last one then takes
+ * the rest), so that late data go with the day that they belong to when retention and compaction
+ * look at files. */
 #include <stdlib.h>
 
 #include "storage/engine/select_metrics.h"
@@ -118,8 +119,10 @@ static void sealer_deinit(struct sealer *s)
     arena_deinit(&s->one);
 }
 
+/* Writes what the series has in [t0, t1]; *next becomes the first time beyond t1 if that is sooner.
+ */
 static bool seal_series(struct sealer *s, struct output *o, size_t i, int64_t t0, int64_t t1,
-                        struct err *err)
+                        int64_t *next, struct err *err)
 {
     uint32_t id = s->keys.ids[i];
     size_t x = first_exemplar(s, id), end = x;
@@ -128,10 +131,16 @@ static bool seal_series(struct sealer *s, struct output *o, size_t i, int64_t t0
     while (x < end && s->exemplars[x]->t_ms < t0)
         x++;
     while (end > x && s->exemplars[end - 1]->t_ms > t1)
-        end--;
+        *next = MIN(*next, s->exemplars[--end]->t_ms);
     samples_clear(&s->samples);
     arena_reset(&s->one);
-    gen_metrics_read(s->gen, id, t0, t1, &s->one, &s->samples);
+    gen_metrics_read(s->gen, id, t0, INT64_MAX, &s->one, &s->samples);
+    size_t n = s->samples.n;
+    while (n > 0 && s->samples.t[n - 1] > t1)
+        n--;
+    if (n < s->samples.n)
+        *next = MIN(*next, s->samples.t[n]);
+    s->samples.n = n;
     if (s->samples.n == 0 && x == end)
         return true;
     arena_reset(&s->labels);
@@ -147,13 +156,13 @@ static bool seal_series(struct sealer *s, struct output *o, size_t i, int64_t t0
     return true;
 }
 
-static bool seal_slot(struct sealer *s, int64_t t0, int64_t t1, struct err *err)
+static bool seal_slot(struct sealer *s, int64_t t0, int64_t t1, int64_t *next, struct err *err)
 {
     struct output o = {.sink = s->sink, .level = 0};
     s->written.n = 0;
     bool ok = true;
     for (size_t i = 0; ok && i < s->keys.n; i++)
-        ok = seal_series(s, &o, i, t0, t1, err);
+        ok = seal_series(s, &o, i, t0, t1, next, err);
     for (size_t i = 0; ok && o.mw != NULL && i < s->gen->metas.n; i++)
         ok = metrics_writer_meta(o.mw, &s->gen->metas.v[i], err);
     if (ok && o.mw != NULL)
@@ -164,21 +173,21 @@ static bool seal_slot(struct sealer *s, int64_t t0, int64_t t1, struct err *err)
 
 bool metrics_seal(struct head *head, struct gen *gen, struct seal_sink *sink, struct err *err)
 {
-    int64_t t0 = atomic_load(&gen->t0_ms), t1 = atomic_load(&gen->t1_ms);
-    for (size_t i = 0; i < gen->exemplars.n; i++) {
+    int64_t t0 = atomic_load(&gen->t0_ms);
+    for (size_t i = 0; i < gen->exemplars.n; i++)
         t0 = MIN(t0, gen->exemplars.v[i].t_ms);
-        t1 = MAX(t1, gen->exemplars.v[i].t_ms);
-    }
-    if (t0 > t1)
+    if (t0 == INT64_MAX)
         return true; // nothing but metadata
     struct sealer s = {.sink = sink};
     sealer_init(&s, head, gen);
-    int64_t first = t0 / DAY_MS - (t0 % DAY_MS < 0);
-    int64_t days = t1 / DAY_MS - (t1 % DAY_MS < 0) - first + 1;
-    int64_t width = (days + SLOTS_MAX - 1) / SLOTS_MAX * DAY_MS;
     bool ok = true;
-    for (int64_t from = first * DAY_MS; ok && from <= t1; from += width)
-        ok = seal_slot(&s, from, from + width - 1, err);
+    int64_t next = t0;
+    for (int slot = 0; ok && next != INT64_MAX; slot++) {
+        int64_t day = next / DAY_MS - (next % DAY_MS < 0);
+        int64_t from = day * DAY_MS, to = slot < SLOTS_MAX - 1 ? from + DAY_MS - 1 : INT64_MAX;
+        next = INT64_MAX;
+        ok = seal_slot(&s, from, to, &next, err);
+    }
     sealer_deinit(&s);
     return ok;
 }

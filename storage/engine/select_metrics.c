@@ -290,9 +290,13 @@ enum step series_next(struct series_iter *it, struct series *out, struct err *er
     it->started = true;
     while (it->heap.n > 0) {
         struct labels labels;
-        if (!tick(it->sel.ticker, err) || !gather(it, &labels, err))
+        if (!tick(it->sel.ticker, err))
             return STEP_ERROR;
-        if (over_budget(it)) {
+        bool ok = gather(it, &labels, err);
+        bool no_room = !ok && err->code == ERR_LIMIT && it->budget != NULL; // of a decoder
+        if (!ok && !no_room)
+            return STEP_ERROR;
+        if (no_room || over_budget(it)) {
             (void)limit_error(it, err);
             return STEP_ERROR;
         }
