@@ -8,6 +8,7 @@
  * loop runs out of handles and ends. */
 #include "server/app.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -24,7 +25,9 @@
 #include "storage/base/log.h"
 
 #define STOP_TIMEOUT_MS 10000
-#define FILES_RESERVED  256 // descriptors for the store and the process itself
+#define FILES_RESERVED  256  // descriptors for the store and the process itself
+#define TRIM_QUIET_MS   5000 // after so long without much to do, free memory goes back
+#define TRIM_REQUESTS   100  // "not much": requests in that time
 
 struct app {
     struct app_options options;
@@ -37,8 +40,12 @@ struct app {
     uint16_t ports[CONFIG_LIST_MAX];
 
     pthread_t loop_thread, opener_thread;
-    uv_loop_t loop;   // the loop thread's, as are the next six
+    uv_loop_t loop;   // the loop thread's, down to new_level
     uv_timer_t timer; // of the stop
+    uv_timer_t trim_timer;
+    bool is_trim_armed;
+    uint64_t trim_requests; // the net's counter when the timer was set
+    struct job trim_job;
     struct work *work;
     struct net *net;
     bool is_opened;   // the opener has reported
@@ -91,6 +98,53 @@ static const struct route self_routes[] = {
     {HTTP_GET, "/config", LANE_LOOP, handle_config, NULL},
     {0, NULL, LANE_LOOP, NULL, NULL},
 };
+
+/* ---- giving memory back ----
+ * The allocator keeps what was freed between what is in use. Some seconds after a burst a worker
+ * returns it to the system; an idle server sets no timer. Loop thread, but for trim_run. */
+
+static void trim_run(struct job *job)
+{
+    (void)job;
+    malloc_trim(0);
+}
+
+static void trim_done(struct job *job)
+{
+    (void)job;
+}
+
+static uint64_t count_requests(const struct app *app)
+{
+    struct net_stats s;
+    net_stats(app->net, &s);
+    return s.requests;
+}
+
+static void on_trim_timer(uv_timer_t *timer)
+{
+    struct app *app = CONTAINER_OF(timer, struct app, trim_timer);
+    uint64_t requests = count_requests(app);
+    if (requests - app->trim_requests > TRIM_REQUESTS) { // busy: later
+        app->trim_requests = requests;
+        uv_timer_start(&app->trim_timer, on_trim_timer, TRIM_QUIET_MS, 0);
+        return;
+    }
+    app->is_trim_armed = false;
+    struct err err = ERR_OK;
+    if (!work_submit(app->work, LANE_QUERY, &app->trim_job, &err)) // the next request asks again
+        LOG_DEBUG("trim_skipped", "err=\"%s\"", err.text);
+}
+
+static void on_released(void *ctx)
+{
+    struct app *app = ctx;
+    if (app->is_trim_armed || app->is_finished)
+        return;
+    app->is_trim_armed = true;
+    app->trim_requests = count_requests(app);
+    uv_timer_start(&app->trim_timer, on_trim_timer, TRIM_QUIET_MS, 0);
+}
 
 /* ---- start ---- */
 
@@ -163,6 +217,8 @@ static bool app_open_net(struct app *app, struct err *err)
         .body_timeout_ns = c->body_timeout_ns,
         .idle_timeout_ns = c->idle_timeout_ns,
         .write_timeout_ns = c->write_timeout_ns,
+        .released = on_released,
+        .ctx = app,
     };
     if (!net_open(&app->loop, &net, &app->net, err))
         return false;
@@ -214,6 +270,7 @@ static void app_finish(struct app *app)
     work_drain(app->work); // handlers of canceled requests
     work_close(app->work);
     uv_close((uv_handle_t *)&app->timer, NULL);
+    uv_close((uv_handle_t *)&app->trim_timer, NULL);
 }
 
 static void on_drained(void *ctx)
@@ -327,6 +384,7 @@ static void app_abandon(struct app *app)
         work_close(app->work);
     }
     uv_close((uv_handle_t *)&app->timer, NULL);
+    uv_close((uv_handle_t *)&app->trim_timer, NULL);
     uv_run(&app->loop, UV_RUN_DEFAULT);
     uv_loop_close(&app->loop);
     net_close(app->net);
@@ -350,6 +408,9 @@ bool app_start(struct config *config, const struct app_options *o, struct app **
         return err_set(err, ERR_IO, "uv_loop_init: %s", uv_strerror(rc));
     }
     uv_timer_init(&app->loop, &app->timer);
+    uv_timer_init(&app->loop, &app->trim_timer);
+    app->trim_job.run = trim_run;
+    app->trim_job.done = trim_done;
     app->opened_note.call = on_opened;
     app->stop_note.call = on_stop;
     app->level_note.call = on_level;
@@ -406,7 +467,8 @@ bool app_stop(struct app *app, struct err *err)
 {
     if (!app)
         return true;
-    LOG_INFO("stopping", "%s", "");
+    char dir[512];
+    LOG_INFO("stopping", "data=%s", log_q(dir, sizeof dir, app->config.data_dir));
     work_post(app->work, &app->stop_note);
     pthread_join(app->loop_thread, NULL);
     pthread_join(app->opener_thread, NULL);
@@ -416,7 +478,7 @@ bool app_stop(struct app *app, struct err *err)
     if (!ok)
         *err = app->result;
     store_close(app->store);
-    LOG_INFO("stopped", "%s", "");
+    LOG_INFO("stopped", "data=%s", log_q(dir, sizeof dir, app->config.data_dir));
     config_deinit(&app->config);
     app_free(app);
     return ok;

@@ -93,7 +93,7 @@ static const struct field fields[] = {
     {"ingest.queue", FIELD_COUNT, AT(ingest_queue), "256", 1, 1000000, false,
      "Requests that may wait for them; more are told to retry."},
     {"ingest.memory", FIELD_SIZE, AT(ingest_memory), "auto", 4 * MIB, ANY, false,
-     "Memory of requests in flight. auto: a quarter of memory."},
+     "Memory of requests in flight. auto: half of memory."},
     {"ingest.otlp_promote", FIELD_LIST, AT(otlp_promote), "", 0, 0, false,
      "OTLP resource attributes that become labels of every metric of the resource."},
     {"ingest.otlp_index_labels", FIELD_LIST, AT(otlp_index_labels),
@@ -311,7 +311,7 @@ static void config_resolve(struct config *c)
     if (c->memory == UINT64_MAX)
         c->memory = auto_memory();
     if (c->ingest_memory == UINT64_MAX)
-        c->ingest_memory = MAX(c->memory / 4, 4 * MIB);
+        c->ingest_memory = c->memory / 2;
     if (c->query_memory_all == UINT64_MAX)
         c->query_memory_all = c->memory / 2;
     if (c->query_memory == UINT64_MAX)

@@ -122,7 +122,6 @@ static void exchange_handle(struct exchange *x)
     reply_finish(&x->rep);
 }
 
-/* The dispatch of a job; jobs of several servers in one process (tests) must not mix. */
 static void job_run(struct job *job)
 {
     exchange_handle(CONTAINER_OF(job, struct exchange, job));
@@ -135,6 +134,8 @@ static void job_done(struct job *job)
     d->running--;
     exchange_done(d, x);
     exchange_unref(x);
+    if (d->released)
+        d->released(d->released_ctx);
 }
 
 bool dispatch_headers(struct dispatch *d, struct exchange *x, bool expects_continue)

@@ -9,9 +9,11 @@
 struct dispatch {
     const struct exchange_host *host;
     struct router *router;
-    bool is_ready;              // false while starting: lanes answer 503
-    bool is_stopping;           // true: lanes answer 503
-    uint64_t requests, running; // since start; handlers in lanes now
+    bool is_ready;               // false while starting: lanes answer 503
+    bool is_stopping;            // true: lanes answer 503
+    uint64_t requests, running;  // since start; handlers in lanes now
+    void (*released)(void *ctx); // after each request; may be NULL
+    void *released_ctx;
 };
 
 /* Finds the route. A request that cannot succeed (no route, wrong method, declared length above

@@ -75,25 +75,29 @@ bool exchange_body(struct exchange *x, str bytes, struct err *err)
     return true;
 }
 
-/* Bytes that the budget still has, through its parents. */
-static size_t budget_left(const struct budget *b)
+/* Bytes that the budget still has, through its parents; *alone: what it would have for a request
+ * that were the only one. */
+static size_t budget_left(const struct budget *b, size_t *alone)
 {
-    size_t room = SIZE_MAX;
+    size_t left = SIZE_MAX;
+    *alone = SIZE_MAX;
     for (; b; b = b->parent) {
         size_t used = budget_used(b);
-        room = MIN(room, b->max > used ? b->max - used : 0);
+        left = MIN(left, b->max > used ? b->max - used : 0);
+        *alone = MIN(*alone, b->max);
     }
-    return room;
+    return left;
 }
 
 bool exchange_inflate(struct exchange *x, enum codec_kind kind, size_t max, str *out,
                       struct err *err)
 {
-    size_t room = budget_left(x->host->budget);
+    size_t alone, room = budget_left(x->host->budget, &alone);
     buf_deinit(&x->inflated);
     buf_init(&x->inflated, MIN(max, room));
     if (!decompress(kind, buf_str(&x->body), MIN(max, room), &x->inflated, err)) {
-        bool is_short = err->code == ERR_TOO_LARGE && room < max;
+        alone -= MIN(alone, x->budgeted);
+        bool is_short = err->code == ERR_TOO_LARGE && room + 1 * MIB < MIN(max, alone);
         buf_deinit(&x->inflated);
         if (is_short)
             return err_set(err, ERR_BUSY, "no memory to decompress the body, try again later");

@@ -25,6 +25,7 @@ struct stream {
     struct grpc_reader grpc;
     VEC(struct http_header) headers; // in the exchange's arena
     size_t header_n;                 // bytes
+    size_t dropped_n;                // bytes of a body that nobody wants
     str method, target;
     int fail_status; // of the headers
     struct err fail;
@@ -377,8 +378,15 @@ static int on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t
     struct http2 *h = user;
     struct stream *st = stream_of(ng, id);
     h->session.progress++;
-    if (!st || st->x->is_refused)
+    if (!st)
         return 0;
+    if (st->x->is_refused) {
+        /* Answered early. A reset at once would cost some clients (curl 7.88) the answer. */
+        st->dropped_n += n;
+        if (st->dropped_n > LIMIT_LINGER_BYTES)
+            nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
+        return 0;
+    }
     str bytes = str_of((const char *)p, n);
     bool ok = st->x->req.is_grpc ? grpc_feed(&st->grpc, st->x, bytes, &st->fail)
                                  : exchange_body(st->x, bytes, &st->fail);
@@ -416,17 +424,6 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
     if (st && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
         frame->hd.type != NGHTTP2_WINDOW_UPDATE && !st->got_end)
         stream_end(st);
-    return 0;
-}
-
-static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
-{
-    (void)user;
-    bool ends = (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
-                (frame->hd.flags & NGHTTP2_FLAG_END_STREAM);
-    /* Answered before the request was read to its end: the rest is not wanted. */
-    if (ends && nghttp2_session_get_stream_remote_close(ng, frame->hd.stream_id) == 0)
-        nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
     return 0;
 }
 
@@ -541,7 +538,6 @@ static nghttp2_session *http2_session(struct http2 *h)
     nghttp2_session_callbacks_set_on_header_callback(cbs, on_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cbs, on_data);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cbs, on_frame_recv);
-    nghttp2_session_callbacks_set_on_frame_send_callback(cbs, on_frame_send);
     nghttp2_session_callbacks_set_on_stream_close_callback(cbs, on_stream_close);
     nghttp2_option_set_max_deflate_dynamic_table_size(option, 4096);
     nghttp2_option_set_no_closed_streams(option, 1); // their memory is worth more than priorities

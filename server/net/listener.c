@@ -23,7 +23,8 @@ bool net_open(struct uv_loop_s *loop, const struct net_options *o, struct net **
     struct net *net = mem_zalloc(sizeof *net);
     net->loop = loop;
     net->options = *o;
-    net->dispatch = (struct dispatch){.host = o->host, .router = o->router};
+    net->dispatch = (struct dispatch){
+        .host = o->host, .router = o->router, .released = o->released, .released_ctx = o->ctx};
     *out = net;
     return true;
 }
@@ -105,6 +106,8 @@ void net_set_ready(struct net *net, bool is_ready)
 void net_handle_closed(struct net *net)
 {
     ASSERT(net->n_handles > 0);
+    if (net->options.released)
+        net->options.released(net->options.ctx);
     if (--net->n_handles == 0 && net->is_stopping && net->drained) {
         void (*drained)(void *) = net->drained;
         net->drained = NULL;

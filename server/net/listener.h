@@ -17,6 +17,9 @@ struct net_options {
     int64_t body_timeout_ns;   // without a byte of a body that is due
     int64_t idle_timeout_ns;   // between requests
     int64_t write_timeout_ns;  // without the client taking a byte of an answer
+    /* Called on the loop when a connection or a request has ended: memory may have become free. */
+    void (*released)(void *ctx); // may be NULL
+    void *ctx;
 };
 
 struct net_stats {

@@ -218,7 +218,9 @@ void reply_finish(struct http_reply *rep)
 {
     if (rep->status == 0 && !rep->x->req.is_grpc && !rep->stopped) {
         reply_drop(rep);
-        reply_send(rep, 500, STR("text/plain; charset=utf-8"), STR("no answer\n"));
+        bool is_canceled = atomic_load(&rep->x->job.canceled); // then nobody reads it
+        reply_send(rep, is_canceled ? 499 : 500, STR("text/plain; charset=utf-8"),
+                   is_canceled ? STR("canceled\n") : STR("no answer\n"));
     }
     bool ok = true;
     if (rep->gzip) {
