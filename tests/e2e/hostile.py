@@ -151,7 +151,7 @@ def attributes(server):
 
 
 def main():
-    with Server("--memory", f"{MEMORY_MB}M", "--max-connections", "20000") as server:
+    with Server("--memory", f"{MEMORY_MB}M") as server:
         start = server.rss_mb()
         for step in (nesting, bombs, headers, attributes, idle_connections):
             step(server)
