@@ -82,6 +82,8 @@ static bool seal_share(struct generation *g, struct share *sh, struct err *err)
         (void)atomic_fetch_add(&s->n.sealed[g->signal], 1);
         (void)atomic_fetch_add(&s->n.written_seal, segment_file_bytes(fresh.v[i]));
     }
+    LOG_DEBUG("sealed", "tenant=%s signal=%s gen=%u files=%zu", t->name, signal_name(g->signal),
+              g->number, fresh.n);
     swap(g, sh, &fresh);
     return true;
 }
@@ -117,6 +119,7 @@ static bool drop_log(struct store *s, struct generation *g, struct err *err)
 {
     if (s->wal[g->signal] && !wal_drop(s->wal[g->signal], g->number, err))
         return false;
+    LOG_DEBUG("log_dropped", "signal=%s gen=%u", signal_name(g->signal), g->number);
     pthread_mutex_lock(&s->mutex);
     for (size_t i = 0; i < g->segments.n; i++)
         segment_set_settled(g->segments.v[i], true);

@@ -175,7 +175,7 @@ static bool may_replace(const struct segment_list *l, size_t i)
 static bool merge_is_whole(struct store_tenant *t, const struct segment_info *of, bool *whole,
                            struct err *err)
 {
-    struct segment_list all = list_copy(&t->live[of->signal]);
+    struct segment_list all = list_copy(&t->live[of->signal]), set = {0};
     uint32_t found = 0, parts = 0;
     bool ok = true;
     for (size_t i = 0; ok && i < all.n; i++) {
@@ -188,10 +188,14 @@ static bool merge_is_whole(struct store_tenant *t, const struct segment_info *of
         if (ok && usable && info->gen == of->gen) {
             found++;
             parts = MAX(parts, info->parts);
+            segment_ref(all.v[i]);
+            vec_push(&set, NULL, all.v[i]);
         }
     }
-    segment_list_free(&all);
     *whole = parts > 0 && found == parts;
+    ok = ok && (!*whole || segments_make_durable(t->store, &set, err));
+    segment_list_free(&all);
+    segment_list_free(&set);
     return ok;
 }
 
@@ -299,6 +303,7 @@ static bool replay_choose(struct replay *r, struct store_tenant *t, struct err *
     bool ok = find_sealed(t, r->signal, &r->gen, &sealed, &whole, err);
     for (size_t i = 0; ok && !whole && i < sealed.n; i++)
         ok = remove_segment(t, sealed.v[i], "unfinished", err);
+    ok = ok && (!whole || segments_make_durable(t->store, &sealed, err));
     if (ok && whole) {
         // Not settled until the log is gone, like any other fresh segment.
         for (size_t i = 0; i < sealed.n; i++)
@@ -309,6 +314,8 @@ static bool replay_choose(struct replay *r, struct store_tenant *t, struct err *
     t->recover.signal = r->signal;
     t->recover.is_set = true;
     t->recover.skip = whole;
+    LOG_DEBUG("replay", "tenant=%s signal=%s gen=%u first_seq=%u skip=%d", t->name,
+              signal_name(r->signal), r->gen.gen, r->gen.first_seq, whole);
     r->skipped += whole;
     return ok;
 }

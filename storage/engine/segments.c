@@ -132,46 +132,43 @@ void sink_deinit(struct segment_sink *sink)
     arena_deinit(&a);
 }
 
-/* Makes the folder and, if it was not there, syncs every folder above it: a name is durable only
- * when its folder is. */
-static bool make_folder(struct store *s, str folder, struct err *err)
+static str folder_of(str path)
 {
-    struct fs *fs = s->o.fs;
-    bool was_there = fs_exists(fs, folder);
-    if (was_there)
-        return true;
-    if (!fs_mkdir(fs, folder, err))
-        return false;
-    str up = folder;
-    for (int i = 1; i < FOLDER_DEPTH; i++) {
-        up = str_sub(up, 0, str_rfind_char(up, '/'));
-        if (!fs_sync_dir(fs, up, err))
-            return false;
+    return str_sub(path, 0, str_rfind_char(path, '/'));
+}
+
+bool segments_make_durable(struct store *s, const struct segment_list *list, struct err *err)
+{
+    str done = {0};
+    for (size_t i = 0; i < list->n; i++) {
+        str up = folder_of(segment_path(list->v[i]));
+        if (str_eq(up, done))
+            continue;
+        done = up;
+        for (int depth = 0; depth < FOLDER_DEPTH; depth++, up = folder_of(up))
+            if (!fs_sync_dir(s->o.fs, up, err))
+                return false;
     }
     return true;
 }
 
 static bool publish_file(struct segment_sink *sink, const struct sink_file *file, struct arena *a,
-                         str *folder, struct segment_list *out, struct err *err)
+                         struct segment_list *out, struct err *err)
 {
     struct store *s = sink->store;
     char day[SEGMENT_DAY_MAX], name[SEGMENT_NAME_MAX];
     segment_day_print(day, file->info.t0_ns);
     segment_name_print(name, signal_letter(sink->signal), file->info.level, file->info.t0_ns,
                        file->info.t1_ns, file->info.seq);
-    *folder = segment_folder(s, sink->tenant, sink->signal, str_c(day), a);
-    str path = arena_fmt(a, STR_FMT "/%s", STR_ARG(*folder), name);
-    if (!make_folder(s, *folder, err) || !fs_rename(s->o.fs, tmp_path(s, file->tmp, a), path, err))
+    str folder = segment_folder(s, sink->tenant, sink->signal, str_c(day), a);
+    str path = arena_fmt(a, STR_FMT "/%s", STR_ARG(folder), name);
+    if (!fs_mkdir(s->o.fs, folder, err) ||
+        !fs_rename(s->o.fs, tmp_path(s, file->tmp, a), path, err))
         return false;
     struct segment_name parsed;
     ASSERT(segment_name_parse(str_c(name), &parsed));
     vec_push(out, NULL, segment_new(s->cache, path, sink->signal, &parsed, file->info.file_bytes));
     return true;
-}
-
-static str folder_of(str path)
-{
-    return str_sub(path, 0, str_rfind_char(path, '/'));
 }
 
 static void ghost_add(struct ghost **list, str path)
@@ -221,17 +218,10 @@ bool sink_publish(struct segment_sink *sink, struct segment_list *out, struct er
     struct segment_list list = {0};
     struct arena a;
     arena_init(&a, SIZE_MAX, NULL);
-    str folder = {0}, synced = {0};
     bool ok = ghosts_clear(s, ghosts, err);
-    for (size_t i = 0; i < sink->files.n && ok; i++) {
-        ok = publish_file(sink, &sink->files.v[i], &a, &folder, &list, err);
-        bool is_last = i + 1 == sink->files.n;
-        if (ok && synced.n > 0 && !str_eq(synced, folder))
-            ok = fs_sync_dir(s->o.fs, synced, err);
-        synced = folder;
-        if (ok && is_last)
-            ok = fs_sync_dir(s->o.fs, folder, err);
-    }
+    for (size_t i = 0; i < sink->files.n && ok; i++)
+        ok = publish_file(sink, &sink->files.v[i], &a, &list, err);
+    ok = ok && segments_make_durable(s, &list, err);
     if (ok) {
         sink->files.n = 0;
         *out = list;
@@ -363,11 +353,43 @@ static bool removal_unlink(struct store *s, struct removal *r, struct err *err)
     return true;
 }
 
+/* Syncs the folders of all days. A process that was killed in the middle of a removal leaves inputs
+ * of a merge unlinked but not durably so; they must not come back after their output has gone. */
+static bool tree_make_durable(struct store *s, struct err *err)
+{
+    struct arena a;
+    struct store_tenant **tenants;
+    struct fs_entry *days;
+    size_t n_days;
+    bool ok = true;
+    arena_init(&a, SIZE_MAX, NULL);
+    size_t n = tenants_copy(s, &a, &tenants);
+    for (size_t i = 0; ok && i < n * SIGNAL_COUNT; i++) {
+        struct err here = ERR_OK;
+        str top = arena_fmt(&a, STR_FMT "/" STR_FMT "/%c", STR_ARG(s->o.dir),
+                            STR_ARG(tenant_name(tenants[i / SIGNAL_COUNT])),
+                            signal_letter((enum signal)(i % SIGNAL_COUNT)));
+        if (!fs_list(s->o.fs, top, &a, &days, &n_days, &here)) {
+            ok = here.code == ERR_NOT_FOUND;
+            *err = ok ? *err : here;
+            continue;
+        }
+        for (size_t k = 0; ok && k < n_days; k++)
+            if (days[k].is_dir)
+                ok = fs_sync_dir(
+                    s->o.fs,
+                    arena_fmt(&a, STR_FMT "/" STR_FMT, STR_ARG(top), STR_ARG(days[k].name)), err);
+    }
+    arena_deinit(&a);
+    return ok;
+}
+
 bool removals_run(struct store *s, struct err *err)
 {
     struct removal *r;
     while ((r = removal_take(s)) != NULL) {
-        bool ok = removal_unlink(s, r, err);
+        s->is_tree_durable = s->is_tree_durable || tree_make_durable(s, err);
+        bool ok = s->is_tree_durable && removal_unlink(s, r, err);
         pthread_mutex_lock(&s->mutex);
         if (ok) {
             for (size_t i = 0; i < r->outputs.n; i++)

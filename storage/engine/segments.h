@@ -41,6 +41,11 @@ MUST_USE bool sink_publish(struct segment_sink *sink, struct segment_list *out, 
 void sink_deinit(struct segment_sink *sink); // removes what was not published
 
 void ghosts_free(struct store *s);
+/* Syncs the folders of the files, up to the data directory: also folders and names that were
+ * already there, because a killed process may have made them without a sync. Needed before anything
+ * is removed because of them. */
+MUST_USE bool segments_make_durable(struct store *s, const struct segment_list *list,
+                                    struct err *err);
 
 /* Mutex held: into the sorted list, one reference taken. */
 void live_add(struct store_tenant *t, struct segment *seg);

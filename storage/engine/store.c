@@ -365,24 +365,23 @@ bool store_maintain(struct store *s, bool force_seal, struct err *err)
 
 /* ---- open and close ---- */
 
-/* The folders of the store; what had to be made is made durable. */
+/* The folders of the store, made durable even if they were there: a killed process may have made
+ * them without a sync. */
 static bool make_folders(struct store *s, struct err *err)
 {
     static const char *const names[] = {"wal", "tmp"};
     struct arena a;
     arena_init(&a, SIZE_MAX, NULL);
-    bool is_new = !fs_exists(s->o.fs, s->o.dir);
     bool ok = fs_mkdir(s->o.fs, s->o.dir, err);
-    for (size_t i = 0; ok && i < COUNTOF(names); i++) {
-        str path = arena_fmt(&a, STR_FMT "/%s", STR_ARG(s->o.dir), names[i]);
-        bool is_there = fs_exists(s->o.fs, path);
-        ok = is_there || (fs_mkdir(s->o.fs, path, err) && fs_sync_dir(s->o.fs, s->o.dir, err));
-    }
+    for (size_t i = 0; ok && i < COUNTOF(names); i++)
+        ok = fs_mkdir(s->o.fs, arena_fmt(&a, STR_FMT "/%s", STR_ARG(s->o.dir), names[i]), err);
+    // The log's folder, too: what was dropped must not come back when its segments have moved on.
+    ok = ok && fs_sync_dir(s->o.fs, s->o.dir, err) &&
+         fs_sync_dir(s->o.fs, arena_fmt(&a, STR_FMT "/wal", STR_ARG(s->o.dir)), err);
     size_t slash = str_rfind_char(s->o.dir, '/');
-    if (ok && is_new && slash != SIZE_MAX && slash > 0) {
-        struct err ignored = ERR_OK; // we may not read the folder above
+    struct err ignored = ERR_OK; // we may not be allowed to open the folder above
+    if (ok && slash != SIZE_MAX && slash > 0)
         (void)!fs_sync_dir(s->o.fs, str_sub(s->o.dir, 0, slash), &ignored);
-    }
     arena_deinit(&a);
     return ok;
 }

@@ -128,7 +128,8 @@ struct store {
     struct removal *removals;
     // Files of a publication that failed half-way, per baton (seal, keep): their removal must be
     // durable before the next publication, or a crash could bring them back beside its files.
-    struct ghost *ghosts[2]; // the baton's holder only
+    struct ghost *ghosts[2];     // the baton's holder only
+    bool is_tree_durable;        // keeping baton: what an earlier process removed is gone for good
     bool is_sealing, is_keeping; // batons: one thread at a time
     bool wants_keeping;          // something changed that the keeper should look at
     bool has_threads;

@@ -87,6 +87,8 @@ static void step_write(struct life *l)
         struct err err = ERR_OK;
         if (write_batch(l, b, &err)) {
             m->fate = l->o.sync == SYNC_ALWAYS ? FATE_DURABLE : FATE_ACKED;
+            LOG_DEBUG("sim_acknowledged", "batch=%zu signal=%s tenant=%d", b,
+                      signal_name(m->signal), m->tenant);
             return;
         }
         m->fate = FATE_UNKNOWN;
@@ -129,7 +131,8 @@ static void verify(struct life *l, bool after_cut)
             n += seen[b * 16 + i];
         CHECK(l, n == 0 || n == m->n, "batch %zu is torn: %zu of %zu", b, n, m->n);
         bool must = m->fate == FATE_DURABLE || (m->fate == FATE_ACKED && !after_cut);
-        CHECK(l, n > 0 || !must, "batch %zu is lost (fate %d, %s)", b, (int)m->fate, l->trace);
+        CHECK(l, n > 0 || !must, "batch %zu of %s/%d is lost (fate %d, %s)", b,
+              signal_name(m->signal), m->tenant, (int)m->fate, l->trace);
         // From now on the answer must not change any more.
         if (after_cut && m->fate != FATE_NONE)
             m->fate = n > 0 ? FATE_DURABLE : FATE_NONE;
@@ -163,6 +166,7 @@ static void step_restart(struct life *l)
 static void step_power_cut(struct life *l)
 {
     (void)snprintf(l->trace, sizeof(l->trace), "power cut");
+    LOG_DEBUG("sim_power_cut", "batches=%zu", l->n_batches);
     store_close(l->s); // every operation fails after the cut; before it, this syncs
     l->s = NULL;
     fs_sim_crash(l->sim);
