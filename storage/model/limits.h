@@ -113,6 +113,10 @@
 /* log2 of the largest zstd window that a foreign frame may ask for: 8 MiB, RFC 8878's advice. */
 #define LIMIT_ZSTD_WINDOW_LOG 23
 
+/* Bytes of one query's text, so that positions fit 32 bits and trees stay in proportion; ERR_LIMIT.
+ * Generated dashboards reach some ten KiB. */
+#define LIMIT_QUERY_TEXT MIB
+
 /* ---- queries: defaults of struct query_limits, all settable ---- */
 
 /* Bytes of one query's arena; ERR_LIMIT. Half of the default memory ceiling. */

@@ -1,0 +1,273 @@
+/* print.c - canonical text of a tree, on one line; what it prints parses to the same tree. */
+#include <math.h>
+
+#include "query/lang/print.h"
+#include "query/promql/ast.h"
+#include "query/promql/funcs.h"
+#include "query/promql/token.h"
+#include "storage/base/dur.h"
+#include "storage/base/num.h"
+
+static void print_number(struct buf *b, double v)
+{
+    char text[NUM_TEXT_MAX];
+    buf_add(b, num_print_f64_go(text, v));
+}
+
+/* With units, when whole milliseconds say it exactly. */
+static void print_seconds(struct buf *b, double seconds)
+{
+    char text[64];
+    double ms = fabs(seconds) * 1000;
+    if (ms != floor(ms) || ms > 9e15) {
+        print_number(b, seconds);
+        return;
+    }
+    if (signbit(seconds))
+        buf_add_char(b, '-');
+    buf_add(b, dur_print_prom(text, (int64_t)ms));
+}
+
+static const char *const dur_ops[] = {
+    [DUR_ADD] = " + ", [DUR_SUB] = " - ", [DUR_MUL] = " * ",
+    [DUR_DIV] = " / ", [DUR_MOD] = " % ", [DUR_POW] = " ^ ",
+};
+
+// NOLINTNEXTLINE(misc-no-recursion): depth is bounded by the parser
+static void print_dur(struct buf *b, const struct dur *d)
+{
+    switch (d->kind) {
+    case DUR_NUMBER:
+        if (d->is_duration)
+            print_seconds(b, d->seconds);
+        else
+            print_number(b, d->seconds);
+        break;
+    case DUR_STEP:
+        buf_add(b, STR("step()"));
+        break;
+    case DUR_RANGE:
+        buf_add(b, STR("range()"));
+        break;
+    case DUR_NEG:
+    case DUR_POS:
+        buf_add_char(b, d->kind == DUR_NEG ? '-' : '+');
+        print_dur(b, d->l);
+        break;
+    case DUR_PAREN:
+        buf_add_char(b, '(');
+        print_dur(b, d->l);
+        buf_add_char(b, ')');
+        break;
+    case DUR_MIN:
+    case DUR_MAX:
+        buf_add(b, d->kind == DUR_MIN ? STR("min_of(") : STR("max_of("));
+        print_dur(b, d->l);
+        buf_add(b, STR(", "));
+        print_dur(b, d->r);
+        buf_add_char(b, ')');
+        break;
+    default:
+        print_dur(b, d->l);
+        buf_add(b, str_c(dur_ops[d->kind]));
+        print_dur(b, d->r);
+    }
+}
+
+void dur_print(struct buf *b, const struct dur *d)
+{
+    if (d->kind == DUR_NUMBER)
+        print_seconds(b, d->seconds);
+    else
+        print_dur(b, d);
+}
+
+static void print_names(struct buf *b, const str *names, size_t n)
+{
+    buf_add_char(b, '(');
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            buf_add(b, STR(", "));
+        print_ident(b, names[i]);
+    }
+    buf_add_char(b, ')');
+}
+
+static void print_mods(struct buf *b, const struct modifiers *m)
+{
+    if (m->extend != EXTEND_NONE)
+        buf_add(b, m->extend == EXTEND_ANCHORED ? STR(" anchored") : STR(" smoothed"));
+    if (m->at == AT_TIME)
+        buf_fmt(b, " @ %s%lld.%03d", m->at_ms < 0 ? "-" : "",
+                (long long)(m->at_ms < 0 ? -m->at_ms : m->at_ms) / 1000,
+                (int)((m->at_ms < 0 ? -m->at_ms : m->at_ms) % 1000));
+    else if (m->at != AT_NONE)
+        buf_add(b, m->at == AT_START ? STR(" @ start()") : STR(" @ end()"));
+    if (m->offset != NULL) {
+        buf_add(b, STR(" offset "));
+        dur_print(b, m->offset);
+    }
+}
+
+/* Can it stand before the braces? Words of the language go inside, in quotes. */
+static bool is_plain_name(str name)
+{
+    struct err err = ERR_OK;
+    struct lexer lx;
+    struct tok t;
+    uint32_t at;
+    lexer_init(&lx, name, NULL);
+    return metric_name_valid(name) && tok_next(&lx, PLACE_EXPR, &t, &at, &err) &&
+           t.kind == TOK_IDENT && t.kw == KW_NONE && t.end == name.n;
+}
+
+static void print_matcher(struct buf *b, const struct matcher *m)
+{
+    static const char *const ops[] = {
+        [MATCH_EQ] = "=", [MATCH_NE] = "!=", [MATCH_RE] = "=~", [MATCH_NRE] = "!~"};
+    print_ident(b, m->name);
+    buf_add(b, str_c(ops[m->op]));
+    print_quoted(b, m->value);
+}
+
+static void print_selector(struct buf *b, const struct node *n)
+{
+    str name = n->selector.name;
+    bool plain = name.n > 0 && is_plain_name(name);
+    bool quoted = name.n > 0 && !plain;
+    size_t matchers = n->selector.matchers.n - (name.n > 0 ? 1 : 0);
+    if (plain)
+        buf_add(b, name);
+    if (plain && matchers == 0)
+        return;
+    buf_add_char(b, '{');
+    if (quoted)
+        print_quoted(b, name);
+    for (size_t i = 0; i < matchers; i++) {
+        if (i > 0 || quoted)
+            buf_add(b, STR(", "));
+        print_matcher(b, &n->selector.matchers.v[i]);
+    }
+    buf_add_char(b, '}');
+}
+
+static void print_match(struct buf *b, const struct node *n)
+{
+    const struct match *m = &n->binary.b.match;
+    if (n->binary.b.return_bool)
+        buf_add(b, STR(" bool"));
+    if (n->binary.has_match) {
+        buf_add(b, m->on ? STR(" on ") : STR(" ignoring "));
+        print_names(b, m->names, m->n_names);
+    }
+    if (m->card == CARD_MANY_TO_ONE || m->card == CARD_ONE_TO_MANY) {
+        buf_add(b, m->card == CARD_MANY_TO_ONE ? STR(" group_left ") : STR(" group_right "));
+        print_names(b, m->include, m->n_include);
+    }
+    if (m->has_fill_left) {
+        buf_add(b, STR(" fill_left ("));
+        print_number(b, m->fill_left);
+        buf_add_char(b, ')');
+    }
+    if (m->has_fill_right) {
+        buf_add(b, STR(" fill_right ("));
+        print_number(b, m->fill_right);
+        buf_add_char(b, ')');
+    }
+}
+
+static void print_aggr(struct buf *b, const struct node *n)
+{
+    buf_add(b, str_c(aggr_name(n->aggr.op)));
+    if (n->aggr.has_clause) {
+        buf_add(b, n->aggr.without ? STR(" without ") : STR(" by "));
+        print_names(b, n->aggr.names, n->aggr.n_names);
+        buf_add_char(b, ' ');
+    }
+    buf_add_char(b, '(');
+    if (n->aggr.param != NULL) {
+        node_print(b, n->aggr.param);
+        buf_add(b, STR(", "));
+    }
+    node_print(b, n->aggr.expr);
+    buf_add_char(b, ')');
+}
+
+static void print_call(struct buf *b, const struct node *n)
+{
+    buf_add(b, n->call.func->name);
+    buf_add_char(b, '(');
+    for (size_t i = 0; i < n->call.n_args; i++) {
+        if (i > 0)
+            buf_add(b, STR(", "));
+        node_print(b, n->call.args[i]);
+    }
+    buf_add_char(b, ')');
+}
+
+static void print_range(struct buf *b, const struct node *n)
+{
+    if (n->kind == NODE_MATRIX) {
+        print_selector(b, n->matrix.selector);
+        buf_add_char(b, '[');
+        dur_print(b, n->matrix.range);
+        buf_add_char(b, ']');
+        print_mods(b, &n->matrix.selector->selector.mods);
+        return;
+    }
+    node_print(b, n->subquery.expr);
+    buf_add_char(b, '[');
+    dur_print(b, n->subquery.range);
+    buf_add_char(b, ':');
+    if (n->subquery.step != NULL)
+        dur_print(b, n->subquery.step);
+    buf_add_char(b, ']');
+    print_mods(b, &n->subquery.mods);
+}
+
+// NOLINTNEXTLINE(misc-no-recursion): depth is bounded by the parser
+void node_print(struct buf *b, const struct node *n)
+{
+    switch (n->kind) {
+    case NODE_NUMBER:
+        if (n->number.is_duration)
+            print_seconds(b, n->number.v);
+        else
+            print_number(b, n->number.v);
+        break;
+    case NODE_STRING:
+        print_quoted(b, n->string);
+        break;
+    case NODE_SELECTOR:
+        print_selector(b, n);
+        print_mods(b, &n->selector.mods);
+        break;
+    case NODE_MATRIX:
+    case NODE_SUBQUERY:
+        print_range(b, n);
+        break;
+    case NODE_PAREN:
+        buf_add_char(b, '(');
+        node_print(b, n->paren);
+        buf_add_char(b, ')');
+        break;
+    case NODE_UNARY:
+        buf_add_char(b, n->unary.minus ? '-' : '+');
+        node_print(b, n->unary.expr);
+        break;
+    case NODE_BINARY:
+        node_print(b, n->binary.l);
+        buf_add_char(b, ' ');
+        buf_add(b, str_c(binop_text(n->binary.b.op)));
+        print_match(b, n);
+        buf_add_char(b, ' ');
+        node_print(b, n->binary.r);
+        break;
+    case NODE_AGGR:
+        print_aggr(b, n);
+        break;
+    case NODE_CALL:
+        print_call(b, n);
+        break;
+    }
+}

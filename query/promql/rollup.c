@@ -1,0 +1,294 @@
+/* rollup.c - slides a function's window over each series of a range. */
+#include "query/promql/rollup.h"
+
+#include <math.h>
+
+#include "query/lang/print.h"
+
+/* ---- notes ---- */
+
+enum note {
+    NOTE_MIXED_KINDS = 1,
+    NOTE_IGNORED = 2,
+    NOTE_MIXED_SCHEMAS = 4,
+    NOTE_NOT_COUNTER = 8,
+    NOTE_NOT_GAUGE = 16,
+    NOTE_BOUNDS = 32,
+    NOTE_COLLISION = 64,
+};
+
+/* Notes repeat from window to window: their text is made once per series. */
+static bool first_time(struct rollup *r, enum note note)
+{
+    bool first = !(r->said & note);
+    r->said |= note;
+    return first;
+}
+
+void warn_mixed_kinds(struct rollup *r)
+{
+    if (!first_time(r, NOTE_MIXED_KINDS))
+        return;
+    query_warn(r->e->q, "PromQL warning: encountered a mix of histograms and floats" STR_FMT,
+               STR_ARG(of_metric(r->e->q, r->metric)));
+}
+
+void info_ignored_hists(struct rollup *r)
+{
+    if (!first_time(r, NOTE_IGNORED))
+        return;
+    query_info(r->e->q,
+               "PromQL info: ignored histograms in a range containing both floats and "
+               "histograms" STR_FMT,
+               STR_ARG(of_metric(r->e->q, r->metric)));
+}
+
+void warn_mixed_schemas(struct rollup *r)
+{
+    if (!first_time(r, NOTE_MIXED_SCHEMAS))
+        return;
+    query_warn(r->e->q,
+               "PromQL warning: vector contains a mix of histograms with exponential and custom "
+               "buckets schemas" STR_FMT,
+               STR_ARG(of_metric(r->e->q, r->metric)));
+}
+
+static str quoted_metric(struct rollup *r)
+{
+    struct buf b;
+    buf_init(&b, MIB);
+    print_quoted(&b, r->metric);
+    str text = arena_dup(&r->e->q->arena, buf_str(&b));
+    buf_deinit(&b);
+    return text;
+}
+
+void warn_not_counter(struct rollup *r)
+{
+    if (!first_time(r, NOTE_NOT_COUNTER))
+        return;
+    query_warn(r->e->q, "PromQL warning: this native histogram metric is not a counter: " STR_FMT,
+               STR_ARG(quoted_metric(r)));
+}
+
+void warn_not_gauge(struct rollup *r)
+{
+    if (!first_time(r, NOTE_NOT_GAUGE))
+        return;
+    query_warn(r->e->q, "PromQL warning: this native histogram metric is not a gauge: " STR_FMT,
+               STR_ARG(quoted_metric(r)));
+}
+
+void info_bounds(struct rollup *r, const char *doing)
+{
+    if (!first_time(r, NOTE_BOUNDS))
+        return;
+    query_info(r->e->q, "PromQL info: mismatched custom buckets were reconciled during %s", doing);
+}
+
+void warn_collision(struct rollup *r, const char *doing)
+{
+    if (!first_time(r, NOTE_COLLISION))
+        return;
+    query_warn(r->e->q, "PromQL warning: conflicting counter resets during histogram %s", doing);
+}
+
+static void info_not_counter(struct rollup *r)
+{
+    static const str suffixes[] = {STR_INIT("_total"), STR_INIT("_sum"), STR_INIT("_count"),
+                                   STR_INIT("_bucket")};
+    if (r->metric.n == 0)
+        return;
+    for (size_t i = 0; i < COUNTOF(suffixes); i++)
+        if (str_ends(r->metric, suffixes[i]))
+            return;
+    query_info(r->e->q,
+               "PromQL info: metric might not be a counter, name does not end in "
+               "_total/_sum/_count/_bucket: " STR_FMT,
+               STR_ARG(quoted_metric(r)));
+}
+
+/* ---- one series ---- */
+
+void point_hist(struct rollup *r, struct point *out, const struct hist *h)
+{
+    struct hist *copy = arena_new(&r->e->q->arena, struct hist);
+    *copy = hist_dup(&r->e->q->arena, h);
+    out->h = copy;
+}
+
+const double *rollup_lost(struct rollup *r)
+{
+    if (r->lost_known)
+        return r->lost;
+    r->lost_known = true;
+    r->lost = NULL;
+    size_t i = 1;
+    while (i < r->n && !(r->v[i] < r->v[i - 1]))
+        i++;
+    if (i >= r->n)
+        return NULL;
+    double *lost = arena_array(&r->series, double, r->n);
+    lost[0] = 0;
+    for (i = 1; i < r->n; i++)
+        lost[i] = lost[i - 1] + (r->v[i] < r->v[i - 1] ? r->v[i - 1] : 0);
+    r->lost = lost;
+    return lost;
+}
+
+struct split { // a series' samples by kind
+    size_t n, n_h;
+    const int64_t *t_ms, *ht_ms;
+    const double *v;
+    const struct hist *const *h;
+};
+
+static struct split split_kinds(struct arena *a, const struct samples *s)
+{
+    size_t hists = 0;
+    for (size_t i = 0; i < s->n && s->h != NULL; i++)
+        hists += s->h[i] != NULL;
+    if (hists == 0)
+        return (struct split){.n = s->n, .t_ms = s->t_ms, .v = s->v};
+    if (hists == s->n)
+        return (struct split){.n_h = s->n, .ht_ms = s->t_ms, .h = s->h};
+    int64_t *t = arena_array(a, int64_t, s->n), *ht = arena_array(a, int64_t, hists);
+    double *v = arena_array(a, double, s->n);
+    const struct hist **h = arena_array(a, const struct hist *, hists);
+    struct split out = {.t_ms = t, .ht_ms = ht, .v = v, .h = h};
+    for (size_t i = 0; i < s->n; i++) {
+        if (s->h[i] != NULL) {
+            ht[out.n_h] = s->t_ms[i];
+            h[out.n_h++] = s->h[i];
+        } else {
+            t[out.n] = s->t_ms[i];
+            v[out.n++] = s->v[i];
+        }
+    }
+    return out;
+}
+
+struct edge { // of one kind: samples (from, to) are in the window
+    size_t from, to;
+};
+
+static void slide(struct edge *x, const int64_t *t, size_t n, int64_t after, int64_t until)
+{
+    while (x->to < n && t[x->to] <= until)
+        x->to++;
+    while (x->from < x->to && t[x->from] <= after)
+        x->from++;
+}
+
+struct run {
+    struct rollup r;
+    struct cells cells;
+    struct matrix *out;
+    bool drop_name;
+};
+
+static bool roll_windows(struct run *x, const struct split *s, struct err *err)
+{
+    struct rollup *r = &x->r;
+    struct edge floats = {0}, hists = {0};
+    rollup_fn *fn = r->call->call.func->rollup;
+    for (size_t i = 0; i < r->e->grid.n; i++) {
+        int64_t end = window_end(r->e, &r->g, i);
+        int64_t start = end - r->g.range_ms;
+        struct point p = {0};
+        slide(&floats, s->t_ms, s->n, start - r->g.before_ms, end + r->g.after_ms);
+        slide(&hists, s->ht_ms, s->n_h, start - r->g.before_ms, end + r->g.after_ms);
+        struct window w = {.n = floats.to - floats.from,
+                           .from = floats.from,
+                           .n_h = hists.to - hists.from,
+                           .start_ms = start,
+                           .end_ms = end,
+                           .now_ms = grid_time(r->e->grid, i)};
+        if (w.n + w.n_h == 0)
+            continue;
+        if (w.n > 0) {
+            w.t_ms = s->t_ms + floats.from;
+            w.v = s->v + floats.from;
+        }
+        if (w.n_h > 0) {
+            w.ht_ms = s->ht_ms + hists.from;
+            w.h = s->h + hists.from;
+            arena_reset(&r->scratch);
+        }
+        r->step = i;
+        if (!fn(r, &w, &p, err) || !query_tick(r->e->q, err))
+            return false;
+        if (p.h != NULL)
+            cells_set_hist(&x->cells, i, p.h);
+        else if (p.set)
+            cells_set(&x->cells, i, p.v);
+    }
+    return true;
+}
+
+static bool roll_series(void *ctx, const struct samples *s, struct err *err)
+{
+    struct run *x = ctx;
+    struct rollup *r = &x->r;
+    arena_reset(&r->series);
+    r->said = 0;
+    struct split split = split_kinds(&r->series, s);
+    r->metric = labels_get(s->labels, METRIC_NAME);
+    r->v = split.v;
+    r->n = split.n;
+    r->lost_known = false;
+    cells_clear(r->e, &x->cells);
+    if (!roll_windows(x, &split, err))
+        return false;
+    bool floats = false;
+    for (size_t i = 0; i < r->e->grid.n && !floats && x->cells.any; i++)
+        floats = !is_stale(x->cells.v[i]);
+    if (floats && (r->call->call.func->flags & FUNC_COUNTER))
+        info_not_counter(r);
+    return cells_add(r->e, &x->cells, x->out, s->labels, s->drop_name || x->drop_name, err);
+}
+
+/* ---- the call ---- */
+
+static bool check_extend(const struct rollup *r, struct err *err)
+{
+    const struct func *f = r->call->call.func;
+    if (r->g.extend == EXTEND_ANCHORED && !(f->flags & FUNC_ANCHORED))
+        return err_set(err, ERR_EXEC,
+                       "anchored modifier can only be used with: changes, delta, increase, rate, "
+                       "resets - not with " STR_FMT,
+                       STR_ARG(f->name));
+    if (r->g.extend == EXTEND_SMOOTHED && !(f->flags & FUNC_SMOOTHED))
+        return err_set(err, ERR_EXEC,
+                       "smoothed modifier can only be used with: delta, increase, rate - not "
+                       "with " STR_FMT,
+                       STR_ARG(f->name));
+    return true;
+}
+
+bool call_rollup(struct eval *e, const struct node *n, struct result *out, struct err *err)
+{
+    struct run x = {.r = {.e = e, .call = n}};
+    struct matrix m;
+    size_t params = 0;
+    for (size_t i = 0; i < n->call.n_args; i++) {
+        if (n->call.args[i]->type == PROMQL_MATRIX)
+            x.r.arg = node_bare(n->call.args[i]);
+        else if (!eval_param(e, n->call.args[i], &x.r.param[params++], err))
+            return false;
+    }
+    if (!geometry_of(e, x.r.arg, &x.r.g, err) || !check_extend(&x.r, err))
+        return false;
+    matrix_init(&m, e->grid);
+    x.out = &m;
+    x.drop_name = !(n->call.func->flags & FUNC_KEEPS_NAME);
+    cells_init(e, &x.cells);
+    arena_init(&x.r.scratch, e->q->limits.max_memory, &e->q->budget);
+    arena_init(&x.r.series, e->q->limits.max_memory, &e->q->budget);
+    eval_where(e, x.r.arg);
+    bool ok = each_series(e, x.r.arg, &x.r.g, false, roll_series, &x, err);
+    arena_deinit(&x.r.scratch);
+    arena_deinit(&x.r.series);
+    *out = (struct result){.type = PROMQL_VECTOR, .m = m};
+    return ok;
+}

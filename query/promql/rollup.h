@@ -1,0 +1,104 @@
+/* rollup.h - functions over sample windows: rate, increase, *_over_time and their kin.
+ *
+ * The windows of one series slide over its columns with two indices, without allocation per step.
+ * Floats and histograms of a series are looked at apart, as most functions want only one kind. */
+#pragma once
+
+#include "query/promql/source.h"
+
+struct window {
+    const int64_t *t_ms; // floats, in time order
+    const double *v;
+    size_t n;
+    size_t from;          // index of the first one in the series' floats
+    const int64_t *ht_ms; // histograms, in time order
+    const struct hist *const *h;
+    size_t n_h;
+    int64_t start_ms, end_ms; // (start, end], the offset taken off
+    int64_t now_ms;           // evaluation time of the step
+};
+
+struct point { // what a window becomes; neither set: no result
+    bool set;
+    double v;
+    const struct hist *h; // in the query's arena
+};
+
+struct rollup {
+    struct eval *e;
+    const struct node *call, *arg; // arg: the range
+    struct geometry g;
+    const double *param[2]; // scalar arguments in order, grid.n values each
+    size_t step;            // the one being computed
+    str metric;             // name of the series
+    struct arena scratch;   // emptied for every window with histograms
+    struct arena series;    // emptied for every series
+    unsigned said;          // notes of this series that were made already
+    /* Of the whole series: what counter resets before sample i have lost, see rollup_lost. */
+    const double *v;
+    size_t n;
+    const double *lost;
+    bool lost_known;
+};
+
+typedef bool rollup_fn(struct rollup *r, const struct window *w, struct point *out,
+                       struct err *err);
+
+/* func->call of all functions with `rollup` set. */
+bool call_rollup(struct eval *e, const struct node *n, struct result *out, struct err *err);
+
+/* Cumulative losses by counter resets, per float of the series; NULL when there was none. */
+const double *rollup_lost(struct rollup *r);
+static inline double rollup_range_s(const struct rollup *r)
+{
+    return (double)r->g.range_ms / 1000;
+}
+/* Notes with the metric's name, at the range argument. */
+void warn_mixed_kinds(struct rollup *r);               // floats and histograms
+void info_ignored_hists(struct rollup *r);             // histograms were left out
+void warn_mixed_schemas(struct rollup *r);             // exponential and custom buckets
+void warn_not_counter(struct rollup *r);               // a gauge histogram
+void warn_not_gauge(struct rollup *r);                 // a counter histogram
+void info_bounds(struct rollup *r, const char *doing); // custom bounds were reconciled
+void warn_collision(struct rollup *r, const char *doing);
+/* h of the scratch arena as the window's result. */
+void point_hist(struct rollup *r, struct point *out, const struct hist *h);
+static inline void point_float(struct point *out, double v)
+{
+    out->set = true;
+    out->v = v;
+}
+
+/* Compensated sum: *sum + x with the lost bits in *c. */
+static inline void kahan_add(double x, double *sum, double *c)
+{
+    double t = *sum + x;
+    if (__builtin_isinf(t))
+        *c = 0;
+    else if (__builtin_fabs(*sum) >= __builtin_fabs(x))
+        *c += (*sum - t) + x;
+    else
+        *c += (x - t) + *sum;
+    *sum = t;
+}
+
+/* rollup_hist.c */
+rollup_fn roll_sum, roll_avg;
+/* The extrapolation of rate and increase: v is what changed over the samples. */
+struct slope {
+    int64_t first_ms, last_ms;
+    size_t n;       // samples
+    double zero_at; // counters: seconds before the first sample at which the value was 0; else +Inf
+};
+double slope_factor(const struct slope *s, const struct window *w);
+/* rate, increase, delta of histogram windows. */
+void hist_rate(struct rollup *r, const struct window *w, bool is_counter, bool per_second,
+               struct point *out);
+void hist_instant(struct rollup *r, const struct window *w, bool is_rate, struct point *out);
+
+/* rollup_rate.c */
+rollup_fn roll_rate, roll_increase, roll_delta, roll_irate, roll_idelta, roll_changes, roll_resets;
+/* rollup_stat.c */
+rollup_fn roll_count, roll_present, roll_last, roll_first, roll_min, roll_max, roll_stddev,
+    roll_stdvar, roll_quantile, roll_mad, roll_ts_first, roll_ts_last, roll_ts_min, roll_ts_max,
+    roll_deriv, roll_predict, roll_smoothing;

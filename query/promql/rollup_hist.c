@@ -1,0 +1,206 @@
+/* rollup_hist.c - windows of native histograms: rate and its kin, sum, avg.
+ *
+ * Steps in between live in r->scratch, which is emptied before every window with histograms. */
+#include <math.h>
+
+#include "query/promql/rollup.h"
+
+static bool is_custom(const struct hist *h)
+{
+    return h->schema == HIST_SCHEMA_CUSTOM;
+}
+
+/* ---- rate, increase, delta ---- */
+
+/* Warnings about the flavour; false: layouts that do not fit together. *first stays NULL when the
+ * first histogram does not count because a reset follows it. */
+static bool check_rate(struct rollup *r, const struct window *w, bool is_counter,
+                       const struct hist **first)
+{
+    size_t n = w->n_h;
+    const struct hist *kind = w->h[0];
+    *first = w->h[0];
+    if (is_counter && hist_has_reset(w->h[0], w->h[1])) {
+        *first = NULL;
+        kind = w->h[1];
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct hist *h = w->h[i];
+        bool at_end = i == 0 || i == n - 1;
+        if (is_counter && h->reset == HIST_GAUGE)
+            warn_not_counter(r);
+        if (!is_counter && at_end && h->reset != HIST_GAUGE)
+            warn_not_gauge(r);
+        if ((i == n - 1 || (is_counter && i > 0)) && is_custom(h) != is_custom(kind)) {
+            warn_mixed_schemas(r);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Last minus first plus what resets have lost. */
+static bool hist_delta(struct rollup *r, const struct window *w, bool is_counter, struct hist *out)
+{
+    struct err err = ERR_OK;
+    const struct hist *first;
+    struct hist sum = *w->h[w->n_h - 1];
+    if (!check_rate(r, w, is_counter, &first))
+        return false;
+    if (first != NULL) {
+        if (!hist_same_bounds(&sum, first))
+            info_bounds(r, "subtraction");
+        if (!hist_sub(&r->scratch, w->h[w->n_h - 1], first, &sum, &err)) {
+            warn_mixed_schemas(r);
+            return false;
+        }
+    }
+    for (size_t i = first != NULL ? 1 : 2; i < w->n_h && is_counter; i++) {
+        struct hist next;
+        if (!hist_has_reset(w->h[i - 1], w->h[i]))
+            continue;
+        if (!hist_same_bounds(&sum, w->h[i - 1]))
+            info_bounds(r, "addition");
+        if (!hist_add(&r->scratch, &sum, w->h[i - 1], &next, &err)) {
+            warn_mixed_schemas(r);
+            return false;
+        }
+        sum = next;
+    }
+    *out = sum;
+    return true;
+}
+
+void hist_rate(struct rollup *r, const struct window *w, bool is_counter, bool per_second,
+               struct point *out)
+{
+    struct hist h;
+    if (w->n_h < 2 || !hist_delta(r, w, is_counter, &h))
+        return;
+    struct slope s = {w->ht_ms[0], w->ht_ms[w->n_h - 1], w->n_h, INFINITY};
+    if (is_counter && h.count > 0 && w->h[0]->count >= 0)
+        s.zero_at = (double)(s.last_ms - s.first_ms) / 1000 * (w->h[0]->count / h.count);
+    double factor = slope_factor(&s, w);
+    if (per_second)
+        factor /= rollup_range_s(r);
+    h = hist_scale(&r->scratch, &h, factor);
+    h.reset = HIST_GAUGE;
+    h = hist_compact(&r->scratch, &h);
+    point_hist(r, out, &h);
+}
+
+void hist_instant(struct rollup *r, const struct window *w, bool is_rate, struct point *out)
+{
+    const struct hist *now = w->h[w->n_h - 1], *before = w->h[w->n_h - 2];
+    struct err err = ERR_OK;
+    struct hist h = *now;
+    bool gauge = now->reset == HIST_GAUGE, gauge_before = before->reset == HIST_GAUGE;
+    if (is_rate && (gauge || gauge_before))
+        warn_not_counter(r);
+    if (!is_rate && !(gauge && gauge_before))
+        warn_not_gauge(r);
+    if (!is_rate || !hist_has_reset(before, now)) {
+        if (!hist_same_bounds(now, before))
+            info_bounds(r, "subtraction");
+        if (!hist_sub(&r->scratch, now, before, &h, &err)) {
+            warn_mixed_schemas(r);
+            return;
+        }
+    }
+    double seconds = (double)(w->ht_ms[w->n_h - 1] - w->ht_ms[w->n_h - 2]) / 1000;
+    if (is_rate)
+        h = hist_div(&r->scratch, &h, seconds);
+    h.reset = HIST_GAUGE;
+    h = hist_compact(&r->scratch, &h);
+    point_hist(r, out, &h);
+}
+
+/* ---- sum and avg ---- */
+
+static bool sum_hists(struct rollup *r, const struct window *w, struct hist *out)
+{
+    struct err err = ERR_OK;
+    struct hist sum = *w->h[0];
+    for (size_t i = 1; i < w->n_h; i++) {
+        struct hist next;
+        enum hist_reset a = sum.reset, b = w->h[i]->reset;
+        if ((a == HIST_RESET_YES && b == HIST_RESET_NO) ||
+            (a == HIST_RESET_NO && b == HIST_RESET_YES))
+            warn_collision(r, "aggregation");
+        if (is_custom(&sum) == is_custom(w->h[i]) && !hist_same_bounds(&sum, w->h[i]))
+            info_bounds(r, "aggregation");
+        if (!hist_add(&r->scratch, &sum, w->h[i], &next, &err)) {
+            warn_mixed_schemas(r);
+            return false;
+        }
+        sum = next;
+    }
+    *out = sum;
+    return true;
+}
+
+static void roll_hists(struct rollup *r, const struct window *w, bool mean, struct point *out)
+{
+    struct hist h;
+    if (w->n > 0) {
+        warn_mixed_kinds(r);
+        return;
+    }
+    if (!sum_hists(r, w, &h))
+        return;
+    if (mean)
+        h = hist_div(&r->scratch, &h, (double)w->n_h);
+    h = hist_compact(&r->scratch, &h);
+    point_hist(r, out, &h);
+}
+
+bool roll_sum(struct rollup *r, const struct window *w, struct point *out, struct err *err)
+{
+    (void)err;
+    if (w->n_h > 0) {
+        roll_hists(r, w, false, out);
+        return true;
+    }
+    double sum = 0, c = 0;
+    for (size_t i = 0; i < w->n; i++)
+        kahan_add(w->v[i], &sum, &c);
+    point_float(out, isinf(sum) ? sum : sum + c);
+    return true;
+}
+
+/* The sum divided at the end; once it would become infinite, a running mean. */
+static double mean_of(const struct window *w)
+{
+    double sum = w->v[0], c = 0, mean = 0;
+    bool running = false;
+    for (size_t i = 1; i < w->n; i++) {
+        double n = (double)(i + 1), v = w->v[i];
+        if (!running) {
+            double next = sum, next_c = c;
+            kahan_add(v, &next, &next_c);
+            if (!isinf(next)) {
+                sum = next;
+                c = next_c;
+                continue;
+            }
+            running = true;
+            mean = sum / (n - 1);
+            c /= n - 1;
+        }
+        double share = (n - 1) / n;
+        mean *= share;
+        c *= share;
+        kahan_add(v / n, &mean, &c);
+    }
+    return running ? mean + c : sum / (double)w->n + c / (double)w->n;
+}
+
+bool roll_avg(struct rollup *r, const struct window *w, struct point *out, struct err *err)
+{
+    (void)err;
+    if (w->n_h > 0)
+        roll_hists(r, w, true, out);
+    else
+        point_float(out, mean_of(w));
+    return true;
+}

@@ -1,0 +1,248 @@
+/* rollup_rate.c - how fast something changes: rate, increase, delta, irate, idelta, changes,
+ * resets. */
+#include <math.h>
+
+#include "query/promql/extend.h"
+#include "query/promql/rollup.h"
+
+/* ---- extrapolation ---- */
+
+/* By how much the change over the samples is stretched to the whole window. A gap at an end counts
+ * in full while it is about as long as the samples' distance, else as half of that distance; a
+ * counter is not followed below 0. */
+double slope_factor(const struct slope *s, const struct window *w)
+{
+    double sampled = (double)(s->last_ms - s->first_ms) / 1000;
+    double mean = sampled / (double)(s->n - 1);
+    double threshold = mean * 1.1;
+    double left = (double)(s->first_ms - w->start_ms) / 1000;
+    double right = (double)(w->end_ms - s->last_ms) / 1000;
+    if (left >= threshold)
+        left = mean / 2;
+    if (s->zero_at < left)
+        left = s->zero_at;
+    if (right >= threshold)
+        right = mean / 2;
+    return (sampled + left + right) / sampled;
+}
+
+static void float_rate(struct rollup *r, const struct window *w, bool is_counter, bool per_second,
+                       struct point *out)
+{
+    size_t n = w->n;
+    if (n < 2)
+        return;
+    double v = w->v[n - 1] - w->v[0];
+    const double *lost = is_counter ? rollup_lost(r) : NULL;
+    if (lost != NULL)
+        v += lost[w->from + n - 1] - lost[w->from];
+    struct slope s = {w->t_ms[0], w->t_ms[n - 1], n, INFINITY};
+    if (is_counter && v > 0 && w->v[0] >= 0)
+        s.zero_at = (double)(s.last_ms - s.first_ms) / 1000 * (w->v[0] / v);
+    double factor = slope_factor(&s, w);
+    if (per_second)
+        factor /= rollup_range_s(r);
+    point_float(out, v * factor);
+}
+
+static void extended_rate(struct rollup *r, const struct window *w, bool is_counter,
+                          bool per_second, struct point *out)
+{
+    struct reach reach = {.n = w->n,
+                          .t_ms = w->t_ms,
+                          .v = w->v,
+                          .start_ms = w->start_ms,
+                          .end_ms = w->end_ms,
+                          .smoothed = r->g.extend == EXTEND_SMOOTHED,
+                          .is_counter = is_counter};
+    double v;
+    if (w->n > 0 && w->n_h > 0) {
+        warn_mixed_kinds(r);
+    } else if (w->n > 0) {
+        if (extend_delta(&reach, &v))
+            point_float(out, per_second ? v / rollup_range_s(r) : v);
+    } else {
+        struct hist h;
+        bool mixed;
+        reach.n = w->n_h;
+        reach.t_ms = w->ht_ms;
+        reach.h = w->h;
+        for (size_t i = 0; i < w->n_h; i++) {
+            if (is_counter && w->h[i]->reset == HIST_GAUGE)
+                warn_not_counter(r);
+            else if (!is_counter && w->h[i]->reset != HIST_GAUGE)
+                warn_not_gauge(r);
+        }
+        if (extend_delta_hist(&r->scratch, &reach, &h, &mixed)) {
+            if (per_second)
+                h = hist_scale(&r->scratch, &h, 1 / rollup_range_s(r));
+            h.reset = HIST_GAUGE;
+            h = hist_compact(&r->scratch, &h);
+            point_hist(r, out, &h);
+        } else if (mixed) {
+            warn_mixed_schemas(r);
+        }
+    }
+}
+
+static void any_rate(struct rollup *r, const struct window *w, bool is_counter, bool per_second,
+                     struct point *out)
+{
+    if (r->g.extend != EXTEND_NONE)
+        extended_rate(r, w, is_counter, per_second, out);
+    else if (w->n > 0 && w->n_h > 0)
+        warn_mixed_kinds(r);
+    else if (w->n > 0)
+        float_rate(r, w, is_counter, per_second, out);
+    else
+        hist_rate(r, w, is_counter, per_second, out);
+}
+
+bool roll_rate(struct rollup *r, const struct window *w, struct point *out, struct err *err)
+{
+    (void)err;
+    any_rate(r, w, true, true, out);
+    return true;
+}
+
+bool roll_increase(struct rollup *r, const struct window *w, struct point *out, struct err *err)
+{
+    (void)err;
+    any_rate(r, w, true, false, out);
+    return true;
+}
+
+bool roll_delta(struct rollup *r, const struct window *w, struct point *out, struct err *err)
+{
+    (void)err;
+    any_rate(r, w, false, false, out);
+    return true;
+}
+
+/* ---- the last two samples ---- */
+
+static void last_two(struct rollup *r, const struct window *w, bool is_rate, struct point *out)
+{
+    if (w->n + w->n_h < 2)
+        return;
+    if (w->n_h == 0) {
+        double v = w->v[w->n - 1], before = w->v[w->n - 2];
+        double interval = (double)(w->t_ms[w->n - 1] - w->t_ms[w->n - 2]) / 1000;
+        if (!is_rate || !(v < before))
+            v -= before;
+        point_float(out, is_rate ? v / interval : v);
+        return;
+    }
+    int64_t newest = MAX(w->n > 0 ? w->t_ms[w->n - 1] : INT64_MIN, w->ht_ms[w->n_h - 1]);
+    bool newest_is_hist = w->ht_ms[w->n_h - 1] == newest;
+    size_t n = w->n - !newest_is_hist, n_h = w->n_h - newest_is_hist; // without the newest
+    bool second_is_hist = n_h > 0 && (n == 0 || w->ht_ms[n_h - 1] > w->t_ms[n - 1]);
+    if (newest_is_hist != second_is_hist) {
+        warn_mixed_kinds(r);
+    } else if (newest_is_hist) {
+        hist_instant(r, w, is_rate, out);
+    } else {
+        struct window floats = *w;
+        floats.n_h = 0;
+        last_two(r, &floats, is_rate, out);
+    }
+}
+
+bool roll_irate(struct rollup *r, const struct window *w, struct point *out, struct err *err)
+{
+    (void)err;
+    last_two(r, w, true, out);
+    return true;
+}
+
+bool roll_idelta(struct rollup *r, const struct window *w, struct point *out, struct err *err)
+{
+    (void)err;
+    last_two(r, w, false, out);
+    return true;
+}
+
+/* ---- changes and resets ---- */
+
+/* Walks floats and histograms in common time order. */
+struct both {
+    const struct window *w;
+    size_t i, k;
+};
+
+static bool both_next(struct both *b, double *v, const struct hist **h)
+{
+    const struct window *w = b->w;
+    if (b->i >= w->n && b->k >= w->n_h)
+        return false;
+    if (b->k >= w->n_h || (b->i < w->n && w->t_ms[b->i] < w->ht_ms[b->k])) {
+        *v = w->v[b->i++];
+        *h = NULL;
+    } else {
+        *h = w->h[b->k++];
+    }
+    return true;
+}
+
+static bool float_changed(double a, double b)
+{
+    return a != b && !(isnan(a) && isnan(b));
+}
+
+static double count_steps(const struct window *w, bool resets)
+{
+    struct both b = {.w = w};
+    double v = 0, before = 0, count = 0;
+    const struct hist *h = NULL, *before_h = NULL;
+    if (!both_next(&b, &before, &before_h))
+        return 0;
+    while (both_next(&b, &v, &h)) {
+        bool step;
+        if ((h != NULL) != (before_h != NULL))
+            step = true;
+        else if (h != NULL)
+            step = resets ? hist_has_reset(before_h, h) : !hist_eq(before_h, h);
+        else
+            step = resets ? v < before : float_changed(v, before);
+        count += step;
+        before = v;
+        before_h = h;
+    }
+    return count;
+}
+
+static void anchored_steps(struct rollup *r, const struct window *w, bool resets, struct point *out)
+{
+    struct reach reach = {
+        .n = w->n, .t_ms = w->t_ms, .v = w->v, .start_ms = w->start_ms, .end_ms = w->end_ms};
+    struct arena_mark mark = arena_mark(&r->scratch);
+    int64_t *t = arena_array(&r->scratch, int64_t, w->n + 2);
+    double *v = arena_array(&r->scratch, double, w->n + 2);
+    struct window with_ends = {.t_ms = t, .v = v};
+    with_ends.n = extend_floats(&reach, t, v);
+    if (with_ends.n > 0)
+        point_float(out, count_steps(&with_ends, resets));
+    arena_release(&r->scratch, mark);
+}
+
+static bool roll_steps(struct rollup *r, const struct window *w, bool resets, struct point *out,
+                       struct err *err)
+{
+    if (r->g.extend == EXTEND_NONE)
+        point_float(out, count_steps(w, resets));
+    else if (w->n_h > 0)
+        return err_set(err, ERR_EXEC, "anchored modifier is not supported with histograms");
+    else
+        anchored_steps(r, w, resets, out);
+    return true;
+}
+
+bool roll_changes(struct rollup *r, const struct window *w, struct point *out, struct err *err)
+{
+    return roll_steps(r, w, false, out, err);
+}
+
+bool roll_resets(struct rollup *r, const struct window *w, struct point *out, struct err *err)
+{
+    return roll_steps(r, w, true, out, err);
+}

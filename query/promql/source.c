@@ -1,0 +1,495 @@
+/* source.c - selectors and subqueries as streams of series.
+ *
+ * One snapshot serves the whole query, so that both sides of a division see the same data; its
+ * range is found by walking the tree before evaluation. */
+#include "query/promql/source.h"
+
+#include <stdlib.h>
+
+#include "query/promql/extend.h"
+#include "query/promql/info.h"
+#include "storage/model/limits.h"
+
+#define SUBQUERY_STEP_MS (60 * MS_PER_S) // Prometheus' default evaluation interval
+
+/* ---- geometry ---- */
+
+static bool mods_geometry(const struct eval *e, const struct modifiers *m, struct geometry *g,
+                          struct err *err)
+{
+    g->extend = m->extend;
+    g->fixed = m->at != AT_NONE;
+    if (m->at == AT_TIME)
+        g->at_ms = m->at_ms;
+    else if (m->at != AT_NONE)
+        g->at_ms = m->at == AT_START ? e->outer.start_ms : outer_end_ms(e);
+    return m->offset == NULL || eval_dur(e, m->offset, &g->offset_ms, err);
+}
+
+static bool range_of(const struct eval *e, const struct dur *d, int64_t *out, struct err *err)
+{
+    uint32_t line, col;
+    if (!eval_dur(e, d, out, err))
+        return false;
+    if (*out > 0)
+        return true;
+    text_position(e->text, d->pos, &line, &col);
+    return err_at(err, line, col, "%u:%u: duration must be greater than 0", line, col);
+}
+
+bool geometry_of(const struct eval *e, const struct node *n, struct geometry *out, struct err *err)
+{
+    struct geometry g = {0};
+    const struct modifiers *m = n->kind == NODE_SELECTOR ? &n->selector.mods
+                                : n->kind == NODE_MATRIX ? &n->matrix.selector->selector.mods
+                                                         : &n->subquery.mods;
+    if (!mods_geometry(e, m, &g, err))
+        return false;
+    g.range_ms = e->q->limits.lookback_ms;
+    if (n->kind == NODE_MATRIX && !range_of(e, n->matrix.range, &g.range_ms, err))
+        return false;
+    if (n->kind == NODE_SUBQUERY && !range_of(e, n->subquery.range, &g.range_ms, err))
+        return false;
+    if (g.extend == EXTEND_SMOOTHED)
+        g.after_ms = e->q->limits.lookback_ms;
+    if (g.extend != EXTEND_NONE && n->kind == NODE_MATRIX)
+        g.before_ms = e->q->limits.lookback_ms;
+    *out = g;
+    return true;
+}
+
+/* Everything that the grid's windows reach: (*lo, *hi]. */
+static void reach_of(const struct eval *e, const struct geometry *g, int64_t *lo, int64_t *hi)
+{
+    *lo = window_end(e, g, 0) - g->range_ms - g->before_ms;
+    *hi = window_end(e, g, e->grid.n - 1) + g->after_ms;
+}
+
+/* The multiples of the step inside (lo, hi]; n = 0: none. */
+static bool subquery_grid(const struct eval *e, const struct node *n, const struct geometry *g,
+                          struct grid *out, struct err *err)
+{
+    int64_t lo, hi, step = SUBQUERY_STEP_MS;
+    if (n->subquery.step != NULL && !range_of(e, n->subquery.step, &step, err))
+        return false;
+    reach_of(e, g, &lo, &hi);
+    int64_t first = lo / step * step;
+    while (first <= lo)
+        first += step;
+    *out = (struct grid){first, step, first <= hi ? (size_t)((hi - first) / step) + 1 : 0};
+    return true;
+}
+
+/* ---- the snapshot ---- */
+
+struct span_ms {
+    int64_t lo, hi;
+};
+
+static bool cover(struct eval *e, const struct node *n, struct span_ms *span, struct err *err);
+
+static bool cover_selector(struct eval *e, const struct node *n, struct span_ms *span,
+                           struct err *err)
+{
+    struct geometry g;
+    int64_t lo, hi;
+    if (!geometry_of(e, n, &g, err))
+        return false;
+    reach_of(e, &g, &lo, &hi);
+    span->lo = MIN(span->lo, lo);
+    span->hi = MAX(span->hi, hi);
+    return true;
+}
+
+static bool cover_subquery(struct eval *e, const struct node *n, struct span_ms *span,
+                           struct err *err)
+{
+    struct geometry g;
+    struct eval inner = *e;
+    if (!geometry_of(e, n, &g, err) || !subquery_grid(e, n, &g, &inner.grid, err))
+        return false;
+    return inner.grid.n == 0 || cover(&inner, n->subquery.expr, span, err);
+}
+
+static bool cover_call(struct eval *e, const struct node *n, struct span_ms *span, struct err *err)
+{
+    for (size_t i = 0; i < n->call.n_args; i++)
+        if (!cover(e, n->call.args[i], span, err))
+            return false;
+    struct node series;
+    return !info_selector(n, &series) || cover_selector(e, &series, span, err);
+}
+
+// NOLINTNEXTLINE(misc-no-recursion): depth is bounded by the parser
+static bool cover(struct eval *e, const struct node *n, struct span_ms *span, struct err *err)
+{
+    switch (n->kind) {
+    case NODE_NUMBER:
+    case NODE_STRING:
+        return true;
+    case NODE_SELECTOR:
+    case NODE_MATRIX:
+        return cover_selector(e, n, span, err);
+    case NODE_SUBQUERY:
+        return cover_subquery(e, n, span, err);
+    case NODE_PAREN:
+        return cover(e, n->paren, span, err);
+    case NODE_UNARY:
+        return cover(e, n->unary.expr, span, err);
+    case NODE_BINARY:
+        return cover(e, n->binary.l, span, err) && cover(e, n->binary.r, span, err);
+    case NODE_AGGR:
+        return (n->aggr.param == NULL || cover(e, n->aggr.param, span, err)) &&
+               cover(e, n->aggr.expr, span, err);
+    case NODE_CALL:
+        return cover_call(e, n, span, err);
+    }
+    return true;
+}
+
+bool source_open(struct eval *e, const struct node *root, struct err *err)
+{
+    struct span_ms span = {INT64_MAX, INT64_MIN};
+    if (!cover(e, root, &span, err))
+        return false;
+    if (span.lo > span.hi)
+        return true; // nothing selects anything
+    struct time_range range = {ms_to_ns(span.lo), ms_to_ns(time_add(span.hi, 1))};
+    return query_snapshot(e->q, SIGNAL_METRICS, range, &e->snap, err);
+}
+
+/* ---- series of a selector ---- */
+
+static bool is_marker(const struct series *s, size_t i)
+{
+    if (s->h != NULL && s->h[i] != NULL)
+        return hist_is_stale(s->h[i]);
+    return is_stale(s->v[i]);
+}
+
+/* Room for the samples of one series that have markers between them; grows, reused. */
+struct scratch {
+    size_t cap;
+    int64_t *t_ms;
+    double *v;
+    const struct hist **h;
+};
+
+static void scratch_deinit(struct scratch *x)
+{
+    mem_free(x->t_ms);
+    mem_free(x->v);
+    mem_free(x->h);
+}
+
+static void scratch_grow(struct scratch *x, size_t n)
+{
+    if (n <= x->cap)
+        return;
+    x->cap = MAX(n, 2 * x->cap);
+    x->t_ms = mem_realloc(x->t_ms, x->cap * sizeof *x->t_ms);
+    x->v = mem_realloc(x->v, x->cap * sizeof *x->v);
+    x->h = mem_realloc(x->h, x->cap * sizeof *x->h);
+}
+
+/* Most series have no markers: then the iterator's own columns go on. */
+static void drop_markers(struct scratch *x, const struct series *s, struct samples *out)
+{
+    size_t first = 0, n = 0;
+    *out = (struct samples){.labels = s->labels, .n = s->n, .t_ms = s->t_ms, .v = s->v, .h = s->h};
+    while (first < s->n && !is_marker(s, first))
+        first++;
+    if (first == s->n)
+        return;
+    scratch_grow(x, s->n);
+    for (size_t i = 0; i < s->n; i++) {
+        if (is_marker(s, i))
+            continue;
+        x->t_ms[n] = s->t_ms[i];
+        x->v[n] = s->v[i];
+        x->h[n] = s->h != NULL ? s->h[i] : NULL;
+        n++;
+    }
+    out->n = n;
+    out->t_ms = x->t_ms;
+    out->v = x->v;
+    out->h = s->h != NULL ? x->h : NULL;
+}
+
+static bool each_of_selector(struct eval *e, const struct node *n, const struct geometry *g,
+                             bool keep_stale, samples_fn *fn, void *ctx, struct err *err)
+{
+    const struct node *sel = n->kind == NODE_MATRIX ? n->matrix.selector : n;
+    struct scratch scratch = {0};
+    struct series_iter *it;
+    struct series s;
+    int64_t lo, hi;
+    reach_of(e, g, &lo, &hi);
+    struct series_select select = {.matchers = sel->selector.matchers,
+                                   .start_ms = time_add(lo, 1),
+                                   .end_ms = hi,
+                                   .ticker = &e->q->ticker,
+                                   .stats = &e->q->scan};
+    if (!series_iter_open(e->snap, &select, &e->q->budget, &it, err))
+        return false;
+    enum step step = STEP_ERROR;
+    while (query_tick(e->q, err) && (step = series_next(it, &s, err)) == STEP_ITEM) {
+        struct samples samples;
+        step = STEP_ERROR;
+        if (!query_count_samples(e->q, s.n, err))
+            break;
+        drop_markers(&scratch, &s, &samples);
+        if (keep_stale)
+            samples =
+                (struct samples){.labels = s.labels, .n = s.n, .t_ms = s.t_ms, .v = s.v, .h = s.h};
+        if (samples.n > 0 && !fn(ctx, &samples, err))
+            break;
+    }
+    series_iter_close(it);
+    scratch_deinit(&scratch);
+    return step == STEP_END;
+}
+
+/* ---- series of a subquery ---- */
+
+static void samples_of_cells(const struct matrix *m, const struct mseries *s, int64_t *t_ms,
+                             double *v, const struct hist **h, struct samples *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < m->grid.n; i++) {
+        if (!cell_present(s, i))
+            continue;
+        t_ms[n] = grid_time(m->grid, i);
+        v[n] = s->v[i];
+        h[n] = cell_hist(s, i);
+        n++;
+    }
+    *out = (struct samples){.labels = s->labels,
+                            .drop_name = s->drop_name,
+                            .n = n,
+                            .t_ms = t_ms,
+                            .v = v,
+                            .h = s->h != NULL ? h : NULL};
+}
+
+static bool each_of_subquery(struct eval *e, const struct node *n, const struct geometry *g,
+                             samples_fn *fn, void *ctx, struct err *err)
+{
+    struct eval inner = *e;
+    struct result value;
+    if (!subquery_grid(e, n, g, &inner.grid, err))
+        return false;
+    if (inner.grid.n == 0)
+        return true;
+    if (!query_room(e->q, inner.grid.n * 3 * sizeof(double), err) ||
+        !eval_node(&inner, n->subquery.expr, &value, err))
+        return false;
+    int64_t *t_ms = arena_array(&e->q->arena, int64_t, inner.grid.n);
+    double *v = arena_array(&e->q->arena, double, inner.grid.n);
+    const struct hist **h = arena_array(&e->q->arena, const struct hist *, inner.grid.n);
+    for (size_t k = 0; k < value.m.series.n; k++) {
+        struct samples samples;
+        samples_of_cells(&value.m, &value.m.series.v[k], t_ms, v, h, &samples);
+        if (!query_tick(e->q, err) || !query_count_samples(e->q, samples.n, err) ||
+            (samples.n > 0 && !fn(ctx, &samples, err)))
+            return false;
+    }
+    return true;
+}
+
+bool each_series(struct eval *e, const struct node *n, const struct geometry *g, bool keep_stale,
+                 samples_fn *fn, void *ctx, struct err *err)
+{
+    if (n->kind == NODE_SUBQUERY)
+        return each_of_subquery(e, n, g, fn, ctx, err);
+    return each_of_selector(e, n, g, keep_stale, fn, ctx, err);
+}
+
+/* ---- instant selectors ---- */
+
+struct instant {
+    struct eval *e;
+    const struct geometry *g;
+    bool with_time;
+    struct matrix *out;
+    struct cells cells;
+};
+
+static const struct hist *keep_hist(struct eval *e, const struct hist *h)
+{
+    struct hist *copy = arena_new(&e->q->arena, struct hist);
+    *copy = hist_dup(&e->q->arena, h);
+    return copy;
+}
+
+/* The newest sample of each window; `at` only moves forwards. */
+static void pick_newest(struct instant *x, const struct samples *s)
+{
+    size_t at = 0; // samples at or before the window's end
+    size_t kept = SIZE_MAX;
+    const struct hist *copy = NULL;
+    for (size_t i = 0; i < x->e->grid.n; i++) {
+        int64_t end = window_end(x->e, x->g, i);
+        while (at < s->n && s->t_ms[at] <= end)
+            at++;
+        if (at == 0 || s->t_ms[at - 1] <= end - x->g->range_ms)
+            continue;
+        const struct hist *h = s->h != NULL ? s->h[at - 1] : NULL;
+        if (h != NULL ? hist_is_stale(h) : is_stale(s->v[at - 1]))
+            continue;
+        if (x->with_time) {
+            cells_set(&x->cells, i, (double)s->t_ms[at - 1] / 1000);
+        } else if (h != NULL) {
+            if (kept != at)
+                copy = keep_hist(x->e, h);
+            kept = at;
+            cells_set_hist(&x->cells, i, copy);
+        } else {
+            cells_set(&x->cells, i, s->v[at - 1]);
+        }
+    }
+}
+
+static void pick_smoothed(struct instant *x, const struct samples *s)
+{
+    for (size_t i = 0; i < x->e->grid.n; i++) {
+        int64_t t = window_end(x->e, x->g, i);
+        const struct hist *h = NULL;
+        double v;
+        bool mixed = false;
+        if (smooth_at(&x->e->q->arena, s, t - x->g->range_ms, t, t + x->g->after_ms, &v, &h,
+                      &mixed)) {
+            if (h != NULL)
+                cells_set_hist(&x->cells, i, h);
+            else
+                cells_set(&x->cells, i, v);
+        }
+        if (mixed)
+            query_warn(x->e->q,
+                       "PromQL warning: vector contains a mix of histograms with exponential and "
+                       "custom buckets schemas" STR_FMT,
+                       STR_ARG(of_metric(x->e->q, labels_get(s->labels, METRIC_NAME))));
+    }
+}
+
+static bool instant_series(void *ctx, const struct samples *s, struct err *err)
+{
+    struct instant *x = ctx;
+    cells_clear(x->e, &x->cells);
+    if (x->g->extend == EXTEND_SMOOTHED)
+        pick_smoothed(x, s);
+    else
+        pick_newest(x, s);
+    return cells_add(x->e, &x->cells, x->out, s->labels, s->drop_name, err);
+}
+
+bool eval_selector(struct eval *e, const struct node *n, bool with_time, struct matrix *out,
+                   struct err *err)
+{
+    struct geometry g;
+    struct matrix m;
+    if (!geometry_of(e, n, &g, err))
+        return false;
+    matrix_init(&m, e->grid);
+    struct instant x = {.e = e, .g = &g, .with_time = with_time, .out = &m};
+    cells_init(e, &x.cells);
+    eval_where(e, n);
+    if (!each_series(e, n, &g, g.extend != EXTEND_SMOOTHED, instant_series, &x, err))
+        return false;
+    *out = m;
+    return true;
+}
+
+/* ---- ranges as results ---- */
+
+struct range_result {
+    struct eval *e;
+    const struct geometry *g;
+    VEC(struct promql_series) series;
+};
+
+/* Anchored and smoothed ranges show the made-up samples at their ends. */
+static bool extended_result(struct range_result *x, const struct samples *s,
+                            struct promql_series *out, struct err *err)
+{
+    struct arena *a = &x->e->q->arena;
+    int64_t end = window_end(x->e, x->g, 0);
+    bool smoothed = x->g->extend == EXTEND_SMOOTHED;
+    struct reach r = {.n = s->n,
+                      .t_ms = s->t_ms,
+                      .v = s->v,
+                      .start_ms = end - x->g->range_ms,
+                      .end_ms = end,
+                      .smoothed = smoothed};
+    for (size_t i = 0; i < s->n && s->h != NULL; i++)
+        if (s->h[i] != NULL)
+            return err_set(err, ERR_EXEC, "%s modifier is not supported with histograms",
+                           smoothed ? "smoothed" : "anchored");
+    int64_t *t = arena_array(a, int64_t, s->n + 2);
+    double *v = arena_array(a, double, s->n + 2);
+    out->n = extend_floats(&r, t, v);
+    out->t_ms = t;
+    out->v = v;
+    return true;
+}
+
+static void copied_result(struct range_result *x, const struct samples *s,
+                          struct promql_series *out)
+{
+    struct arena *a = &x->e->q->arena;
+    int64_t *t = arena_array(a, int64_t, s->n);
+    double *v = arena_array(a, double, s->n);
+    memcpy(t, s->t_ms, s->n * sizeof *t);
+    memcpy(v, s->v, s->n * sizeof *v);
+    out->n = s->n;
+    out->t_ms = t;
+    out->v = v;
+    if (s->h == NULL)
+        return;
+    const struct hist **h = arena_array(a, const struct hist *, s->n);
+    for (size_t i = 0; i < s->n; i++)
+        h[i] = s->h[i] != NULL ? keep_hist(x->e, s->h[i]) : NULL;
+    out->h = h;
+}
+
+static bool result_series(void *ctx, const struct samples *s, struct err *err)
+{
+    struct range_result *x = ctx;
+    struct promql_series series = {0};
+    if (!query_room(x->e->q, s->n * 24, err))
+        return false;
+    if (x->g->extend == EXTEND_NONE)
+        copied_result(x, s, &series);
+    else if (!extended_result(x, s, &series, err))
+        return false;
+    series.labels = labels_dup(&x->e->q->arena, s->labels);
+    if (s->drop_name)
+        series.labels = labels_without(&x->e->q->arena, series.labels, METRIC_NAME);
+    if (series.n > 0)
+        vec_push(&x->series, &x->e->q->arena, series);
+    return true;
+}
+
+static int series_cmp(const void *a, const void *b)
+{
+    return labels_cmp(((const struct promql_series *)a)->labels,
+                      ((const struct promql_series *)b)->labels);
+}
+
+bool eval_range_result(struct eval *e, const struct node *n, const struct promql_series **out,
+                       size_t *n_out, struct err *err)
+{
+    struct geometry g;
+    if (!geometry_of(e, n, &g, err))
+        return false;
+    struct range_result x = {.e = e, .g = &g};
+    if (!each_series(e, n, &g, false, result_series, &x, err))
+        return false;
+    qsort(x.series.v, x.series.n, sizeof *x.series.v, series_cmp);
+    for (size_t i = 1; i < x.series.n; i++)
+        if (labels_eq(x.series.v[i - 1].labels, x.series.v[i].labels))
+            return err_set(err, ERR_EXEC, "vector cannot contain metrics with the same labelset");
+    *out = x.series.v;
+    *n_out = x.series.n;
+    return true;
+}

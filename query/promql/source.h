@@ -1,0 +1,49 @@
+/* source.h - the samples behind selectors and subqueries, one series at a time, and the geometry
+ * of the windows that functions look at. Private to this folder.
+ *
+ * Samples of a selector come straight from the storage iterator and die with the next series; what
+ * is kept of them is copied by whoever keeps it. */
+#pragma once
+
+#include "query/promql/eval.h"
+
+struct geometry {
+    bool fixed; // @: the same window at every step
+    int64_t at_ms;
+    int64_t offset_ms;
+    int64_t range_ms; // window (end - range, end]; the lookback for instant selectors
+    enum extend extend;
+    int64_t before_ms, after_ms; // further reach of anchored and smoothed windows
+};
+
+struct samples { // of one series, stale markers removed
+    struct labels labels;
+    bool drop_name;
+    size_t n;
+    const int64_t *t_ms;
+    const double *v;
+    const struct hist *const *h; // NULL: floats only; h[i] NULL: a float
+};
+
+typedef bool samples_fn(void *ctx, const struct samples *s, struct err *err);
+
+/* n: NODE_SELECTOR, NODE_MATRIX, NODE_SUBQUERY. */
+MUST_USE bool geometry_of(const struct eval *e, const struct node *n, struct geometry *out,
+                          struct err *err);
+/* Right end of the window of step i. */
+static inline int64_t window_end(const struct eval *e, const struct geometry *g, size_t i)
+{
+    return (g->fixed ? g->at_ms : grid_time(e->grid, i)) - g->offset_ms;
+}
+/* Calls fn with every series that has samples in reach of the grid. keep_stale: markers stay
+ * (instant selectors need them). */
+MUST_USE bool each_series(struct eval *e, const struct node *n, const struct geometry *g,
+                          bool keep_stale, samples_fn *fn, void *ctx, struct err *err);
+/* Opens the snapshot of the query for everything that the tree can reach. */
+MUST_USE bool source_open(struct eval *e, const struct node *root, struct err *err);
+/* Instant selectors; with_time: the samples' own times (seconds) instead of values. */
+MUST_USE bool eval_selector(struct eval *e, const struct node *n, bool with_time,
+                            struct matrix *out, struct err *err);
+/* A range expression at the one time of the grid, as samples. */
+MUST_USE bool eval_range_result(struct eval *e, const struct node *n,
+                                const struct promql_series **out, size_t *n_out, struct err *err);

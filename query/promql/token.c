@@ -1,0 +1,312 @@
+/* token.c - PromQL tokens. One thread per lexer; no state besides the lexer's. */
+#include "query/promql/token.h"
+
+#include <math.h>
+
+#include "query/lang/print.h"
+#include "storage/base/dur.h"
+#include "storage/base/num.h"
+#include "storage/base/utf8.h"
+
+static const struct {
+    str word;
+    enum kw kw;
+} keywords[] = {
+    {STR_INIT("by"), KW_BY},
+    {STR_INIT("without"), KW_WITHOUT},
+    {STR_INIT("on"), KW_ON},
+    {STR_INIT("ignoring"), KW_IGNORING},
+    {STR_INIT("group_left"), KW_GROUP_LEFT},
+    {STR_INIT("group_right"), KW_GROUP_RIGHT},
+    {STR_INIT("bool"), KW_BOOL},
+    {STR_INIT("offset"), KW_OFFSET},
+    {STR_INIT("anchored"), KW_ANCHORED},
+    {STR_INIT("smoothed"), KW_SMOOTHED},
+    {STR_INIT("fill"), KW_FILL},
+    {STR_INIT("fill_left"), KW_FILL_LEFT},
+    {STR_INIT("fill_right"), KW_FILL_RIGHT},
+    {STR_INIT("start"), KW_START},
+    {STR_INIT("end"), KW_END},
+    {STR_INIT("step"), KW_STEP},
+    {STR_INIT("range"), KW_RANGE},
+    {STR_INIT("min_of"), KW_MIN_OF},
+    {STR_INIT("max_of"), KW_MAX_OF},
+};
+
+static const struct {
+    str text;
+    enum tok_kind kind;
+    enum binop op;
+} puncts[] = {
+    // longer ones first
+    {STR_INIT("=="), TOK_OP, BIN_EQ},
+    {STR_INIT("!="), TOK_OP, BIN_NE},
+    {STR_INIT("<="), TOK_OP, BIN_LE},
+    {STR_INIT(">="), TOK_OP, BIN_GE},
+    {STR_INIT("</"), TOK_OP, BIN_TRIM_UPPER},
+    {STR_INIT(">/"), TOK_OP, BIN_TRIM_LOWER},
+    {STR_INIT("=~"), TOK_RE, 0},
+    {STR_INIT("!~"), TOK_NRE, 0},
+    {STR_INIT("+"), TOK_OP, BIN_ADD},
+    {STR_INIT("-"), TOK_OP, BIN_SUB},
+    {STR_INIT("*"), TOK_OP, BIN_MUL},
+    {STR_INIT("/"), TOK_OP, BIN_DIV},
+    {STR_INIT("%"), TOK_OP, BIN_MOD},
+    {STR_INIT("^"), TOK_OP, BIN_POW},
+    {STR_INIT("<"), TOK_OP, BIN_LT},
+    {STR_INIT(">"), TOK_OP, BIN_GT},
+    {STR_INIT("="), TOK_EQ, 0},
+    {STR_INIT("("), TOK_LPAREN, 0},
+    {STR_INIT(")"), TOK_RPAREN, 0},
+    {STR_INIT("{"), TOK_LBRACE, 0},
+    {STR_INIT("}"), TOK_RBRACE, 0},
+    {STR_INIT("["), TOK_LBRACKET, 0},
+    {STR_INIT("]"), TOK_RBRACKET, 0},
+    {STR_INIT(","), TOK_COMMA, 0},
+    {STR_INIT(":"), TOK_COLON, 0},
+    {STR_INIT("@"), TOK_AT, 0},
+};
+
+static bool bad(struct err *err, uint32_t *at, size_t pos, const char *fmt, str text)
+{
+    char msg[ERR_TEXT_MAX];
+    struct buf b;
+    buf_init(&b, sizeof msg);
+    print_quoted(&b, text);
+    *at = (uint32_t)pos;
+    err_set(err, ERR_INVALID, "%s" STR_FMT, fmt, STR_ARG(buf_str(&b)));
+    buf_deinit(&b);
+    return false;
+}
+
+/* ---- numbers ---- */
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* Underscores stand between digits (or behind a base prefix); returns the text without them. */
+static bool strip_underscores(str s, char *dst, size_t cap, str *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] == '_') {
+            bool after = i > 0 && s.p[i - 1] != '_' && s.p[i - 1] != '.';
+            bool before = i + 1 < s.n && s.p[i + 1] != '_' && s.p[i + 1] != '.';
+            if (!after || !before)
+                return false;
+            continue;
+        }
+        if (n == cap)
+            return false;
+        dst[n++] = s.p[i];
+    }
+    *out = str_of(dst, n);
+    return true;
+}
+
+/* Integers of Go's base 0: 0x1f, 0b11, 0o17, and 017 as octal. */
+static bool based_integer(str s, double *out)
+{
+    unsigned base = 8;
+    size_t from = 1;
+    if (s.n < 2 || s.p[0] != '0')
+        return false;
+    char prefix = (char)(s.p[1] | 0x20);
+    if (prefix == 'x' || prefix == 'b' || prefix == 'o') {
+        base = prefix == 'x' ? 16 : prefix == 'b' ? 2 : 8;
+        from = 2;
+    }
+    double v = 0;
+    for (size_t i = from; i < s.n; i++) {
+        char c = s.p[i];
+        unsigned d = is_digit(c)                                ? (unsigned)(c - '0')
+                     : ((c | 0x20) >= 'a' && (c | 0x20) <= 'f') ? (unsigned)((c | 0x20) - 'a') + 10
+                                                                : 99;
+        if (d >= base)
+            return false;
+        v = v * base + d;
+    }
+    *out = v;
+    return s.n > from;
+}
+
+static bool number_value(str text, double *v, bool *is_duration)
+{
+    char digits[NUM_TEXT_MAX];
+    str plain;
+    struct err ignored = ERR_OK;
+    int64_t ms;
+    *is_duration = false;
+    if (strip_underscores(text, digits, sizeof digits, &plain) &&
+        (based_integer(plain, v) || num_parse_f64(plain, v)))
+        return true;
+    *is_duration = true;
+    if (!dur_parse_prom(text, &ms, &ignored))
+        return false;
+    *v = (double)ms / 1000;
+    return true;
+}
+
+static bool next_number(struct lexer *lx, struct tok *t, uint32_t *at, struct err *err)
+{
+    size_t from = lx->pos;
+    t->kind = TOK_NUMBER;
+    t->text = lexer_number(lx);
+    if (!number_value(t->text, &t->num, &t->is_duration))
+        return bad(err, at, from, "bad number or duration syntax: ", t->text);
+    return true;
+}
+
+/* ---- words ---- */
+
+static const struct {
+    str word;
+    enum binop op;
+} word_ops[] = {
+    {STR_INIT("and"), BIN_AND},
+    {STR_INIT("or"), BIN_OR},
+    {STR_INIT("unless"), BIN_UNLESS},
+    {STR_INIT("atan2"), BIN_ATAN2},
+};
+
+#define KEYWORD_MAX 16 // the longest keyword is shorter
+
+static void classify_word(struct tok *t)
+{
+    char lower[KEYWORD_MAX];
+    if (t->text.n > sizeof lower)
+        return;
+    for (size_t i = 0; i < t->text.n; i++) {
+        char c = t->text.p[i];
+        lower[i] = (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+    }
+    str word = str_of(lower, t->text.n);
+    if (str_is(word, "inf") || str_is(word, "nan")) {
+        t->kind = TOK_NUMBER;
+        t->num = word.p[0] == 'i' ? INFINITY : NAN;
+        return;
+    }
+    for (size_t i = 0; i < COUNTOF(word_ops); i++) {
+        if (str_eq(word, word_ops[i].word)) {
+            t->kind = TOK_OP;
+            t->op = word_ops[i].op;
+            return;
+        }
+    }
+    if (aggr_by_name(word, &t->aggr)) {
+        t->kw = KW_AGGR;
+        return;
+    }
+    for (size_t i = 0; i < COUNTOF(keywords); i++)
+        if (str_eq(word, keywords[i].word))
+            t->kw = keywords[i].kw;
+}
+
+static bool next_word(struct lexer *lx, enum tok_place place, struct tok *t)
+{
+    bool colons = place == PLACE_EXPR;
+    t->text = lexer_ident(lx, colons ? ":" : NULL, colons ? ":" : NULL);
+    if (t->text.n == 0)
+        return false;
+    t->kind = TOK_IDENT;
+    t->has_colon = str_find_char(t->text, ':') != SIZE_MAX;
+    if (place != PLACE_BRACES && !t->has_colon)
+        classify_word(t);
+    return true;
+}
+
+static bool next_punct(struct lexer *lx, struct tok *t)
+{
+    str rest = str_sub(lx->in, lx->pos, lx->in.n);
+    for (size_t i = 0; i < COUNTOF(puncts); i++) {
+        if (!str_starts(rest, puncts[i].text))
+            continue;
+        t->kind = puncts[i].kind;
+        t->op = puncts[i].op;
+        t->text = str_sub(rest, 0, puncts[i].text.n);
+        lx->pos += puncts[i].text.n;
+        return true;
+    }
+    return false;
+}
+
+static bool next_token(struct lexer *lx, enum tok_place place, struct tok *t, uint32_t *at,
+                       struct err *err)
+{
+    char c = lexer_peek(lx, 0);
+    size_t from = lx->pos;
+    if (c == '"' || c == '\'' || c == '`') {
+        t->kind = TOK_STRING;
+        *at = (uint32_t)from;
+        if (!lexer_string(lx, true, &t->value, err))
+            return false;
+        t->text = str_sub(lx->in, from, lx->pos);
+        return true;
+    }
+    if (is_digit(c) || (c == '.' && is_digit(lexer_peek(lx, 1))))
+        return next_number(lx, t, at, err);
+    if (place == PLACE_BRACKETS && c == ':')
+        return next_punct(lx, t);
+    if (next_word(lx, place, t) || next_punct(lx, t))
+        return true;
+    size_t n = 1;
+    (void)utf8_decode(str_sub(lx->in, from, lx->in.n), &n);
+    return bad(err, at, from,
+               place == PLACE_BRACES ? "unexpected character inside braces: "
+                                     : "unexpected character: ",
+               str_sub(lx->in, from, from + n));
+}
+
+bool tok_next(struct lexer *lx, enum tok_place place, struct tok *out, uint32_t *at,
+              struct err *err)
+{
+    struct tok t = {.kind = TOK_END};
+    *at = (uint32_t)lx->pos;
+    if (!lexer_space(lx, LEX_HASH, err))
+        return false;
+    t.pos = (uint32_t)lx->pos;
+    if (!lexer_at_end(lx) && !next_token(lx, place, &t, at, err))
+        return false;
+    t.end = (uint32_t)lx->pos;
+    *out = t;
+    return true;
+}
+
+str tok_desc(struct arena *a, const struct tok *t)
+{
+    struct buf b;
+    buf_init(&b, ERR_TEXT_MAX);
+    switch (t->kind) {
+    case TOK_END:
+        return STR("end of input");
+    case TOK_OP:
+        buf_fmt(&b, "<op:" STR_FMT ">", STR_ARG(t->text));
+        break;
+    case TOK_IDENT:
+        if (t->kw == KW_AGGR)
+            buf_fmt(&b, "<aggr:" STR_FMT ">", STR_ARG(t->text));
+        else if (t->kw != KW_NONE)
+            buf_fmt(&b, "<" STR_FMT ">", STR_ARG(t->text));
+        else
+            buf_add(&b, t->has_colon ? STR("metric identifier ") : STR("identifier "));
+        break;
+    case TOK_NUMBER:
+        buf_add(&b, t->is_duration ? STR("duration ") : STR("number "));
+        break;
+    case TOK_STRING:
+        buf_add(&b, STR("string "));
+        break;
+    default:
+        break;
+    }
+    if (b.n == 0 || b.p[b.n - 1] != '>') {
+        bool cut = t->text.n > 40;
+        print_quoted(&b, str_sub(t->text, 0, 40));
+        buf_add(&b, cut ? STR("...") : STR(""));
+    }
+    str out = arena_dup(a, buf_str(&b));
+    buf_deinit(&b);
+    return out;
+}
