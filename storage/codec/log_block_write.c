@@ -191,48 +191,82 @@ static bool pack_parts(struct log_writer *w, int zstd_level, struct buf *parts, 
     return true;
 }
 
-static bool try_templates(struct log_writer *w, const struct input *in)
+static enum log_verdict try_templates(struct log_writer *w, const struct input *in)
 {
     log_templates_clear(&w->templates);
     for (size_t i = 0; i < in->n; i++) {
         if (!log_templates_add(&w->templates, in->rows[i].line))
-            return false;
+            return LOG_TEMPLATES_LOSE;
     }
-    return log_templates_pay(&w->templates);
+    return log_templates_judge(&w->templates);
 }
 
-static bool write_block(struct log_writer *w, const struct log_row *rows,
-                        const struct log_run *runs, size_t n_runs, int zstd_level, bool plain,
-                        struct buf *parts, struct err *err)
+static bool write_kind(struct log_writer *w, const struct input *in, enum log_kind kind,
+                       int zstd_level, struct buf *parts, struct err *err)
 {
-    struct input in;
-    if (!input_check(&in, rows, runs, n_runs, err))
-        return false;
+    bool templates = kind == LOG_KIND_TEMPLATES;
     arena_reset(&w->arena);
     for (size_t i = 0; i < LOG_PART_COUNT; i++)
         buf_clear(&w->raw[i]);
-    bool templates = !plain && try_templates(w, &in);
-    put_dir(w, &in, templates ? LOG_KIND_TEMPLATES : LOG_KIND_PLAIN);
-    put_times(w, &in);
-    if (has_meta(&in)) // before the columns: integers change there
-        log_meta_put(rows, in.n, templates ? &w->templates : NULL, &w->table, &w->arena,
+    put_dir(w, in, kind);
+    put_times(w, in);
+    if (has_meta(in)) // before the columns: integers change there
+        log_meta_put(in->rows, in->n, templates ? &w->templates : NULL, &w->table, &w->arena,
                      &w->raw[LOG_PART_META]);
     if (!templates)
-        put_plain_lines(w, &in);
-    else if (!put_template_lines(w, &in, err))
+        put_plain_lines(w, in);
+    else if (!put_template_lines(w, in, err))
         return false;
     return pack_parts(w, zstd_level, parts, err);
+}
+
+static size_t parts_size(const struct buf *parts)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < LOG_PART_COUNT; i++)
+        n += parts[i].n;
+    return n;
+}
+
+/* Both kinds; what is smaller ends in parts. */
+static bool write_smaller(struct log_writer *w, const struct input *in, int zstd_level,
+                          struct buf *parts, struct err *err)
+{
+    struct buf plain[LOG_PART_COUNT];
+    for (size_t i = 0; i < LOG_PART_COUNT; i++)
+        buf_init(&plain[i], parts[i].max);
+    bool ok = write_kind(w, in, LOG_KIND_TEMPLATES, zstd_level, parts, err) &&
+              write_kind(w, in, LOG_KIND_PLAIN, zstd_level, plain, err);
+    bool swap = ok && parts_size(plain) < parts_size(parts);
+    for (size_t i = 0; i < LOG_PART_COUNT; i++) {
+        if (swap) {
+            struct buf old = parts[i];
+            parts[i] = plain[i];
+            plain[i] = old;
+        }
+        buf_deinit(&plain[i]);
+    }
+    return ok;
 }
 
 bool log_block_write(struct log_writer *w, const struct log_row *rows, const struct log_run *runs,
                      size_t n_runs, int zstd_level, struct buf *parts, struct err *err)
 {
-    return write_block(w, rows, runs, n_runs, zstd_level, false, parts, err);
+    struct input in;
+    if (!input_check(&in, rows, runs, n_runs, err))
+        return false;
+    enum log_verdict verdict = try_templates(w, &in);
+    if (verdict == LOG_TEMPLATES_DOUBTFUL)
+        return write_smaller(w, &in, zstd_level, parts, err);
+    return write_kind(w, &in, verdict == LOG_TEMPLATES_PAY ? LOG_KIND_TEMPLATES : LOG_KIND_PLAIN,
+                      zstd_level, parts, err);
 }
 
 bool log_block_write_plain(struct log_writer *w, const struct log_row *rows,
                            const struct log_run *runs, size_t n_runs, int zstd_level,
                            struct buf *parts, struct err *err)
 {
-    return write_block(w, rows, runs, n_runs, zstd_level, true, parts, err);
+    struct input in;
+    return input_check(&in, rows, runs, n_runs, err) &&
+           write_kind(w, &in, LOG_KIND_PLAIN, zstd_level, parts, err);
 }

@@ -108,6 +108,7 @@ static size_t column_of(struct log_templates *t, uint64_t context, uint8_t type,
 
 struct tokeniser {
     struct log_templates *t;
+    str line;
     uint8_t *out;     // the template so far
     uint64_t context; // of the next variable
     uint32_t row;
@@ -164,12 +165,35 @@ static struct log_column *put_variable(struct tokeniser *k, uint8_t type, uint8_
     return c;
 }
 
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* Numbers that are printed with a fixed number of digits: "07" and "12" of a clock or date, ".050"
+ * and ".123" of a decimal fraction. All of them take the form with leading zeros; else each would
+ * make two templates of one, and a line has many. */
+static bool is_fixed_width(const struct tokeniser *k, const char *p, size_t n)
+{
+    char before = p > k->line.p ? p[-1] : ' ';
+    const char *next = p + n, *end = k->line.p + k->line.n;
+    char after = next < end ? *next : ' ';
+    if (n == 2 && (before == ':' || after == ':' || before == '-' || after == '-'))
+        return true;
+    if (before != '.' || (after == '.' && next + 1 < end && is_digit(next[1])))
+        return false;
+    const char *whole = p - 1; // what stands before the point: one number, no address or version
+    while (whole > k->line.p && is_digit(whole[-1]))
+        whole--;
+    return whole < p - 1 && (whole == k->line.p || whole[-1] != '.');
+}
+
 static void put_int(struct tokeniser *k, const char *p, size_t n)
 {
     int64_t v = 0;
     for (size_t i = 0; i < n; i++)
         v = v * 10 + (p[i] - '0');
-    if (p[0] != '0' || n == 1) {
+    if ((p[0] != '0' || n == 1) && !is_fixed_width(k, p, n)) {
         *k->out++ = LOG_OP_INT;
     } else {
         *k->out++ = LOG_OP_PAD;
@@ -250,9 +274,9 @@ static void put_run(struct tokeniser *k, const char *p, size_t n, unsigned class
         put_mixed(k, p, n);
 }
 
-static void tokenise(struct tokeniser *k, str line)
+static void tokenise(struct tokeniser *k)
 {
-    const char *p = line.p, *end = line.p + line.n;
+    const char *p = k->line.p, *end = k->line.p + k->line.n;
     while (p < end && !k->full) {
         unsigned c = log_classes[(uint8_t)*p];
         if (!c) {
@@ -315,14 +339,16 @@ static uint32_t template_of(struct log_templates *t, str text)
     return id;
 }
 
-static bool templates_judge(const struct log_templates *t)
+static bool is_hopeless(const struct log_templates *t)
 {
-    return t->n_templates <= t->ids.n / 4 && t->dict.n <= t->raw / 5 * 2;
+    return t->n_templates > t->ids.n / 4 * 3 || t->dict.n > t->raw / 4 * 3;
 }
 
-bool log_templates_pay(const struct log_templates *t)
+enum log_verdict log_templates_judge(const struct log_templates *t)
 {
-    return t->raw >= JUDGE_RAW_MIN && templates_judge(t);
+    if (t->raw < JUDGE_RAW_MIN || is_hopeless(t))
+        return LOG_TEMPLATES_LOSE;
+    return t->dict.n > t->raw / 5 ? LOG_TEMPLATES_DOUBTFUL : LOG_TEMPLATES_PAY;
 }
 
 bool log_templates_add(struct log_templates *t, str line)
@@ -334,16 +360,17 @@ bool log_templates_add(struct log_templates *t, str line)
     vec_push(&t->ref_start, NULL, (uint32_t)t->refs.n);
     struct tokeniser k = {
         .t = t,
+        .line = line,
         .out = (uint8_t *)room,
         .row = (uint32_t)t->ids.n,
     };
-    tokenise(&k, line);
+    tokenise(&k);
     if (k.full)
         return false;
     t->raw += line.n;
     uint32_t id = template_of(t, (str){room, (size_t)((char *)k.out - room)});
     vec_push(&t->ids, NULL, id);
-    return t->raw < JUDGE_RAW || templates_judge(t);
+    return t->raw < JUDGE_RAW || !is_hopeless(t);
 }
 
 /* ---- columns to bytes ---- */

@@ -10,7 +10,7 @@
  * Everything that is no letter or digit is template text.
  *
  * Template bytes: text as it is, but bytes 1-5 are commands: 1 v column: integer | 2 u8 digits,
- * v column: integer with leading zeros | 3 v column: hex value | 4 u8 byte: that byte (1-5) | 5
+ * v column: integer with that many digits | 3 v column: hex value | 4 u8 byte: that byte (1-5) | 5
  * v column: text. Digits never stand in template text.
  *
  * The column of a variable is chosen by the text before it (last word and what follows), not by the
@@ -89,8 +89,9 @@ void log_templates_deinit(struct log_templates *t);
 void log_templates_clear(struct log_templates *t);
 /* Adds one line. false: templates do not pay here, use plain lines. */
 bool log_templates_add(struct log_templates *t, str line);
-/* Judges the whole block. */
-bool log_templates_pay(const struct log_templates *t);
+/* Judges the whole block. DOUBTFUL: compress both ways and take the smaller. */
+enum log_verdict { LOG_TEMPLATES_LOSE, LOG_TEMPLATES_DOUBTFUL, LOG_TEMPLATES_PAY };
+enum log_verdict log_templates_judge(const struct log_templates *t);
 
 /* Time fields that integers are predicted from: a line often repeats its own time. Field 0 = none.
  */
