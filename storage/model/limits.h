@@ -151,3 +151,8 @@
 /* Nesting of an expression, counted in grammar rules entered by parser and evaluator: a stack of some
  * hundred KiB at most. Refused as a parse error. Hand-written queries stay below 20. */
 #define LIMIT_AST_DEPTH 300
+
+/* ---- LogQL ---- */
+
+/* Bytes of one query. Loki's number. */
+#define LIMIT_LOGQL_QUERY 131072

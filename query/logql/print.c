@@ -1,0 +1,320 @@
+/* print.c - canonical text of an expression, one line: parsing it gives the same tree. */
+#include "query/lang/print.h"
+
+#include "query/logql/ast.h"
+#include "storage/base/dur.h"
+#include "storage/base/num.h"
+
+static void add(struct buf *b, const char *text)
+{
+    buf_add(b, str_c(text));
+}
+
+static void print_number(struct buf *b, double v)
+{
+    char text[NUM_TEXT_MAX];
+    buf_add(b, num_print_f64_go(text, v));
+}
+
+static void print_names(struct buf *b, const str *names, size_t n)
+{
+    buf_add_char(b, '(');
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            buf_add_char(b, ',');
+        buf_add(b, names[i]);
+    }
+    buf_add_char(b, ')');
+}
+
+static void print_grouping(struct buf *b, const struct grouping *g)
+{
+    if (!g->given)
+        return;
+    add(b, g->without ? " without " : " by ");
+    print_names(b, g->names, g->n);
+}
+
+/* ---- pipelines ---- */
+
+static const char *const cmp_text[] = {
+    [CMP_EQ] = "=", [CMP_EQEQ] = "==", [CMP_NE] = "!=", [CMP_GT] = ">",
+    [CMP_GE] = ">=", [CMP_LT] = "<",   [CMP_LE] = "<=",
+};
+
+// NOLINTNEXTLINE(misc-no-recursion): the parser bounds the depth of trees
+void print_label_cond(struct buf *b, const struct label_cond *c)
+{
+    char text[64];
+    if (c->kind == COND_AND || c->kind == COND_OR) {
+        add(b, "( ");
+        print_label_cond(b, c->l);
+        add(b, c->kind == COND_AND ? " , " : " or ");
+        print_label_cond(b, c->r);
+        add(b, " )");
+        return;
+    }
+    if (c->kind == COND_MATCHER) {
+        matcher_print(b, &c->matcher);
+        return;
+    }
+    buf_add(b, c->name);
+    add(b, cmp_text[c->op]);
+    switch (c->kind) {
+    case COND_IP:
+        add(b, "ip(");
+        print_quoted(b, c->text);
+        add(b, ")");
+        break;
+    case COND_NUMBER:
+        print_number(b, c->number);
+        break;
+    case COND_DURATION_NS:
+        buf_add(b, dur_print_go(text, c->duration_ns));
+        break;
+    default: // 0B would read as a binary number
+        if (c->size == 0)
+            add(b, "0KB");
+        else
+            buf_fmt(b, "%lluB", (unsigned long long)c->size);
+        break;
+    }
+}
+
+static void print_line_filter(struct buf *b, const struct stage *s)
+{
+    static const char *const ops[] = {
+        [LINE_EQ] = "|=",   [LINE_NE] = "!=",      [LINE_RE] = "|~",
+        [LINE_NRE] = "!~", [LINE_PATTERN] = "|>", [LINE_NPATTERN] = "!>",
+    };
+    add(b, ops[s->line.op]);
+    for (size_t i = 0; i < s->line.n; i++) {
+        add(b, i > 0 ? " or " : " ");
+        if (s->line.alts[i].is_ip)
+            add(b, "ip(");
+        print_quoted(b, s->line.alts[i].text);
+        if (s->line.alts[i].is_ip)
+            add(b, ")");
+    }
+}
+
+static void print_extracts(struct buf *b, const struct stage *s)
+{
+    for (size_t i = 0; i < s->n_extracts; i++) {
+        add(b, i > 0 ? "," : " ");
+        buf_add(b, s->extracts[i].label);
+        add(b, "=");
+        print_quoted(b, s->extracts[i].path);
+    }
+}
+
+static void print_items(struct buf *b, const struct stage *s)
+{
+    for (size_t i = 0; i < s->n_items; i++) {
+        if (i > 0)
+            buf_add_char(b, ',');
+        if (s->items[i].has_matcher)
+            matcher_print(b, &s->items[i].matcher);
+        else
+            buf_add(b, s->items[i].name);
+    }
+}
+
+static void print_formats(struct buf *b, const struct stage *s)
+{
+    for (size_t i = 0; i < s->n_formats; i++) {
+        if (i > 0)
+            buf_add_char(b, ',');
+        buf_add(b, s->formats[i].label);
+        buf_add_char(b, '=');
+        if (s->formats[i].is_rename)
+            buf_add(b, s->formats[i].value);
+        else
+            print_quoted(b, s->formats[i].value);
+    }
+}
+
+void print_stage(struct buf *b, const struct stage *s)
+{
+    switch (s->kind) {
+    case STAGE_LINE_FILTER:
+        print_line_filter(b, s);
+        break;
+    case STAGE_JSON:
+        add(b, "| json");
+        print_extracts(b, s);
+        break;
+    case STAGE_LOGFMT:
+        add(b, "| logfmt");
+        add(b, s->strict ? " --strict" : "");
+        add(b, s->keep_empty ? " --keep-empty" : "");
+        print_extracts(b, s);
+        break;
+    case STAGE_REGEXP:
+        add(b, "| regexp ");
+        print_quoted(b, s->text);
+        break;
+    case STAGE_PATTERN:
+        add(b, "| pattern ");
+        print_quoted(b, s->text);
+        break;
+    case STAGE_UNPACK:
+        add(b, "| unpack");
+        break;
+    case STAGE_LABEL_FILTER:
+        add(b, "| ");
+        print_label_cond(b, s->cond);
+        break;
+    case STAGE_LINE_FORMAT:
+        add(b, "| line_format ");
+        print_quoted(b, s->text);
+        break;
+    case STAGE_LABEL_FORMAT:
+        add(b, "| label_format ");
+        print_formats(b, s);
+        break;
+    case STAGE_DECOLORIZE:
+        add(b, "| decolorize");
+        break;
+    case STAGE_DROP:
+        add(b, "| drop ");
+        print_items(b, s);
+        break;
+    case STAGE_KEEP:
+        add(b, "| keep ");
+        print_items(b, s);
+        break;
+    }
+}
+
+void print_log_query(struct buf *b, const struct log_query *log)
+{
+    buf_add_char(b, '{');
+    for (size_t i = 0; i < log->matchers.n; i++) {
+        if (i > 0)
+            add(b, ", ");
+        matcher_print(b, &log->matchers.v[i]);
+    }
+    buf_add_char(b, '}');
+    for (size_t i = 0; i < log->n; i++) {
+        buf_add_char(b, ' ');
+        print_stage(b, &log->stages[i]);
+    }
+}
+
+/* ---- metric expressions ---- */
+
+static void print_range(struct buf *b, const struct logql_expr *e)
+{
+    static const char *const convs[] = {
+        [UNWRAP_NUMBER] = "",
+        [UNWRAP_BYTES] = "bytes",
+        [UNWRAP_DURATION] = "duration",
+        [UNWRAP_DURATION_SECONDS] = "duration_seconds",
+    };
+    const struct unwrap *u = &e->range.unwrap;
+    char text[64];
+    add(b, range_op_name(e->range.op));
+    buf_add_char(b, '(');
+    if (e->range.has_param) {
+        print_number(b, e->range.param);
+        buf_add_char(b, ',');
+    }
+    print_log_query(b, &e->range.log);
+    if (u->given) {
+        add(b, " | unwrap ");
+        if (u->conv != UNWRAP_NUMBER)
+            buf_fmt(b, "%s(" STR_FMT ")", convs[u->conv], STR_ARG(u->label));
+        else
+            buf_add(b, u->label);
+        for (size_t i = 0; i < u->n; i++) {
+            add(b, " | ");
+            print_label_cond(b, u->filters[i]);
+        }
+    }
+    buf_add_char(b, '[');
+    buf_add(b, dur_print_prom(text, e->range.range_ns / NS_PER_MS));
+    buf_add_char(b, ']');
+    if (e->range.offset_ns != 0) {
+        add(b, " offset ");
+        buf_add(b, dur_print_go(text, e->range.offset_ns));
+    }
+    buf_add_char(b, ')');
+    print_grouping(b, &e->range.by);
+}
+
+static void print_aggr(struct buf *b, const struct logql_expr *e)
+{
+    add(b, vector_op_name(e->aggr.op));
+    print_grouping(b, &e->aggr.by);
+    buf_add_char(b, '(');
+    if (e->aggr.k > 0)
+        buf_fmt(b, "%lld,", (long long)e->aggr.k);
+    logql_print(b, e->aggr.inner);
+    buf_add_char(b, ')');
+}
+
+static void print_binary(struct buf *b, const struct logql_expr *e)
+{
+    const struct match *m = &e->binary.b.match;
+    buf_add_char(b, '(');
+    logql_print(b, e->binary.l);
+    buf_fmt(b, " %s ", binop_text(e->binary.b.op));
+    if (e->binary.b.return_bool)
+        add(b, "bool ");
+    if (e->binary.has_match) {
+        add(b, m->on ? "on " : "ignoring ");
+        print_names(b, m->names, m->n_names);
+        buf_add_char(b, ' ');
+        if (m->card == CARD_MANY_TO_ONE || m->card == CARD_ONE_TO_MANY) {
+            add(b, m->card == CARD_MANY_TO_ONE ? "group_left " : "group_right ");
+            print_names(b, m->include, m->n_include);
+            buf_add_char(b, ' ');
+        }
+    }
+    logql_print(b, e->binary.r);
+    buf_add_char(b, ')');
+}
+
+static void print_relabel(struct buf *b, const struct logql_expr *e)
+{
+    const str args[] = {e->relabel.dst, e->relabel.replacement, e->relabel.src,
+                        e->relabel.pattern};
+    add(b, "label_replace(");
+    logql_print(b, e->relabel.inner);
+    for (size_t i = 0; i < COUNTOF(args); i++) {
+        buf_add_char(b, ',');
+        print_quoted(b, args[i]);
+    }
+    buf_add_char(b, ')');
+}
+
+// NOLINTNEXTLINE(misc-no-recursion): the parser bounds the depth of trees
+void logql_print(struct buf *b, const struct logql_expr *e)
+{
+    switch (e->kind) {
+    case EXPR_LOG:
+        print_log_query(b, &e->log);
+        break;
+    case EXPR_RANGE:
+        print_range(b, e);
+        break;
+    case EXPR_AGGR:
+        print_aggr(b, e);
+        break;
+    case EXPR_BINARY:
+        print_binary(b, e);
+        break;
+    case EXPR_NUMBER:
+        print_number(b, e->number);
+        break;
+    case EXPR_VECTOR:
+        add(b, "vector(");
+        print_number(b, e->number);
+        buf_add_char(b, ')');
+        break;
+    case EXPR_LABEL_REPLACE:
+        print_relabel(b, e);
+        break;
+    }
+}
