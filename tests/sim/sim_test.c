@@ -4,13 +4,15 @@
  * The model knows each batch: acknowledged and durable (must be there once), acknowledged (interval
  * mode: may be lost by a power cut, but whole or not at all), unknown (refused or cut off: once or
  * not at all). A refused batch is sometimes tried again under the same ids, as clients do.
- * usage: sim_test [first seed [number of seeds]]; a failure prints the seed. */
+ * usage: sim_test tiny|real [first seed [number of seeds [v]]]: with the tiny signal, or with
+ * metrics, logs and traces. A failure prints the seed; v logs everything. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "storage/base/log.h"
 #include "storage/base/prng.h"
 #include "tests/sim/fs_sim.h"
+#include "tests/sim/real_signals.h"
 #include "tests/sim/tiny_signal.h"
 
 #define T0       INT64_C(1795132800000000000)
@@ -29,7 +31,27 @@ struct batch_model {
     int64_t t_ns;
 };
 
+struct driver {
+    bool (*open)(const struct store_options *o, struct store **out, struct err *err);
+    bool (*put)(struct store *s, struct store_tenant *t, enum signal sig, uint64_t first, size_t n,
+                int64_t t_ns, struct err *err);
+    bool (*read_all)(struct store *s, struct store_tenant *t, enum signal sig,
+                     struct tiny_recs *out, struct err *err);
+    size_t head_bytes;
+};
+
+static bool open_tiny(const struct store_options *o, struct store **out, struct err *err)
+{
+    return store_open_with(o, tiny_ops, out, err);
+}
+
+static const struct driver drivers[] = {
+    {open_tiny, tiny_put, tiny_read_all, 200 * TINY_BYTES},
+    {store_open, real_put, real_read_all, 64 * KIB},
+};
+
 struct life {
+    const struct driver *d;
     uint64_t seed;
     struct prng r;
     struct fs_sim *sim;
@@ -38,8 +60,7 @@ struct life {
     struct store *s;
     struct batch_model batches[BATCHES];
     size_t n_batches;
-    bool faulty;   // an injected error is pending: failures are to be expected
-    bool may_lose; // interval mode: an injected error may have hit a sync
+    bool faulty; // an injected error is pending: failures are to be expected
     char trace[64];
 };
 
@@ -67,7 +88,7 @@ static struct store_tenant *tenant(struct life *l, int i)
 static bool write_batch(struct life *l, size_t b, struct err *err)
 {
     const struct batch_model *m = &l->batches[b];
-    return tiny_put(l->s, tenant(l, m->tenant), m->signal, b * 16, m->n, m->t_ns, err);
+    return l->d->put(l->s, tenant(l, m->tenant), m->signal, b * 16, m->n, m->t_ns, err);
 }
 
 static void step_write(struct life *l)
@@ -80,8 +101,9 @@ static void step_write(struct life *l)
                               .tenant = (int)prng_below(&l->r, TENANTS),
                               .n = 1 + prng_below(&l->r, MAX_ROWS),
                               .t_ns = clock_now_ns(&l->clock)};
-    m->t_ns -= m->t_ns % NS_PER_MS;
-    if (prng_below(&l->r, 10) == 0) // late
+    m->t_ns +=
+        (int64_t)(b % 1000) * NS_PER_MS - m->t_ns % NS_PER_S; // one sample per series and time
+    if (prng_below(&l->r, 10) == 0)                           // late
         m->t_ns -= (int64_t)prng_below(&l->r, 40) * TINY_HOUR;
     for (int tries = 0; tries < 4; tries++) {
         struct err err = ERR_OK;
@@ -107,7 +129,7 @@ static void verify(struct life *l, bool after_cut)
         for (int k = 0; k < SIGNAL_COUNT; k++) {
             struct tiny_recs recs = {0};
             struct err err = ERR_OK;
-            CHECK(l, tiny_read_all(l->s, tenant(l, t), (enum signal)k, &recs, &err), "%s",
+            CHECK(l, l->d->read_all(l->s, tenant(l, t), (enum signal)k, &recs, &err), "%s",
                   err.text);
             for (size_t i = 0; i < recs.n; i++) {
                 uint64_t id = recs.v[i].id;
@@ -150,7 +172,7 @@ static void clear_faults(struct life *l)
 static void open_store(struct life *l)
 {
     struct err err = ERR_OK;
-    CHECK(l, store_open_with(&l->o, tiny_ops, &l->s, &err), "%s", err.text);
+    CHECK(l, l->d->open(&l->o, &l->s, &err), "%s", err.text);
 }
 
 /* A restart without loss: a killed process leaves everything that it wrote. */
@@ -175,7 +197,7 @@ static void step_power_cut(struct life *l)
     while (prng_below(&l->r, 2) == 0) {
         struct err err = ERR_OK;
         fs_sim_crash_at(l->sim, fs_sim_ops(l->sim) + prng_below(&l->r, 30));
-        if (store_open_with(&l->o, tiny_ops, &l->s, &err)) {
+        if (l->d->open(&l->o, &l->s, &err)) {
             (void)!store_maintain(l->s, prng_below(&l->r, 2) == 0, &err);
             store_close(l->s);
         }
@@ -220,11 +242,12 @@ static void step_plan_cut(struct life *l)
     step_power_cut(l);
 }
 
-static void live(uint64_t seed)
+static void live(const struct driver *d, uint64_t seed)
 {
     static struct life life; // large
     struct life *l = &life;
     memset(l, 0, sizeof(*l));
+    l->d = d;
     l->seed = seed;
     prng_init(&l->r, seed);
     l->sim = fs_sim_open(seed);
@@ -235,10 +258,11 @@ static void live(uint64_t seed)
     l->o.dir = STR("data");
     l->o.sync = seed % 3 == 0 ? SYNC_INTERVAL : SYNC_ALWAYS;
     l->o.free_bytes_min = 0;
+    l->o.window_past_ns = l->o.window_future_ns = 0;
     l->o.no_background = true;
     for (int i = 0; i < SIGNAL_COUNT; i++) {
         l->o.retention_ns[i] = 0;
-        l->o.head_bytes[i] = 200 * TINY_BYTES;
+        l->o.head_bytes[i] = d->head_bytes;
     }
     open_store(l);
     for (int step = 0; step < STEPS; step++) {
@@ -272,11 +296,12 @@ static void live(uint64_t seed)
 
 int main(int argc, char **argv)
 {
-    uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
-    uint64_t n = argc > 2 ? strtoull(argv[2], NULL, 10) : 100;
-    log_set_level(argc > 3 ? LOG_LEVEL_DEBUG : LOG_LEVEL_NONE);
+    bool is_real = argc > 1 && str_is(str_c(argv[1]), "real");
+    uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    uint64_t n = argc > 3 ? strtoull(argv[3], NULL, 10) : 100;
+    log_set_level(argc > 4 ? LOG_LEVEL_DEBUG : LOG_LEVEL_NONE);
     for (uint64_t seed = first; seed < first + n; seed++)
-        live(seed);
+        live(&drivers[is_real], seed);
     printf("%" PRIu64 " lives from seed %" PRIu64 "\n", n, first);
     return 0;
 }
