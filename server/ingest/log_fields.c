@@ -68,15 +68,32 @@ static str level_or_self(str value)
     return level.n > 0 ? level : value;
 }
 
-static str from_labels(struct labels l)
+struct level_hint {
+    size_t rank; // position in level_fields of the best name so far
+    str value;
+    str severity_number;
+};
+
+/* One look at each name: all interesting ones begin with l or s. */
+static void hint_add(struct level_hint *h, struct labels l)
 {
-    for (size_t i = 0; i < COUNTOF(level_fields); i++) {
-        str v = labels_get(l, level_fields[i]);
-        if (v.n > 0)
-            return level_or_self(v);
+    for (size_t i = 0; i < l.n; i++) {
+        str name = l.v[i].name;
+        char c = (char)(name.n > 0 ? name.p[0] | 0x20 : 0);
+        if ((c != 'l' && c != 's') || l.v[i].value.n == 0)
+            continue;
+        for (size_t k = 0; k < COUNTOF(level_fields) && k <= h->rank; k++) {
+            if (str_eq(level_fields[k], name)) {
+                h->rank = k;
+                h->value = l.v[i].value;
+            }
+        }
+        if (h->rank == SIZE_MAX &&
+            str_is(name, "log_level")) // log.level after its name was normalised
+            h->value = l.v[i].value;
+        if (str_is(name, "severity_number"))
+            h->severity_number = l.v[i].value;
     }
-    str v = labels_get(l, STR("log_level")); // log.level after its name was normalised
-    return v.n > 0 ? level_or_self(v) : (str){0};
 }
 
 static str from_severity_number(str text)
@@ -220,13 +237,18 @@ static str from_words(str line)
     return (str){0};
 }
 
-str detect_level(struct labels stream, struct labels meta, str line)
+str detect_level(struct labels stream, const struct labels *meta, size_t n_parts, str line)
 {
-    str level = from_labels(stream);
-    if (level.n == 0)
-        level = from_labels(meta);
-    if (level.n == 0)
-        level = from_severity_number(labels_get(meta, STR("severity_number")));
+    struct level_hint hint = {.rank = SIZE_MAX};
+    str level = {0};
+    hint_add(&hint, stream);
+    hint.severity_number = (str){0};
+    if (hint.value.n == 0)
+        for (size_t i = 0; i < n_parts; i++)
+            hint_add(&hint, meta[i]);
+    if (hint.value.n > 0)
+        return level_or_self(hint.value);
+    level = from_severity_number(hint.severity_number);
     if (level.n > 0)
         return level;
     line = str_trim(str_sub(line, 0, LEVEL_SCAN_MAX));

@@ -6,6 +6,7 @@
 
 /* service_name from the stream's labels (service, app, container, ...), or "unknown_service". */
 str detect_service_name(struct labels stream);
-/* The level of an entry: from stream labels, metadata (severity_number too), else the line;
- * "unknown" when nothing tells. Static text, or a borrowed value that is not a known level. */
-str detect_level(struct labels stream, struct labels meta, str line);
+/* The level of an entry: from stream labels, then metadata (severity_number too), else the line;
+ * "unknown" when nothing tells. Metadata comes in parts; of equal names a later part's counts.
+ * Static text, or a borrowed value that is not a known level. */
+str detect_level(struct labels stream, const struct labels *meta, size_t n_parts, str line);

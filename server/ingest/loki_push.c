@@ -52,11 +52,11 @@ static void add_entry(struct push *p, int64_t t_ns, str line)
 {
     struct labels meta = labels_builder_done(&p->meta);
     str given = labels_get(meta, STR("detected_level"));
-    str level = detect_level(p->labels, meta, line);
-    if (given.n > 0) { // normalised in place
-        struct label as_level = {STR("level"), given};
-        level = detect_level((struct labels){0}, (struct labels){&as_level, 1}, STR(""));
-    }
+    struct label as_level = {STR("level"), given};
+    struct labels given_level = {&as_level, 1};
+    str level = given.n > 0 ? detect_level((struct labels){0}, &given_level, 1,
+                                           STR("")) // normalised in place
+                            : detect_level(p->labels, &meta, 1, line);
     meta = labels_with(p->arena, meta, STR("detected_level"), level);
     vec_push(&p->d->batch->logs, p->arena, (struct batch_log){p->stream, t_ns, line, meta});
     labels_builder_init(&p->meta, p->arena);

@@ -21,7 +21,7 @@ struct logs_walk {
     uint32_t stream;
     struct labels stream_labels;
     struct labels_builder resource_meta; // of every record of the resource, in order
-    struct labels_builder scope_meta;
+    struct labels outer;        // both of resource and scope, sorted: shared by all their records
     struct labels_builder meta; // of the record at hand
     struct name_slot names[NAME_CACHE];
 };
@@ -103,12 +103,17 @@ static bool on_scope(struct otlp_walk *w, str bytes, str schema_url, struct err 
     struct scope s;
     if (!otlp_scope(w->arena, bytes, schema_url, &s, err))
         return false;
-    labels_builder_init(&t->scope_meta, w->arena);
+    struct labels_builder outer;
+    labels_builder_init(&outer, w->arena);
+    for (size_t i = 0; i < t->resource_meta.pairs.n; i++)
+        labels_builder_add(&outer, t->resource_meta.pairs.v[i].name,
+                           t->resource_meta.pairs.v[i].value);
     for (size_t i = 0; i < s.attrs.n; i++)
-        add_attr(t, &t->scope_meta, s.attrs.v[i].key, &s.attrs.v[i].value);
-    add_text(&t->scope_meta, STR("scope_name"), s.name);
-    add_text(&t->scope_meta, STR("scope_version"), s.version);
-    add_number(t, &t->scope_meta, STR("scope_dropped_attributes_count"), s.dropped_attrs);
+        add_attr(t, &outer, s.attrs.v[i].key, &s.attrs.v[i].value);
+    add_text(&outer, STR("scope_name"), s.name);
+    add_text(&outer, STR("scope_version"), s.version);
+    add_number(t, &outer, STR("scope_dropped_attributes_count"), s.dropped_attrs);
+    t->outer = labels_builder_done(&outer);
     return true;
 }
 
@@ -133,11 +138,43 @@ static bool read_attrs(struct logs_walk *t, const Otlp__LogRecord *m, str *line,
     return true;
 }
 
+/* Two sorted sets and the level as one; of equal names `outer` stays, a given detected_level beats
+ * the found one. */
+static struct labels merge_meta(struct arena *a, struct labels own, struct labels outer, str level)
+{
+    struct label *v = arena_alloc(a, (own.n + outer.n + 1) * sizeof *v);
+    struct label found = {STR("detected_level"), level};
+    const struct label *third = &found;
+    size_t n = 0, i = 0, k = 0;
+    while (i < own.n || k < outer.n || third) {
+        const struct label *next = NULL;
+        int order = 0;
+        if (i < own.n && k < outer.n)
+            order =
+                own.v[i].name.p == outer.v[k].name.p ? 0 : str_cmp(own.v[i].name, outer.v[k].name);
+        if (i < own.n && (k == outer.n || order < 0))
+            next = &own.v[i];
+        else if (k < outer.n)
+            next = &outer.v[k];
+        if (third && (!next || str_cmp(third->name, next->name) < 0)) {
+            v[n++] = *third;
+            third = NULL;
+            continue;
+        }
+        if (third && str_eq(third->name, next->name))
+            third = NULL;
+        v[n++] = *next;
+        bool both = i < own.n && k < outer.n && order == 0;
+        i += (size_t)(both || (i < own.n && next == &own.v[i]));
+        k += (size_t)(both || (k < outer.n && next == &outer.v[k]));
+    }
+    return (struct labels){v, n};
+}
+
 /* Metadata in Loki's order: of equal names the later one stays. */
 static struct labels finish_meta(struct logs_walk *t, const Otlp__LogRecord *m, str line)
 {
     struct labels_builder *b = &t->meta;
-    const struct labels_builder *outer[] = {&t->resource_meta, &t->scope_meta};
     if (m->time != 0)
         add_number(t, b, STR("observed_timestamp"), m->observed_time);
     add_number(t, b, STR("severity_number"),
@@ -148,13 +185,9 @@ static struct labels finish_meta(struct logs_walk *t, const Otlp__LogRecord *m, 
     add_hex(t, STR("trace_id"), m->trace_id);
     add_hex(t, STR("span_id"), m->span_id);
     add_text(b, STR("event_name"), pb_str(m->event_name));
-    for (size_t k = 0; k < COUNTOF(outer); k++)
-        for (size_t i = 0; i < outer[k]->pairs.n; i++)
-            labels_builder_add(b, outer[k]->pairs.v[i].name, outer[k]->pairs.v[i].value);
-    struct labels meta = labels_builder_done(b);
-    str given = labels_get(meta, STR("detected_level"));
-    str level = detect_level(t->stream_labels, meta, line);
-    return given.n > 0 ? meta : labels_with(t->walk.arena, meta, STR("detected_level"), level);
+    struct labels parts[] = {labels_builder_done(b), t->outer};
+    return merge_meta(t->walk.arena, parts[0], parts[1],
+                      detect_level(t->stream_labels, parts, COUNTOF(parts), line));
 }
 
 static bool on_record(struct otlp_walk *w, str bytes, struct err *err)

@@ -321,26 +321,55 @@ static uint32_t *drop_streams(struct batch *b)
     return map;
 }
 
-static bool meta_is_clean(struct labels l, size_t *bytes)
+#define META_LOOKAHEAD 4 // pairs that may be missing between two records
+
+/* Is this the very pair (same memory) that the record before had? Records of one resource share
+ * most of their metadata, so the pairs of `known`, which are clean, need no second look. *at walks
+ * along `known`. */
+static bool is_known_pair(struct labels known, size_t *at, const struct label *x)
+{
+    for (size_t i = *at; i < known.n && i < *at + META_LOOKAHEAD; i++) {
+        const struct label *k = &known.v[i];
+        if (k->name.p == x->name.p && k->value.p == x->value.p && k->name.n == x->name.n &&
+            k->value.n == x->value.n) {
+            *at = i + 1;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool meta_is_clean(struct labels l, struct labels known, size_t *bytes)
 {
     bool clean = true;
+    size_t at = 0, last_at = SIZE_MAX; // where in `known` the pair before was
     *bytes = 0;
-    for (size_t i = 0; i < l.n; i++) {
+    for (size_t i = 0; i < l.n && clean; i++) {
         const struct label *x = &l.v[i];
+        size_t before = at;
         *bytes += x->name.n + x->value.n;
-        clean = clean && x->name.n > 0 && x->value.n > 0 && utf8_valid(x->name) &&
-                utf8_valid(x->value) && (i == 0 || str_cmp(l.v[i - 1].name, x->name) < 0);
+        if (is_known_pair(known, &at, x)) {
+            bool in_order = i > 0 && last_at == before && at == before + 1;
+            last_at = at;
+            clean = in_order || i == 0 || str_cmp(l.v[i - 1].name, x->name) < 0;
+            continue;
+        }
+        last_at = SIZE_MAX;
+        clean = x->name.n > 0 && x->value.n > 0 && utf8_valid(x->name) && utf8_valid(x->value) &&
+                (i == 0 || str_cmp(l.v[i - 1].name, x->name) < 0);
     }
     return clean;
 }
 
 /* Structured metadata is content: repaired, sorted, of equal names the last one stays. */
-static const char *meta_fault(struct arena *a, struct labels *meta)
+static const char *meta_fault(struct arena *a, struct labels *meta, struct labels known)
 {
     size_t bytes;
-    bool clean = meta_is_clean(*meta, &bytes);
     if (meta->n > LIMIT_META_ENTRIES)
         return LIMIT_META_ENTRIES_TEXT;
+    bool clean = meta_is_clean(*meta, known, &bytes);
+    for (size_t i = 0; i < meta->n && !clean; i++) // the look above stopped early
+        bytes = (i == 0 ? 0 : bytes) + meta->v[i].name.n + meta->v[i].value.n;
     if (bytes > LIMIT_META_BYTES)
         return LIMIT_META_BYTES_TEXT;
     if (clean)
@@ -359,6 +388,7 @@ static void validate_logs(struct batch *b)
 {
     uint32_t *map = drop_streams(b);
     size_t kept = 0;
+    struct labels known = {0}; // metadata of the record before: clean
     for (size_t i = 0; i < b->logs.n; i++) {
         struct batch_log x = b->logs.v[i];
         if (map == NULL)
@@ -369,7 +399,7 @@ static void validate_logs(struct batch *b)
         }
         if (map != NULL)
             x.stream = map[x.stream];
-        const char *fault = meta_fault(b->arena, &x.meta);
+        const char *fault = meta_fault(b->arena, &x.meta, known);
         if (x.line.n > LIMIT_LINE)
             fault = LIMIT_LINE_TEXT;
         if (fault != NULL) {
@@ -377,6 +407,7 @@ static void validate_logs(struct batch *b)
             continue;
         }
         x.line = utf8_repair(b->arena, x.line);
+        known = x.meta;
         b->logs.v[kept++] = x;
     }
     b->logs.n = kept;
