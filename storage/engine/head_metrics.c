@@ -31,8 +31,11 @@
 
 #define PAYLOAD_VERSION 1
 enum { PAYLOAD_PLAIN, PAYLOAD_ZSTD };
-#define PAYLOAD_ZSTD_MIN 4096
-#define CONTROL_RAW      0xF8
+#define PAYLOAD_ZSTD_MIN 512
+/* Measured (bench_metrics): 3.15 instead of 4.66 bytes a sample for 8 ns; level 1 gives 3.12
+ * for 22. */
+#define PAYLOAD_ZSTD_LEVEL (-1)
+#define CONTROL_RAW        0xF8
 
 #define REFUSED UINT32_MAX // in batch_sample.series: apply skips it
 
@@ -430,7 +433,7 @@ static bool pack_payload(str body, struct buf *payload, struct err *err)
     }
     buf_u8(payload, PAYLOAD_ZSTD);
     buf_varint(payload, body.n);
-    return zstd_pack(1, body, payload, err);
+    return zstd_pack(PAYLOAD_ZSTD_LEVEL, body, payload, err);
 }
 
 static bool encode_body(struct encoder *e, struct buf *payload)
