@@ -419,8 +419,14 @@ static bool start(struct query *q, const struct promql_expr *x, struct grid grid
 
 static bool finish(struct eval *e, struct result *v, struct promql_result *out, struct err *err)
 {
+    static const str with_name[] = {STR_INIT("__type__"), STR_INIT("__unit__")};
     e->q->where = (str){0};
     matrix_compact(&v->m);
+    for (size_t k = 0; k < v->m.series.n; k++) {
+        struct mseries *s = &v->m.series.v[k];
+        if (s->drop_name)
+            s->labels = labels_drop(&e->q->arena, s->labels, with_name, COUNTOF(with_name));
+    }
     if (!matrix_finish_names(e->q, &v->m, err))
         return false;
     *out = (struct promql_result){.type = v->type, .matrix = v->m, .string = v->s};

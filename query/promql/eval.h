@@ -14,6 +14,7 @@ struct eval {
     struct grid grid;  // of the part that is being evaluated
     struct grid outer; // of the query: start(), end(), step(), range()
     bool is_range;
+    bool derive_hints;     // histograms without a reset hint get one from their predecessor
     struct snapshot *snap; // one for the whole query
 };
 
@@ -62,3 +63,16 @@ static inline void cells_set_hist(struct cells *c, size_t i, const struct hist *
 /* Copies a row that holds something into a new series of m; labels are duplicated. */
 MUST_USE bool cells_add(struct eval *e, const struct cells *c, struct matrix *m,
                         struct labels labels, bool drop_name, struct err *err);
+
+/* Compensated sum: *sum + x with the lost bits in *c. */
+static inline void kahan_add(double x, double *sum, double *c)
+{
+    double t = *sum + x;
+    if (__builtin_isinf(t))
+        *c = 0;
+    else if (__builtin_fabs(*sum) >= __builtin_fabs(x))
+        *c += (*sum - t) + x;
+    else
+        *c += (x - t) + *sum;
+    *sum = t;
+}

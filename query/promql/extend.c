@@ -29,7 +29,14 @@ static bool ends_of(const struct reach *r, size_t *first, size_t *last)
     *last = r->n - 1;
     if (r->smoothed)
         *last = MIN(after(r, r->end_ms - 1), r->n - 1);
-    return r->t_ms[*last] > r->start_ms;
+    return r->t_ms[*last] > r->start_ms && r->t_ms[*first] <= r->end_ms;
+}
+
+/* Do both ends lie between the same two samples? Then a counter's drop is before both. */
+static bool in_one_gap(const struct reach *r, size_t first, size_t last)
+{
+    return r->smoothed && last == first + 1 && r->t_ms[first] < r->start_ms &&
+           r->t_ms[last] > r->end_ms;
 }
 
 static double share(const struct reach *r, size_t left, int64_t t)
@@ -47,12 +54,14 @@ static double left_value(const struct reach *r, size_t first)
     return x + (y - x) * share(r, first, r->start_ms);
 }
 
-static double right_value(const struct reach *r, size_t last)
+static double right_value(const struct reach *r, size_t first, size_t last)
 {
     if (!r->smoothed || last == 0 || r->t_ms[last] <= r->end_ms)
         return r->v[last];
     double x = r->v[last - 1], y = r->v[last];
-    if (r->is_counter && y < x)
+    if (r->is_counter && y < x && in_one_gap(r, first, last))
+        x = 0;
+    else if (r->is_counter && y < x)
         y += x;
     return x + (y - x) * share(r, last - 1, r->end_ms);
 }
@@ -69,7 +78,7 @@ bool extend_delta(const struct reach *r, double *out)
     size_t first, last, from, to;
     if (!ends_of(r, &first, &last))
         return false;
-    double left = left_value(r, first), right = right_value(r, last), prev = left, lost = 0;
+    double left = left_value(r, first), right = right_value(r, first, last), prev = left, lost = 0;
     inside(r, first, last, &from, &to);
     for (size_t i = from; i < to && r->is_counter; i++) {
         if (r->v[i] < prev)
@@ -95,7 +104,7 @@ size_t extend_floats(const struct reach *r, int64_t *t_ms, double *v)
         v[n++] = r->v[i];
     }
     t_ms[n] = r->end_ms;
-    v[n++] = right_value(r, last);
+    v[n++] = right_value(r, first, last);
     return n;
 }
 
@@ -138,16 +147,18 @@ static bool left_hist(struct arena *a, const struct reach *r, size_t first, stru
     return between(a, &x, y, share(r, first, r->start_ms), out);
 }
 
-/* *reset: the drop between the neighbours is inside the window. */
-static bool right_hist(struct arena *a, const struct reach *r, size_t last, struct hist *out)
+static bool right_hist(struct arena *a, const struct reach *r, size_t first, size_t last,
+                       struct hist *out)
 {
     struct err err = ERR_OK;
     *out = *r->h[last];
     if (!r->smoothed || last == 0 || r->t_ms[last] <= r->end_ms)
         return true;
     const struct hist *x = r->h[last - 1];
-    struct hist y = *r->h[last];
-    if (r->is_counter && hist_has_reset(x, &y)) {
+    struct hist y = *r->h[last], none = none_like(&y);
+    if (r->is_counter && hist_has_reset(x, &y) && in_one_gap(r, first, last)) {
+        x = &none;
+    } else if (r->is_counter && hist_has_reset(x, &y)) {
         struct hist sum;
         if (is_custom(x) != is_custom(&y) || !hist_add(a, x, &y, &sum, &err))
             return false;
@@ -174,7 +185,7 @@ static bool delta_of(struct arena *a, const struct reach *r, size_t first, size_
     struct hist left, right, sum;
     struct err err = ERR_OK;
     size_t from, to;
-    if (!left_hist(a, r, first, &left) || !right_hist(a, r, last, &right))
+    if (!left_hist(a, r, first, &left) || !right_hist(a, r, first, last, &right))
         return false;
     inside(r, first, last, &from, &to);
     const struct hist *prev = &left;
@@ -223,37 +234,44 @@ bool extend_delta_hist(struct arena *a, const struct reach *r, struct hist *out,
 
 /* ---- instant selectors ---- */
 
-bool smooth_at(struct arena *a, const struct samples *s, int64_t from_ms, int64_t t_ms,
-               int64_t to_ms, double *v, const struct hist **h, bool *mixed)
+static enum smooth smooth_hist(struct arena *a, const struct hist *x, const struct hist *y,
+                               double part, const struct hist **out)
+{
+    struct hist from = *x, to = *y, made;
+    if (is_custom(x) != is_custom(y))
+        return SMOOTH_MIXED_SCHEMAS;
+    if (hist_has_reset(x, y))
+        from = none_like(y);
+    to.reset = HIST_RESET_UNKNOWN;
+    if (!between(a, &from, &to, part, &made))
+        return SMOOTH_MIXED_SCHEMAS;
+    struct hist *copy = arena_new(a, struct hist);
+    *copy = hist_dup(a, &made);
+    *out = copy;
+    return SMOOTH_HIST;
+}
+
+enum smooth smooth_at(struct arena *a, const struct samples *s, int64_t from_ms, int64_t t_ms,
+                      int64_t to_ms, double *v, const struct hist **h)
 {
     struct reach r = {.n = s->n, .t_ms = s->t_ms, .v = s->v};
     size_t next = after(&r, t_ms);
-    *mixed = false;
-    *h = NULL;
     if (next == 0 || s->t_ms[next - 1] <= from_ms)
-        return false;
+        return SMOOTH_NONE;
     size_t i = next - 1;
+    bool has_next = next < s->n && s->t_ms[next] <= to_ms && s->t_ms[i] < t_ms;
     const struct hist *x = s->h != NULL ? s->h[i] : NULL;
-    const struct hist *y = s->h != NULL && next < s->n ? s->h[next] : NULL;
-    bool has_next = next < s->n && s->t_ms[next] <= to_ms && (x != NULL) == (y != NULL);
+    const struct hist *y = s->h != NULL && has_next ? s->h[next] : NULL;
+    if (has_next && (x != NULL) != (y != NULL))
+        return SMOOTH_MIXED_KINDS;
     if (x == NULL) {
-        *v = s->v[i];
-        if (has_next && s->t_ms[i] < t_ms)
-            *v += (s->v[next] - s->v[i]) * share(&r, i, t_ms);
-        return true;
+        *v = s->v[i] + (has_next ? (s->v[next] - s->v[i]) * share(&r, i, t_ms) : 0);
+        return SMOOTH_FLOAT;
     }
-    struct hist *out = arena_new(a, struct hist);
-    *out = hist_dup(a, x);
-    if (has_next && s->t_ms[i] < t_ms) {
-        struct hist from = hist_has_reset(x, y) ? none_like(y) : *x, made;
-        struct hist to = *y;
-        to.reset = HIST_RESET_UNKNOWN;
-        if (!between(a, &from, &to, share(&r, i, t_ms), &made)) {
-            *mixed = true;
-            return false;
-        }
-        *out = hist_dup(a, &made);
-    }
-    *h = out;
-    return true;
+    if (has_next)
+        return smooth_hist(a, x, y, share(&r, i, t_ms), h);
+    struct hist *copy = arena_new(a, struct hist);
+    *copy = hist_dup(a, x);
+    *h = copy;
+    return SMOOTH_HIST;
 }

@@ -19,6 +19,7 @@ bool extend_delta(const struct reach *r, double *out);
 bool extend_delta_hist(struct arena *a, const struct reach *r, struct hist *out, bool *mixed);
 /* The window's samples with made-up ones at both ends: at most n + 2. Returns how many. */
 size_t extend_floats(const struct reach *r, int64_t *t_ms, double *v);
-/* The value at time t between two samples, or of the last one; false: none before t. */
-bool smooth_at(struct arena *a, const struct samples *s, int64_t from_ms, int64_t t_ms,
-               int64_t to_ms, double *v, const struct hist **h, bool *mixed);
+/* The value at time t between two samples, or that of the last one before t. */
+enum smooth { SMOOTH_NONE, SMOOTH_FLOAT, SMOOTH_HIST, SMOOTH_MIXED_KINDS, SMOOTH_MIXED_SCHEMAS };
+enum smooth smooth_at(struct arena *a, const struct samples *s, int64_t from_ms, int64_t t_ms,
+                      int64_t to_ms, double *v, const struct hist **h);

@@ -47,9 +47,7 @@ double of_hist_stdvar(const struct hist *h)
     double mean = h->sum / h->count, sum = 0, c = 0;
     for (size_t i = 0; i < n; i++) {
         double d = middle(h, &b[i]) - mean;
-        double y = b[i].count * d * d, t = sum + y; // compensated
-        c += fabs(sum) >= fabs(y) ? (sum - t) + y : (y - t) + sum;
-        sum = t;
+        kahan_add(b[i].count * d * d, &sum, &c);
     }
     mem_free(b);
     return (sum + c) / h->count;
@@ -64,8 +62,11 @@ bool call_of_hist(struct eval *e, const struct node *n, struct result *out, stru
 {
     struct result v;
     struct cells cells;
+    struct eval inner = *e;
+    double (*of_hist)(const struct hist *) = n->call.func->of_hist;
     *out = (struct result){.type = PROMQL_VECTOR};
-    if (!eval_node(e, n->call.args[0], &v, err))
+    inner.derive_hints = of_hist != of_hist_stddev && of_hist != of_hist_stdvar; // as upstream
+    if (!eval_node(&inner, n->call.args[0], &v, err))
         return false;
     matrix_init(&out->m, e->grid);
     cells_init(e, &cells);
@@ -76,7 +77,7 @@ bool call_of_hist(struct eval *e, const struct node *n, struct result *out, stru
         cells_clear(e, &cells);
         for (size_t i = 0; i < e->grid.n; i++)
             if (s->h[i] != NULL)
-                cells_set(&cells, i, n->call.func->of_hist(s->h[i]));
+                cells_set(&cells, i, of_hist(s->h[i]));
         if (!query_tick(e->q, err) || !cells_add(e, &cells, &out->m, s->labels, true, err))
             return false;
     }

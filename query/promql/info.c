@@ -37,7 +37,9 @@ static const struct node *first_selector(const struct node *n)
     case NODE_MATRIX:
         return n->matrix.selector;
     case NODE_SUBQUERY:
-        return first_selector(n->subquery.expr);
+        return n->subquery.mods.at != AT_NONE || n->subquery.mods.offset != NULL
+                   ? n
+                   : first_selector(n->subquery.expr);
     case NODE_PAREN:
         return first_selector(n->paren);
     case NODE_UNARY:
@@ -62,9 +64,9 @@ bool info_selector(const struct node *call, struct node *out)
     const struct node *base = first_selector(call->call.args[0]);
     *out = (struct node){.kind = NODE_SELECTOR, .type = PROMQL_VECTOR, .pos = call->pos};
     if (base != NULL) {
-        out->selector.mods.at = base->selector.mods.at;
-        out->selector.mods.at_ms = base->selector.mods.at_ms;
-        out->selector.mods.offset = base->selector.mods.offset;
+        out->selector.mods =
+            base->kind == NODE_SUBQUERY ? base->subquery.mods : base->selector.mods;
+        out->selector.mods.extend = EXTEND_NONE;
     }
     return true;
 }

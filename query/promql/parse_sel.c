@@ -319,7 +319,7 @@ static void at_number(struct parser *p, struct modifiers *m)
         sign = p->tok.op == BIN_SUB ? -1 : 1;
         parser_next(p);
     }
-    if (p->tok.kind != TOK_NUMBER || p->tok.is_duration) {
+    if (p->tok.kind != TOK_NUMBER) {
         parser_unexpected(p, "@", "timestamp");
         return;
     }

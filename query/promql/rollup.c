@@ -168,6 +168,19 @@ static struct split split_kinds(struct arena *a, const struct samples *s)
     return out;
 }
 
+/* Histograms whose unknown reset hints are made known; see struct eval. */
+static void derive_hints(struct arena *a, struct split *s)
+{
+    const struct hist **h = arena_array(a, const struct hist *, s->n_h);
+    struct hist *copies = arena_array(a, struct hist, s->n_h);
+    for (size_t i = 0; i < s->n_h; i++) {
+        copies[i] = *s->h[i];
+        copies[i].reset = derived_hint(i > 0 ? s->h[i - 1] : NULL, s->h[i]);
+        h[i] = &copies[i];
+    }
+    s->h = h;
+}
+
 struct edge { // of one kind: samples (from, to) are in the window
     size_t from, to;
 };
@@ -233,6 +246,8 @@ static bool roll_series(void *ctx, const struct samples *s, struct err *err)
     arena_reset(&r->series);
     r->said = 0;
     struct split split = split_kinds(&r->series, s);
+    if (split.n_h > 0 && r->e->derive_hints && r->arg->kind == NODE_MATRIX)
+        derive_hints(&r->series, &split);
     r->metric = labels_get(s->labels, METRIC_NAME);
     r->v = split.v;
     r->n = split.n;

@@ -69,19 +69,6 @@ static inline void point_float(struct point *out, double v)
     out->v = v;
 }
 
-/* Compensated sum: *sum + x with the lost bits in *c. */
-static inline void kahan_add(double x, double *sum, double *c)
-{
-    double t = *sum + x;
-    if (__builtin_isinf(t))
-        *c = 0;
-    else if (__builtin_fabs(*sum) >= __builtin_fabs(x))
-        *c += (*sum - t) + x;
-    else
-        *c += (x - t) + *sum;
-    *sum = t;
-}
-
 /* rollup_hist.c */
 rollup_fn roll_sum, roll_avg;
 /* The extrapolation of rate and increase: v is what changed over the samples. */

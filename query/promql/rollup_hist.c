@@ -117,25 +117,50 @@ void hist_instant(struct rollup *r, const struct window *w, bool is_rate, struct
 
 /* ---- sum and avg ---- */
 
-static bool sum_hists(struct rollup *r, const struct window *w, struct hist *out)
+/* Buckets are added plainly; sum and count, which may be far apart, with compensation. share != 1:
+ * every histogram is scaled first, so that a mean does not overflow on its way. */
+static bool sum_hists(struct rollup *r, const struct window *w, double share, struct hist *out)
 {
     struct err err = ERR_OK;
-    struct hist sum = *w->h[0];
+    struct hist total = *w->h[0];
+    double sum = 0, sum_c = 0, count = 0, count_c = 0;
+    bool any_reset = false, any_no_reset = false;
+    if (share < 1)
+        total = hist_scale(&r->scratch, &total, share);
+    for (size_t i = 0; i < w->n_h; i++) {
+        kahan_add(w->h[i]->sum * share, &sum, &sum_c);
+        kahan_add(w->h[i]->count * share, &count, &count_c);
+        any_reset |= w->h[i]->reset == HIST_RESET_YES;
+        any_no_reset |= w->h[i]->reset == HIST_RESET_NO;
+    }
+    if (any_reset && any_no_reset)
+        warn_collision(r, "aggregation");
     for (size_t i = 1; i < w->n_h; i++) {
-        struct hist next;
-        enum hist_reset a = sum.reset, b = w->h[i]->reset;
-        if ((a == HIST_RESET_YES && b == HIST_RESET_NO) ||
-            (a == HIST_RESET_NO && b == HIST_RESET_YES))
-            warn_collision(r, "aggregation");
-        if (is_custom(&sum) == is_custom(w->h[i]) && !hist_same_bounds(&sum, w->h[i]))
+        struct hist h = *w->h[i], next;
+        if (is_custom(&total) == is_custom(&h) && !hist_same_bounds(&total, &h))
             info_bounds(r, "aggregation");
-        if (!hist_add(&r->scratch, &sum, w->h[i], &next, &err)) {
+        if (share < 1)
+            h = hist_scale(&r->scratch, &h, share);
+        if (!hist_add(&r->scratch, &total, &h, &next, &err)) {
             warn_mixed_schemas(r);
             return false;
         }
-        sum = next;
+        total = next;
     }
-    *out = sum;
+    *out = total;
+    out->sum = sum + sum_c;
+    out->count = count + count_c;
+    return true;
+}
+
+static bool mean_hists(struct rollup *r, const struct window *w, struct hist *out)
+{
+    double n = (double)w->n_h;
+    if (!sum_hists(r, w, 1, out))
+        return false;
+    if (isinf(out->sum) || isinf(out->count))
+        return sum_hists(r, w, 1 / n, out);
+    *out = hist_div(&r->scratch, out, n);
     return true;
 }
 
@@ -146,10 +171,8 @@ static void roll_hists(struct rollup *r, const struct window *w, bool mean, stru
         warn_mixed_kinds(r);
         return;
     }
-    if (!sum_hists(r, w, &h))
+    if (mean ? !mean_hists(r, w, &h) : !sum_hists(r, w, 1, &h))
         return;
-    if (mean)
-        h = hist_div(&r->scratch, &h, (double)w->n_h);
     h = hist_compact(&r->scratch, &h);
     point_hist(r, out, &h);
 }

@@ -211,38 +211,50 @@ static double count_steps(const struct window *w, bool resets)
     return count;
 }
 
-static void anchored_steps(struct rollup *r, const struct window *w, bool resets, struct point *out)
+/* Leaves out what is older than the newest sample at or before the window's start. False: nothing
+ * is newer than the start. */
+static bool anchor(struct window *w)
 {
-    struct reach reach = {
-        .n = w->n, .t_ms = w->t_ms, .v = w->v, .start_ms = w->start_ms, .end_ms = w->end_ms};
-    struct arena_mark mark = arena_mark(&r->scratch);
-    int64_t *t = arena_array(&r->scratch, int64_t, w->n + 2);
-    double *v = arena_array(&r->scratch, double, w->n + 2);
-    struct window with_ends = {.t_ms = t, .v = v};
-    with_ends.n = extend_floats(&reach, t, v);
-    if (with_ends.n > 0)
-        point_float(out, count_steps(&with_ends, resets));
-    arena_release(&r->scratch, mark);
+    size_t i = 0, k = 0;
+    while (i < w->n && w->t_ms[i] <= w->start_ms)
+        i++;
+    while (k < w->n_h && w->ht_ms[k] <= w->start_ms)
+        k++;
+    if (i == w->n && k == w->n_h)
+        return false;
+    bool float_is_newer = i > 0 && (k == 0 || w->t_ms[i - 1] > w->ht_ms[k - 1]);
+    if (float_is_newer)
+        i--;
+    else if (k > 0)
+        k--;
+    w->t_ms += i;
+    w->v += i;
+    w->n -= i;
+    w->ht_ms += k;
+    w->h += k;
+    w->n_h -= k;
+    return true;
 }
 
-static bool roll_steps(struct rollup *r, const struct window *w, bool resets, struct point *out,
-                       struct err *err)
+static void roll_steps(struct rollup *r, const struct window *w, bool resets, struct point *out)
 {
+    struct window anchored = *w;
     if (r->g.extend == EXTEND_NONE)
         point_float(out, count_steps(w, resets));
-    else if (w->n_h > 0)
-        return err_set(err, ERR_EXEC, "anchored modifier is not supported with histograms");
-    else
-        anchored_steps(r, w, resets, out);
-    return true;
+    else if (anchor(&anchored))
+        point_float(out, count_steps(&anchored, resets));
 }
 
 bool roll_changes(struct rollup *r, const struct window *w, struct point *out, struct err *err)
 {
-    return roll_steps(r, w, false, out, err);
+    (void)err;
+    roll_steps(r, w, false, out);
+    return true;
 }
 
 bool roll_resets(struct rollup *r, const struct window *w, struct point *out, struct err *err)
 {
-    return roll_steps(r, w, true, out, err);
+    (void)err;
+    roll_steps(r, w, true, out);
+    return true;
 }

@@ -322,11 +322,30 @@ static const struct hist *keep_hist(struct eval *e, const struct hist *h)
     return copy;
 }
 
+enum hist_reset derived_hint(const struct hist *before, const struct hist *h)
+{
+    if (h->reset != HIST_RESET_UNKNOWN || before == NULL)
+        return h->reset;
+    return hist_has_reset(before, h) ? HIST_RESET_YES : HIST_RESET_NO;
+}
+
+/* A derived hint speaks about the sample before, so it is worth nothing where steps leave samples
+ * out or show one twice. */
+static const struct hist *pick_hist(struct instant *x, const struct samples *s, size_t at,
+                                    size_t picked)
+{
+    struct hist *h = arena_new(&x->e->q->arena, struct hist);
+    *h = hist_dup(&x->e->q->arena, s->h[at]);
+    if (x->e->derive_hints && (picked == SIZE_MAX || picked + 1 == at))
+        h->reset = derived_hint(at > 0 ? s->h[at - 1] : NULL, h);
+    return h;
+}
+
 /* The newest sample of each window; `at` only moves forwards. */
 static void pick_newest(struct instant *x, const struct samples *s)
 {
     size_t at = 0; // samples at or before the window's end
-    size_t kept = SIZE_MAX;
+    size_t picked = SIZE_MAX;
     const struct hist *copy = NULL;
     for (size_t i = 0; i < x->e->grid.n; i++) {
         int64_t end = window_end(x->e, x->g, i);
@@ -340,9 +359,9 @@ static void pick_newest(struct instant *x, const struct samples *s)
         if (x->with_time) {
             cells_set(&x->cells, i, (double)s->t_ms[at - 1] / 1000);
         } else if (h != NULL) {
-            if (kept != at)
-                copy = keep_hist(x->e, h);
-            kept = at;
+            if (picked != at - 1 || x->e->derive_hints)
+                copy = pick_hist(x, s, at - 1, picked);
+            picked = at - 1;
             cells_set_hist(&x->cells, i, copy);
         } else {
             cells_set(&x->cells, i, s->v[at - 1]);
@@ -352,24 +371,30 @@ static void pick_newest(struct instant *x, const struct samples *s)
 
 static void pick_smoothed(struct instant *x, const struct samples *s)
 {
+    struct query *q = x->e->q;
+    bool mixed_kinds = false, mixed_schemas = false;
+    str name = labels_get(s->labels, METRIC_NAME);
     for (size_t i = 0; i < x->e->grid.n; i++) {
         int64_t t = window_end(x->e, x->g, i);
-        const struct hist *h = NULL;
+        const struct hist *h;
         double v;
-        bool mixed = false;
-        if (smooth_at(&x->e->q->arena, s, t - x->g->range_ms, t, t + x->g->after_ms, &v, &h,
-                      &mixed)) {
-            if (h != NULL)
-                cells_set_hist(&x->cells, i, h);
-            else
-                cells_set(&x->cells, i, v);
-        }
-        if (mixed)
-            query_warn(x->e->q,
-                       "PromQL warning: vector contains a mix of histograms with exponential and "
-                       "custom buckets schemas" STR_FMT,
-                       STR_ARG(of_metric(x->e->q, labels_get(s->labels, METRIC_NAME))));
+        enum smooth what =
+            smooth_at(&q->arena, s, t - x->g->range_ms, t, t + x->g->after_ms, &v, &h);
+        if (what == SMOOTH_HIST)
+            cells_set_hist(&x->cells, i, h);
+        else if (what == SMOOTH_FLOAT)
+            cells_set(&x->cells, i, v);
+        mixed_kinds |= what == SMOOTH_MIXED_KINDS;
+        mixed_schemas |= what == SMOOTH_MIXED_SCHEMAS;
     }
+    if (mixed_kinds)
+        query_warn(q, "PromQL warning: encountered a mix of histograms and floats" STR_FMT,
+                   STR_ARG(of_metric(q, name)));
+    if (mixed_schemas)
+        query_warn(q,
+                   "PromQL warning: vector contains a mix of histograms with exponential and "
+                   "custom buckets schemas" STR_FMT,
+                   STR_ARG(of_metric(q, name)));
 }
 
 static bool instant_series(void *ctx, const struct samples *s, struct err *err)

@@ -39,6 +39,8 @@ static inline int64_t window_end(const struct eval *e, const struct geometry *g,
  * (instant selectors need them). */
 MUST_USE bool each_series(struct eval *e, const struct node *n, const struct geometry *g,
                           bool keep_stale, samples_fn *fn, void *ctx, struct err *err);
+/* The reset hint of h, found by looking at the sample before where it is unknown. */
+enum hist_reset derived_hint(const struct hist *before, const struct hist *h);
 /* Opens the snapshot of the query for everything that the tree can reach. */
 MUST_USE bool source_open(struct eval *e, const struct node *root, struct err *err);
 /* Instant selectors; with_time: the samples' own times (seconds) instead of values. */
