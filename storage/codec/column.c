@@ -11,6 +11,8 @@ enum { INTS_ZERO, INTS_CONST, INTS_PLAIN, INTS_DELTA };
 enum { DOUBLES_DECIMAL, DOUBLES_PLANES };
 #define CODES_NEW 0x80
 
+#define PLANE_TILE ((size_t)1024)
+
 #define SCALE_MAX   3 // 10^9: whole seconds in ns
 #define DECIMAL_MAX 6 // digits behind the point that are tried
 
@@ -248,66 +250,122 @@ void column_put_dict(struct buf *out, const uint32_t *codes, size_t n, const str
 
 static bool corrupt(struct err *err, const char *what)
 {
-    return err_set(err, ERR_CORRUPT, "column: bad %s", what);
+    (void)err_set(err, ERR_CORRUPT, "column: bad %s", what);
+    return false; // said here, so that the compiler sees which outputs are set
 }
 
-/* n values of `width` bytes in planes, added up per row. */
+/* Rows [lo, hi) of n values of `width` bytes in planes, added up per row. By tiles, so that the
+ * rows stay in the first cache while all planes are added to them. */
+static void planes_read(const uint8_t *planes, size_t n, unsigned width, size_t lo, size_t hi,
+                        uint64_t *out)
+{
+    if (width == 0)
+        memset(out, 0, (hi - lo) * sizeof(*out));
+    for (size_t at = lo; width > 0 && at < hi; at += PLANE_TILE) {
+        size_t m = MIN(hi - at, PLANE_TILE);
+        const uint8_t *p = planes + at;
+        uint64_t *to = out + (at - lo);
+        for (size_t i = 0; i < m; i++)
+            to[i] = p[i];
+        for (unsigned b = 1; b < width; b++) {
+            p += n;
+            for (size_t i = 0; i < m; i++)
+                to[i] |= (uint64_t)p[i] << (8 * b);
+        }
+    }
+}
+
 static bool get_planes(struct rd *r, uint64_t *out, size_t n, unsigned width, struct err *err)
 {
     if (width > 8 || n * width > rd_left(r))
         return corrupt(err, "planes");
-    const uint8_t *p = r->p;
+    planes_read(r->p, n, width, 0, n, out);
     r->p += n * width;
-    if (width == 0) {
-        memset(out, 0, n * sizeof(*out));
-        return true;
-    }
-    for (size_t i = 0; i < n; i++)
-        out[i] = p[i];
-    for (unsigned b = 1; b < width; b++) {
-        p += n;
-        for (size_t i = 0; i < n; i++)
-            out[i] |= (uint64_t)p[i] << (8 * b);
-    }
     return true;
 }
 
-bool column_get_ints(struct rd *r, int64_t *out, size_t n, struct err *err)
+static bool get_delta(struct rd *r, uint64_t first, uint64_t scale, uint64_t *out, size_t n,
+                      unsigned width, struct err *err)
+{
+    if (!get_planes(r, out + 1, n - 1, width, err))
+        return false;
+    out[0] = first;
+    for (size_t i = 1; i < n; i++)
+        out[i] = out[i - 1] + unzigzag(out[i]);
+    for (size_t i = 0; scale != 1 && i < n; i++)
+        out[i] *= scale;
+    return true;
+}
+
+/* The head of an integer column. `delta` tells that the planes follow in that form. */
+static bool ints_head(struct rd *r, size_t n, struct column_ints *out, bool *delta, struct err *err)
 {
     uint8_t head = rd_u8(r);
     unsigned form = head & 3, k = head >> 2;
     if (r->bad || k > SCALE_MAX)
         return corrupt(err, "integers");
-    uint64_t *u = (uint64_t *)out;
-    if (form == INTS_ZERO) {
-        memset(out, 0, n * sizeof(*out));
-        return true;
+    struct column_ints c = {.n = n, .scale = (uint64_t)scales[k]};
+    if (form != INTS_ZERO)
+        c.base = (uint64_t)rd_zigzag(r);
+    if (form == INTS_PLAIN || form == INTS_DELTA) {
+        c.width = rd_u8(r);
+        if (n == 0 || c.width > 8)
+            return corrupt(err, "integers");
     }
-    uint64_t base = (uint64_t)rd_zigzag(r);
-    if (form == INTS_CONST) {
-        for (size_t i = 0; i < n; i++)
-            u[i] = base;
-        return !r->bad || corrupt(err, "constant");
-    }
-    unsigned width = rd_u8(r);
-    if (r->bad || n == 0)
-        return corrupt(err, "integers");
-    if (form == INTS_PLAIN) {
-        if (!get_planes(r, u, n, width, err))
+    *delta = form == INTS_DELTA;
+    *out = c;
+    return !r->bad || corrupt(err, "integers");
+}
+
+bool column_ints_open(struct rd *r, size_t n, struct arena *a, struct column_ints *out,
+                      struct err *err)
+{
+    struct column_ints c;
+    bool delta = false;
+    if (!ints_head(r, n, &c, &delta, err))
+        return false;
+    if (delta) {
+        uint64_t *all = arena_array(a, uint64_t, n);
+        if (!get_delta(r, c.base, c.scale, all, n, c.width, err))
             return false;
-        for (size_t i = 0; i < n; i++)
-            u[i] += base;
+        c.all = (int64_t *)all;
     } else {
-        if (!get_planes(r, u + 1, n - 1, width, err))
-            return false;
-        u[0] = base;
-        for (size_t i = 1; i < n; i++)
-            u[i] = u[i - 1] + unzigzag(u[i]);
+        if (n * c.width > rd_left(r))
+            return corrupt(err, "planes");
+        c.planes = r->p;
+        r->p += n * c.width;
     }
-    if (k > 0) {
-        for (size_t i = 0; i < n; i++)
-            u[i] *= (uint64_t)scales[k];
+    *out = c;
+    return true;
+}
+
+void column_ints_read(const struct column_ints *c, size_t lo, size_t hi, int64_t *out)
+{
+    if (c->all) {
+        memcpy(out, c->all + lo, (hi - lo) * sizeof(*out));
+        return;
     }
+    uint64_t *u = (uint64_t *)out;
+    planes_read(c->planes, c->n, c->width, lo, hi, u);
+    for (size_t i = 0; i < hi - lo; i++)
+        u[i] = (u[i] + c->base) * c->scale;
+}
+
+bool column_get_ints(struct rd *r, int64_t *out, size_t n, struct err *err)
+{
+    struct column_ints c;
+    bool delta = false;
+    if (!ints_head(r, n, &c, &delta, err))
+        return false;
+    uint64_t *u = (uint64_t *)out;
+    if (delta)
+        return get_delta(r, c.base, c.scale, u, n, c.width, err);
+    if (!get_planes(r, u, n, c.width, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        u[i] += c.base;
+    for (size_t i = 0; c.scale != 1 && i < n; i++)
+        u[i] *= c.scale;
     return true;
 }
 
@@ -351,6 +409,7 @@ bool column_get_codes(struct rd *r, uint32_t *out, size_t n, uint32_t n_codes, s
     if (r->bad || (head & ~(CODES_NEW | 7)) || width > 4 || n * width > rd_left(r))
         return corrupt(err, "codes");
     codes_planes(r->p, out, n, width);
+    const uint8_t *low = r->p;
     r->p += n * width;
     if (head & CODES_NEW) {
         uint32_t next = 0;
@@ -362,8 +421,15 @@ bool column_get_codes(struct rd *r, uint32_t *out, size_t n, uint32_t n_codes, s
         return next <= n_codes || corrupt(err, "new code");
     }
     uint32_t max = 0;
-    for (size_t i = 0; i < n; i++)
-        max = MAX(max, out[i]);
+    if (width == 1) { // bytes are compared sixteen at a time
+        uint8_t most = 0;
+        for (size_t i = 0; i < n; i++)
+            most = MAX(most, low[i]);
+        max = most;
+    } else {
+        for (size_t i = 0; i < n; i++)
+            max = MAX(max, out[i]);
+    }
     return n == 0 || max < n_codes || corrupt(err, "code");
 }
 

@@ -29,6 +29,28 @@ void column_put_dict(struct buf *out, const uint32_t *codes, size_t n, const str
 
 /* Bytes that do not have the stated form: ERR_CORRUPT. Outputs are the caller's arrays of n. */
 MUST_USE bool column_get_ints(struct rd *r, int64_t *out, size_t n, struct err *err);
+/* An integer column that is read in parts: only the wanted rows leave the planes. */
+struct column_ints {
+    const uint8_t *planes; // plain form
+    const int64_t *all;    // delta form: all rows, decoded
+    size_t n;
+    uint64_t base, scale; // (base + plane bits) * scale; width 0 = constant
+    unsigned width;
+};
+/* Takes the column off the reader; the delta form is decoded into the arena. */
+MUST_USE bool column_ints_open(struct rd *r, size_t n, struct arena *a, struct column_ints *out,
+                               struct err *err);
+/* Rows [lo, hi), hi <= n. */
+void column_ints_read(const struct column_ints *c, size_t lo, size_t hi, int64_t *out);
+static inline int64_t column_ints_at(const struct column_ints *c, size_t row)
+{
+    if (c->all)
+        return c->all[row];
+    uint64_t v = 0;
+    for (unsigned b = 0; b < c->width; b++)
+        v |= (uint64_t)c->planes[b * c->n + row] << (8 * b);
+    return (int64_t)((c->base + v) * c->scale);
+}
 MUST_USE bool column_get_doubles(struct rd *r, double *out, size_t n, struct err *err);
 /* Every code is checked to be below n_codes. */
 MUST_USE bool column_get_codes(struct rd *r, uint32_t *out, size_t n, uint32_t n_codes,

@@ -8,7 +8,8 @@
 
 static bool corrupt(struct err *err, const char *what)
 {
-    return err_set(err, ERR_CORRUPT, "span block: bad %s", what);
+    (void)err_set(err, ERR_CORRUPT, "span block: bad %s", what);
+    return false; // said here, so that the compiler sees which outputs are set
 }
 
 /* C has no cast from bytes to an array of constant arrays that every warning accepts. */
@@ -210,6 +211,16 @@ bool span_block_ints(const struct span_columns *b, uint32_t id, size_t n, struct
     return true;
 }
 
+bool span_block_ints_open(const struct span_columns *b, uint32_t id, size_t n, struct arena *a,
+                          struct column_ints *out, struct err *err)
+{
+    bool has;
+    struct rd r;
+    *out = (struct column_ints){.n = n, .scale = 1};
+    return col_rd(b, id, a, &has, &r, err) &&
+           (!has || (column_ints_open(&r, n, a, out, err) && col_end(&r, id, err)));
+}
+
 static const str empty_dict[1] = {{"", 0}};
 
 bool span_block_dict(const struct span_columns *b, uint32_t id, size_t n, struct arena *a,
@@ -373,7 +384,8 @@ static bool core_starts(const struct span_columns *b, struct arena *a, struct sp
         for (uint32_t i = core->traces.row[t]; i < core->traces.row[t + 1]; i++) {
             uint32_t row;
             uint64_t base = (uint64_t)first[t];
-            if (parent[i] > 1 && parent_row(parent[i], i, n, &row) && row < i)
+            if (parent[i] > 1 && parent_row(parent[i], i, n, &row) && row < i &&
+                row >= core->traces.row[t])
                 base = (uint64_t)start[row];
             start[i] = (int64_t)(base + (uint64_t)rel[i]);
         }
@@ -415,6 +427,116 @@ bool span_block_core(const struct span_columns *b, struct arena *a, struct span_
     core.span_id = ids8(ids);
     if (!core_parents(b, a, &core, parent, err) || !core_starts(b, a, &core, parent, err))
         return false;
+    *out = core;
+    return true;
+}
+
+/* Columns from which the core of single rows is put together. */
+struct core_cols {
+    struct column_ints parent, first, start, duration, kind;
+    const uint8_t *ids, *foreign;
+    const int64_t *all_parents; // only when a foreign id has to be found
+    uint32_t rank_row, rank;    // foreign ids before that row
+};
+
+static bool core_open(const struct span_columns *b, struct arena *a, struct core_cols *c,
+                      struct err *err)
+{
+    uint32_t n = b->head.rows[TABLE_SPAN];
+    return span_block_fixed(b, SPAN_COL_SPAN_ID, n, 8, a, &c->ids, err) &&
+           span_block_ints_open(b, SPAN_COL_PARENT, n, a, &c->parent, err) &&
+           span_block_ints_open(b, SPAN_COL_TRACE_START, b->head.n_traces, a, &c->first, err) &&
+           span_block_ints_open(b, SPAN_COL_START, n, a, &c->start, err) &&
+           span_block_ints_open(b, SPAN_COL_DURATION, n, a, &c->duration, err) &&
+           span_block_ints_open(b, SPAN_COL_KIND, n, a, &c->kind, err);
+}
+
+/* Parent id of one row. */
+static bool core_parent(const struct span_columns *b, struct arena *a, struct core_cols *c,
+                        uint32_t row, uint8_t out[8], struct err *err)
+{
+    uint32_t n = b->head.rows[TABLE_SPAN], at;
+    int64_t parent = column_ints_at(&c->parent, row);
+    if (parent == 0) {
+        memset(out, 0, 8);
+        return true;
+    }
+    if (parent > 1) {
+        if (!parent_row(parent, row, n, &at))
+            return corrupt(err, "parent");
+        memcpy(out, c->ids + 8 * (size_t)at, 8);
+        return true;
+    }
+    if (!c->all_parents) { // the list of foreign ids goes by rank
+        uint32_t total = 0;
+        if (!span_block_ints(b, SPAN_COL_PARENT, n, a, &c->all_parents, err))
+            return false;
+        for (uint32_t i = 0; i < n; i++)
+            total += c->all_parents[i] == 1;
+        if (!span_block_fixed(b, SPAN_COL_PARENT_ID, total, 8, a, &c->foreign, err))
+            return false;
+    }
+    for (; c->rank_row < row; c->rank_row++) // rows ascend
+        c->rank += c->all_parents[c->rank_row] == 1;
+    if (parent != 1)
+        return corrupt(err, "parent");
+    memcpy(out, c->foreign + 8 * (size_t)c->rank, 8);
+    return true;
+}
+
+/* Starts of all spans of a trace into `start`. */
+static void core_trace_starts(const struct span_columns *b, const struct core_cols *c, uint32_t t,
+                              uint32_t lo, uint32_t hi, int64_t *start)
+{
+    uint64_t first = (uint64_t)column_ints_at(&c->first, t);
+    for (uint32_t i = lo; i < hi; i++) {
+        int64_t parent = column_ints_at(&c->parent, i);
+        uint32_t row;
+        uint64_t base = first;
+        if (parent > 1 && parent_row(parent, i, b->head.rows[TABLE_SPAN], &row) && row < i &&
+            row >= lo)
+            base = (uint64_t)start[row - lo];
+        start[i - lo] = (int64_t)(base + (uint64_t)column_ints_at(&c->start, i));
+    }
+}
+
+bool span_block_core_rows(const struct span_columns *b, const uint32_t *rows, uint32_t n,
+                          struct arena *a, struct span_core *out, struct err *err)
+{
+    struct core_cols c = {0};
+    struct span_core core = {0};
+    if (!span_block_traces(b, a, &core.traces, err) || !core_open(b, a, &c, err))
+        return false;
+    uint8_t(*sid)[8] = arena_alloc_array(a, n, 8), (*pid)[8] = arena_alloc_array(a, n, 8);
+    int64_t *start = arena_array(a, int64_t, n), *duration = arena_array(a, int64_t, n);
+    uint8_t *kind = arena_alloc(a, n), *status = arena_alloc(a, n);
+    uint32_t t = 0, have = UINT32_MAX; // trace of the row; trace whose starts are known
+    int64_t *starts = NULL;
+    for (uint32_t k = 0; k < n; k++) {
+        uint32_t r = rows[k];
+        while (core.traces.row[t + 1] <= r)
+            t++;
+        if (t != have) {
+            uint32_t lo = core.traces.row[t], hi = core.traces.row[t + 1];
+            starts = arena_array(a, int64_t, hi - lo);
+            core_trace_starts(b, &c, t, lo, hi, starts);
+            have = t;
+        }
+        int64_t both = column_ints_at(&c.kind, r);
+        memcpy(sid[k], c.ids + 8 * (size_t)r, 8);
+        start[k] = starts[r - core.traces.row[t]];
+        duration[k] = column_ints_at(&c.duration, r);
+        kind[k] = (uint8_t)both;
+        status[k] = (uint8_t)(both >> 8);
+        if (!core_parent(b, a, &c, r, pid[k], err))
+            return false;
+    }
+    core.span_id = ids8(sid);
+    core.parent_id = ids8(pid);
+    core.start_ns = start;
+    core.duration_ns = duration;
+    core.kind = kind;
+    core.status = status;
     *out = core;
     return true;
 }
@@ -555,17 +677,13 @@ static const uint32_t *key_rows(const struct span_shapes *s, uint32_t rows, uint
     for (uint32_t i = 0; i < s->n; i++)
         for (uint32_t k = 0; k < s->v[i].n; k++)
             has[i] |= s->v[i].keys[k] == key;
-    uint32_t total = 0;
-    for (uint32_t i = 0; i < rows; i++)
-        total += has[s->code[i]];
-    uint32_t *row =
-        arena_array(a, uint32_t, (size_t)total + 1); // one more for the branchless store
+    uint32_t *row = arena_array(a, uint32_t, (size_t)rows + 1); // one more: the store is branchless
     uint32_t m = 0;
     for (uint32_t i = 0; i < rows; i++) {
         row[m] = i;
         m += has[s->code[i]];
     }
-    *n = total;
+    *n = m;
     return row;
 }
 

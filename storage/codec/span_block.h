@@ -151,6 +151,9 @@ struct span_dict { // row i has v[code[i]]
 
 MUST_USE bool span_block_ints(const struct span_columns *b, uint32_t id, size_t n, struct arena *a,
                               const int64_t **out, struct err *err);
+/* The same for rows here and there (column_ints_at, column_ints_read). */
+MUST_USE bool span_block_ints_open(const struct span_columns *b, uint32_t id, size_t n,
+                                   struct arena *a, struct column_ints *out, struct err *err);
 MUST_USE bool span_block_dict(const struct span_columns *b, uint32_t id, size_t n, struct arena *a,
                               struct span_dict *out, struct err *err);
 MUST_USE bool span_block_codes(const struct span_columns *b, uint32_t id, size_t n,
@@ -184,6 +187,10 @@ MUST_USE bool span_block_kinds(const struct span_columns *b, struct arena *a, co
                                const uint8_t **status, struct err *err);
 MUST_USE bool span_block_core(const struct span_columns *b, struct arena *a, struct span_core *out,
                               struct err *err);
+
+/* The same for few rows, ascending: arrays by position in `rows` (traces: of the block). */
+MUST_USE bool span_block_core_rows(const struct span_columns *b, const uint32_t *rows, uint32_t n,
+                                   struct arena *a, struct span_core *out, struct err *err);
 
 MUST_USE bool span_block_resources(const struct span_columns *b, struct arena *a,
                                    const struct resource **out, uint32_t *n, struct err *err);

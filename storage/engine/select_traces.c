@@ -622,10 +622,11 @@ enum step span_next(struct span_iter *it, struct span_block *out, struct err *er
         if (it->at == it->sources.n)
             return STEP_END;
         size_t source = it->at++;
-        if (!source_skip(it, &it->sources.v[source], &skip, err))
+        if (!source_skip(it, &it->sources.v[source], &skip, err) ||
+            (!skip && (!tick(it, err) || !source_load(it, source, err)))) {
+            (void)span_limit_named(it->work.budget, err);
             return STEP_ERROR;
-        if (!skip && (!tick(it, err) || !source_load(it, source, err)))
-            return STEP_ERROR;
+        }
     }
     return slice_out(it, out, err) ? STEP_ITEM : STEP_ERROR;
 }

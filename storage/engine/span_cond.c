@@ -48,6 +48,46 @@ static bool int_holds(const struct span_cond *c, int64_t v)
     return c->op == COND_NE;
 }
 
+/* An operator on integers as a range, for loops without branches: lo <= v <= hi, or not. */
+struct int_range {
+    int64_t lo, hi;
+    bool invert;
+};
+
+static bool int_range_of(const struct span_cond *c, struct int_range *out)
+{
+    struct int_range r = {INT64_MIN, INT64_MAX, false};
+    int64_t v = c->value.i;
+    if (c->op == COND_EXISTS || c->value.kind != VALUE_INT || c->op > COND_GE)
+        return false;
+    if (c->op == COND_EQ || c->op == COND_NE)
+        r = (struct int_range){v, v, c->op == COND_NE};
+    else if (c->op == COND_LE)
+        r.hi = v;
+    else if (c->op == COND_GE)
+        r.lo = v;
+    else if (c->op == COND_LT) // v < INT64_MIN is never true: "all" inverted
+        r = (struct int_range){v, INT64_MAX, true};
+    else
+        r = (struct int_range){INT64_MIN, v, true};
+    *out = r;
+    return true;
+}
+
+/* out[i] = does v[i] hold? */
+static void ints_hold(const struct span_cond *c, const int64_t *v, uint32_t n, uint8_t *out)
+{
+    struct int_range r;
+    if (!int_range_of(c, &r)) {
+        for (uint32_t i = 0; i < n; i++)
+            out[i] = int_holds(c, v[i]);
+        return;
+    }
+    uint64_t span = (uint64_t)r.hi - (uint64_t)r.lo;
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = ((uint64_t)v[i] - (uint64_t)r.lo <= span) ^ r.invert;
+}
+
 static bool double_holds(const struct span_cond *c, double v)
 {
     if (c->op == COND_EXISTS)
@@ -134,19 +174,19 @@ static bool values_mark(const struct eval *e, const struct span_cond *c,
 {
     uint8_t *m = e->mask;
     if (v->ints) {
-        struct value b = {.kind = v->kind};
-        bool hit = false;
-        for (uint32_t i = 0; i < v->n; i++) {
-            uint32_t row = owner ? owner[v->row[i]] : v->row[i];
-            if (v->kind == VALUE_INT) {
-                m[row] |= int_holds(c, v->ints[i]);
-                continue;
-            }
-            b.b = v->ints[i] != 0;
-            if (!value_holds(c, &b, &hit, err))
+        uint8_t *ok = arena_alloc(e->a, v->n);
+        if (v->kind == VALUE_INT) {
+            ints_hold(c, v->ints, v->n, ok);
+        } else { // two values (or none) to ask for
+            struct value b[2] = {{.kind = v->kind, .b = false}, {.kind = v->kind, .b = true}};
+            bool hit[2];
+            if (!value_holds(c, &b[0], &hit[0], err) || !value_holds(c, &b[1], &hit[1], err))
                 return false;
-            m[row] |= hit;
+            for (uint32_t i = 0; i < v->n; i++)
+                ok[i] = hit[v->ints[i] != 0];
         }
+        for (uint32_t i = 0; i < v->n; i++)
+            m[owner ? owner[v->row[i]] : v->row[i]] |= ok[i];
         return true;
     }
     if (v->doubles) {
@@ -243,8 +283,9 @@ static bool list_mark(const struct eval *e, uint32_t id, const uint8_t *ok, uint
         return true;
     if (!span_block_codes(e->b, id, e->n, n_list, e->a, &code, err))
         return false;
-    for (uint32_t i = 0; i < e->n; i++)
-        e->mask[i] = ok[code[i]];
+    uint8_t *m = e->mask;
+    for (uint32_t i = 0, n = e->n; i < n; i++)
+        m[i] = ok[code[i]];
     return true;
 }
 
@@ -316,8 +357,12 @@ static bool ints_mark(const struct eval *e, const struct span_cond *c, uint32_t 
     if (!span_block_ints(e->b, id, n, e->a, &v, err) ||
         (table != TABLE_SPAN && !owners(e, table, &owner, err)))
         return false;
+    if (!owner) {
+        ints_hold(c, v, n, e->mask);
+        return true;
+    }
     for (uint32_t i = 0; i < n; i++)
-        e->mask[owner ? owner[i] : i] |= int_holds(c, v[i]);
+        e->mask[owner[i]] |= int_holds(c, v[i]);
     return true;
 }
 
@@ -408,27 +453,32 @@ static bool cond_mark(const struct eval *e, const struct span_cond *c, struct er
 
 /* ---- all of them ---- */
 
-/* Small columns first. */
-static bool is_early(const struct span_cond *c)
+/* Order of evaluation: lists of a few entries, then columns, then what can look at single rows. */
+static int cond_order(const struct span_cond *c)
 {
+    if (c->field == COND_DURATION)
+        return 2;
     if (c->field != COND_COLUMN)
+        return 1;
+    if (c->column.field == FIELD_SCOPE_NAME || c->column.field == FIELD_SCOPE_VERSION)
+        return 0;
+    return c->column.field == FIELD_ATTR &&
+                   (c->column.scope == ATTR_RESOURCE || c->column.scope == ATTR_INSTRUMENTATION)
+               ? 0
+               : 1;
+}
+
+/* A duration for the rows that are left when they are few: the others stay in their planes. */
+static bool duration_few(const struct eval *e, const struct span_cond *c, const uint8_t *live,
+                         struct err *err)
+{
+    struct column_ints d;
+    if (!span_block_ints_open(e->b, SPAN_COL_DURATION, e->n, e->a, &d, err))
         return false;
-    switch (c->column.field) {
-    case FIELD_ATTR:
-        return c->column.scope == ATTR_RESOURCE || c->column.scope == ATTR_INSTRUMENTATION;
-    case FIELD_SCOPE_NAME:
-    case FIELD_SCOPE_VERSION:
-        return true;
-    case FIELD_NAME:
-    case FIELD_STATUS_MESSAGE:
-    case FIELD_TRACE_STATE:
-    case FIELD_EVENT_NAME:
-    case FIELD_EVENT_SINCE_START:
-    case FIELD_LINK_TRACE_ID:
-    case FIELD_LINK_SPAN_ID:
-        break;
-    }
-    return false;
+    uint32_t n = e->n;
+    for (const uint8_t *p = live; (p = memchr(p, 1, (size_t)(live + n - p))); p++)
+        e->mask[p - live] = int_holds(c, column_ints_at(&d, (size_t)(p - live)));
+    return true;
 }
 
 bool span_conds_possible(const struct span_block_head *head, const struct span_select *sel)
@@ -461,15 +511,16 @@ bool span_conds_eval(const struct span_columns *b, const struct span_select *sel
     *hits = all ? n : 0;
     struct arena_mark before = arena_mark(a);
     uint8_t *m = arena_alloc(a, n);
-    for (int late = 0; late <= 1; late++) {
+    for (int order = 0; order <= 2; order++) {
         for (size_t i = 0; i < sel->n_conds; i++) {
             const struct span_cond *c = &sel->conds[i];
-            if (is_early(c) == (late == 1))
+            if (cond_order(c) != order)
                 continue;
             struct arena_mark mark = arena_mark(a);
             struct eval e = {b, a, m, n};
             memset(m, 0, n);
-            if (!cond_mark(&e, c, err))
+            bool few = all && order == 2 && *hits < n / 16;
+            if (!(few ? duration_few(&e, c, mask, err) : cond_mark(&e, c, err)))
                 return false;
             arena_release(a, mark);
             for (uint32_t r = 0; r < n; r++)

@@ -337,7 +337,9 @@ static bool core_load(const struct load *l, struct span_part *p, struct err *err
 {
     struct span_core c;
     struct arena_mark mark = arena_mark(l->tmp);
-    if (!span_block_core(l->b, l->tmp, &c, err))
+    bool few = l->n < l->b->head.rows[TABLE_SPAN] / 8;
+    if (!(few ? span_block_core_rows(l->b, l->rows, l->n, l->tmp, &c, err)
+              : span_block_core(l->b, l->tmp, &c, err)))
         return false;
     p->trace_id = arena_alloc_array(l->a, l->n, 16);
     p->span_id = arena_alloc_array(l->a, l->n, 8);
@@ -352,6 +354,7 @@ static bool core_load(const struct load *l, struct span_part *p, struct err *err
         while (c.traces.row[trace + 1] <= r)
             trace++;
         memcpy(p->trace_id[k], c.traces.id[trace], 16);
+        r = few ? k : r;
         memcpy(p->span_id[k], c.span_id[r], 8);
         memcpy(p->parent_id[k], c.parent_id[r], 8);
         p->start_ns[k] = c.start_ns[r];

@@ -9,13 +9,20 @@
 
 #include "storage/base/hash.h"
 
+bool span_limit_named(const struct budget *b, struct err *err)
+{
+    const char *name = b && b->name ? b->name : "query memory";
+    if (err->code == ERR_LIMIT && !strstr(err->text, name))
+        (void)err_in(err, "%s is used up", name);
+    return false;
+}
+
 bool span_arena_ok(const struct arena *a, struct err *err)
 {
     if (!a->over)
         return true;
-    const struct budget *b = a->budget;
-    return err_set(err, ERR_LIMIT, "%s is used up by a trace selection",
-                   b && b->name ? b->name : "query memory");
+    (void)err_set(err, ERR_LIMIT, "a selection of traces needs more memory");
+    return span_limit_named(a->budget, err);
 }
 
 static int source_cmp(const void *x, const void *y)

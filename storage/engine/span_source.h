@@ -58,5 +58,7 @@ struct span_place {
 MUST_USE bool span_sources_memory(struct span_sources *all, const uint8_t id[16], size_t but,
                                   struct span_place *out, size_t cap, size_t *n, struct err *err);
 
-/* ERR_LIMIT when the arena has passed its budget. */
+/* ERR_LIMIT, naming the budget, when the arena has passed it. */
 MUST_USE bool span_arena_ok(const struct arena *a, struct err *err);
+/* Puts the budget's name in front of an ERR_LIMIT that lacks it. Returns false. */
+bool span_limit_named(const struct budget *b, struct err *err);

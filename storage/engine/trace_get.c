@@ -159,5 +159,5 @@ bool store_trace(struct snapshot *snap, const uint8_t trace_id[16], struct time_
     arena_deinit(&g.keep);
     arena_deinit(&g.tmp);
     span_sources_close(&g.sources);
-    return ok;
+    return ok || span_limit_named(a->budget, err);
 }
