@@ -325,11 +325,29 @@ static void on_opened(struct note *note)
     app_finish(app);
 }
 
+static void set_store_options(const struct config *c, struct store_options *out)
+{
+    store_options_default(out);
+    out->dir = c->data_dir;
+    out->sync = c->sync;
+    out->sync_interval_ns = c->sync_interval_ns;
+    for (size_t i = 0; i < SIGNAL_COUNT; i++) {
+        out->retention_ns[i] = c->retention_ns[i];
+        out->max_bytes[i] = c->disk_max[i];
+    }
+    out->max_bytes_total = c->disk_max_total;
+    out->free_bytes_min = c->disk_free_min;
+    out->window_past_ns = c->window_past_ns;
+    out->window_future_ns = c->window_future_ns;
+    out->max_series = (size_t)c->max_series;
+    out->max_streams = (size_t)c->max_streams;
+}
+
 static void *opener(void *arg)
 {
     struct app *app = arg;
     struct store_options o;
-    config_store_options(&app->config, &o);
+    set_store_options(&app->config, &o);
     o.budget = &app->store_budget;
     o.clock = app->services.clock;
     if (app->options.fs)

@@ -16,6 +16,7 @@
 
 #include "storage/base/dur.h"
 #include "storage/base/num.h"
+#include "storage/base/utf8.h"
 
 #define CONFIG_FILE_MAX (1 * MIB)
 #define CONFIG_DEPTH    4
@@ -215,6 +216,14 @@ static_assert(sizeof(enum log_level) == sizeof(unsigned) &&
                   sizeof(enum sync_mode) == sizeof(unsigned),
               "set_choice writes enums as unsigned");
 
+static bool check_text(str text, struct err *err)
+{
+    for (size_t i = 0; i < text.n; i++)
+        if ((unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7F)
+            return err_set(err, ERR_INVALID, "must not hold control characters");
+    return utf8_valid(text) || err_set(err, ERR_INVALID, "must be UTF-8");
+}
+
 static bool set_field(struct config *c, const struct field *f, str text, bool append,
                       struct err *err)
 {
@@ -222,12 +231,13 @@ static bool set_field(struct config *c, const struct field *f, str text, bool ap
     bool ok = false;
     switch (f->type) {
     case FIELD_TEXT:
-        ok = text.n >= f->min || err_set(err, ERR_INVALID, "must not be empty");
+        ok = check_text(text, err) &&
+             (text.n >= f->min || err_set(err, ERR_INVALID, "must not be empty"));
         if (ok)
             *(str *)at = arena_dup(&c->arena, text);
         break;
     case FIELD_LIST:
-        ok = set_list(c, at, text, append, err);
+        ok = check_text(text, err) && set_list(c, at, text, append, err);
         if (ok && f->min > 0 && ((struct config_list *)at)->n == 0)
             ok = err_set(err, ERR_INVALID, "must not be empty");
         break;
@@ -275,11 +285,6 @@ static bool set_path(struct config *c, str path, str text, bool append, struct e
         return err_set(err, ERR_INVALID, "unknown key \"" STR_FMT "\"",
                        STR_ARG(str_sub(path, 0, 100)));
     return set_field(c, f, text, append, err);
-}
-
-bool config_set(struct config *c, str path, str value, struct err *err)
-{
-    return set_path(c, path, value, false, err);
 }
 
 /* ---- the machine ---- */
@@ -348,6 +353,13 @@ void config_default(struct config *c)
 void config_deinit(struct config *c)
 {
     arena_deinit(&c->arena);
+}
+
+bool config_set(struct config *c, str path, str value, struct err *err)
+{
+    bool ok = set_path(c, path, value, false, err);
+    config_resolve(c);
+    return ok;
 }
 
 /* ---- YAML ---- */
@@ -458,7 +470,7 @@ static bool yaml_event(struct yaml_walk *w, const yaml_event_t *e, struct err *e
     }
 }
 
-bool config_yaml(struct config *c, str name, str text, struct err *err)
+static bool yaml_load(struct config *c, str name, str text, struct err *err)
 {
     yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser))
@@ -483,12 +495,18 @@ bool config_yaml(struct config *c, str name, str text, struct err *err)
     return ok;
 }
 
+bool config_yaml(struct config *c, str name, str text, struct err *err)
+{
+    bool ok = yaml_load(c, name, text, err);
+    config_resolve(c);
+    return ok;
+}
+
 static bool config_file(struct config *c, str path, struct err *err)
 {
     struct buf text;
     buf_init(&text, CONFIG_FILE_MAX);
-    bool ok =
-        fs_read_all(fs_posix(), path, &text, err) && config_yaml(c, path, buf_str(&text), err);
+    bool ok = fs_read_all(fs_posix(), path, &text, err) && yaml_load(c, path, buf_str(&text), err);
     buf_deinit(&text);
     return ok;
 }
@@ -600,6 +618,42 @@ bool config_load(int n_args, char *const *args, char *const *env, struct config 
 
 /* ---- printing ---- */
 
+/* A YAML double-quoted scalar. Characters that YAML takes for line breaks or refuses are escaped.
+ */
+static void print_quoted(struct buf *out, str text)
+{
+    buf_add_char(out, '"');
+    while (text.n > 0) {
+        size_t n;
+        uint32_t cp = utf8_decode(text, &n);
+        if (cp == '"' || cp == '\\')
+            buf_add_char(out, '\\');
+        bool is_odd = (cp >= 0x7F && cp < 0xA0) || cp == 0x2028 || cp == 0x2029 || cp == 0xFEFF ||
+                      cp == 0xFFFE || cp == 0xFFFF;
+        if (is_odd)
+            buf_fmt(out, "\\u%04X", (unsigned)cp);
+        else
+            buf_add(out, str_sub(text, 0, n));
+        text = str_sub(text, n, text.n);
+    }
+    buf_add_char(out, '"');
+}
+
+/* Exact, in the largest unit that divides it. */
+static void print_size(struct buf *out, uint64_t v)
+{
+    static const char *const units[] = {"", "KiB", "MiB", "GiB", "TiB"};
+    size_t unit = 0;
+    while (v > 0 && v % 1024 == 0 && unit + 1 < COUNTOF(units)) {
+        v /= 1024;
+        unit++;
+    }
+    if (v == 0)
+        buf_add(out, STR("none"));
+    else
+        buf_fmt(out, "%llu%s", (unsigned long long)v, units[unit]);
+}
+
 static void print_value(struct buf *out, const struct config *c, const struct field *f)
 {
     const void *at = (const char *)c + f->offset;
@@ -609,13 +663,15 @@ static void print_value(struct buf *out, const struct config *c, const struct fi
         v = *(const uint64_t *)at;
     switch (f->type) {
     case FIELD_TEXT:
-        buf_fmt(out, "\"" STR_FMT "\"", STR_ARG(*(const str *)at));
+        print_quoted(out, *(const str *)at);
         break;
     case FIELD_LIST: {
         const struct config_list *list = at;
         buf_add_char(out, '[');
-        for (size_t i = 0; i < list->n; i++)
-            buf_fmt(out, "%s\"" STR_FMT "\"", i ? ", " : "", STR_ARG(list->v[i]));
+        for (size_t i = 0; i < list->n; i++) {
+            buf_add(out, i ? STR(", ") : STR(""));
+            print_quoted(out, list->v[i]);
+        }
         buf_add_char(out, ']');
         break;
     }
@@ -623,7 +679,7 @@ static void print_value(struct buf *out, const struct config *c, const struct fi
         buf_fmt(out, "%llu", (unsigned long long)v);
         break;
     case FIELD_SIZE:
-        buf_add(out, v == 0 ? STR("none") : size_print(text, v));
+        print_size(out, v);
         break;
     case FIELD_DURATION:
         buf_add(out, v == 0               ? STR("none")
@@ -715,22 +771,4 @@ void config_diff(const struct config *a, const struct config *b, struct buf *now
     }
     buf_deinit(&x);
     buf_deinit(&y);
-}
-
-void config_store_options(const struct config *c, struct store_options *out)
-{
-    store_options_default(out);
-    out->dir = c->data_dir;
-    out->sync = c->sync;
-    out->sync_interval_ns = c->sync_interval_ns;
-    for (size_t i = 0; i < SIGNAL_COUNT; i++) {
-        out->retention_ns[i] = c->retention_ns[i];
-        out->max_bytes[i] = c->disk_max[i];
-    }
-    out->max_bytes_total = c->disk_max_total;
-    out->free_bytes_min = c->disk_free_min;
-    out->window_past_ns = c->window_past_ns;
-    out->window_future_ns = c->window_future_ns;
-    out->max_series = (size_t)c->max_series;
-    out->max_streams = (size_t)c->max_streams;
 }

@@ -99,5 +99,3 @@ void config_help(struct buf *out);
  * a restart. Comma lists into bufs. */
 void config_diff(const struct config *a, const struct config *b, struct buf *now,
                  struct buf *later);
-/* What the store needs, from store_options_default and this. */
-void config_store_options(const struct config *c, struct store_options *out);
