@@ -17,23 +17,10 @@
 #include "storage/engine/segment_file.h"
 #include "storage/engine/signal.h"
 #include "storage/engine/wal.h"
+#include "storage/model/limits.h"
 
 #define TENANT_NAME_MAX 64
-/* Tenants of one store: each costs three heads. Beyond it ERR_LIMIT. */
-#define LIMIT_TENANTS 4096
-/* Frozen generations of one signal that wait for their seal; beyond it writes get ERR_BUSY, so that
- * memory stays bounded when sealing cannot keep up. */
-#define LIMIT_FROZEN 8
-/* Log bytes of one generation: bounds the time of a replay; beyond it the generation is frozen. */
-#define LIMIT_GENERATION_LOG (512 * MIB)
-/* Gathered log bytes of one signal before a group is cut: bounds the writer's memory. */
-#define LIMIT_GROUP_BYTES (8 * MIB)
-/* Batches that wait for the writer; lanes are few and each waits for its own, so this never fills
- * in the product. */
-#define LIMIT_WRITER_QUEUE 1024
-
 struct writer;
-struct keeper;
 
 struct share { // one tenant's part of one generation
     atomic_uint refs;

@@ -474,7 +474,7 @@ static void part_begin(struct wal *w, uint32_t seq, int64_t now_ns)
 void wal_put(struct wal *w, str tenant, str payload, uint32_t seq, int64_t now_ns)
 {
     ASSERT(tenant.n > 0 && tenant.n <= WAL_TENANT_MAX);
-    ASSERT(payload.n <= WAL_RECORD_MAX - WAL_BODY_HEAD - WAL_TENANT_MAX);
+    ASSERT(payload.n <= WAL_PAYLOAD_MAX);
     ASSERT(!w->is_begun || w->file || w->pending.n > 0); // not after an error without wal_start
     if (!w->is_begun)
         part_begin(w, seq, now_ns);

@@ -32,9 +32,10 @@
 #include "storage/base/fs.h"
 #include "storage/model/batch.h"
 
-#define WAL_TENANT_MAX 64
-#define WAL_RECORD_MAX (192 * MIB) // bytes of a body; a batch is at most 64 MiB decoded
-#define WAL_PART_BYTES (64 * MIB)  // a part is full above this
+#define WAL_TENANT_MAX  64
+#define WAL_RECORD_MAX  (192 * MIB)            // bytes of a body; a batch is at most 64 MiB decoded
+#define WAL_PAYLOAD_MAX (WAL_RECORD_MAX - 256) // the rest is tenant and head
+#define WAL_PART_BYTES  (64 * MIB)             // a part is full above this
 
 struct wal; // opaque
 

@@ -18,6 +18,8 @@
 
 /* Free bytes that must be there (besides twice the batch) before a full disk is tried again. */
 #define DISK_RESUME MIB
+/* A log above this part of the signal's disk budget is sealed: as segments it is a tenth. */
+#define LOG_SHARE 4
 
 enum job_kind { JOB_WRITE, JOB_FREEZE, JOB_FREEZE_DUE, JOB_SYNC, JOB_NUDGE };
 
@@ -231,9 +233,12 @@ static void commit(struct writer *w, enum signal sig)
         w->sync_due_mono_ns =
             mono_now(w) + MAX(s->o.sync_interval_ns, time_mul(2, w->sync_cost_ns));
     }
+    uint64_t log_max = LIMIT_GENERATION_LOG;
+    if (s->o.max_bytes[sig] > 0)
+        log_max = MIN(log_max, s->o.max_bytes[sig] / LOG_SHARE);
     if (lane->bytes >= s->o.head_bytes[sig])
         freeze(w, sig, "size");
-    else if (wal_gen_bytes(lane->wal, lane->gen) >= LIMIT_GENERATION_LOG)
+    else if (wal_gen_bytes(lane->wal, lane->gen) >= log_max)
         freeze(w, sig, "log_size");
 }
 
@@ -257,9 +262,9 @@ static void encode(struct writer *w, struct job *j)
         job_finish(w, j, false);
         return;
     }
-    if (j->payload->over || j->payload->n > WAL_RECORD_MAX / 2) {
+    if (j->payload->over || j->payload->n > WAL_PAYLOAD_MAX) {
         // The encoder believes that it was logged: begin a generation that knows nothing of it.
-        err_set(&j->err, ERR_LIMIT, "batch needs more than %zu bytes of log", WAL_RECORD_MAX / 2);
+        err_set(&j->err, ERR_LIMIT, "batch needs more than %zu bytes of log", WAL_PAYLOAD_MAX);
         job_finish(w, j, false);
         commit(w, sig);
         freeze(w, sig, "oversized_batch");
