@@ -181,7 +181,7 @@ static uint32_t attrs_add(struct build *b, enum span_table table, struct attrs a
     for (size_t i = 0; i < attrs.n; i++) {
         uint32_t next = step(b, table, node, &attrs.v[i]);
         if (next == node) {
-            ++*dropped;
+            *dropped += *dropped < UINT32_MAX; // it is 32 bits in the model
             continue;
         }
         node = next;

@@ -159,7 +159,7 @@ static void core_relative(const struct span_core *c, int64_t *parent, int64_t *r
                     buf_add(foreign, (str){(const char *)c->parent_id[i], 8});
                 } else {
                     int64_t back = (int64_t)i - (int64_t)row;
-                    parent[i] = 2 + ((back << 1) ^ (back >> 63));
+                    parent[i] = 2 + (int64_t)(((uint64_t)back << 1) ^ (uint64_t)(back >> 63));
                     if (row < i)
                         base = (uint64_t)c->start_ns[row];
                 }
