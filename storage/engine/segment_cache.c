@@ -8,6 +8,8 @@
 
 #define CACHE_HANDLES   64
 #define CACHE_AUX_BYTES (32 * MIB)
+#define HANDLE_TICKS    2  // a handle unused for so many minutes is closed
+#define AUX_TICKS       10 // decoded state costs more to make again
 
 bool segment_cache_open(const struct segment_cache_options *o, struct segment_cache **out,
                         struct err *err)
@@ -139,6 +141,7 @@ void handle_put(struct handle *h)
     pthread_mutex_lock(&c->mutex);
     h->prev = c->newest;
     h->next = NULL;
+    h->used_at = c->tick;
     *(c->newest ? &c->newest->next : &c->oldest) = h;
     c->newest = h;
     h->sibling = h->seg->idle;
@@ -259,8 +262,38 @@ void segment_aux_release(struct segment *seg, struct segment_aux *aux)
     pthread_mutex_lock(&c->mutex);
     ASSERT(seg->aux == aux && seg->aux_pins > 0);
     seg->aux_pins--;
+    seg->aux_used_at = c->tick;
     pthread_mutex_unlock(&c->mutex);
     aux_shrink(c);
+}
+
+void segment_cache_tick(struct segment_cache *c)
+{
+    struct handle *list = NULL;
+    pthread_mutex_lock(&c->mutex);
+    c->tick++;
+    while (c->oldest && c->oldest->used_at + HANDLE_TICKS <= c->tick) {
+        struct handle *h = c->oldest;
+        handle_unlink(c, h);
+        c->n_handles--;
+        h->next = list;
+        list = h;
+    }
+    pthread_mutex_unlock(&c->mutex);
+    handles_close(list);
+    for (;;) {
+        struct aux_victim v = {0};
+        pthread_mutex_lock(&c->mutex);
+        struct segment *seg = c->aux_oldest;
+        while (seg && (seg->aux_pins > 0 || seg->aux_used_at + AUX_TICKS > c->tick))
+            seg = seg->aux_next;
+        if (seg)
+            v = aux_take(c, seg);
+        pthread_mutex_unlock(&c->mutex);
+        if (!v.aux)
+            return;
+        aux_free(c, v);
+    }
 }
 
 void segment_cache_forget(struct segment *seg)

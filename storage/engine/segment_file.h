@@ -43,6 +43,9 @@ struct segment_cache_options {
 MUST_USE bool segment_cache_open(const struct segment_cache_options *o, struct segment_cache **out,
                                  struct err *err);
 void segment_cache_close(struct segment_cache *c); // no segment is left; NULL is fine
+/* Call once a minute: closes handles that nobody used for a minute or two and drops decoded state
+ * that nobody used for ten, so that an idle store is small. */
+void segment_cache_tick(struct segment_cache *c);
 size_t segment_cache_handles(struct segment_cache *c);
 size_t segment_cache_aux_bytes(struct segment_cache *c);
 

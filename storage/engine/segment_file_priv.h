@@ -30,6 +30,7 @@ struct handle {
         struct sqlite3_blob *blob;
     } blobs[HANDLE_BLOBS];
     size_t next_stmt, next_blob; // the slot to replace next
+    uint64_t used_at;            // tick of the last use
 };
 
 enum aux_state { AUX_NONE, AUX_LOADING, AUX_READY };
@@ -51,6 +52,7 @@ struct segment {
     segment_aux_unload *aux_unload;
     size_t aux_bytes; // as counted
     unsigned aux_pins;
+    uint64_t aux_used_at;                // tick of the last use
     struct segment *aux_prev, *aux_next; // segments with an aux, least recently used first
 };
 
@@ -65,6 +67,7 @@ struct segment_cache {
     size_t n_handles; // open, idle or in use
     struct segment *aux_oldest, *aux_newest;
     size_t aux_bytes;
+    uint64_t tick; // minutes
 };
 
 MUST_USE bool handle_get(struct segment *seg, struct handle **out, struct err *err);

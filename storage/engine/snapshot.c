@@ -55,7 +55,8 @@ static bool load(struct snapshot *snap, struct err *err)
             err_set(&here, ERR_CORRUPT, "a query found damage");
         else if (ok)
             is_usable = segment_load(seg, &here);
-        if (here.code == ERR_CORRUPT) {
+        // A file that somebody else removed is treated like a damaged one.
+        if (here.code == ERR_CORRUPT || here.code == ERR_NOT_FOUND) {
             segment_set_aside(snap->store, snap->tenant, seg, &here);
         } else if (here.code != ERR_NONE && ok) {
             *err = here;

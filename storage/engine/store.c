@@ -328,15 +328,18 @@ static void *keeper_main(void *arg)
             wait_until(s, s->is_keeping || !has_segments(s) ? INT64_MAX : due);
             continue;
         }
+        bool is_minute = clock_mono_ns(s->o.clock) >= due;
         s->is_keeping = true;
         s->wants_keeping = false;
         pthread_mutex_unlock(&s->mutex);
         struct err err = ERR_OK;
+        if (is_minute)
+            segment_cache_tick(s->cache);
         if (!keep(s, &err) && err.code != ERR_CANCELED)
             LOG_WARN("maintenance_failed", "err=\"%s\"", err.text);
         baton_give(s, &s->is_keeping);
         pthread_mutex_lock(&s->mutex);
-        due = clock_mono_ns(s->o.clock) + KEEP_EVERY_NS;
+        due = is_minute ? clock_mono_ns(s->o.clock) + KEEP_EVERY_NS : due;
     }
     pthread_mutex_unlock(&s->mutex);
     return NULL;
@@ -347,16 +350,22 @@ bool store_maintain(struct store *s, bool force_seal, struct err *err)
     if (!writer_freeze(s->writer, force_seal, err))
         return false;
     bool did = true, ok = true;
+    struct err first = ERR_OK;
     baton_take(s, &s->is_sealing);
-    for (int i = 0; ok && did && i < MAINTAIN_MAX; i++)
-        ok = flush_one(s, force_seal, &did, err);
+    for (int i = 0; did && i < MAINTAIN_MAX; i++) {
+        struct err here = ERR_OK;
+        if (flush_one(s, force_seal && ok, &did, &here)) // a failed one waits for its time
+            continue;
+        first = ok ? here : first;
+        ok = false;
+    }
     baton_give(s, &s->is_sealing);
     struct err here = ERR_OK;
     baton_take(s, &s->is_keeping);
     bool kept = keep(s, &here);
     baton_give(s, &s->is_keeping);
-    if (ok && !kept)
-        *err = here;
+    if (!ok || !kept)
+        *err = ok ? here : first;
     // The heads forget idle series in the writer's next turn: give it one.
     struct err ignored = ERR_OK;
     (void)!writer_freeze(s->writer, false, &ignored);

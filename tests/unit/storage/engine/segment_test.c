@@ -243,6 +243,10 @@ static void test_handles_are_bounded(void **state)
         assert_true(segment_get(segs[i % 10], "pack", 5, &f->arena, &got, &f->err));
         assert_true(segment_cache_handles(f->cache) <= 4);
     }
+    segment_cache_tick(f->cache);
+    assert_int_equal(segment_cache_handles(f->cache), 4);
+    segment_cache_tick(f->cache);
+    assert_int_equal(segment_cache_handles(f->cache), 0);
     for (size_t i = 0; i < COUNTOF(segs); i++)
         segment_unref(segs[i]);
     buf_deinit(&copy);
@@ -294,6 +298,11 @@ static void test_aux(void **state)
         assert_int_equal(segment_cache_aux_bytes(f->cache), 60); // the older one went
     }
     assert_int_equal(loads, 4); // each round evicts one, and needs it again
+    for (int i = 0; i < 9; i++)
+        segment_cache_tick(f->cache);
+    assert_int_equal(segment_cache_aux_bytes(f->cache), 60);
+    segment_cache_tick(f->cache);
+    assert_int_equal(segment_cache_aux_bytes(f->cache), 0);
     assert_false(segment_aux_get(segs[2], aux_load, aux_unload, &aux[2], &f->err));
     assert_int_equal(f->err.code, ERR_CORRUPT);
     assert_true(segment_is_damaged(segs[2]));

@@ -359,6 +359,71 @@ static void test_retention(void **state)
     assert_int_equal(stats_of(f, SIGNAL_METRICS).expired, 3);
 }
 
+/* The reserve: oldest first over all signals; nothing else than what is needed. */
+static void test_free_space(void **state)
+{
+    struct fixture *f = *state;
+    for (uint64_t i = 0; i < 20; i++) {
+        put(f, i % 2 ? SIGNAL_LOGS : SIGNAL_TRACES, i, 1, T0 + (int64_t)i * TINY_HOUR);
+        maintain(f, true);
+    }
+    uint64_t free_bytes, total;
+    uint64_t size = stats_of(f, SIGNAL_LOGS).segment_bytes / 10; // all files are of one size
+    fs_sim_set_capacity(f->sim, 100 * size);
+    assert_true(fs_space(f->o.fs, f->o.dir, &free_bytes, &total, &f->err));
+    assert_true(free_bytes < 81 * size);
+    f->o.free_bytes_min = 1000 * size; // more than a tenth of the disk: then a tenth is meant
+    reopen(f);
+    maintain(f, false);
+    expect_ids(f, SIGNAL_METRICS, 0, 0);
+    assert_int_equal(stats_of(f, SIGNAL_LOGS).segments + stats_of(f, SIGNAL_TRACES).segments, 20);
+    fs_sim_set_capacity(f->sim, 22 * size); // a tenth = 2.2 files; 2 or less are free
+    maintain(f, false);
+    assert_int_equal(stats_of(f, SIGNAL_LOGS).segments + stats_of(f, SIGNAL_TRACES).segments, 19);
+    assert_int_equal(stats_of(f, SIGNAL_TRACES).expired, 1);
+}
+
+/* Nothing but the log is left, the disk is full, and sealing cannot work: the log goes. */
+static void test_full_disk_with_log_only(void **state)
+{
+    struct fixture *f = *state;
+    f->o.free_bytes_min = GIB;
+    reopen(f);
+    fs_sim_set_capacity(f->sim, 6000);
+    uint64_t id = 0;
+    while (tiny_put(f->s, f->t, SIGNAL_LOGS, id, 10, T0, &f->err))
+        id += 10;
+    assert_int_equal(f->err.code, ERR_UNAVAILABLE);
+    for (int i = 0; i < 8; i++) {
+        f->err = ERR_OK;
+        clock_manual_advance(&f->clock, 100 * NS_PER_S);
+        (void)!store_maintain(f->s, false, &f->err);
+    }
+    assert_int_equal(stats_of(f, SIGNAL_LOGS).wal_bytes, 0);
+    expect_ids(f, SIGNAL_LOGS, 0, 0);
+    f->err = ERR_OK;
+    fs_sim_set_capacity(f->sim, 0);
+    put(f, SIGNAL_LOGS, 0, 10, T0);
+    maintain(f, true);
+    reopen(f);
+    expect_ids(f, SIGNAL_LOGS, 0, 10);
+}
+
+static void test_removed_segment(void **state)
+{
+    struct fixture *f = *state;
+    put(f, SIGNAL_LOGS, 0, 5, T0);
+    maintain(f, true);
+    put(f, SIGNAL_LOGS, 5, 5, T0 + TINY_HOUR);
+    maintain(f, true);
+    reopen(f);
+    assert_true(fs_unlink(f->o.fs,
+                          STR("top/data/default/l/20261120/"
+                              "l0-20261120T000000Z-20261120T000005Z-00000001.db"),
+                          &f->err));
+    expect_ids(f, SIGNAL_LOGS, 5, 5);
+}
+
 static void test_damaged_segment_is_set_aside(void **state)
 {
     struct fixture *f = *state;
@@ -559,6 +624,9 @@ int main(void)
         T(test_disk_full_recovers),
         T(test_compaction),
         T(test_retention),
+        T(test_free_space),
+        T(test_full_disk_with_log_only),
+        T(test_removed_segment),
         T(test_damaged_segment_is_set_aside),
         T(test_unsealable_tenant),
         T(test_lock),
