@@ -772,16 +772,91 @@ static void snapshots_stay(void **state)
     snapshot_close(snap);
 }
 
+/* One writes steps, one seals and expires, two read: every answer is a prefix without holes. */
+struct race {
+    struct fixture *f;
+    atomic_bool stop;
+    atomic_uint written, reads;
+    atomic_bool failed;
+};
+
+static void *race_read(void *ctx)
+{
+    struct race *r = ctx;
+    struct err err = ERR_OK;
+    while (!atomic_load(&r->stop)) {
+        struct snapshot *snap;
+        struct time_range all = {INT64_MIN, INT64_MAX};
+        struct series_select sel = {.start_ms = TIME_MIN_MS, .end_ms = TIME_MAX_MS};
+        struct series_iter *it = NULL;
+        struct series x;
+        enum step step = STEP_ERROR;
+        size_t least = atomic_load(&r->written);
+        bool ok = snapshot_open(r->f->s, r->f->t, SIGNAL_METRICS, all, &snap, &err) &&
+                  series_iter_open(snap, &sel, NULL, &it, &err);
+        while (ok && (step = series_next(it, &x, &err)) == STEP_ITEM) {
+            ok = x.n >= least;
+            for (size_t i = 0; ok && i < x.n; i++)
+                ok = x.v[i] == (double)i;
+        }
+        series_iter_close(it);
+        snapshot_close(snap);
+        if (!ok || step != STEP_END)
+            atomic_store(&r->failed, true);
+        atomic_fetch_add(&r->reads, 1);
+    }
+    return NULL;
+}
+
+static void *race_seal(void *ctx)
+{
+    struct race *r = ctx;
+    struct err err = ERR_OK;
+    while (!atomic_load(&r->stop))
+        if (!store_maintain(r->f->s, true, &err))
+            atomic_store(&r->failed, true);
+    return NULL;
+}
+
+static void readers_and_writers(void **state)
+{
+    struct fixture *f = *state;
+    struct race r = {.f = f};
+    pthread_t threads[3];
+    pthread_create(&threads[0], NULL, race_read, &r);
+    pthread_create(&threads[1], NULL, race_read, &r);
+    pthread_create(&threads[2], NULL, race_seal, &r);
+    for (uint32_t step = 0; step < 300 || (atomic_load(&r.reads) < 20 && step < 5000); step++) {
+        new_batch(f);
+        for (uint32_t i = 0; i < SERIES; i++)
+            vec_push(&f->batch.samples, &f->batch_arena,
+                     (struct batch_sample){i, T0_MS + (int64_t)step * 1000, step});
+        write_batch(f);
+        atomic_store(&r.written, step + 1);
+    }
+    atomic_store(&r.stop, true);
+    for (size_t i = 0; i < COUNTOF(threads); i++)
+        pthread_join(threads[i], NULL);
+    assert_false(atomic_load(&r.failed));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(write_seal_reopen), TEST(late_and_repeated),
-        TEST(histograms),        TEST(compaction),
-        TEST(a_file_per_day),    TEST(every_matcher),
-        TEST(names_and_values),  TEST(exemplars_and_metadata),
-        TEST(refusals),          TEST(raw_hashes_and_idle_series),
-        TEST(memory_limit),      TEST(snapshots_stay),
+        TEST(write_seal_reopen),
+        TEST(late_and_repeated),
+        TEST(histograms),
+        TEST(compaction),
+        TEST(a_file_per_day),
+        TEST(every_matcher),
+        TEST(names_and_values),
+        TEST(exemplars_and_metadata),
+        TEST(refusals),
+        TEST(raw_hashes_and_idle_series),
+        TEST(memory_limit),
+        TEST(snapshots_stay),
+        TEST(readers_and_writers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
