@@ -56,9 +56,6 @@ struct config {
     uint64_t ingest_workers;              // threads
     uint64_t ingest_queue;                // waiting requests
     uint64_t ingest_memory;               // bytes, all requests together
-    uint64_t max_line;                    // bytes of one log line; longer ones are cut
-    uint64_t max_labels;                  // labels of one series or stream
-    uint64_t max_attribute;               // bytes of one attribute or label value
     struct config_list otlp_promote;      // resource attributes that become labels of every metric
     struct config_list otlp_index_labels; // resource attributes that become stream labels
 

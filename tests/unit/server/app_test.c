@@ -1,0 +1,159 @@
+/* app_test.c - a whole server in this process: start, answers of its own, the two ways to fail,
+ * stop and start again. */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "server/app.h"
+#include "tests/support/http_client.h"
+
+#define DIR_TEMPLATE "/tmp/trivet_app_XXXXXX"
+
+static struct app *start(const char *dir, const char *listen, struct err *err)
+{
+    struct config config;
+    config_default(&config);
+    assert_true(config_set(&config, STR("data_dir"), str_c(dir), err));
+    assert_true(config_set(&config, STR("listen"), str_c(listen), err));
+    assert_true(config_set(&config, STR("log_level"), STR("error"), err));
+    log_set_level(config.log_level);
+    struct app_options options = {0};
+    struct app *app = NULL;
+    if (!app_start(&config, &options, &app, err))
+        config_deinit(&config);
+    return app;
+}
+
+static void remove_tree(const char *dir)
+{
+    struct arena a;
+    struct fs_entry *entries;
+    size_t n;
+    struct err err = ERR_OK;
+    arena_init(&a, 1 * MIB, NULL);
+    if (fs_list(fs_posix(), str_c(dir), &a, &entries, &n, &err)) {
+        for (size_t i = 0; i < n; i++) {
+            str path = arena_fmt(&a, "%s/" STR_FMT, dir, STR_ARG(entries[i].name));
+            if (entries[i].is_dir)
+                remove_tree(path.p);
+            else
+                (void)!fs_unlink(fs_posix(), path, &err);
+        }
+    }
+    (void)!fs_rmdir(fs_posix(), str_c(dir), &err);
+    arena_deinit(&a);
+}
+
+static bool ask_has(struct app *app, size_t listener, const char *path, const char *status,
+                    const char *part)
+{
+    struct buf out;
+    buf_init(&out, 4 * MIB);
+    bool ok = client_ask(app_port(app, listener), "GET", path, STR(""), &out) &&
+              str_starts(buf_str(&out), str_c(status)) &&
+              str_find(buf_str(&out), str_c(part)) != SIZE_MAX;
+    if (!ok)
+        print_error("%s: %.*s\n", path, (int)out.n, out.n ? out.p : "");
+    buf_deinit(&out);
+    return ok;
+}
+
+static void test_life(void **state)
+{
+    (void)state;
+    char dir[] = DIR_TEMPLATE;
+    assert_non_null(mkdtemp(dir));
+    struct err err = ERR_OK;
+    for (int round = 0; round < 2; round++) {
+        struct app *app = start(dir, "127.0.0.1:0, 127.0.0.1:0", &err);
+        assert_non_null(app);
+        assert_true(app_wait_ready(app, &err));
+        assert_true(app_port(app, 0) != 0 && app_port(app, 1) != 0);
+        assert_int_equal(app_port(app, 2), 0);
+        assert_true(ask_has(app, 0, "/ready", "HTTP/1.1 200 ", "ready\n"));
+        assert_true(ask_has(app, 1, "/-/ready", "HTTP/1.1 200 ", "ready\n"));
+        assert_true(ask_has(app, 0, "/-/healthy", "HTTP/1.1 200 ", "healthy"));
+        assert_true(ask_has(app, 0, "/config", "HTTP/1.1 200 ", "log_level: error\n"));
+        assert_true(ask_has(app, 0, "/metrics", "HTTP/1.1 200 ",
+                            "trivet_http_requests_total{route=\"/ready\",code=\"200\"} 1\n"));
+        assert_true(ask_has(app, 0, "/metrics", "HTTP/1.1 200 ", "\ntrivet_ready 1\n"));
+        assert_true(ask_has(app, 0, "/metrics", "HTTP/1.1 200 ", "trivet_store_wal_bytes"));
+        assert_true(ask_has(app, 0, "/no/such/path", "HTTP/1.1 404 ", "404 page not found\n"));
+        assert_true(ask_has(app, 0, "/v1/traces", "HTTP/1.1 405 ",
+                            "405 method not allowed, supported: [POST]"));
+        assert_true(app_stop(app, &err));
+    }
+    remove_tree(dir);
+}
+
+static void test_taken_port(void **state)
+{
+    (void)state;
+    char dir[] = DIR_TEMPLATE, address[32];
+    assert_non_null(mkdtemp(dir));
+    struct err err = ERR_OK;
+    struct app *app = start(dir, "127.0.0.1:0", &err);
+    assert_non_null(app);
+    snprintf(address, sizeof address, "127.0.0.1:%u", app_port(app, 0));
+    assert_null(start(dir, address, &err));
+    assert_non_null(strstr(err.text, address));
+    assert_true(app_wait_ready(app, &err));
+    assert_true(app_stop(app, &err));
+    remove_tree(dir);
+}
+
+/* Two servers, one folder: the second serves its port, says 503, and tells its owner. */
+static void test_locked_folder(void **state)
+{
+    (void)state;
+    char dir[] = DIR_TEMPLATE;
+    assert_non_null(mkdtemp(dir));
+    struct err err = ERR_OK;
+    struct app *app = start(dir, "127.0.0.1:0", &err);
+    assert_non_null(app);
+    assert_true(app_wait_ready(app, &err));
+    log_set_level(LOG_LEVEL_NONE);
+    struct app *second = start(dir, "127.0.0.1:0", &err);
+    assert_non_null(second);
+    assert_false(app_wait_ready(second, &err));
+    assert_int_equal(err.code, ERR_BUSY);
+    assert_true(ask_has(second, 0, "/ready", "HTTP/1.1 503 ", "\r\n\r\n"));
+    assert_true(ask_has(second, 0, "/api/v1/query?query=1", "HTTP/1.1 503 ", "\r\n\r\n"));
+    assert_true(ask_has(second, 0, "/metrics", "HTTP/1.1 200 ", "\ntrivet_ready 0\n"));
+    assert_false(app_stop(second, &err));
+    assert_true(app_stop(app, &err));
+    remove_tree(dir);
+}
+
+static void test_reload(void **state)
+{
+    (void)state;
+    char dir[] = DIR_TEMPLATE;
+    assert_non_null(mkdtemp(dir));
+    struct err err = ERR_OK;
+    struct app *app = start(dir, "127.0.0.1:0", &err);
+    assert_non_null(app);
+    assert_true(app_wait_ready(app, &err));
+    struct config config;
+    config_default(&config);
+    assert_true(config_set(&config, STR("log_level"), STR("none"), &err));
+    app_reload(app, &config);
+    config_deinit(&config);
+    assert_true(ask_has(app, 0, "/config", "HTTP/1.1 200 ", "log_level: none\n"));
+    assert_true(app_stop(app, &err));
+    remove_tree(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_life),
+        cmocka_unit_test(test_taken_port),
+        cmocka_unit_test(test_locked_folder),
+        cmocka_unit_test(test_reload),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
