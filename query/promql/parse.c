@@ -131,7 +131,7 @@ bool parser_enter(struct parser *p)
     return true;
 }
 
-struct node *node_new(struct parser *p, enum node_kind kind, uint32_t pos)
+struct node *parser_node(struct parser *p, enum node_kind kind, uint32_t pos)
 {
     struct node *n = arena_new(&p->q->arena, struct node);
     n->kind = kind;
@@ -140,7 +140,7 @@ struct node *node_new(struct parser *p, enum node_kind kind, uint32_t pos)
     return n;
 }
 
-void node_deepen(struct parser *p, struct node *n, const struct node *child)
+void parser_deepen(struct parser *p, struct node *n, const struct node *child)
 {
     if (child != NULL)
         n->depth = MAX(n->depth, child->depth + 1);
@@ -236,7 +236,7 @@ static void parse_matching(struct parser *p, struct node *n)
 
 static struct node *parse_binary(struct parser *p, struct node *left)
 {
-    struct node *n = node_new(p, NODE_BINARY, left->pos);
+    struct node *n = parser_node(p, NODE_BINARY, left->pos);
     enum binop op = p->tok.op;
     unsigned prec = precedence(op);
     n->binary.op_pos = p->tok.pos;
@@ -247,8 +247,8 @@ static struct node *parse_binary(struct parser *p, struct node *left)
     parse_matching(p, n);
     n->binary.r = parse_expr(p, op == BIN_POW ? prec : prec + 1);
     n->end = n->binary.r->end;
-    node_deepen(p, n, n->binary.l);
-    node_deepen(p, n, n->binary.r);
+    parser_deepen(p, n, n->binary.l);
+    parser_deepen(p, n, n->binary.r);
     return n;
 }
 
@@ -256,7 +256,7 @@ static struct node *parse_binary(struct parser *p, struct node *left)
 
 static struct node *parse_number(struct parser *p)
 {
-    struct node *n = node_new(p, NODE_NUMBER, p->tok.pos);
+    struct node *n = parser_node(p, NODE_NUMBER, p->tok.pos);
     n->number.v = p->tok.num;
     n->number.is_duration = p->tok.is_duration;
     n->end = p->tok.end;
@@ -266,11 +266,11 @@ static struct node *parse_number(struct parser *p)
 
 static struct node *parse_paren(struct parser *p)
 {
-    struct node *n = node_new(p, NODE_PAREN, p->tok.pos);
+    struct node *n = parser_node(p, NODE_PAREN, p->tok.pos);
     parser_next(p);
     n->paren = parse_expr(p, PREC_OR);
     n->end = p->tok.end;
-    node_deepen(p, n, n->paren);
+    parser_deepen(p, n, n->paren);
     parser_expect(p, TOK_RPAREN, "", "");
     return n;
 }
@@ -323,7 +323,7 @@ static bool aggr_has_param(enum aggr_op op)
 
 static struct node *parse_aggr(struct parser *p)
 {
-    struct node *n = node_new(p, NODE_AGGR, p->tok.pos);
+    struct node *n = parser_node(p, NODE_AGGR, p->tok.pos);
     node_vec args = {0};
     n->aggr.op = p->tok.aggr;
     parser_next(p);
@@ -344,14 +344,14 @@ static struct node *parse_aggr(struct parser *p)
         return n;
     n->aggr.param = want == 2 ? args.v[0] : NULL;
     n->aggr.expr = args.v[want - 1];
-    node_deepen(p, n, n->aggr.param);
-    node_deepen(p, n, n->aggr.expr);
+    parser_deepen(p, n, n->aggr.param);
+    parser_deepen(p, n, n->aggr.expr);
     return n;
 }
 
 static struct node *parse_call(struct parser *p)
 {
-    struct node *n = node_new(p, NODE_CALL, p->tok.pos);
+    struct node *n = parser_node(p, NODE_CALL, p->tok.pos);
     node_vec args = {0};
     n->call.func = func_find(p->tok.text);
     if (n->call.func == NULL)
@@ -363,7 +363,7 @@ static struct node *parse_call(struct parser *p)
     n->call.args = args.v;
     n->call.n_args = args.n;
     for (size_t i = 0; i < args.n; i++)
-        node_deepen(p, n, args.v[i]);
+        parser_deepen(p, n, args.v[i]);
     return n;
 }
 
@@ -387,7 +387,7 @@ static struct node *parse_word(struct parser *p)
 
 static struct node *parse_string(struct parser *p)
 {
-    struct node *n = node_new(p, NODE_STRING, p->tok.pos);
+    struct node *n = parser_node(p, NODE_STRING, p->tok.pos);
     n->string = p->tok.value;
     n->end = p->tok.end;
     parser_next(p);
@@ -404,11 +404,11 @@ static struct node *parse_unary(struct parser *p)
         e->pos = sign.pos;
         return e;
     }
-    struct node *n = node_new(p, NODE_UNARY, sign.pos);
+    struct node *n = parser_node(p, NODE_UNARY, sign.pos);
     n->unary.minus = sign.op == BIN_SUB;
     n->unary.expr = e;
     n->end = e->end;
-    node_deepen(p, n, e);
+    parser_deepen(p, n, e);
     return n;
 }
 
@@ -434,7 +434,7 @@ static struct node *parse_primary(struct parser *p)
         if (is_word_op(&p->tok))
             return parse_selector(p);
         parser_unexpected(p, "", "");
-        return node_new(p, NODE_NUMBER, p->tok.pos);
+        return parser_node(p, NODE_NUMBER, p->tok.pos);
     }
 }
 
@@ -443,7 +443,7 @@ static struct node *parse_expr(struct parser *p, unsigned min)
 {
     struct node *n;
     if (!parser_enter(p))
-        return node_new(p, NODE_NUMBER, p->tok.pos);
+        return parser_node(p, NODE_NUMBER, p->tok.pos);
     if (p->tok.kind == TOK_OP && (p->tok.op == BIN_ADD || p->tok.op == BIN_SUB))
         n = parse_unary(p);
     else

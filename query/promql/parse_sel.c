@@ -133,7 +133,7 @@ static void parse_matcher(struct parser *p, matcher_vec *v, str *name, uint32_t 
 struct node *parse_selector(struct parser *p)
 {
     uint32_t start = p->tok.pos;
-    struct node *n = node_new(p, NODE_SELECTOR, start);
+    struct node *n = parser_node(p, NODE_SELECTOR, start);
     matcher_vec v = {0};
     str name = {0};
     uint32_t end = p->tok.end;
@@ -383,11 +383,11 @@ static void check_positive(struct parser *p, const struct dur *d)
 
 static struct node *matrix_of(struct parser *p, struct node *selector, const struct dur *range)
 {
-    struct node *n = node_new(p, NODE_MATRIX, selector->pos);
+    struct node *n = parser_node(p, NODE_MATRIX, selector->pos);
     n->matrix.selector = selector;
     n->matrix.range = range;
     n->end = p->prev_end;
-    node_deepen(p, n, selector);
+    parser_deepen(p, n, selector);
     if (selector->kind != NODE_SELECTOR)
         parser_fail(p, selector->pos, "ranges only allowed for vector selectors");
     else if (selector->selector.mods.offset != NULL)
@@ -421,12 +421,12 @@ static struct node *parse_brackets(struct parser *p, struct node *expr)
     parser_next(p);
     if (!is_subquery)
         return matrix_of(p, expr, range);
-    struct node *n = node_new(p, NODE_SUBQUERY, expr->pos);
+    struct node *n = parser_node(p, NODE_SUBQUERY, expr->pos);
     n->subquery.expr = expr;
     n->subquery.range = range;
     n->subquery.step = step;
     n->end = p->prev_end;
-    node_deepen(p, n, expr);
+    parser_deepen(p, n, expr);
     return n;
 }
 

@@ -33,8 +33,8 @@ bool parser_expect(struct parser *p, enum tok_kind kind, const char *context, co
 /* Counts recursion; false (and failed) beyond LIMIT_AST_DEPTH. Pair with p->depth--. */
 bool parser_enter(struct parser *p);
 /* A new node that starts at pos; deepen() sets its depth from its children. */
-struct node *node_new(struct parser *p, enum node_kind kind, uint32_t pos);
-void node_deepen(struct parser *p, struct node *n, const struct node *child);
+struct node *parser_node(struct parser *p, enum node_kind kind, uint32_t pos);
+void parser_deepen(struct parser *p, struct node *n, const struct node *child);
 
 /* At a name, or at an opening brace (name empty). */
 struct node *parse_selector(struct parser *p);
