@@ -669,49 +669,98 @@ bool span_block_shapes(const struct span_columns *b, enum span_table table, stru
     return true;
 }
 
-/* Rows whose shape has the key. */
-static const uint32_t *key_rows(const struct span_shapes *s, uint32_t rows, uint32_t key,
-                                struct arena *a, uint32_t *n)
+/* Which shapes have the key. */
+static uint8_t *key_shapes(const struct span_shapes *s, uint32_t key, struct arena *a)
 {
     uint8_t *has = arena_zalloc(a, s->n);
     for (uint32_t i = 0; i < s->n; i++)
         for (uint32_t k = 0; k < s->v[i].n; k++)
             has[i] |= s->v[i].keys[k] == key;
-    uint32_t *row = arena_array(a, uint32_t, (size_t)rows + 1); // one more: the store is branchless
+    return has;
+}
+
+/* Rows of [lo, hi) whose shape has the key. */
+static const uint32_t *key_rows(const struct span_shapes *s, const uint8_t *has, uint32_t lo,
+                                uint32_t hi, struct arena *a, uint32_t *n)
+{
+    const uint32_t *code = s->code;
+    uint32_t *row = arena_array(a, uint32_t, (size_t)(hi - lo) + 1); // one more: no branch
     uint32_t m = 0;
-    for (uint32_t i = 0; i < rows; i++) {
+    for (uint32_t i = lo; i < hi; i++) {
         row[m] = i;
-        m += has[s->code[i]];
+        m += has[code[i]];
     }
     *n = m;
     return row;
+}
+
+/* All n values of a key. */
+static bool key_values(const struct span_columns *b, uint32_t key, uint32_t n, struct arena *a,
+                       struct span_values *out, struct err *err)
+{
+    uint32_t id = SPAN_COL_ATTR + key;
+    enum value_kind kind = b->keys[key].kind;
+    if (kind_is_int(kind))
+        return span_block_ints(b, id, n, a, &out->ints, err);
+    if (kind != VALUE_DOUBLE)
+        return span_block_dict(b, id, n, a, &out->dict, err);
+    bool has;
+    struct rd r;
+    if (!col_rd(b, id, a, &has, &r, err))
+        return false;
+    double *d = arena_array(a, double, n);
+    if (!has)
+        memset(d, 0, n * sizeof(*d));
+    else if (!column_get_doubles(&r, d, n, err) || !col_end(&r, id, err))
+        return false;
+    out->doubles = d;
+    return true;
 }
 
 bool span_block_values(const struct span_columns *b, const struct span_shapes *shapes, uint32_t key,
                        struct arena *a, struct span_values *out, struct err *err)
 {
     ASSERT(key < b->n_keys);
-    const struct span_key *k = &b->keys[key];
-    struct span_values v = {.kind = k->kind};
-    uint32_t id = SPAN_COL_ATTR + key;
-    v.row = key_rows(shapes, b->head.rows[k->table], key, a, &v.n);
-    if (kind_is_int(k->kind)) {
-        if (!span_block_ints(b, id, v.n, a, &v.ints, err))
-            return false;
-    } else if (k->kind == VALUE_DOUBLE) {
-        bool has;
-        struct rd r;
-        if (!col_rd(b, id, a, &has, &r, err))
-            return false;
-        double *d = arena_array(a, double, v.n);
-        if (!has)
-            memset(d, 0, v.n * sizeof(*d));
-        else if (!column_get_doubles(&r, d, v.n, err) || !col_end(&r, id, err))
-            return false;
-        v.doubles = d;
-    } else if (!span_block_dict(b, id, v.n, a, &v.dict, err)) {
+    struct span_values v = {.kind = b->keys[key].kind};
+    const uint8_t *has = key_shapes(shapes, key, a);
+    v.row = key_rows(shapes, has, 0, b->head.rows[b->keys[key].table], a, &v.n);
+    if (!key_values(b, key, v.n, a, &v, err))
         return false;
+    *out = v;
+    return true;
+}
+
+void span_shapes_count(const struct span_shapes *shapes, uint32_t rows, uint32_t lo,
+                       struct arena *a, struct span_shape_counts *out)
+{
+    uint32_t *before = arena_zalloc(a, shapes->n * sizeof(*before));
+    uint32_t *all = arena_zalloc(a, shapes->n * sizeof(*all));
+    for (uint32_t i = 0; i < lo; i++)
+        before[shapes->code[i]]++;
+    memcpy(all, before, shapes->n * sizeof(*all));
+    for (uint32_t i = lo; i < rows; i++)
+        all[shapes->code[i]]++;
+    *out = (struct span_shape_counts){before, all};
+}
+
+bool span_block_values_part(const struct span_columns *b, const struct span_shapes *shapes,
+                            const struct span_shape_counts *counts, uint32_t key, uint32_t lo,
+                            uint32_t hi, struct arena *a, struct span_values *out, struct err *err)
+{
+    ASSERT(key < b->n_keys);
+    struct span_values v = {.kind = b->keys[key].kind};
+    const uint8_t *has = key_shapes(shapes, key, a);
+    uint32_t before = 0, all = 0;
+    for (uint32_t i = 0; i < shapes->n; i++) {
+        before += has[i] ? counts->before[i] : 0;
+        all += has[i] ? counts->all[i] : 0;
     }
+    v.row = key_rows(shapes, has, lo, hi, a, &v.n);
+    if (!key_values(b, key, all, a, &v, err))
+        return false;
+    v.ints = v.ints ? v.ints + before : NULL;
+    v.doubles = v.doubles ? v.doubles + before : NULL;
+    v.dict.code = v.dict.code ? v.dict.code + before : NULL;
     *out = v;
     return true;
 }

@@ -225,6 +225,16 @@ struct span_values {
 MUST_USE bool span_block_values(const struct span_columns *b, const struct span_shapes *shapes,
                                 uint32_t key, struct arena *a, struct span_values *out,
                                 struct err *err);
+/* The same for rows [lo, hi) only; counts: rows of each shape before lo, and in all. */
+struct span_shape_counts {
+    const uint32_t *before, *all;
+};
+void span_shapes_count(const struct span_shapes *shapes, uint32_t rows, uint32_t lo,
+                       struct arena *a, struct span_shape_counts *out);
+MUST_USE bool span_block_values_part(const struct span_columns *b, const struct span_shapes *shapes,
+                                     const struct span_shape_counts *counts, uint32_t key,
+                                     uint32_t lo, uint32_t hi, struct arena *a,
+                                     struct span_values *out, struct err *err);
 /* Value number i as a value; nested ones are decoded into the arena. */
 MUST_USE bool span_values_get(const struct span_values *v, uint32_t i, struct arena *a,
                               struct value *out, struct err *err);

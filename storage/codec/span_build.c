@@ -12,7 +12,7 @@
 #include "storage/codec/span_write.h"
 #include "storage/codec/str_dict.h"
 
-#define NONE UINT32_MAX
+#define NONE UINT32_MAX // also HMAP_NONE
 
 struct sort_key {
     uint64_t hi, lo; // trace id, big-endian
@@ -32,7 +32,7 @@ struct key_col {
 struct node {
     uint32_t parent, key; // key NONE at the root
     uint32_t depth;
-    uint32_t child_key, child; // the step that was taken last; child == this node: key is dropped
+    uint32_t child_key, child; // the step that was taken last
     uint32_t shape;            // NONE until a row ends here
 };
 
@@ -68,20 +68,25 @@ static bool key_eq(const void *ctx, uint32_t index)
     return have->table == k->table && have->kind == k->kind && str_eq(have->name, k->name);
 }
 
-static uint32_t key_add(struct build *b, enum span_table table, const struct attr *attr)
+static uint64_t key_hash(const struct span_key *key)
 {
-    struct span_key key = {table, attr->value.kind, attr->key};
-    uint64_t hash = hash64_seed(attr->key, (uint64_t)table << 8 | (uint64_t)key.kind);
-    const struct span_key *pair[2] = {&key, b->keys.v};
-    uint32_t index = hmap_find(&b->key_map, hash, key_eq, pair);
-    if (index != HMAP_NONE)
-        return index;
+    return hash64_seed(key->name, (uint64_t)key->table << 8 | (uint64_t)key->kind);
+}
+
+static uint32_t key_find(const struct build *b, const struct span_key *key)
+{
+    const struct span_key *pair[2] = {key, b->keys.v};
+    return hmap_find(&b->key_map, key_hash(key), key_eq, pair);
+}
+
+static uint32_t key_add(struct build *b, const struct span_key *key)
+{
     if (b->keys.n == SPAN_BLOCK_KEYS_MAX) {
         b->full = true;
         return NONE;
     }
-    hmap_put(&b->key_map, hash, (uint32_t)b->keys.n);
-    vec_push(&b->keys, b->a, key);
+    hmap_put(&b->key_map, key_hash(key), (uint32_t)b->keys.n);
+    vec_push(&b->keys, b->a, *key);
     vec_push(&b->values, b->a, (struct key_col){0});
     return (uint32_t)b->keys.n - 1;
 }
@@ -101,30 +106,42 @@ static bool node_has_name(const struct build *b, uint32_t node, str name)
     return false;
 }
 
+static uint32_t edge_find(const struct build *b, uint32_t node, uint32_t key)
+{
+    struct edge edge = {node, key, NONE};
+    const struct edge *pair[2] = {&edge, b->edges.v};
+    return key == NONE ? NONE : hmap_find(&b->edge_map, hash_mix(node, key), edge_eq, pair);
+}
+
+/* A new node behind `node`. */
+static uint32_t edge_add(struct build *b, uint32_t node, uint32_t key)
+{
+    struct node child = {node, key, b->nodes.v[node].depth + 1, NONE, NONE, NONE};
+    struct edge edge = {node, key, (uint32_t)b->nodes.n};
+    vec_push(&b->nodes, b->a, child);
+    hmap_put(&b->edge_map, hash_mix(node, key), (uint32_t)b->edges.n);
+    vec_push(&b->edges, b->a, edge);
+    return (uint32_t)b->edges.n - 1;
+}
+
+/* The node behind `node` by this attribute; `node` itself when its name was there before. */
 static uint32_t step_slow(struct build *b, enum span_table table, uint32_t node,
                           const struct attr *attr)
 {
-    uint32_t key = key_add(b, table, attr);
-    if (key == NONE)
-        return node;
-    struct edge edge = {node, key, NONE};
-    const struct edge *pair[2] = {&edge, b->edges.v};
-    uint64_t hash = hash_mix(node, key);
-    uint32_t index = hmap_find(&b->edge_map, hash, edge_eq, pair);
-    if (index == HMAP_NONE) {
-        edge.to = node;
-        if (!node_has_name(b, node, attr->key)) {
-            struct node child = {node, key, b->nodes.v[node].depth + 1, NONE, NONE, NONE};
-            edge.to = (uint32_t)b->nodes.n;
-            vec_push(&b->nodes, b->a, child);
-        }
-        index = (uint32_t)b->edges.n;
-        vec_push(&b->edges, b->a, edge);
-        hmap_put(&b->edge_map, hash, index);
+    struct span_key want = {table, attr->value.kind, attr->key};
+    uint32_t key = key_find(b, &want), edge = edge_find(b, node, key);
+    if (edge == NONE) {
+        if (node_has_name(b, node, attr->key))
+            return node;
+        if (key == NONE)
+            key = key_add(b, &want);
+        if (key == NONE)
+            return node; // the block is full
+        edge = edge_add(b, node, key);
     }
     b->nodes.v[node].child_key = key;
-    b->nodes.v[node].child = b->edges.v[index].to;
-    return b->edges.v[index].to;
+    b->nodes.v[node].child = b->edges.v[edge].to;
+    return b->edges.v[edge].to;
 }
 
 static uint32_t step(struct build *b, enum span_table table, uint32_t node, const struct attr *attr)

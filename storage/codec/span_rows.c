@@ -27,17 +27,17 @@ static bool attrs_fill(const struct range *g, enum span_table table, uint32_t lo
         for (uint32_t k = 0; k < s->n; k++)
             wanted[s->keys[k]] = 1;
     }
+    struct span_shape_counts counts;
+    span_shapes_count(&shapes, b->head.rows[table], lo, g->tmp, &counts);
     struct arena_mark mark = arena_mark(g->tmp);
     for (uint32_t key = 0; key < b->n_keys; key++) {
         struct span_values v;
         if (!wanted[key])
             continue;
         str name = arena_dup(g->a, b->keys[key].name);
-        if (!span_block_values(b, &shapes, key, g->tmp, &v, err))
+        if (!span_block_values_part(b, &shapes, &counts, key, lo, hi, g->tmp, &v, err))
             return false;
-        for (uint32_t i = 0; i < v.n && v.row[i] < hi; i++) {
-            if (v.row[i] < lo)
-                continue;
+        for (uint32_t i = 0; i < v.n; i++) {
             const struct span_shape *s = &shapes.v[shapes.code[v.row[i]]];
             uint32_t slot = 0;
             while (s->keys[slot] != key)
@@ -86,12 +86,18 @@ static bool u32_fill(const struct range *g, uint32_t id, enum span_table table, 
 static bool core_fill(const struct range *g, struct span *spans, struct err *err)
 {
     struct span_core c;
-    if (!span_block_core(g->b, g->tmp, &c, err))
+    uint32_t n = g->hi - g->lo, trace = 0;
+    bool few = n < g->b->head.rows[TABLE_SPAN] / 8;
+    uint32_t *rows = arena_array(g->tmp, uint32_t, n);
+    for (uint32_t k = 0; k < n; k++)
+        rows[k] = g->lo + k;
+    if (!(few ? span_block_core_rows(g->b, rows, n, g->tmp, &c, err)
+              : span_block_core(g->b, g->tmp, &c, err)))
         return false;
-    uint32_t trace = 0;
-    for (uint32_t i = g->lo; i < g->hi; i++) {
-        struct span *s = &spans[i - g->lo];
-        while (c.traces.row[trace + 1] <= i)
+    for (uint32_t k = 0; k < n; k++) {
+        struct span *s = &spans[k];
+        uint32_t i = few ? k : rows[k];
+        while (c.traces.row[trace + 1] <= rows[k])
             trace++;
         memcpy(s->trace_id, c.traces.id[trace], 16);
         memcpy(s->span_id, c.span_id[i], 8);
