@@ -31,7 +31,8 @@ struct line_alt { // one member of an or-chain
     str text;
 };
 
-struct extract { // json x="a.b", logfmt x="key": label, expression (the label's name when not given)
+struct extract { // json x="a.b", logfmt x="key": label, expression (the label's name when not
+                 // given)
     str label, path;
     bool has_path;
 };
@@ -116,7 +117,7 @@ enum range_op {
     RANGE_ABSENT,
     RANGE_OP_COUNT,
 };
-const char *range_op_name(enum range_op op);
+const char *lq_range_op_name(enum range_op op);
 
 enum vector_op {
     VEC_SUM,
@@ -133,7 +134,7 @@ enum vector_op {
     VEC_APPROX_TOPK,
     VEC_OP_COUNT,
 };
-const char *vector_op_name(enum vector_op op);
+const char *lq_vector_op_name(enum vector_op op);
 
 struct grouping {
     bool given, without;
@@ -197,6 +198,6 @@ struct logql_expr {
 
 /* ---- printing parts ---- */
 
-void print_stage(struct buf *b, const struct stage *s);
-void print_label_cond(struct buf *b, const struct label_cond *c);
-void print_log_query(struct buf *b, const struct log_query *log);
+void lq_print_stage(struct buf *b, const struct stage *s);
+void lq_print_cond(struct buf *b, const struct label_cond *c);
+void lq_print_log(struct buf *b, const struct log_query *log);

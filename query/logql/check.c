@@ -2,14 +2,14 @@
  * takes an unwrap, a number, a grouping. Errors have Loki's words. */
 #include "query/logql/parser.h"
 
-bool check_matchers(struct parser *p, struct matchers m)
+bool lq_check_matchers(struct parser *p, struct matchers m)
 {
     for (size_t i = 0; i < m.n; i++)
         if (!matcher_accepts_empty(&m.v[i]))
             return true;
-    return parser_refuse(p, "queries require at least one regexp or equality matcher that does not "
-                            "have an empty-compatible value. For instance, app=~\".*\" does not "
-                            "meet this requirement, but app=~\".+\" will");
+    return lq_refuse(p, "queries require at least one regexp or equality matcher that does not "
+                        "have an empty-compatible value. For instance, app=~\".*\" does not "
+                        "meet this requirement, but app=~\".+\" will");
 }
 
 enum { PLAIN = 1, UNWRAPPED = 2, GROUPED = 4 };
@@ -32,19 +32,19 @@ static const uint8_t allows[RANGE_OP_COUNT] = {
     [RANGE_ABSENT] = PLAIN | UNWRAPPED,
 };
 
-void check_range(struct parser *p, const struct logql_expr *e)
+void lq_check_range(struct parser *p, const struct logql_expr *e)
 {
     enum range_op op = e->range.op;
-    const char *name = range_op_name(op);
-    check_matchers(p, e->range.log.matchers);
+    const char *name = lq_range_op_name(op);
+    lq_check_matchers(p, e->range.log.matchers);
     if (op == RANGE_QUANTILE && !e->range.has_param)
-        parser_refuse(p, "parameter required for operation %s", name);
+        lq_refuse(p, "parameter required for operation %s", name);
     if (op != RANGE_QUANTILE && e->range.has_param)
-        parser_refuse(p, "parameter %g not supported for operation %s", e->range.param, name);
+        lq_refuse(p, "parameter %g not supported for operation %s", e->range.param, name);
     if (e->range.by.given && !(allows[op] & GROUPED))
-        parser_refuse(p, "grouping not allowed for %s aggregation", name);
+        lq_refuse(p, "grouping not allowed for %s aggregation", name);
     if (e->range.unwrap.given && !(allows[op] & UNWRAPPED))
-        parser_refuse(p, "invalid aggregation %s with unwrap", name);
+        lq_refuse(p, "invalid aggregation %s with unwrap", name);
     if (!e->range.unwrap.given && !(allows[op] & PLAIN))
-        parser_refuse(p, "invalid aggregation %s without unwrap", name);
+        lq_refuse(p, "invalid aggregation %s without unwrap", name);
 }

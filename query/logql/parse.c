@@ -30,13 +30,13 @@ static void fail_at(struct parser *p, uint32_t line, uint32_t col, const char *t
 static void read_token(struct parser *p, struct token *out)
 {
     struct err err = ERR_OK;
-    if (!tok_next(&p->lx, out, &err)) {
+    if (!lq_tok_next(&p->lx, out, &err)) {
         fail_at(p, err.line, err.col, err.text);
         *out = (struct token){.kind = TOK_END};
     }
 }
 
-void parser_next(struct parser *p)
+void lq_next(struct parser *p)
 {
     if (p->failed)
         return;
@@ -50,7 +50,7 @@ void parser_next(struct parser *p)
     p->tok = t;
 }
 
-const struct token *parser_peek(struct parser *p)
+const struct token *lq_peek(struct parser *p)
 {
     if (!p->has_next && !p->failed) {
         read_token(p, &p->next);
@@ -61,18 +61,18 @@ const struct token *parser_peek(struct parser *p)
     return &p->next;
 }
 
-bool parser_unexpected(struct parser *p, const char *expecting)
+bool lq_unexpected(struct parser *p, const char *expecting)
 {
     char text[ERR_TEXT_MAX];
     if (p->failed)
         return false;
     snprintf(text, sizeof text, "syntax error: unexpected " STR_FMT "%s%s",
-             STR_ARG(tok_name(&p->tok)), expecting[0] ? ", expecting " : "", expecting);
+             STR_ARG(lq_tok_name(&p->tok)), expecting[0] ? ", expecting " : "", expecting);
     fail_at(p, p->tok.line, p->tok.col, text);
     return false;
 }
 
-bool parser_refuse(struct parser *p, const char *fmt, ...)
+bool lq_refuse(struct parser *p, const char *fmt, ...)
 {
     char text[ERR_TEXT_MAX];
     va_list args;
@@ -86,32 +86,32 @@ bool parser_refuse(struct parser *p, const char *fmt, ...)
     return false;
 }
 
-bool parser_expect(struct parser *p, enum tok kind, const char *expecting)
+bool lq_expect(struct parser *p, enum tok kind, const char *expecting)
 {
     if (p->failed)
         return false;
     if (p->tok.kind != kind)
-        return parser_unexpected(p, expecting);
-    parser_next(p);
+        return lq_unexpected(p, expecting);
+    lq_next(p);
     return !p->failed;
 }
 
-bool parser_too_deep(struct parser *p)
+bool lq_too_deep(struct parser *p)
 {
-    return parser_refuse(p, "expression nested deeper than %d levels", LIMIT_AST_DEPTH);
+    return lq_refuse(p, "expression nested deeper than %d levels", LIMIT_AST_DEPTH);
 }
 
-bool parser_enter(struct parser *p)
+bool lq_enter(struct parser *p)
 {
     if (p->depth >= LIMIT_AST_DEPTH)
-        return parser_too_deep(p);
+        return lq_too_deep(p);
     p->depth++;
     return true;
 }
 
 /* ---- pieces ---- */
 
-bool parse_number(struct parser *p, str text, double *out)
+bool lq_parse_number(struct parser *p, str text, double *out)
 {
     char plain[64];
     size_t n = 0;
@@ -124,27 +124,27 @@ bool parse_number(struct parser *p, str text, double *out)
                  text.p[i - 1] != '.' && text.p[i + 1] != '.';
     }
     if (!ok || !num_parse_f64(str_of(plain, n), out))
-        return parser_refuse(p,
-                             "unable to parse literal as a float: strconv.ParseFloat: parsing "
-                             "\"" STR_FMT "\": invalid syntax",
-                             STR_ARG(text));
+        return lq_refuse(p,
+                         "unable to parse literal as a float: strconv.ParseFloat: parsing "
+                         "\"" STR_FMT "\": invalid syntax",
+                         STR_ARG(text));
     return true;
 }
 
-void parse_names(struct parser *p, const str **out, size_t *n)
+void lq_parse_names(struct parser *p, const str **out, size_t *n)
 {
     VEC(str) v = {0};
-    parser_expect(p, TOK_LPAREN, "(");
+    lq_expect(p, TOK_LPAREN, "(");
     while (p->tok.kind == TOK_IDENT) {
         vec_push(&v, &p->q->arena, p->tok.text);
-        parser_next(p);
+        lq_next(p);
         if (p->tok.kind != TOK_COMMA)
             break;
-        parser_next(p);
+        lq_next(p);
         if (p->tok.kind != TOK_IDENT)
-            parser_unexpected(p, "IDENTIFIER");
+            lq_unexpected(p, "IDENTIFIER");
     }
-    parser_expect(p, TOK_RPAREN, v.n == 0 ? "IDENTIFIER or )" : ", or )");
+    lq_expect(p, TOK_RPAREN, v.n == 0 ? "IDENTIFIER or )" : ", or )");
     *out = v.v;
     *n = v.n;
 }
@@ -158,8 +158,8 @@ static void parse_grouping(struct parser *p, struct grouping *g)
 {
     g->given = true;
     g->without = p->tok.kind == TOK_WITHOUT;
-    parser_next(p);
-    parse_names(p, &g->names, &g->n);
+    lq_next(p);
+    lq_parse_names(p, &g->names, &g->n);
 }
 
 static struct logql_expr *expr_new(struct parser *p, enum expr_kind kind)
@@ -174,7 +174,7 @@ static void deepen(struct parser *p, struct logql_expr *e, const struct logql_ex
 {
     e->depth = MAX(e->depth, child->depth + 1);
     if (e->depth > LIMIT_AST_DEPTH)
-        parser_too_deep(p);
+        lq_too_deep(p);
 }
 
 static struct logql_expr *parse_expr(struct parser *p, unsigned min);
@@ -184,7 +184,7 @@ static struct logql_expr *parse_metric(struct parser *p)
 {
     struct logql_expr *e = parse_expr(p, 0);
     if (e->kind == EXPR_LOG)
-        parser_unexpected(p, "");
+        lq_unexpected(p, "");
     return e;
 }
 
@@ -194,36 +194,36 @@ static void parse_offset(struct parser *p, struct logql_expr *e)
 {
     if (p->tok.kind != TOK_OFFSET)
         return;
-    parser_next(p);
+    lq_next(p);
     e->range.offset_ns = p->tok.ns;
-    parser_expect(p, TOK_DURATION, "DURATION");
+    lq_expect(p, TOK_DURATION, "DURATION");
 }
 
 /* selector, stages, unwrap and the bracket in one of their orders. */
-// NOLINTNEXTLINE(misc-no-recursion): parser_enter counts depth against LIMIT_AST_DEPTH
+// NOLINTNEXTLINE(misc-no-recursion): lq_enter counts depth against LIMIT_AST_DEPTH
 static bool parse_range_body(struct parser *p, struct logql_expr *e)
 {
     bool has_range = false;
     if (p->tok.kind == TOK_LPAREN) {
-        if (!parser_enter(p))
+        if (!lq_enter(p))
             return false;
-        parser_next(p);
+        lq_next(p);
         has_range = parse_range_body(p, e);
-        parser_expect(p, TOK_RPAREN, "");
+        lq_expect(p, TOK_RPAREN, "");
         p->depth--;
     } else if (p->tok.kind == TOK_LBRACE) {
-        e->range.log.matchers = parse_selector(p);
-        parse_stages(p, &e->range.log, &e->range.unwrap);
+        e->range.log.matchers = lq_parse_selector(p);
+        lq_parse_stages(p, &e->range.log, &e->range.unwrap);
     } else {
-        parser_unexpected(p, "{ or (");
+        lq_unexpected(p, "{ or (");
     }
     if (has_range || p->tok.kind != TOK_RANGE)
         return has_range;
     e->range.range_ns = p->tok.ns;
-    parser_next(p);
+    lq_next(p);
     parse_offset(p, e);
     if (e->range.log.n == 0 && !e->range.unwrap.given)
-        parse_stages(p, &e->range.log, &e->range.unwrap);
+        lq_parse_stages(p, &e->range.log, &e->range.unwrap);
     return true;
 }
 
@@ -231,21 +231,21 @@ static struct logql_expr *parse_range(struct parser *p)
 {
     struct logql_expr *e = expr_new(p, EXPR_RANGE);
     e->range.op = (enum range_op)p->tok.sub;
-    parser_next(p);
-    parser_expect(p, TOK_LPAREN, "(");
+    lq_next(p);
+    lq_expect(p, TOK_LPAREN, "(");
     if (p->tok.kind == TOK_NUMBER) {
         e->range.has_param = true;
-        parse_number(p, p->tok.text, &e->range.param);
-        parser_next(p);
-        parser_expect(p, TOK_COMMA, ",");
+        lq_parse_number(p, p->tok.text, &e->range.param);
+        lq_next(p);
+        lq_expect(p, TOK_COMMA, ",");
     }
     if (!parse_range_body(p, e))
-        parser_unexpected(p, "");
-    parser_expect(p, TOK_RPAREN, ")");
+        lq_unexpected(p, "");
+    lq_expect(p, TOK_RPAREN, ")");
     if (at_grouping(p))
         parse_grouping(p, &e->range.by);
     if (!p->failed)
-        check_range(p, e);
+        lq_check_range(p, e);
     return e;
 }
 
@@ -254,21 +254,20 @@ static struct logql_expr *parse_range(struct parser *p)
 static void check_aggr(struct parser *p, struct logql_expr *e, str param)
 {
     enum vector_op op = e->aggr.op;
-    const char *name = vector_op_name(op);
+    const char *name = lq_vector_op_name(op);
     bool wants = op == VEC_TOPK || op == VEC_BOTTOMK || op == VEC_APPROX_TOPK;
     if (!wants && param.n > 0)
-        parser_refuse(p, "unsupported parameter for operation %s(" STR_FMT ",", name,
-                      STR_ARG(param));
+        lq_refuse(p, "unsupported parameter for operation %s(" STR_FMT ",", name, STR_ARG(param));
     if (wants && param.n == 0)
-        parser_refuse(p, "parameter required for operation %s", name);
+        lq_refuse(p, "parameter required for operation %s", name);
     if (wants && !num_parse_i64(param, &e->aggr.k))
-        parser_refuse(p, "invalid parameter %s(" STR_FMT ",", name, STR_ARG(param));
+        lq_refuse(p, "invalid parameter %s(" STR_FMT ",", name, STR_ARG(param));
     if (wants && e->aggr.k <= 0)
-        parser_refuse(p, "invalid parameter (must be greater than 0) %s(" STR_FMT, name,
-                      STR_ARG(param));
+        lq_refuse(p, "invalid parameter (must be greater than 0) %s(" STR_FMT, name,
+                  STR_ARG(param));
     bool is_sort = op == VEC_SORT || op == VEC_SORT_DESC;
     if ((op == VEC_APPROX_TOPK && e->aggr.by.given) || (is_sort && e->aggr.by.n > 0))
-        parser_refuse(p, "grouping not allowed for %s aggregation", name);
+        lq_refuse(p, "grouping not allowed for %s aggregation", name);
 }
 
 static struct logql_expr *parse_aggr(struct parser *p)
@@ -276,17 +275,17 @@ static struct logql_expr *parse_aggr(struct parser *p)
     struct logql_expr *e = expr_new(p, EXPR_AGGR);
     str param = {0};
     e->aggr.op = (enum vector_op)p->tok.sub;
-    parser_next(p);
+    lq_next(p);
     if (at_grouping(p))
         parse_grouping(p, &e->aggr.by);
-    parser_expect(p, TOK_LPAREN, "(");
-    if (p->tok.kind == TOK_NUMBER && parser_peek(p)->kind == TOK_COMMA) {
+    lq_expect(p, TOK_LPAREN, "(");
+    if (p->tok.kind == TOK_NUMBER && lq_peek(p)->kind == TOK_COMMA) {
         param = p->tok.text;
-        parser_next(p);
-        parser_next(p);
+        lq_next(p);
+        lq_next(p);
     }
     e->aggr.inner = parse_metric(p);
-    parser_expect(p, TOK_RPAREN, "");
+    lq_expect(p, TOK_RPAREN, "");
     if (at_grouping(p) && !e->aggr.by.given)
         parse_grouping(p, &e->aggr.by);
     check_aggr(p, e, param);
@@ -305,20 +304,20 @@ static struct logql_expr *parse_label_replace(struct parser *p)
     str *const args[] = {&e->relabel.dst, &e->relabel.replacement, &e->relabel.src,
                          &e->relabel.pattern};
     struct err err = ERR_OK;
-    parser_next(p);
-    parser_expect(p, TOK_LPAREN, "(");
+    lq_next(p);
+    lq_expect(p, TOK_LPAREN, "(");
     e->relabel.inner = parse_metric(p);
     for (size_t i = 0; i < COUNTOF(args); i++) {
-        parser_expect(p, TOK_COMMA, ",");
+        lq_expect(p, TOK_COMMA, ",");
         *args[i] = p->tok.text;
-        parser_expect(p, TOK_STRING, "STRING");
+        lq_expect(p, TOK_STRING, "STRING");
     }
-    parser_expect(p, TOK_RPAREN, ")");
+    lq_expect(p, TOK_RPAREN, ")");
     deepen(p, e, e->relabel.inner);
     if (p->failed)
         return e;
     if (!regex_open(e->relabel.pattern, REGEX_ANCHORED, &e->relabel.re, &err))
-        parser_refuse(p, "invalid regex in label_replace: %s", err.text);
+        lq_refuse(p, "invalid regex in label_replace: %s", err.text);
     else
         query_defer(p->q, close_regex, e->relabel.re);
     return e;
@@ -327,12 +326,12 @@ static struct logql_expr *parse_label_replace(struct parser *p)
 static struct logql_expr *parse_vector(struct parser *p)
 {
     struct logql_expr *e = expr_new(p, EXPR_VECTOR);
-    parser_next(p);
-    parser_expect(p, TOK_LPAREN, "(");
+    lq_next(p);
+    lq_expect(p, TOK_LPAREN, "(");
     str text = p->tok.text;
-    if (parser_expect(p, TOK_NUMBER, "NUMBER"))
-        parse_number(p, text, &e->number);
-    parser_expect(p, TOK_RPAREN, ")");
+    if (lq_expect(p, TOK_NUMBER, "NUMBER"))
+        lq_parse_number(p, text, &e->number);
+    lq_expect(p, TOK_RPAREN, ")");
     return e;
 }
 
@@ -342,11 +341,11 @@ static struct logql_expr *parse_literal(struct parser *p)
     double sign = 1;
     if (p->tok.kind != TOK_NUMBER) {
         sign = p->tok.kind == TOK_SUB ? -1 : 1;
-        parser_next(p);
+        lq_next(p);
     }
     str text = p->tok.text;
-    if (parser_expect(p, TOK_NUMBER, "NUMBER"))
-        parse_number(p, text, &e->number);
+    if (lq_expect(p, TOK_NUMBER, "NUMBER"))
+        lq_parse_number(p, text, &e->number);
     e->number *= sign;
     return e;
 }
@@ -354,22 +353,22 @@ static struct logql_expr *parse_literal(struct parser *p)
 static struct logql_expr *parse_log(struct parser *p)
 {
     struct logql_expr *e = expr_new(p, EXPR_LOG);
-    e->log.matchers = parse_selector(p);
-    parse_stages(p, &e->log, NULL);
+    e->log.matchers = lq_parse_selector(p);
+    lq_parse_stages(p, &e->log, NULL);
     if (!p->failed)
-        check_matchers(p, e->log.matchers);
+        lq_check_matchers(p, e->log.matchers);
     return e;
 }
 
-// NOLINTNEXTLINE(misc-no-recursion): parser_enter counts depth against LIMIT_AST_DEPTH
+// NOLINTNEXTLINE(misc-no-recursion): lq_enter counts depth against LIMIT_AST_DEPTH
 static struct logql_expr *parse_primary(struct parser *p)
 {
     struct logql_expr *e;
     switch (p->tok.kind) {
     case TOK_LPAREN:
-        parser_next(p);
+        lq_next(p);
         e = parse_expr(p, 0);
-        parser_expect(p, TOK_RPAREN, "");
+        lq_expect(p, TOK_RPAREN, "");
         return e;
     case TOK_LBRACE:
         return parse_log(p);
@@ -386,7 +385,7 @@ static struct logql_expr *parse_primary(struct parser *p)
     case TOK_SUB:
         return parse_literal(p);
     default:
-        parser_unexpected(p, "");
+        lq_unexpected(p, "");
         return expr_new(p, EXPR_NUMBER);
     }
 }
@@ -422,19 +421,19 @@ static void parse_matching(struct parser *p, struct logql_expr *e)
     struct match *m = &e->binary.b.match;
     if (p->tok.kind == TOK_BOOL) {
         e->binary.b.return_bool = true;
-        parser_next(p);
+        lq_next(p);
     }
     if (p->tok.kind != TOK_ON && p->tok.kind != TOK_IGNORING)
         return;
     m->on = p->tok.kind == TOK_ON;
     e->binary.has_match = true;
-    parser_next(p);
-    parse_names(p, &m->names, &m->n_names);
+    lq_next(p);
+    lq_parse_names(p, &m->names, &m->n_names);
     if (p->tok.kind == TOK_GROUP_LEFT || p->tok.kind == TOK_GROUP_RIGHT) {
         m->card = p->tok.kind == TOK_GROUP_LEFT ? CARD_MANY_TO_ONE : CARD_ONE_TO_MANY;
-        parser_next(p);
+        lq_next(p);
         if (p->tok.kind == TOK_LPAREN)
-            parse_names(p, &m->include, &m->n_include);
+            lq_parse_names(p, &m->include, &m->n_include);
     }
 }
 
@@ -443,11 +442,11 @@ static void check_leg(struct parser *p, const struct logql_expr *e, const struct
 {
     enum binop op = e->binary.b.op;
     if (leg->kind == EXPR_LOG)
-        parser_refuse(p, "unexpected type for %s leg of binary operation (%s): a log query", side,
-                      binop_text(op));
+        lq_refuse(p, "unexpected type for %s leg of binary operation (%s): a log query", side,
+                  binop_text(op));
     if (leg->kind == EXPR_NUMBER && binop_is_set(op))
-        parser_refuse(p, "unexpected literal for %s leg of logical/set binary operation (%s): %f",
-                      side, binop_text(op), leg->number);
+        lq_refuse(p, "unexpected literal for %s leg of logical/set binary operation (%s): %f", side,
+                  binop_text(op), leg->number);
 }
 
 /* Two literals are one, when the result can be written again. */
@@ -471,7 +470,7 @@ static struct logql_expr *parse_binary(struct parser *p, struct logql_expr *left
     e->binary.b.op = op;
     e->binary.b.dialect = DIALECT_LOGQL;
     e->binary.l = left;
-    parser_next(p);
+    lq_next(p);
     parse_matching(p, e);
     e->binary.r = parse_expr(p, op == BIN_POW ? prec : prec + 1);
     if (binop_is_set(op))
@@ -483,12 +482,12 @@ static struct logql_expr *parse_binary(struct parser *p, struct logql_expr *left
     return fold(p, e);
 }
 
-// NOLINTNEXTLINE(misc-no-recursion): parser_enter counts depth against LIMIT_AST_DEPTH
+// NOLINTNEXTLINE(misc-no-recursion): lq_enter counts depth against LIMIT_AST_DEPTH
 static struct logql_expr *parse_expr(struct parser *p, unsigned min)
 {
     enum binop op;
     unsigned prec;
-    if (!parser_enter(p))
+    if (!lq_enter(p))
         return expr_new(p, EXPR_NUMBER);
     struct logql_expr *left = parse_primary(p);
     while (operator_at(p, &op, &prec) && prec >= min)
@@ -506,7 +505,7 @@ static bool parser_init(struct parser *p, struct query *q, str text, struct err 
         return err_set(err, ERR_INVALID, "parse error : input size too long (%zu > %d)", text.n,
                        LIMIT_LOGQL_QUERY);
     lexer_init(&p->lx, text, &q->arena);
-    parser_next(p);
+    lq_next(p);
     return true;
 }
 
@@ -517,7 +516,7 @@ bool logql_parse(struct query *q, str text, const struct logql_expr **out, struc
         return false;
     const struct logql_expr *e = parse_expr(&p, 0);
     if (!p.failed && p.tok.kind != TOK_END)
-        parser_unexpected(&p, "");
+        lq_unexpected(&p, "");
     if (p.failed)
         return false;
     *out = e;
@@ -536,18 +535,18 @@ bool logql_selector(struct query *q, str text, bool allow_empty, struct matchers
         return true;
     }
     if (p.tok.kind != TOK_LBRACE)
-        parser_unexpected(&p, "{");
+        lq_unexpected(&p, "{");
     else
-        m = parse_selector(&p);
+        m = lq_parse_selector(&p);
     if (!p.failed && p.tok.kind != TOK_END) {
         struct log_query log = {0};
-        parse_stages(&p, &log, NULL);
+        lq_parse_stages(&p, &log, NULL);
         if (log.n > 0)
-            parser_refuse(&p, "only label matchers are supported");
-        parser_unexpected(&p, "");
+            lq_refuse(&p, "only label matchers are supported");
+        lq_unexpected(&p, "");
     }
     if (!p.failed && (m.n > 0 || !allow_empty))
-        check_matchers(&p, m);
+        lq_check_matchers(&p, m);
     if (p.failed)
         return false;
     *out = m;
@@ -562,8 +561,8 @@ bool logql_is_metric(const struct logql_expr *e)
 // NOLINTNEXTLINE(misc-no-recursion): the parser bounds the depth of trees
 bool logql_is_scalar(const struct logql_expr *e)
 {
-    return e->kind == EXPR_NUMBER || (e->kind == EXPR_BINARY && logql_is_scalar(e->binary.l) &&
-                                      logql_is_scalar(e->binary.r));
+    return e->kind == EXPR_NUMBER ||
+           (e->kind == EXPR_BINARY && logql_is_scalar(e->binary.l) && logql_is_scalar(e->binary.r));
 }
 
 static const struct log_query *first_log(const struct logql_expr *e)

@@ -16,7 +16,7 @@ static bool add_matcher(struct parser *p, enum tok op, str name, str value, stru
     static const enum matcher_op ops[] = {
         [TOK_EQ] = MATCH_EQ, [TOK_NE] = MATCH_NE, [TOK_RE] = MATCH_RE, [TOK_NRE] = MATCH_NRE};
     if (!query_matcher(p->q, out, ops[op], name, value, &err))
-        return parser_refuse(p, "%s", err.text);
+        return lq_refuse(p, "%s", err.text);
     return true;
 }
 
@@ -30,33 +30,33 @@ static bool parse_matcher(struct parser *p, str name, struct matcher *out)
 {
     enum tok op = p->tok.kind;
     if (!is_matcher_op(op))
-        return parser_unexpected(p, "= or =~ or !~ or !=");
-    parser_next(p);
+        return lq_unexpected(p, "= or =~ or !~ or !=");
+    lq_next(p);
     str value = p->tok.text;
-    return parser_expect(p, TOK_STRING, "STRING") && add_matcher(p, op, name, value, out);
+    return lq_expect(p, TOK_STRING, "STRING") && add_matcher(p, op, name, value, out);
 }
 
-struct matchers parse_selector(struct parser *p)
+struct matchers lq_parse_selector(struct parser *p)
 {
     VEC(struct matcher) v = {0};
     struct arena *a = &p->q->arena;
-    parser_next(p);
+    lq_next(p);
     if (p->tok.kind == TOK_RBRACE) {
-        parser_next(p);
+        lq_next(p);
         return (struct matchers){0};
     }
     for (bool first = true;; first = false) {
         struct matcher m = {0};
         str name = p->tok.text;
-        if (!parser_expect(p, TOK_IDENT, first ? "IDENTIFIER or }" : "IDENTIFIER") ||
+        if (!lq_expect(p, TOK_IDENT, first ? "IDENTIFIER or }" : "IDENTIFIER") ||
             !parse_matcher(p, name, &m))
             break;
         vec_push(&v, a, m);
         if (p->tok.kind != TOK_COMMA) {
-            parser_expect(p, TOK_RBRACE, "} or ,");
+            lq_expect(p, TOK_RBRACE, "} or ,");
             break;
         }
-        parser_next(p);
+        lq_next(p);
     }
     return (struct matchers){v.v, v.n};
 }
@@ -90,11 +90,11 @@ static enum line_op line_op_of(enum tok t)
 /* ip("..."): at ip. */
 static bool parse_ip(struct parser *p, str *out)
 {
-    parser_next(p);
-    if (!parser_expect(p, TOK_LPAREN, "("))
+    lq_next(p);
+    if (!lq_expect(p, TOK_LPAREN, "("))
         return false;
     *out = p->tok.text;
-    return parser_expect(p, TOK_STRING, "STRING") && parser_expect(p, TOK_RPAREN, ")");
+    return lq_expect(p, TOK_STRING, "STRING") && lq_expect(p, TOK_RPAREN, ")");
 }
 
 static void parse_line_filter(struct parser *p, struct stage *s)
@@ -104,13 +104,13 @@ static void parse_line_filter(struct parser *p, struct stage *s)
     s->line.op = line_op_of(p->tok.kind);
     do {
         struct line_alt alt = {0};
-        parser_next(p);
+        lq_next(p);
         if (p->tok.kind == TOK_IP) {
             alt.is_ip = true;
             parse_ip(p, &alt.text);
         } else {
             alt.text = p->tok.text;
-            parser_expect(p, TOK_STRING, "STRING or ip");
+            lq_expect(p, TOK_STRING, "STRING or ip");
         }
         vec_push(&v, &p->q->arena, alt);
     } while (p->tok.kind == TOK_OR);
@@ -125,19 +125,19 @@ static void parse_extracts(struct parser *p, struct stage *s)
     VEC(struct extract) v = {0};
     while (p->tok.kind == TOK_IDENT) {
         struct extract x = {.label = p->tok.text, .path = p->tok.text};
-        parser_next(p);
+        lq_next(p);
         if (p->tok.kind == TOK_EQ) {
-            parser_next(p);
+            lq_next(p);
             x.has_path = true;
             x.path = p->tok.text;
-            parser_expect(p, TOK_STRING, "STRING");
+            lq_expect(p, TOK_STRING, "STRING");
         }
         vec_push(&v, &p->q->arena, x);
         if (p->tok.kind != TOK_COMMA)
             break;
-        parser_next(p);
+        lq_next(p);
         if (p->tok.kind != TOK_IDENT)
-            parser_unexpected(p, "IDENTIFIER");
+            lq_unexpected(p, "IDENTIFIER");
     }
     s->extracts = v.v;
     s->n_extracts = v.n;
@@ -150,7 +150,7 @@ static void parse_logfmt(struct parser *p, struct stage *s)
             s->strict = true;
         else
             s->keep_empty = true;
-        parser_next(p);
+        lq_next(p);
     }
     parse_extracts(p, s);
 }
@@ -165,10 +165,10 @@ static void parse_regexp(struct parser *p, struct stage *s)
     struct err err = ERR_OK;
     size_t named = 0;
     s->text = p->tok.text;
-    if (!parser_expect(p, TOK_STRING, "STRING"))
+    if (!lq_expect(p, TOK_STRING, "STRING"))
         return;
     if (!regex_open(s->text, 0, &s->re, &err)) {
-        parser_refuse(p, "invalid regexp parser: %s", err.text);
+        lq_refuse(p, "invalid regexp parser: %s", err.text);
         return;
     }
     query_defer(p->q, close_regex, s->re);
@@ -178,16 +178,15 @@ static void parse_regexp(struct parser *p, struct stage *s)
             continue;
         named++;
         if (!label_name_valid(name))
-            parser_refuse(p, "invalid regexp parser: invalid extracted label name '" STR_FMT "'",
-                          STR_ARG(name));
+            lq_refuse(p, "invalid regexp parser: invalid extracted label name '" STR_FMT "'",
+                      STR_ARG(name));
         for (size_t k = 1; k < i; k++)
             if (str_eq(regex_group_name(s->re, k), name))
-                parser_refuse(p,
-                              "invalid regexp parser: duplicate extracted label name '" STR_FMT "'",
-                              STR_ARG(name));
+                lq_refuse(p, "invalid regexp parser: duplicate extracted label name '" STR_FMT "'",
+                          STR_ARG(name));
     }
     if (named == 0)
-        parser_refuse(p, "invalid regexp parser: at least one named capture must be supplied");
+        lq_refuse(p, "invalid regexp parser: at least one named capture must be supplied");
 }
 
 static void parse_pattern_stage(struct parser *p, struct stage *s)
@@ -195,9 +194,9 @@ static void parse_pattern_stage(struct parser *p, struct stage *s)
     struct err err = ERR_OK;
     struct pattern pattern;
     s->text = p->tok.text;
-    if (parser_expect(p, TOK_STRING, "STRING") &&
-        !pattern_parse(&p->q->arena, s->text, &pattern, &err))
-        parser_refuse(p, "invalid pattern parser: %s", err.text);
+    if (lq_expect(p, TOK_STRING, "STRING") &&
+        !lq_pattern_parse(&p->q->arena, s->text, &pattern, &err))
+        lq_refuse(p, "invalid pattern parser: %s", err.text);
 }
 
 /* ---- label_format, drop, keep ---- */
@@ -207,19 +206,19 @@ static void parse_label_format(struct parser *p, struct stage *s)
     VEC(struct label_fmt) v = {0};
     for (;;) {
         struct label_fmt f = {.label = p->tok.text};
-        if (!parser_expect(p, TOK_IDENT, "IDENTIFIER") || !parser_expect(p, TOK_EQ, "="))
+        if (!lq_expect(p, TOK_IDENT, "IDENTIFIER") || !lq_expect(p, TOK_EQ, "="))
             return;
         f.is_rename = p->tok.kind == TOK_IDENT;
         f.value = p->tok.text;
         if (p->tok.kind != TOK_IDENT && p->tok.kind != TOK_STRING) {
-            parser_unexpected(p, "IDENTIFIER or STRING");
+            lq_unexpected(p, "IDENTIFIER or STRING");
             return;
         }
-        parser_next(p);
+        lq_next(p);
         vec_push(&v, &p->q->arena, f);
         if (p->tok.kind != TOK_COMMA)
             break;
-        parser_next(p);
+        lq_next(p);
     }
     s->formats = v.v;
     s->n_formats = v.n;
@@ -230,9 +229,9 @@ static void parse_items(struct parser *p, struct stage *s)
     VEC(struct name_item) v = {0};
     for (;;) {
         struct name_item item = {.name = p->tok.text};
-        if (!parser_expect(p, TOK_IDENT, "IDENTIFIER"))
+        if (!lq_expect(p, TOK_IDENT, "IDENTIFIER"))
             return;
-        if (is_matcher_op(p->tok.kind) && parser_peek(p)->kind == TOK_STRING) {
+        if (is_matcher_op(p->tok.kind) && lq_peek(p)->kind == TOK_STRING) {
             item.has_matcher = true;
             if (!parse_matcher(p, item.name, &item.matcher))
                 return;
@@ -240,7 +239,7 @@ static void parse_items(struct parser *p, struct stage *s)
         vec_push(&v, &p->q->arena, item);
         if (p->tok.kind != TOK_COMMA)
             break;
-        parser_next(p);
+        lq_next(p);
     }
     s->items = v.v;
     s->n_items = v.n;
@@ -269,9 +268,9 @@ static void parse_cond_number(struct parser *p, struct label_cond *c)
     double sign = 1;
     if (p->tok.kind == TOK_ADD || p->tok.kind == TOK_SUB) {
         sign = p->tok.kind == TOK_SUB ? -1 : 1;
-        parser_next(p);
+        lq_next(p);
         if (p->tok.kind != TOK_NUMBER) {
-            parser_unexpected(p, "NUMBER");
+            lq_unexpected(p, "NUMBER");
             return;
         }
     }
@@ -279,7 +278,7 @@ static void parse_cond_number(struct parser *p, struct label_cond *c)
     switch (p->tok.kind) {
     case TOK_NUMBER:
         c->kind = COND_NUMBER;
-        if (!parse_number(p, p->tok.text, &c->number))
+        if (!lq_parse_number(p, p->tok.text, &c->number))
             return;
         c->number *= sign;
         break;
@@ -292,10 +291,10 @@ static void parse_cond_number(struct parser *p, struct label_cond *c)
         c->size = p->tok.size;
         break;
     default:
-        parser_unexpected(p, "");
+        lq_unexpected(p, "");
         return;
     }
-    parser_next(p);
+    lq_next(p);
 }
 
 static struct label_cond *cond_new(struct parser *p)
@@ -311,28 +310,28 @@ static struct label_cond *parse_cond_primary(struct parser *p)
 {
     struct label_cond *c = cond_new(p);
     if (p->tok.kind == TOK_LPAREN) {
-        if (!parser_enter(p))
+        if (!lq_enter(p))
             return c;
-        parser_next(p);
+        lq_next(p);
         c = parse_cond(p, 0);
-        parser_expect(p, TOK_RPAREN, "");
+        lq_expect(p, TOK_RPAREN, "");
         p->depth--;
         return c;
     }
     c->name = p->tok.text;
-    if (!parser_expect(p, TOK_IDENT, ""))
+    if (!lq_expect(p, TOK_IDENT, ""))
         return c;
-    enum tok op = p->tok.kind, value = parser_peek(p)->kind;
+    enum tok op = p->tok.kind, value = lq_peek(p)->kind;
     if (op == TOK_RE || op == TOK_NRE || (is_matcher_op(op) && value == TOK_STRING)) {
         c->kind = COND_MATCHER;
         parse_matcher(p, c->name, &c->matcher);
         return c;
     }
     if (!parse_cmp_op(p, &c->op)) {
-        parser_unexpected(p, "");
+        lq_unexpected(p, "");
         return c;
     }
-    parser_next(p);
+    lq_next(p);
     if (p->tok.kind == TOK_IP && (op == TOK_EQ || op == TOK_NE)) {
         c->kind = COND_IP;
         parse_ip(p, &c->text);
@@ -351,28 +350,28 @@ static struct label_cond *cond_join(struct parser *p, enum cond_kind kind,
     c->r = r;
     c->depth = MAX(l->depth, r->depth) + 1;
     if (c->depth > LIMIT_AST_DEPTH)
-        parser_too_deep(p);
+        lq_too_deep(p);
     return c;
 }
 
-// NOLINTNEXTLINE(misc-no-recursion): parser_enter counts depth against LIMIT_AST_DEPTH
+// NOLINTNEXTLINE(misc-no-recursion): lq_enter counts depth against LIMIT_AST_DEPTH
 static struct label_cond *parse_cond(struct parser *p, unsigned min)
 {
     enum { PREC_OR = 1, PREC_AND };
     struct label_cond *left = parse_cond_primary(p);
-    if (!parser_enter(p))
+    if (!lq_enter(p))
         return left;
     for (;;) {
         enum tok t = p->tok.kind;
         if (t == TOK_COMMA || t == TOK_IDENT || t == TOK_LPAREN) {
             if (t == TOK_COMMA)
-                parser_next(p);
+                lq_next(p);
             left = cond_join(p, COND_AND, left, parse_cond(p, 0));
         } else if (t == TOK_AND && PREC_AND >= min) {
-            parser_next(p);
+            lq_next(p);
             left = cond_join(p, COND_AND, left, parse_cond(p, PREC_AND + 1));
         } else if (t == TOK_OR && PREC_OR >= min) {
-            parser_next(p);
+            lq_next(p);
             left = cond_join(p, COND_OR, left, parse_cond(p, PREC_OR + 1));
         } else {
             break;
@@ -388,22 +387,22 @@ static void parse_unwrap(struct parser *p, struct unwrap *u)
 {
     VEC(const struct label_cond *) filters = {0};
     *u = (struct unwrap){.given = true};
-    parser_next(p);
+    lq_next(p);
     if (p->tok.kind == TOK_CONV) {
         u->conv = (enum unwrap_conv)p->tok.sub;
-        parser_next(p);
-        parser_expect(p, TOK_LPAREN, "(");
+        lq_next(p);
+        lq_expect(p, TOK_LPAREN, "(");
         u->label = p->tok.text;
-        parser_expect(p, TOK_IDENT, "IDENTIFIER");
-        parser_expect(p, TOK_RPAREN, ")");
+        lq_expect(p, TOK_IDENT, "IDENTIFIER");
+        lq_expect(p, TOK_RPAREN, ")");
     } else {
         u->label = p->tok.text;
-        parser_expect(p, TOK_IDENT, "");
+        lq_expect(p, TOK_IDENT, "");
     }
     while (p->tok.kind == TOK_PIPE) {
-        parser_next(p);
+        lq_next(p);
         if (p->tok.kind != TOK_IDENT && p->tok.kind != TOK_LPAREN) {
-            parser_unexpected(p, "IDENTIFIER or (");
+            lq_unexpected(p, "IDENTIFIER or (");
             return;
         }
         vec_push(&filters, &p->q->arena, parse_cond(p, 0));
@@ -441,19 +440,19 @@ static void parse_stage(struct parser *p, struct stage *s)
         if (rows[i].tok != t)
             continue;
         s->kind = rows[i].kind;
-        parser_next(p);
+        lq_next(p);
         if (rows[i].parse != NULL)
             rows[i].parse(p, s);
         if (t == TOK_LINE_FORMAT) {
             s->text = p->tok.text;
-            parser_expect(p, TOK_STRING, "STRING");
+            lq_expect(p, TOK_STRING, "STRING");
         }
         return;
     }
-    parser_unexpected(p, "");
+    lq_unexpected(p, "");
 }
 
-void parse_stages(struct parser *p, struct log_query *log, struct unwrap *unwrap)
+void lq_parse_stages(struct parser *p, struct log_query *log, struct unwrap *unwrap)
 {
     VEC(struct stage) v = {0};
     while (is_line_op(p->tok.kind) || p->tok.kind == TOK_PIPE) {
@@ -461,7 +460,7 @@ void parse_stages(struct parser *p, struct log_query *log, struct unwrap *unwrap
         if (is_line_op(p->tok.kind)) {
             parse_line_filter(p, &s);
         } else {
-            parser_next(p);
+            lq_next(p);
             if (p->tok.kind == TOK_UNWRAP && unwrap != NULL) {
                 parse_unwrap(p, unwrap);
                 break;

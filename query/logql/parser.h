@@ -19,27 +19,27 @@ struct parser {
     uint32_t depth; // of the parser's own recursion
 };
 
-void parser_next(struct parser *p);
-const struct token *parser_peek(struct parser *p); // the token behind the current one
+void lq_next(struct parser *p);
+const struct token *lq_peek(struct parser *p); // the token behind the current one
 /* "parse error at line L, col C: syntax error: unexpected X[, expecting Y]". Returns false. */
-bool parser_unexpected(struct parser *p, const char *expecting);
+bool lq_unexpected(struct parser *p, const char *expecting);
 /* "parse error : ...": of checks, without a position. Keeps the first error. Returns false. */
-bool parser_refuse(struct parser *p, const char *fmt, ...) PRINTF_LIKE(2, 3);
+bool lq_refuse(struct parser *p, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Steps over a token of this kind, or complains. */
-bool parser_expect(struct parser *p, enum tok kind, const char *expecting);
+bool lq_expect(struct parser *p, enum tok kind, const char *expecting);
 /* Counts recursion; false beyond LIMIT_AST_DEPTH. Pair with p->depth--. */
-bool parser_enter(struct parser *p);
-bool parser_too_deep(struct parser *p);
+bool lq_enter(struct parser *p);
+bool lq_too_deep(struct parser *p);
 
 /* At "{". */
-struct matchers parse_selector(struct parser *p);
+struct matchers lq_parse_selector(struct parser *p);
 /* As many stages as follow. Behind "| unwrap" *unwrap is filled and only label filters follow;
  * unwrap NULL: not allowed here. */
-void parse_stages(struct parser *p, struct log_query *log, struct unwrap *unwrap);
+void lq_parse_stages(struct parser *p, struct log_query *log, struct unwrap *unwrap);
 /* (a, b): at "(". */
-void parse_names(struct parser *p, const str **out, size_t *n);
+void lq_parse_names(struct parser *p, const str **out, size_t *n);
 /* The matcher rule of all queries: one that excludes the empty string. */
-bool check_matchers(struct parser *p, struct matchers m);
-void check_range(struct parser *p, const struct logql_expr *e);
+bool lq_check_matchers(struct parser *p, struct matchers m);
+void lq_check_range(struct parser *p, const struct logql_expr *e);
 /* Literal as Go reads it: decimal and hexadecimal floats, underscores between digits. */
-bool parse_number(struct parser *p, str text, double *out);
+bool lq_parse_number(struct parser *p, str text, double *out);

@@ -57,7 +57,7 @@ static bool parse_nodes(struct arena *a, str text, struct pattern *out, struct e
     return true;
 }
 
-bool pattern_parse(struct arena *a, str text, struct pattern *out, struct err *err)
+bool lq_pattern_parse(struct arena *a, str text, struct pattern *out, struct err *err)
 {
     if (text.n == 0)
         return err_set(err, ERR_INVALID,
@@ -76,7 +76,7 @@ bool pattern_parse(struct arena *a, str text, struct pattern *out, struct err *e
     return true;
 }
 
-bool pattern_parse_filter(struct arena *a, str text, struct pattern *out, struct err *err)
+bool lq_pattern_parse_filter(struct arena *a, str text, struct pattern *out, struct err *err)
 {
     if (!parse_nodes(a, text, out, err))
         return false;
@@ -88,8 +88,8 @@ bool pattern_parse_filter(struct arena *a, str text, struct pattern *out, struct
     return true;
 }
 
-void pattern_captures(const struct pattern *p, str line,
-                      void (*found)(void *ctx, size_t node, str value), void *ctx)
+void lq_pattern_captures(const struct pattern *p, str line,
+                         void (*found)(void *ctx, size_t node, str value), void *ctx)
 {
     str rest = line;
     size_t i = 0;
@@ -117,7 +117,7 @@ void pattern_captures(const struct pattern *p, str line,
     }
 }
 
-bool pattern_test(const struct pattern *p, str line)
+bool lq_pattern_test(const struct pattern *p, str line)
 {
     str rest = line;
     size_t i = 0;

@@ -17,11 +17,11 @@ struct pattern {
 };
 
 /* For the parser: at least one named capture, none twice, no two side by side. ERR_INVALID. */
-MUST_USE bool pattern_parse(struct arena *a, str text, struct pattern *out, struct err *err);
+MUST_USE bool lq_pattern_parse(struct arena *a, str text, struct pattern *out, struct err *err);
 /* For filters: no named captures. The empty text matches nothing. */
-MUST_USE bool pattern_parse_filter(struct arena *a, str text, struct pattern *out,
-                                   struct err *err);
+MUST_USE bool lq_pattern_parse_filter(struct arena *a, str text, struct pattern *out,
+                                      struct err *err);
 /* Calls found() for each named capture in order; stops at the first literal that is missing. */
-void pattern_captures(const struct pattern *p, str line,
-                      void (*found)(void *ctx, size_t node, str value), void *ctx);
-bool pattern_test(const struct pattern *p, str line);
+void lq_pattern_captures(const struct pattern *p, str line,
+                         void (*found)(void *ctx, size_t node, str value), void *ctx);
+bool lq_pattern_test(const struct pattern *p, str line);

@@ -38,19 +38,19 @@ static void print_grouping(struct buf *b, const struct grouping *g)
 /* ---- pipelines ---- */
 
 static const char *const cmp_text[] = {
-    [CMP_EQ] = "=", [CMP_EQEQ] = "==", [CMP_NE] = "!=", [CMP_GT] = ">",
-    [CMP_GE] = ">=", [CMP_LT] = "<",   [CMP_LE] = "<=",
+    [CMP_EQ] = "=",  [CMP_EQEQ] = "==", [CMP_NE] = "!=", [CMP_GT] = ">",
+    [CMP_GE] = ">=", [CMP_LT] = "<",    [CMP_LE] = "<=",
 };
 
 // NOLINTNEXTLINE(misc-no-recursion): the parser bounds the depth of trees
-void print_label_cond(struct buf *b, const struct label_cond *c)
+void lq_print_cond(struct buf *b, const struct label_cond *c)
 {
     char text[64];
     if (c->kind == COND_AND || c->kind == COND_OR) {
         add(b, "( ");
-        print_label_cond(b, c->l);
+        lq_print_cond(b, c->l);
         add(b, c->kind == COND_AND ? " , " : " or ");
-        print_label_cond(b, c->r);
+        lq_print_cond(b, c->r);
         add(b, " )");
         return;
     }
@@ -84,7 +84,7 @@ void print_label_cond(struct buf *b, const struct label_cond *c)
 static void print_line_filter(struct buf *b, const struct stage *s)
 {
     static const char *const ops[] = {
-        [LINE_EQ] = "|=",   [LINE_NE] = "!=",      [LINE_RE] = "|~",
+        [LINE_EQ] = "|=",  [LINE_NE] = "!=",      [LINE_RE] = "|~",
         [LINE_NRE] = "!~", [LINE_PATTERN] = "|>", [LINE_NPATTERN] = "!>",
     };
     add(b, ops[s->line.op]);
@@ -134,7 +134,7 @@ static void print_formats(struct buf *b, const struct stage *s)
     }
 }
 
-void print_stage(struct buf *b, const struct stage *s)
+void lq_print_stage(struct buf *b, const struct stage *s)
 {
     switch (s->kind) {
     case STAGE_LINE_FILTER:
@@ -163,7 +163,7 @@ void print_stage(struct buf *b, const struct stage *s)
         break;
     case STAGE_LABEL_FILTER:
         add(b, "| ");
-        print_label_cond(b, s->cond);
+        lq_print_cond(b, s->cond);
         break;
     case STAGE_LINE_FORMAT:
         add(b, "| line_format ");
@@ -187,7 +187,7 @@ void print_stage(struct buf *b, const struct stage *s)
     }
 }
 
-void print_log_query(struct buf *b, const struct log_query *log)
+void lq_print_log(struct buf *b, const struct log_query *log)
 {
     buf_add_char(b, '{');
     for (size_t i = 0; i < log->matchers.n; i++) {
@@ -198,7 +198,7 @@ void print_log_query(struct buf *b, const struct log_query *log)
     buf_add_char(b, '}');
     for (size_t i = 0; i < log->n; i++) {
         buf_add_char(b, ' ');
-        print_stage(b, &log->stages[i]);
+        lq_print_stage(b, &log->stages[i]);
     }
 }
 
@@ -214,13 +214,13 @@ static void print_range(struct buf *b, const struct logql_expr *e)
     };
     const struct unwrap *u = &e->range.unwrap;
     char text[64];
-    add(b, range_op_name(e->range.op));
+    add(b, lq_range_op_name(e->range.op));
     buf_add_char(b, '(');
     if (e->range.has_param) {
         print_number(b, e->range.param);
         buf_add_char(b, ',');
     }
-    print_log_query(b, &e->range.log);
+    lq_print_log(b, &e->range.log);
     if (u->given) {
         add(b, " | unwrap ");
         if (u->conv != UNWRAP_NUMBER)
@@ -229,7 +229,7 @@ static void print_range(struct buf *b, const struct logql_expr *e)
             buf_add(b, u->label);
         for (size_t i = 0; i < u->n; i++) {
             add(b, " | ");
-            print_label_cond(b, u->filters[i]);
+            lq_print_cond(b, u->filters[i]);
         }
     }
     buf_add_char(b, '[');
@@ -245,7 +245,7 @@ static void print_range(struct buf *b, const struct logql_expr *e)
 
 static void print_aggr(struct buf *b, const struct logql_expr *e)
 {
-    add(b, vector_op_name(e->aggr.op));
+    add(b, lq_vector_op_name(e->aggr.op));
     print_grouping(b, &e->aggr.by);
     buf_add_char(b, '(');
     if (e->aggr.k > 0)
@@ -278,8 +278,7 @@ static void print_binary(struct buf *b, const struct logql_expr *e)
 
 static void print_relabel(struct buf *b, const struct logql_expr *e)
 {
-    const str args[] = {e->relabel.dst, e->relabel.replacement, e->relabel.src,
-                        e->relabel.pattern};
+    const str args[] = {e->relabel.dst, e->relabel.replacement, e->relabel.src, e->relabel.pattern};
     add(b, "label_replace(");
     logql_print(b, e->relabel.inner);
     for (size_t i = 0; i < COUNTOF(args); i++) {
@@ -294,7 +293,7 @@ void logql_print(struct buf *b, const struct logql_expr *e)
 {
     switch (e->kind) {
     case EXPR_LOG:
-        print_log_query(b, &e->log);
+        lq_print_log(b, &e->log);
         break;
     case EXPR_RANGE:
         print_range(b, e);

@@ -76,13 +76,13 @@ static const struct word functions[] = {
     {"ip", TOK_IP, 0},
 };
 
-static const char *const punct[] = {"|=", "|~", "|>", "=~", "==", "!=", "!~", "!>", ">=", "<=",
-                                    "|",  "=",  ",",  ".",  "{",  "}",  "(",  ")",  "+",  "-",
-                                    "*",  "/",  "%",  "^",  ">",  "<",  NULL};
+static const char *const punct[] = {
+    "|=", "|~", "|>", "=~", "==", "!=", "!~", "!>", ">=", "<=", "|", "=", ",", ".",
+    "{",  "}",  "(",  ")",  "+",  "-",  "*",  "/",  "%",  "^",  ">", "<", NULL};
 static const enum tok punct_tok[] = {
-    TOK_PIPE_EXACT, TOK_PIPE_MATCH, TOK_PIPE_PATTERN, TOK_RE,     TOK_EQEQ,   TOK_NE,  TOK_NRE,
-    TOK_NPA,        TOK_GE,         TOK_LE,           TOK_PIPE,   TOK_EQ,     TOK_COMMA, TOK_DOT,
-    TOK_LBRACE,     TOK_RBRACE,     TOK_LPAREN,       TOK_RPAREN, TOK_ADD,    TOK_SUB, TOK_MUL,
+    TOK_PIPE_EXACT, TOK_PIPE_MATCH, TOK_PIPE_PATTERN, TOK_RE,     TOK_EQEQ, TOK_NE,    TOK_NRE,
+    TOK_NPA,        TOK_GE,         TOK_LE,           TOK_PIPE,   TOK_EQ,   TOK_COMMA, TOK_DOT,
+    TOK_LBRACE,     TOK_RBRACE,     TOK_LPAREN,       TOK_RPAREN, TOK_ADD,  TOK_SUB,   TOK_MUL,
     TOK_DIV,        TOK_MOD,        TOK_POW,          TOK_GT,     TOK_LT};
 _Static_assert(COUNTOF(punct) == COUNTOF(punct_tok) + 1, "a token per punctuation");
 
@@ -94,17 +94,17 @@ static const char *word_of(const struct word *table, size_t n, enum tok kind, in
     return NULL;
 }
 
-const char *range_op_name(enum range_op op)
+const char *lq_range_op_name(enum range_op op)
 {
     return word_of(functions, COUNTOF(functions), TOK_RANGE_OP, (int)op);
 }
 
-const char *vector_op_name(enum vector_op op)
+const char *lq_vector_op_name(enum vector_op op)
 {
     return word_of(functions, COUNTOF(functions), TOK_VECTOR_OP, (int)op);
 }
 
-str tok_name(const struct token *t)
+str lq_tok_name(const struct token *t)
 {
     static const char *const plain[] = {"$end",     "IDENTIFIER", "STRING", "NUMBER",
                                         "DURATION", "BYTES",      "RANGE",  "PARSER_FLAG"};
@@ -136,7 +136,8 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* Names may hold any character beyond ASCII here; the checker sees to it that they match nothing. */
+/* Names may hold any character beyond ASCII here; the checker sees to it that they match nothing.
+ */
 static str take_name(struct lexer *lx)
 {
     size_t from = lx->pos;
@@ -269,7 +270,8 @@ static bool take_minus(struct lexer *lx, struct token *t)
     for (size_t i = 0; i < COUNTOF(flags); i++) {
         size_t end = lx->pos + flags[i].n;
         char next = end < lx->in.n ? lx->in.p[end] : ' ';
-        if (str_eq(str_sub(lx->in, lx->pos, end), flags[i]) && !is_letter(next) && !is_digit(next)) {
+        if (str_eq(str_sub(lx->in, lx->pos, end), flags[i]) && !is_letter(next) &&
+            !is_digit(next)) {
             t->kind = TOK_FLAG;
             t->text = flags[i];
             lx->pos = end;
@@ -291,7 +293,7 @@ static bool take_minus(struct lexer *lx, struct token *t)
     return true;
 }
 
-bool tok_next(struct lexer *lx, struct token *out, struct err *err)
+bool lq_tok_next(struct lexer *lx, struct token *out, struct err *err)
 {
     struct token t = {.kind = TOK_END};
     if (!lexer_space(lx, LEX_HASH | LEX_SLASHES | LEX_BLOCK, err))

@@ -82,6 +82,6 @@ struct token {
 };
 
 /* How errors call it: "IDENTIFIER", "by", "{". */
-str tok_name(const struct token *t);
+str lq_tok_name(const struct token *t);
 /* Reads the next token. Errors have the position in err and the bare message. */
-MUST_USE bool tok_next(struct lexer *lx, struct token *out, struct err *err);
+MUST_USE bool lq_tok_next(struct lexer *lx, struct token *out, struct err *err);

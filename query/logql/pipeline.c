@@ -1,0 +1,106 @@
+/* pipeline.c - from the stages of a query to functions over a line, and in which order they run.
+ *
+ * Line filters go before the parsers, label_formats, drops and so on that stand in front of them:
+ * a line that a filter refuses need not be parsed. They stay behind line_format and unpack, which
+ * change the line, and behind label filters. The reference does the same, which one can see:
+ * `decolorize |= "x y"` tests the coloured line. */
+#include "query/logql/pipeline.h"
+
+#include "storage/model/limits.h"
+
+static lq_compile_fn *const compilers[] = {
+    [STAGE_LINE_FILTER] = lq_compile_line_filter,
+    [STAGE_JSON] = lq_compile_json,
+    [STAGE_LOGFMT] = lq_compile_logfmt,
+    [STAGE_REGEXP] = lq_compile_regexp,
+    [STAGE_PATTERN] = lq_compile_pattern,
+    [STAGE_UNPACK] = lq_compile_unpack,
+    [STAGE_LABEL_FILTER] = lq_compile_label_filter,
+    [STAGE_LINE_FORMAT] = lq_compile_line_format,
+    [STAGE_LABEL_FORMAT] = lq_compile_label_format,
+    [STAGE_DECOLORIZE] = lq_compile_decolorize,
+    [STAGE_DROP] = lq_compile_drop,
+    [STAGE_KEEP] = lq_compile_keep,
+};
+
+static void close_regex(void *re)
+{
+    regex_close(re);
+}
+
+bool lq_regex(struct query *q, str pattern, int flags, struct regex **out, struct err *err)
+{
+    if (!regex_open(pattern, flags, out, err))
+        return false;
+    query_defer(q, close_regex, *out);
+    return true;
+}
+
+static bool is_barrier(enum stage_kind k)
+{
+    return k == STAGE_LINE_FORMAT || k == STAGE_UNPACK || k == STAGE_LABEL_FILTER;
+}
+
+/* Order of the stages with line filters moved forward. */
+static const struct stage **ordered(struct arena *a, const struct log_query *log)
+{
+    const struct stage **v = arena_array(a, const struct stage *, log->n);
+    size_t n = 0;
+    for (size_t from = 0; from < log->n;) {
+        size_t to = from;
+        while (to < log->n && !is_barrier(log->stages[to].kind))
+            to++;
+        for (int pass = 0; pass < 2; pass++)
+            for (size_t i = from; i < to; i++)
+                if ((log->stages[i].kind == STAGE_LINE_FILTER) == (pass == 0))
+                    v[n++] = &log->stages[i];
+        if (to < log->n)
+            v[n++] = &log->stages[to++];
+        from = to;
+    }
+    return v;
+}
+
+static bool compile_one(struct query *q, const struct stage *s, struct lq_pipe *pipe,
+                        struct err *err)
+{
+    struct lq_stage out = {0};
+    bool reads_line = pipe->reads_line;
+    if (!compilers[s->kind](q, s, pipe, &out, err)) {
+        struct buf b;
+        buf_init(&b, ERR_TEXT_MAX / 2);
+        lq_print_stage(&b, s);
+        err_in(err, "parse error : stage '" STR_FMT "' ", STR_ARG(buf_str(&b)));
+        buf_deinit(&b);
+        return false;
+    }
+    if (out.is_parser) { // reads it only when its labels are wanted
+        pipe->has_parser = true;
+        pipe->reads_line = reads_line;
+    }
+    if (out.run != NULL)
+        vec_push(&pipe->stages, &q->arena, out);
+    return true;
+}
+
+bool lq_pipe_compile(struct query *q, const struct log_query *log, struct lq_pipe *out,
+                     struct err *err)
+{
+    *out = (struct lq_pipe){0};
+    const struct stage **v = ordered(&q->arena, log);
+    for (size_t i = 0; i < log->n; i++)
+        if (!compile_one(q, v[i], out, err))
+            return false;
+    return true;
+}
+
+bool lq_pipe_filters(struct query *q, const struct unwrap *u, struct lq_pipe *out, struct err *err)
+{
+    *out = (struct lq_pipe){0};
+    for (size_t i = 0; i < u->n; i++) {
+        struct stage s = {.kind = STAGE_LABEL_FILTER, .cond = u->filters[i]};
+        if (!compile_one(q, &s, out, err))
+            return false;
+    }
+    return true;
+}
