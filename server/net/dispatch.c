@@ -25,9 +25,8 @@ static void answer_options(struct exchange *x)
     router_methods(x->match.allowed ? x->match.allowed | HTTP_OPTIONS : HTTP_ANY, &methods);
     reply_status(rep, 204);
     reply_header(rep, STR("allow"), buf_str(&methods));
-    if (http_header_get(&x->req, STR("origin")).n > 0) { // browsers' SDKs ask before they post
+    if (x->allow_origin) {
         str asked = http_header_get(&x->req, STR("access-control-request-headers"));
-        reply_header(rep, STR("access-control-allow-origin"), STR("*"));
         reply_header(rep, STR("access-control-allow-methods"), buf_str(&methods));
         reply_header(rep, STR("access-control-allow-headers"), asked.n ? asked : STR("*"));
         reply_header(rep, STR("access-control-max-age"), STR("86400"));
@@ -145,6 +144,8 @@ bool dispatch_headers(struct dispatch *d, struct exchange *x, bool expects_conti
     x->start_ns = clock_mono_ns(x->host->clock);
     x->accepts_gzip = http_accepts_gzip(req);
     router_match(d->router, req->method, req->path, req->is_grpc, &x->match);
+    /* Pages of any origin may send telemetry (browser SDKs do), but not read what is stored. */
+    x->allow_origin = x->match.is_ingest && http_header_get(req, STR("origin")).n > 0;
     if (req->method == HTTP_HEAD) {
         x->is_head = true;
         req->method = HTTP_GET;

@@ -44,6 +44,7 @@ struct exchange {
 
     bool is_head; // HEAD: the handler sees GET, the client gets no body
     bool accepts_gzip;
+    bool allow_origin;    // CORS
     bool grpc_compressed; // flag of the message's prefix
     str content_length;   // header value or empty
 

@@ -391,6 +391,8 @@ static void http1_put_head(struct http1 *h, bool is_whole)
     }
     if (rep->is_gzip)
         buf_add(out, STR("content-encoding: gzip\r\nvary: accept-encoding\r\n"));
+    if (x->allow_origin)
+        buf_add(out, STR("access-control-allow-origin: *\r\n"));
     h->is_chunked = !is_whole && !h->is_http10;
     if (!is_whole && h->is_http10)
         h->keep_alive = false; // the end of the connection is the end of the answer

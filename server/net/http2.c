@@ -169,6 +169,8 @@ static void stream_submit(struct stream *st, enum reply_state state)
         nv_add(&list, STR("content-encoding"), STR("gzip"));
         nv_add(&list, STR("vary"), STR("accept-encoding"));
     }
+    if (x->allow_origin && !is_grpc)
+        nv_add(&list, STR("access-control-allow-origin"), STR("*"));
     if (is_whole && !is_grpc && code != 204 && code != 304)
         nv_add(&list, STR("content-length"), num_print_i64(length, (int64_t)reply_total(rep)));
     if (is_grpc && is_whole && reply_total(rep) == 0) { // "trailers only"

@@ -159,6 +159,7 @@ static bool match_method(struct router *r, uint32_t first, unsigned method, bool
         if (e->is_grpc != is_grpc)
             return false;
         out->path_known = true;
+        out->is_ingest = e->route->lane == LANE_INGEST;
         out->allowed |= e->route->methods;
         if (e->route->methods & method)
             out->entry = e;

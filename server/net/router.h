@@ -36,6 +36,7 @@ struct route_entry {
 struct route_match {
     struct route_entry *entry; // NULL: no such route
     bool path_known;           // with entry NULL: the path exists, the method is wrong
+    bool is_ingest;            // the path belongs to LANE_INGEST, whatever the method
     unsigned allowed;          // methods of that path, enum http_method bits
     str args[ROUTE_ARGS_MAX];  // raw (not decoded) values of the pattern's {names}
     size_t n_args;

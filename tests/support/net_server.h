@@ -94,6 +94,7 @@ static const struct route fixture_routes[] = {
     {HTTP_GET, "/label/{name}/values", LANE_LOOP, handle_echo, NULL},
     {HTTP_GET, "/tag/{tag+}/values", LANE_LOOP, handle_echo, NULL},
     {HTTP_POST, "/post", LANE_LOOP, handle_echo, NULL},
+    {HTTP_POST, "/ingest", LANE_INGEST, handle_hello, NULL},
     {HTTP_GET, "/none", LANE_LOOP, handle_none, NULL},
     {HTTP_GET, "/empty", LANE_LOOP, handle_empty, NULL},
     {HTTP_GET, "/large", LANE_LOOP, handle_large, NULL},

@@ -76,6 +76,20 @@ static const struct {
      "HTTP/1.1 204 No Content\r\n" DATE
      "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n\r\n",
      false},
+    // browsers: telemetry may come from pages of any origin, stored data may not go to them
+    {"OPTIONS /ingest HTTP/1.1\r\nOrigin: http://a\r\nAccess-Control-Request-Headers: x\r\n\r\n",
+     "HTTP/1.1 204 No Content\r\n" DATE
+     "allow: POST, OPTIONS\r\naccess-control-allow-methods: POST, OPTIONS\r\n"
+     "access-control-allow-headers: x\r\naccess-control-max-age: 86400\r\n"
+     "access-control-allow-origin: *\r\n\r\n",
+     false},
+    {"POST /ingest HTTP/1.1\r\nOrigin: http://a\r\nContent-Length: 0\r\n\r\n",
+     "HTTP/1.1 200 OK\r\n" DATE "content-type: text/plain\r\naccess-control-allow-origin: *\r\n"
+     "content-length: 6\r\n\r\nhello\n",
+     false},
+    {"GET /hello HTTP/1.1\r\nOrigin: http://a\r\n\r\n", OK_HELLO, false},
+    {"OPTIONS /hello HTTP/1.1\r\nOrigin: http://a\r\n\r\n",
+     "HTTP/1.1 204 No Content\r\n" DATE "allow: GET, OPTIONS\r\n\r\n", false},
     // refused
     {"POST /post HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 20001\r\n\r\n",
      "HTTP/1.1 413 Request Entity Too Large\r\n" DATE "content-type: text/plain; charset=utf-8\r\n"
