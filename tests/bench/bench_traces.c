@@ -1,10 +1,12 @@
 /* bench_traces.c - spans through the whole store: CPU per span of each step, bytes per span on
  * disk, CPU of a filter over everything, and of a trace by its id.
  *
- *   bench_traces [TRACES] [DIR] [SEED]     defaults: 110000 traces (2.1 M spans), in memory, 1
+ *   bench_traces [TRACES] [DIR] [SEED] [SEAL]
  *
- * Corpus: tests/support/span_corpus.h, 25 traces a batch, sealed every 128 K spans as a busy head
- * would be, then merged into one day. One core; times are CPU of the process. */
+ * defaults: 110000 traces (2.1 M spans), "" = in memory, seed 1, a seal every 131072 spans
+ *
+ * Corpus: tests/support/span_corpus.h, 25 traces a batch, sealed as a busy head would be, then
+ * merged into one day. One core; times are CPU of the process. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -18,7 +20,6 @@
 
 #define T0          INT64_C(1795132800000000000)
 #define BATCH       25
-#define SEAL_SPANS  (128 * 1024)
 #define PROBES      200
 #define FILTER_RUNS 5
 
@@ -32,7 +33,7 @@ struct bench {
     struct arena fixed; // resources
     struct resource *resources;
     struct scope *scopes;
-    size_t spans, sealed;
+    size_t spans, sealed, seal_spans;
     double prepare, write, seal;
     size_t payload;
     uint8_t (*probe)[16];
@@ -218,7 +219,7 @@ static void run(struct bench *b, size_t traces)
 {
     for (size_t done = 0; done < traces; done += BATCH) {
         batch_write(b, MIN((size_t)BATCH, traces - done));
-        if (b->spans - b->sealed >= SEAL_SPANS)
+        if (b->spans - b->sealed >= b->seal_spans)
             maintain(b);
     }
     maintain(b);
@@ -239,20 +240,22 @@ static void run(struct bench *b, size_t traces)
 int main(int argc, char **argv)
 {
     struct bench b = {0};
-    uint64_t traces = 110000, seed = 1;
+    uint64_t traces = 110000, seed = 1, seal = 128 * 1024;
     struct err err = ERR_OK;
     struct store_options o;
     struct fs_sim *sim = NULL;
     log_set_level(LOG_LEVEL_WARN);
     if ((argc > 1 && !num_parse_u64(str_c(argv[1]), &traces)) ||
-        (argc > 3 && !num_parse_u64(str_c(argv[3]), &seed)) || traces == 0) {
-        fprintf(stderr, "usage: bench_traces [TRACES] [DIR] [SEED]\n");
+        (argc > 3 && !num_parse_u64(str_c(argv[3]), &seed)) ||
+        (argc > 4 && !num_parse_u64(str_c(argv[4]), &seal)) || traces == 0) {
+        fprintf(stderr, "usage: bench_traces [TRACES] [DIR] [SEED] [SEAL]\n");
         return 2;
     }
     corpus_init(&b.c, seed, T0);
     clock_manual_init(&b.clock, T0);
     store_options_default(&o);
-    if (argc > 2) {
+    b.seal_spans = (size_t)seal;
+    if (argc > 2 && argv[2][0] != '\0') {
         o.dir = str_c(argv[2]);
     } else {
         sim = fs_sim_open(seed);
