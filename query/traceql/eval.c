@@ -5,129 +5,49 @@
 #include <math.h>
 
 #include "storage/base/enc.h"
-#include "storage/base/hmap.h"
+#include "storage/base/hash.h"
 
 void tq_block_begin(struct tq_block *t, struct query *q, const struct tq_plan *plan,
                     const struct span_block *b, size_t n_memos, struct arena *block_arena,
                     struct arena *trace_arena)
 {
-    *t = (struct tq_block){.q = q,
-                           .plan = plan,
-                           .b = b,
-                           .n_memos = n_memos,
-                           .block_arena = block_arena,
-                           .arena = trace_arena};
-    t->memos =
-        arena_zalloc(block_arena, MAX(n_memos * ATTR_SCOPE_COUNT, (size_t)1) * sizeof *t->memos);
+    *t = (struct tq_block){
+        .q = q, .plan = plan, .b = b, .block_arena = block_arena, .arena = trace_arena};
+    t->memos = arena_zalloc(block_arena, n_memos * ATTR_SCOPE_COUNT * sizeof *t->memos);
 }
 
 void tq_block_trace(struct tq_block *t, size_t trace)
 {
+    arena_reset(t->arena);
     t->first = t->b->trace_start[trace];
     t->last = t->b->trace_start[trace + 1];
     t->tree = NULL;
+    t->has_span = false;
 }
 
-/* ---- the tree ---- */
-
-struct id_key {
-    const struct tq_block *t;
-    const uint8_t *id;
-};
-
-static bool same_span_id(const void *ctx, uint32_t row)
+bool tq_block_ok(const struct tq_block *t, struct err *err)
 {
-    const struct id_key *key = ctx;
-    return memcmp(key->t->b->span_id[key->t->first + row], key->id, 8) == 0;
-}
-
-static uint64_t id_hash(const uint8_t *id)
-{
-    return hash64(str_of((const char *)id, 8));
-}
-
-static void link_parents(struct tq_block *t, struct tq_tree *tree, uint32_t n)
-{
-    static const uint8_t none[8];
-    struct hmap ids;
-    hmap_init(&ids, t->arena);
-    for (uint32_t i = 0; i < n; i++) {
-        struct id_key key = {t, t->b->span_id[t->first + i]};
-        uint64_t hash = id_hash(key.id);
-        uint32_t old = hmap_find(&ids, hash, same_span_id, &key);
-        if (old == HMAP_NONE)
-            hmap_put(&ids, hash, i);
+    if (t->is_broken) {
+        *err = t->problem;
+        return false;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        struct id_key key = {t, t->b->parent_id[t->first + i]};
-        if (memcmp(key.id, none, 8) == 0) {
-            tree->parent[i] = -1;
-            continue;
-        }
-        uint32_t parent = hmap_find(&ids, id_hash(key.id), same_span_id, &key);
-        tree->parent[i] = parent == HMAP_NONE || parent == i ? -2 : (int32_t)parent;
-    }
+    t->q->arena.over |= t->arena->over || t->block_arena->over; // query_tick has the words
+    return !t->q->arena.over || query_tick(t->q, err);
 }
 
-/* Depth-first numbering from the roots, without recursion: child lists by counting sort, an
- * explicit stack. Cycles are never reached from a root, so they keep 0. */
-static void number_tree(struct tq_block *t, struct tq_tree *tree, uint32_t n)
+void tq_trace_span(struct tq_block *t, int64_t *start_ns, int64_t *end_ns)
 {
-    uint32_t *start = arena_zalloc(t->arena, (n + 2) * sizeof *start),
-             *child = arena_alloc(t->arena, (n + 1) * sizeof *child);
-    uint32_t *stack = arena_alloc(t->arena, (n + 1) * sizeof *stack),
-             *cursor = arena_alloc(t->arena, (n + 1) * sizeof *cursor);
-    for (uint32_t i = 0; i < n; i++)
-        if (tree->parent[i] >= 0)
-            start[tree->parent[i] + 1]++;
-    for (uint32_t i = 0; i < n; i++) {
-        tree->children[i] = start[i + 1];
-        start[i + 1] += start[i];
-        cursor[i] = start[i];
-    }
-    for (uint32_t i = 0; i < n; i++)
-        if (tree->parent[i] >= 0)
-            child[cursor[tree->parent[i]]++] = i;
-    for (uint32_t i = 0; i < n; i++)
-        cursor[i] = start[i];
-    int32_t number = 1;
-    for (uint32_t root = 0; root < n; root++) {
-        if (tree->parent[root] != -1)
-            continue;
-        if (tree->root < 0)
-            tree->root = (int32_t)root;
-        uint32_t depth = 0;
-        stack[depth++] = root;
-        tree->left[root] = number++;
-        while (depth > 0) {
-            uint32_t at = stack[depth - 1];
-            if (cursor[at] < start[at + 1]) {
-                uint32_t down = child[cursor[at]++];
-                tree->left[down] = number++;
-                stack[depth++] = down;
-            } else {
-                tree->right[at] = number++;
-                depth--;
-            }
+    if (!t->has_span) {
+        t->has_span = true;
+        t->start_ns = INT64_MAX;
+        t->end_ns = INT64_MIN;
+        for (uint32_t r = t->first; r < t->last; r++) {
+            t->start_ns = MIN(t->start_ns, t->b->start_ns[r]);
+            t->end_ns = MAX(t->end_ns, time_add(t->b->start_ns[r], t->b->duration_ns[r]));
         }
     }
-}
-
-const struct tq_tree *tq_tree(struct tq_block *t)
-{
-    if (t->tree)
-        return t->tree;
-    uint32_t n = t->last - t->first;
-    struct tq_tree *tree = arena_new(t->arena, struct tq_tree);
-    tree->parent = arena_alloc(t->arena, (n + 1) * sizeof *tree->parent);
-    tree->left = arena_zalloc(t->arena, (n + 1) * sizeof *tree->left);
-    tree->right = arena_zalloc(t->arena, (n + 1) * sizeof *tree->right);
-    tree->children = arena_zalloc(t->arena, (n + 1) * sizeof *tree->children);
-    tree->root = -1;
-    link_parents(t, tree, n);
-    number_tree(t, tree, n);
-    t->tree = tree;
-    return tree;
+    *start_ns = t->start_ns;
+    *end_ns = t->end_ns;
 }
 
 /* ---- values ---- */
@@ -144,13 +64,28 @@ static struct traceql_value str_value(str s)
 
 static const struct traceql_value nil = {TQ_NIL, {.kind = VALUE_EMPTY}};
 
-static struct traceql_value from_attr(const struct value *v)
+struct traceql_value tq_value_of(const struct value *v)
 {
     static const enum traceql_kind kinds[] = {
         [VALUE_EMPTY] = TQ_NIL, [VALUE_STR] = TQ_STR,      [VALUE_BOOL] = TQ_BOOL,
         [VALUE_INT] = TQ_INT,   [VALUE_DOUBLE] = TQ_FLOAT, [VALUE_BYTES] = TQ_NIL,
         [VALUE_LIST] = TQ_LIST, [VALUE_MAP] = TQ_NIL};
     return (struct traceql_value){kinds[v->kind], *v};
+}
+
+bool tq_value_eq(const struct traceql_value *a, const struct traceql_value *b)
+{
+    return a->kind == b->kind && (a->kind == TQ_NIL || value_eq(&a->value, &b->value));
+}
+
+uint64_t tq_value_hash(const struct traceql_value *v)
+{
+    return hash_mix((uint64_t)v->kind, v->kind == TQ_NIL ? 0 : value_hash(&v->value));
+}
+
+struct traceql_value tq_value_dup(struct arena *a, const struct traceql_value *v)
+{
+    return (struct traceql_value){v->kind, value_dup(a, &v->value)};
 }
 
 /* Codes of a row: *n of them (0 = absent). */
@@ -176,30 +111,19 @@ static str trim_zeros(str hex)
     return hex;
 }
 
-static str column_text(const struct span_block *b, int column, uint32_t row)
-{
-    const struct span_column *c = &b->columns[column];
-    uint32_t n;
-    const uint32_t *codes = row_codes(c, row, &n);
-    return n > 0 && c->dict[codes[0]].kind == VALUE_STR ? c->dict[codes[0]].s : (str){0};
-}
-
 static struct traceql_value trace_value(struct tq_block *t, enum tq_intrinsic id)
 {
     if (id == IN_TRACE_DURATION) {
-        int64_t start = INT64_MAX, end = INT64_MIN;
-        for (uint32_t r = t->first; r < t->last; r++) {
-            start = MIN(start, t->b->start_ns[r]);
-            end = MAX(end, time_add(t->b->start_ns[r], t->b->duration_ns[r]));
-        }
+        int64_t start, end;
+        tq_trace_span(t, &start, &end);
         return int_value(TQ_DURATION, end - start);
     }
     int32_t root = tq_tree(t)->root;
+    int column = id == IN_ROOT_NAME ? t->plan->name_column : t->plan->service_column;
     if (root < 0)
         return nil;
-    int column = id == IN_ROOT_NAME ? t->plan->name_column : t->plan->service_column;
-    str s = column_text(t->b, column, t->first + (uint32_t)root);
-    return s.p ? str_value(s) : nil;
+    const struct value *v = tq_column_value(t->b, column, t->first + (uint32_t)root);
+    return v && v->kind == VALUE_STR ? str_value(v->s) : nil;
 }
 
 static struct traceql_value tree_value(struct tq_block *t, enum tq_intrinsic id, uint32_t row)
@@ -212,13 +136,19 @@ static struct traceql_value tree_value(struct tq_block *t, enum tq_intrinsic id,
     case IN_NESTED_RIGHT:
         return int_value(TQ_INT, tree->right[i]);
     case IN_NESTED_PARENT:
-        if (tree->parent[i] == -1)
+        if (tree->parent[i] == TREE_ROOT)
             return int_value(TQ_INT, -1);
         return int_value(
             TQ_INT, tree->parent[i] >= 0 && tree->left[i] > 0 ? tree->left[tree->parent[i]] : 0);
     default:
         return int_value(TQ_INT, tree->children[i]);
     }
+}
+
+static bool is_root_span(const struct tq_block *t, uint32_t row)
+{
+    static const uint8_t none[8];
+    return memcmp(t->b->parent_id[row], none, 8) == 0;
 }
 
 static struct traceql_value intrinsic_value(struct tq_block *t, const struct tq_field *f,
@@ -235,11 +165,8 @@ static struct traceql_value intrinsic_value(struct tq_block *t, const struct tq_
         return str_value(trim_zeros(hex_id(t, t->b->trace_id[row], 16)));
     case IN_SPAN_ID:
         return str_value(hex_id(t, t->b->span_id[row], 8));
-    case IN_PARENT_ID: {
-        static const uint8_t none[8];
-        bool is_root = memcmp(t->b->parent_id[row], none, 8) == 0;
-        return str_value(is_root ? STR("") : hex_id(t, t->b->parent_id[row], 8));
-    }
+    case IN_PARENT_ID:
+        return str_value(is_root_span(t, row) ? STR("") : hex_id(t, t->b->parent_id[row], 8));
     case IN_ROOT_NAME:
     case IN_ROOT_SERVICE:
     case IN_TRACE_DURATION:
@@ -258,7 +185,7 @@ static struct traceql_value intrinsic_value(struct tq_block *t, const struct tq_
 static struct traceql_value coded_value(struct tq_block *t, const struct tq_field *f,
                                         const struct value *v)
 {
-    struct traceql_value out = from_attr(v);
+    struct traceql_value out = tq_value_of(v);
     if (f->intrinsic == IN_EVENT_SINCE_START && v->kind == VALUE_INT)
         out.kind = TQ_DURATION;
     if ((f->intrinsic == IN_LINK_TRACE_ID || f->intrinsic == IN_LINK_SPAN_ID) &&
@@ -290,6 +217,14 @@ static bool has_column(const struct tq_field *f)
     return f->intrinsic == IN_NONE || f->columns[0] >= 0;
 }
 
+/* Names are always there: an empty one may be stored as absent. */
+static struct traceql_value absent_value(const struct tq_field *f)
+{
+    bool is_text = f->intrinsic == IN_NAME || f->intrinsic == IN_STATUS_MESSAGE ||
+                   f->intrinsic == IN_SCOPE_NAME || f->intrinsic == IN_SCOPE_VERSION;
+    return is_text ? str_value(STR("")) : nil;
+}
+
 struct traceql_value tq_field_value(struct tq_block *t, const struct tq_field *f, uint32_t row)
 {
     const uint32_t *codes;
@@ -297,11 +232,23 @@ struct traceql_value tq_field_value(struct tq_block *t, const struct tq_field *f
     if (!has_column(f))
         return intrinsic_value(t, f, row);
     const struct span_column *c = field_column(t, f, row, &codes, &n);
-    if (c)
-        return coded_value(t, f, &c->dict[codes[0]]);
-    bool is_text = f->intrinsic == IN_NAME || f->intrinsic == IN_STATUS_MESSAGE ||
-                   f->intrinsic == IN_SCOPE_NAME || f->intrinsic == IN_SCOPE_VERSION;
-    return is_text ? str_value(STR("")) : nil; // an empty name is stored as absent
+    return c ? coded_value(t, f, &c->dict[codes[0]]) : absent_value(f);
+}
+
+bool tq_field_next(struct tq_block *t, const struct tq_field *f, uint32_t row, uint32_t *at,
+                   struct traceql_value *out)
+{
+    const uint32_t *codes;
+    uint32_t n;
+    const struct span_column *c = has_column(f) ? field_column(t, f, row, &codes, &n) : NULL;
+    if (c && *at < n)
+        *out = coded_value(t, f, &c->dict[codes[*at]]);
+    else if (!c && *at == 0)
+        *out = tq_field_value(t, f, row);
+    else
+        return false;
+    (*at)++;
+    return true;
 }
 
 /* ---- comparisons ---- */
@@ -366,23 +313,27 @@ bool tq_compare(enum tq_op op, const struct traceql_value *a, const struct trace
     }
 }
 
-static bool test_regex(const struct tq_expr *e, str s)
+static bool test_regex(struct tq_block *t, const struct tq_expr *e, str s)
 {
     bool hit = false;
-    struct err ignored = ERR_OK; // over its step limit: no match
-    return regex_match(e->re, s, &hit, &ignored) && hit == (e->op == OP_RE);
+    if (regex_match(e->re, s, &hit, &t->problem))
+        return hit == (e->op == OP_RE);
+    t->is_broken = true;
+    return false;
 }
 
 /* One stored value against the constant. The constant's kind decides: 1 meets ints only, 1.5
  * doubles only (intrinsics mix). */
-static bool test_constant(const struct tq_expr *e, const struct traceql_value *v, bool is_intrinsic)
+static bool test_constant(struct tq_block *t, const struct tq_expr *e,
+                          const struct traceql_value *v) // NOLINT(misc-no-recursion): one level
 {
     const struct traceql_value *c = &e->right->value;
+    enum tq_intrinsic id = e->left->field->intrinsic;
     if (v->kind == TQ_LIST) {
         bool all = e->op == OP_NE || e->op == OP_NRE;
         for (size_t i = 0; i < v->value.list.n; i++) {
-            struct traceql_value item = from_attr(&v->value.list.v[i]);
-            if (item.kind != TQ_LIST && test_constant(e, &item, is_intrinsic) != all)
+            struct traceql_value item = tq_value_of(&v->value.list.v[i]);
+            if (item.kind != TQ_LIST && test_constant(t, e, &item) != all)
                 return !all;
         }
         return all && v->value.list.n > 0;
@@ -390,16 +341,14 @@ static bool test_constant(const struct tq_expr *e, const struct traceql_value *v
     if (c->kind == TQ_NIL)
         return (e->op == OP_NE) == (v->kind != TQ_NIL);
     if (e->re)
-        return v->kind == TQ_STR && test_regex(e, v->value.s);
-    if (!is_intrinsic && c->kind != TQ_DURATION && v->kind != c->kind)
+        return v->kind == TQ_STR && test_regex(t, e, v->value.s);
+    if (id == IN_NONE && c->kind != TQ_DURATION && v->kind != c->kind)
         return false;
+    if ((id == IN_TRACE_ID || id == IN_LINK_TRACE_ID) && c->kind == TQ_STR) {
+        struct traceql_value trimmed = str_value(trim_zeros(c->value.s));
+        return tq_compare(e->op, v, &trimmed); // leading zeros do not matter
+    }
     return tq_compare(e->op, v, c);
-}
-
-/* Absent: only `= nil` holds. */
-static bool test_absent(const struct tq_expr *e)
-{
-    return e->right->value.kind == TQ_NIL && e->op == OP_EQ;
 }
 
 static bool test_code(struct tq_block *t, const struct tq_expr *e, const struct span_column *c,
@@ -411,7 +360,7 @@ static bool test_code(struct tq_block *t, const struct tq_expr *e, const struct 
     uint8_t *known = &(*memo)[code];
     if (*known == 0) {
         struct traceql_value v = coded_value(t, e->left->field, &c->dict[code]);
-        *known = test_constant(e, &v, e->left->field->intrinsic != IN_NONE) ? 2 : 1;
+        *known = test_constant(t, e, &v) ? 2 : 1;
     }
     return *known == 2;
 }
@@ -421,19 +370,16 @@ static bool test_leaf(struct tq_block *t, const struct tq_expr *e, uint32_t row)
     const struct tq_field *f = e->left->field;
     const uint32_t *codes;
     uint32_t n;
-    if (!has_column(f) || t->n_memos == 0) {
-        struct traceql_value v = tq_field_value(t, f, row);
-        if (f->intrinsic == IN_TRACE_ID && e->right->value.kind == TQ_STR && !e->re) {
-            struct traceql_value c =
-                str_value(trim_zeros(e->right->value.value.s)); // leading zeros do not matter
-            return tq_compare(e->op, &v, &c);
-        }
-        return test_constant(e, &v, true);
+    struct traceql_value v;
+    if (e->is_root_test) {
+        v = int_value(TQ_INT, is_root_span(t, row) ? -1 : 0);
+        return test_constant(t, e, &v);
     }
-    const struct span_column *c = field_column(t, f, row, &codes, &n);
+    const struct span_column *c = has_column(f) ? field_column(t, f, row, &codes, &n) : NULL;
     if (!c) {
-        struct traceql_value v = tq_field_value(t, f, row);
-        return v.kind == TQ_NIL ? test_absent(e) : test_constant(e, &v, true);
+        v = tq_field_value(t, f, row);
+        return v.kind == TQ_NIL ? e->right->value.kind == TQ_NIL && e->op == OP_EQ
+                                : test_constant(t, e, &v);
     }
     size_t slot = 0;
     while (f->columns[slot] < 0 || &t->b->columns[f->columns[slot]] != c)
@@ -446,88 +392,68 @@ static bool test_leaf(struct tq_block *t, const struct tq_expr *e, uint32_t row)
 
 /* ---- expressions ---- */
 
-static struct traceql_value arithmetic(enum tq_op op, const struct traceql_value *a,
-                                       const struct traceql_value *b)
-{
-    if (!tq_is_number(a) || !tq_is_number(b))
-        return nil;
-    bool is_float = a->kind == TQ_FLOAT || b->kind == TQ_FLOAT || op == OP_POW;
-    double x = tq_number(a), y = tq_number(b), r;
-    if (!is_float) {
-        int64_t i = a->value.i, k = b->value.i, out = 0;
-        bool over = false;
-        if ((op == OP_DIV || op == OP_MOD) && (k == 0 || (k == -1 && i == INT64_MIN)))
-            return nil; // no value, so no match
-        switch (op) {
-        case OP_ADD:
-            over = __builtin_add_overflow(i, k, &out);
-            break;
-        case OP_SUB:
-            over = __builtin_sub_overflow(i, k, &out);
-            break;
-        case OP_MUL:
-            over = __builtin_mul_overflow(i, k, &out);
-            break;
-        case OP_DIV:
-            out = i / k;
-            break;
-        default:
-            out = i % k;
-        }
-        bool is_duration = a->kind == TQ_DURATION || b->kind == TQ_DURATION;
-        return over ? nil : int_value(is_duration ? TQ_DURATION : TQ_INT, out);
-    }
-    switch (op) {
-    case OP_ADD:
-        r = x + y;
-        break;
-    case OP_SUB:
-        r = x - y;
-        break;
-    case OP_MUL:
-        r = x * y;
-        break;
-    case OP_DIV:
-        r = x / y;
-        break;
-    case OP_MOD:
-        r = fmod(x, y);
-        break;
-    default:
-        r = pow(x, y);
-    }
-    if (op == OP_POW && a->kind == TQ_INT && b->kind == TQ_INT && fabs(r) < 9e15)
-        return int_value(TQ_INT, (int64_t)r);
-    return (struct traceql_value){TQ_FLOAT, {.kind = VALUE_DOUBLE, .d = r}};
-}
-
 static struct traceql_value bool_value(bool b)
 {
     return (struct traceql_value){TQ_BOOL, {.kind = VALUE_BOOL, .b = b}};
 }
 
-static bool compare_any(struct tq_block *t, const struct tq_expr *e,
-                        uint32_t row) // NOLINT(misc-no-recursion)
+/* The next value of an operand: of fields every one, of anything else the only one. */
+static bool next_operand(struct tq_block *t, const struct tq_expr *e, // NOLINT(misc-no-recursion)
+                         uint32_t row, uint32_t *at, struct traceql_value *out)
 {
-    struct traceql_value l = tq_expr_value(t, e->left, row), r = tq_expr_value(t, e->right, row);
-    if (e->right->kind == EXPR_STATIC && r.kind == TQ_NIL)
-        return (e->op == OP_NE) == (l.kind != TQ_NIL) && e->left->kind != EXPR_STATIC;
-    if (e->left->kind == EXPR_STATIC && l.kind == TQ_NIL)
-        return (e->op == OP_NE) == (r.kind != TQ_NIL);
-    if (e->re)
-        return l.kind == TQ_STR && test_regex(e, l.value.s);
-    if (e->left->kind == EXPR_STATIC && e->right->kind == EXPR_FIELD) {
-        bool mixes = e->right->field->intrinsic != IN_NONE || l.kind == TQ_DURATION;
-        if (!mixes && l.kind != r.kind)
-            return false;
-    }
-    return tq_compare(e->op, &l, &r);
+    if (e->kind == EXPR_FIELD)
+        return tq_field_next(t, e->field, row, at, out);
+    if ((*at)++ > 0)
+        return false;
+    *out = tq_expr_value(t, e, row);
+    return true;
 }
 
-struct traceql_value tq_expr_value(struct tq_block *t, const struct tq_expr *e,
-                                   uint32_t row) // NOLINT(misc-no-recursion): tree
+/* a op b with lists: as with constants, any pair, all pairs for negations. */
+static bool compare_lists(enum tq_op op, const struct traceql_value *a,
+                          const struct traceql_value *b)
+{
+    bool all = op == OP_NE;
+    size_t n = a->kind == TQ_LIST ? a->value.list.n : 1,
+           m = b->kind == TQ_LIST ? b->value.list.n : 1;
+    for (size_t i = 0; i < n; i++) {
+        struct traceql_value x = a->kind == TQ_LIST ? tq_value_of(&a->value.list.v[i]) : *a;
+        for (size_t k = 0; k < m; k++) {
+            struct traceql_value y = b->kind == TQ_LIST ? tq_value_of(&b->value.list.v[k]) : *b;
+            if (tq_compare(op, &x, &y) != all)
+                return !all;
+        }
+    }
+    return all && n > 0 && m > 0;
+}
+
+/* Any value of the left side against any of the right side. */
+static bool compare_any(struct tq_block *t, const struct tq_expr *e, // NOLINT(misc-no-recursion)
+                        uint32_t row)
 {
     struct traceql_value l, r;
+    bool with_nil = e->right->kind == EXPR_STATIC && e->right->value.kind == TQ_NIL;
+    for (uint32_t i = 0; next_operand(t, e->left, row, &i, &l);) {
+        if (with_nil)
+            return e->left->kind != EXPR_STATIC && (e->op == OP_NE) == (l.kind != TQ_NIL);
+        if (e->re) {
+            if (l.kind == TQ_STR && test_regex(t, e, l.value.s))
+                return true;
+            continue;
+        }
+        for (uint32_t k = 0; next_operand(t, e->right, row, &k, &r);) {
+            bool lists = (l.kind == TQ_LIST) != (r.kind == TQ_LIST);
+            if (lists ? compare_lists(e->op, &l, &r) : tq_compare(e->op, &l, &r))
+                return true;
+        }
+    }
+    return false;
+}
+
+struct traceql_value tq_expr_value(struct tq_block *t, // NOLINT(misc-no-recursion): tree
+                                   const struct tq_expr *e, uint32_t row)
+{
+    struct traceql_value l, r, v;
     switch (e->kind) {
     case EXPR_STATIC:
         return e->value;
@@ -553,14 +479,17 @@ struct traceql_value tq_expr_value(struct tq_block *t, const struct tq_expr *e,
             return bool_value(e->memo >= 0 ? test_leaf(t, e, row) : compare_any(t, e, row));
         l = tq_expr_value(t, e->left, row);
         r = tq_expr_value(t, e->right, row);
-        return arithmetic(e->op, &l, &r);
+        return tq_arithmetic(e->op, &l, &r, &v) ? v : nil;
     }
     return nil;
 }
 
-bool tq_expr_true(struct tq_block *t, const struct tq_expr *e,
-                  uint32_t row) // NOLINT(misc-no-recursion)
+bool tq_expr_true(struct tq_block *t, const struct tq_expr *e, // NOLINT(misc-no-recursion): tree
+                  uint32_t row)
 {
-    struct traceql_value v = tq_expr_value(t, e, row);
-    return v.kind == TQ_BOOL && v.value.b;
+    struct traceql_value v;
+    for (uint32_t at = 0; next_operand(t, e, row, &at, &v);)
+        if (v.kind == TQ_BOOL && v.value.b)
+            return true;
+    return false;
 }

@@ -54,6 +54,12 @@ static void plan_field(struct query *q, struct tq_plan *p, struct tq_field *f)
                 q, p, (struct span_column_ref){FIELD_ATTR, (enum attr_scope)s, f->key});
 }
 
+const struct value *tq_column_value(const struct span_block *b, int column, uint32_t row)
+{
+    const struct span_column *c = &b->columns[column];
+    return c->code[row] == SPAN_NO_VALUE ? NULL : &c->dict[c->code[row]];
+}
+
 /* ---- conditions ---- */
 
 static bool cond_op(enum tq_op op, bool is_nil, enum span_cond_op *out)
@@ -82,7 +88,7 @@ static size_t leaf_conds(const struct tq_expr *e, struct span_cond out[ATTR_SCOP
     c.re = e->re;
     switch (f->intrinsic) {
     case IN_DURATION:
-        if (v->kind == TQ_FLOAT || v->kind == TQ_NIL)
+        if (v->kind != TQ_INT && v->kind != TQ_DURATION)
             return 0;
         c.field = COND_DURATION;
         break;
@@ -92,12 +98,12 @@ static size_t leaf_conds(const struct tq_expr *e, struct span_cond out[ATTR_SCOP
     case IN_KIND:
         c.field = COND_KIND;
         break;
-    case IN_NESTED_PARENT: // `nestedSetParent < 0`: root spans
-        if (e->op != OP_LT || v->kind != TQ_INT || v->value.i != 0)
+    case IN_NESTED_PARENT: // nestedSetParent < 0, the usual way to ask for roots
+        if (!e->is_root_test || (e->op != OP_LT && e->op != OP_LE && e->op != OP_EQ) ||
+            (e->op == OP_LE || e->op == OP_EQ ? v->value.i != -1 : v->value.i != 0))
             return 0;
         c.field = COND_IS_ROOT;
-        c.op = COND_EQ;
-        c.value = (struct value){.kind = VALUE_INT, .i = 1};
+        c.op = COND_EXISTS;
         break;
     case IN_NAME:
     case IN_STATUS_MESSAGE:
@@ -112,6 +118,8 @@ static size_t leaf_conds(const struct tq_expr *e, struct span_cond out[ATTR_SCOP
         c.column.key = f->key;
         if (v->kind == TQ_DURATION || v->kind == TQ_STATUS || v->kind == TQ_KIND)
             return 0;
+        if (v->kind == TQ_FLOAT && e->op == OP_NE)
+            return 0; // NaN differs from every number, storage thinks otherwise
         if (f->scope != TQ_SCOPE_ANY) {
             c.column.scope = (enum attr_scope)f->scope;
             break;
@@ -129,8 +137,8 @@ static size_t leaf_conds(const struct tq_expr *e, struct span_cond out[ATTR_SCOP
 }
 
 /* Necessary conditions of a conjunction; what is no simple leaf is left out. */
-static void conjuncts(struct query *q, struct tq_plan *p,
-                      const struct tq_expr *e) // NOLINT(misc-no-recursion): depth of the tree
+static void conjuncts(struct query *q, struct tq_plan *p, // NOLINT(misc-no-recursion): the tree
+                      const struct tq_expr *e)
 {
     struct span_cond leaf[ATTR_SCOPE_COUNT];
     if (e->kind == EXPR_BINARY && e->op == OP_AND) {
@@ -142,8 +150,8 @@ static void conjuncts(struct query *q, struct tq_plan *p,
 }
 
 /* Leaves of a disjunction; false when one of them is no simple leaf. */
-static bool disjuncts(struct query *q, struct tq_plan *p,
-                      const struct tq_expr *e) // NOLINT(misc-no-recursion)
+static bool disjuncts(struct query *q, struct tq_plan *p, // NOLINT(misc-no-recursion): the tree
+                      const struct tq_expr *e)
 {
     struct span_cond leaf[ATTR_SCOPE_COUNT];
     if (e->kind == EXPR_BINARY && e->op == OP_OR)
@@ -154,49 +162,143 @@ static bool disjuncts(struct query *q, struct tq_plan *p,
     return n > 0;
 }
 
+/* One part of a conjunction that is a disjunction of leaves (unscoped attributes are). */
+static bool any_part(struct query *q, struct tq_plan *p, // NOLINT(misc-no-recursion): the tree
+                     const struct tq_expr *e)
+{
+    if (e->kind == EXPR_BINARY && e->op == OP_AND)
+        return any_part(q, p, e->left) || any_part(q, p, e->right);
+    p->conds.n = 0;
+    return disjuncts(q, p, e);
+}
+
 static void filter_conds(struct query *q, struct tq_plan *p, const struct tq_expr *filter)
 {
-    if (!filter)
-        return;
     conjuncts(q, p, filter);
-    p->all_conds = true;
-    if (p->conds.n > 0)
-        return;
-    p->all_conds = false;
-    if (!disjuncts(q, p, filter))
+    p->all_conds = p->conds.n > 0;
+    if (!p->all_conds && !any_part(q, p, filter))
         p->conds.n = 0;
 }
 
 /* A filter that must have a span in every trace of the result: its conditions may skip. */
-static const struct tq_spanset *
-needed_filter(const struct tq_spanset *s) // NOLINT(misc-no-recursion): depth of the tree
+static const struct tq_expr *needed_filter(const struct tq_pipeline *p);
+
+static const struct tq_expr *
+needed_by_spanset(const struct tq_spanset *s) // NOLINT(misc-no-recursion): depth of the tree
 {
+    const struct tq_expr *e = NULL;
     switch (s->kind) {
     case SPANSET_FILTER:
-        return s;
+        return s->filter;
     case SPANSET_BINARY:
         if (s->op == OP_OR)
             return NULL;
-        return needed_filter(s->op == OP_AND ? s->left
-                                             : s->right); // structural: spans of the right side
+        if (s->op == OP_AND)
+            e = needed_by_spanset(s->left);
+        return e ? e : needed_by_spanset(s->right); // structural: the spans of the right side
     case SPANSET_PIPELINE:
-        return s->pipeline->n > 0 && s->pipeline->stages[0].kind == STAGE_SPANSET
-                   ? needed_filter(s->pipeline->stages[0].spanset)
-                   : NULL;
+        return needed_filter(s->pipeline);
     }
     return NULL;
 }
 
-void tq_plan_make(struct query *q, struct tq_field *const *fields, size_t n_fields,
-                  const struct tq_spanset *first, struct tq_plan *out)
+/* Of the first stage that is a filter: only filters and groupings stand before it. */
+static const struct tq_expr *
+needed_filter(const struct tq_pipeline *p) // NOLINT(misc-no-recursion): depth of the tree
 {
-    *out = (struct tq_plan){0};
-    out->name_column = tq_plan_column(q, out, (struct span_column_ref){.field = FIELD_NAME});
-    out->service_column = tq_plan_column(
-        q, out, (struct span_column_ref){FIELD_ATTR, ATTR_RESOURCE, STR("service.name")});
+    for (size_t i = 0; i < p->n; i++) {
+        const struct tq_expr *e = NULL;
+        if (p->stages[i].kind == STAGE_SPANSET)
+            e = needed_by_spanset(p->stages[i].spanset);
+        if (e)
+            return e;
+    }
+    return NULL;
+}
+
+/* ---- locality ---- */
+
+bool tq_field_is_local(const struct tq_field *f)
+{
+    switch (f->intrinsic) {
+    case IN_ROOT_NAME:
+    case IN_ROOT_SERVICE:
+    case IN_TRACE_DURATION:
+    case IN_CHILD_COUNT:
+    case IN_NESTED_LEFT:
+    case IN_NESTED_RIGHT:
+    case IN_NESTED_PARENT:
+        return false;
+    default:
+        return true;
+    }
+}
+
+static bool expr_is_local(const struct tq_expr *e) // NOLINT(misc-no-recursion): depth of the tree
+{
+    switch (e->kind) {
+    case EXPR_STATIC:
+        return true;
+    case EXPR_FIELD:
+        return tq_field_is_local(e->field);
+    case EXPR_UNARY:
+        return expr_is_local(e->left);
+    case EXPR_BINARY:
+        return e->is_root_test || (expr_is_local(e->left) && expr_is_local(e->right));
+    }
+    return false;
+}
+
+static bool spanset_is_local(const struct tq_spanset *s) // NOLINT(misc-no-recursion)
+{
+    switch (s->kind) {
+    case SPANSET_FILTER:
+        return !s->filter || expr_is_local(s->filter);
+    case SPANSET_BINARY:
+        return s->op == OP_OR && spanset_is_local(s->left) && spanset_is_local(s->right);
+    case SPANSET_PIPELINE:
+        return tq_pipeline_is_local(s->pipeline);
+    }
+    return false;
+}
+
+bool tq_pipeline_is_local(const struct tq_pipeline *p) // NOLINT(misc-no-recursion): see above
+{
+    for (size_t i = 0; i < p->n; i++) {
+        const struct tq_stage *s = &p->stages[i];
+        if (s->kind == STAGE_SELECT)
+            continue;
+        if (s->kind != STAGE_SPANSET || !spanset_is_local(s->spanset))
+            return false;
+    }
+    return true;
+}
+
+/* ---- all ---- */
+
+void tq_plan_make(struct query *q, struct tq_field *const *fields, size_t n_fields,
+                  const struct tq_pipeline *pipeline, bool with_trace, struct tq_plan *out)
+{
+    *out = (struct tq_plan){.name_column = -1, .service_column = -1};
+    if (with_trace) {
+        out->name_column = tq_plan_column(q, out, (struct span_column_ref){.field = FIELD_NAME});
+        out->service_column = tq_plan_column(
+            q, out, (struct span_column_ref){FIELD_ATTR, ATTR_RESOURCE, STR("service.name")});
+    }
     for (size_t i = 0; i < n_fields; i++)
         plan_field(q, out, fields[i]);
-    const struct tq_spanset *filter = first ? needed_filter(first) : NULL;
+    const struct tq_expr *filter = pipeline ? needed_filter(pipeline) : NULL;
     if (filter)
-        filter_conds(q, out, filter->filter);
+        filter_conds(q, out, filter);
+}
+
+struct span_select tq_plan_select(struct query *q, const struct tq_plan *p)
+{
+    return (struct span_select){.columns = p->columns.v,
+                                .n_columns = p->columns.n,
+                                .conds = p->conds.v,
+                                .n_conds = p->conds.n,
+                                .all_conds = p->all_conds,
+                                .ticker = &q->ticker,
+                                .stats = &q->scan};
 }

@@ -1,4 +1,5 @@
-/* plan.h - what a query needs from storage: columns and conditions that let it skip. */
+/* plan.h - what a query needs from storage: columns, conditions that let it skip, and whether it
+ * needs whole traces. */
 #pragma once
 
 #include "query/traceql/ast.h"
@@ -7,12 +8,20 @@ struct tq_plan {
     VEC(struct span_column_ref) columns;
     VEC(struct span_cond) conds;
     bool all_conds;
-    int name_column, service_column; // span name, resource.service.name: always asked for
+    int name_column, service_column; // of traces (root name, services); -1 = not asked for
 };
 
-/* Fills e's fields' columns. Conditions are necessary ones of the first spanset expression: a trace
- * (a span, for single filters) that meets none (all_conds: not all) cannot be in the result. */
+/* Fills the fields' columns. Conditions are necessary ones of the pipeline's first filter (NULL:
+ * none): a trace (a span, for single filters) that meets none (all_conds: not all) cannot be in the
+ * result. with_trace: also the columns that speak of traces. */
 void tq_plan_make(struct query *q, struct tq_field *const *fields, size_t n_fields,
-                  const struct tq_spanset *first, struct tq_plan *out);
+                  const struct tq_pipeline *pipeline, bool with_trace, struct tq_plan *out);
 /* A column, added when absent. */
 int tq_plan_column(struct query *q, struct tq_plan *p, struct span_column_ref ref);
+/* Can spans be judged one by one, without the rest of their trace? */
+bool tq_field_is_local(const struct tq_field *f);
+bool tq_pipeline_is_local(const struct tq_pipeline *p);
+/* A block's value in a single-valued column, NULL when absent. */
+const struct value *tq_column_value(const struct span_block *b, int column, uint32_t row);
+/* The selection of a plan; the caller adds range and whole_traces. */
+struct span_select tq_plan_select(struct query *q, const struct tq_plan *p);

@@ -62,6 +62,15 @@ str traceql_value_text(struct arena *a, const struct traceql_value *v)
     return STR("");
 }
 
+static void print_float(struct buf *b, double d)
+{
+    char tmp[NUM_TEXT_MAX];
+    str s = num_print_f64(tmp, d);
+    buf_add(b, s); // a float must not read back as an int
+    if (str_find_char(s, '.') == SIZE_MAX && str_find_char(s, 'e') == SIZE_MAX)
+        buf_add(b, STR(".0"));
+}
+
 void tq_print_value(struct buf *b, const struct traceql_value *v)
 {
     char tmp[NUM_TEXT_MAX];
@@ -70,15 +79,11 @@ void tq_print_value(struct buf *b, const struct traceql_value *v)
         print_quoted(b, v->value.s);
         return;
     case TQ_INT:
-        buf_add(b, num_print_i64(tmp, v->value.i));
+        buf_add(b, v->value.i == INT64_MIN ? STR("minInt") : num_print_i64(tmp, v->value.i));
         return;
-    case TQ_FLOAT: {
-        str s = num_print_f64(tmp, v->value.d);
-        buf_add(b, s); // a float must not read back as an int
-        if (str_find_char(s, '.') == SIZE_MAX && str_find_char(s, 'e') == SIZE_MAX)
-            buf_add(b, STR(".0"));
+    case TQ_FLOAT:
+        print_float(b, v->value.d);
         return;
-    }
     case TQ_BOOL:
         buf_add(b, v->value.b ? STR("true") : STR("false"));
         return;
@@ -91,7 +96,8 @@ void tq_print_value(struct buf *b, const struct traceql_value *v)
     case TQ_KIND:
         buf_add(b, str_c(kind_words[MIN((size_t)v->value.i, COUNTOF(kind_words) - 1)]));
         return;
-    default:
+    case TQ_NIL:
+    case TQ_LIST:
         buf_add(b, STR("nil"));
     }
 }
@@ -118,6 +124,8 @@ void tq_print_expr(struct buf *b, const struct tq_expr *e) // NOLINT(misc-no-rec
         break;
     case EXPR_UNARY:
         buf_add(b, str_c(op_texts[e->op]));
+        if (e->op == OP_NOT && e->left->kind == EXPR_UNARY)
+            buf_add_char(b, ' '); // `! -x`
         print_operand(b, e->left);
         break;
     case EXPR_BINARY:
@@ -128,30 +136,27 @@ void tq_print_expr(struct buf *b, const struct tq_expr *e) // NOLINT(misc-no-rec
     }
 }
 
-static void print_pipeline(struct buf *b, const struct tq_pipeline *p);
-
-static void print_spanset(struct buf *b, const struct tq_spanset *s) // NOLINT(misc-no-recursion)
+void tq_print_spanset(struct buf *b, const struct tq_spanset *s) // NOLINT(misc-no-recursion)
 {
     switch (s->kind) {
     case SPANSET_FILTER:
-        buf_add(b, STR("{"));
+        buf_add(b, STR("{ "));
         if (s->filter) {
-            buf_add_char(b, ' ');
             tq_print_expr(b, s->filter);
             buf_add_char(b, ' ');
         }
-        buf_add(b, STR("}"));
+        buf_add_char(b, '}');
         break;
     case SPANSET_BINARY:
         buf_add_char(b, '(');
-        print_spanset(b, s->left);
+        tq_print_spanset(b, s->left);
         buf_fmt(b, " %s%s ", s->is_negated ? "!" : s->is_union ? "&" : "", op_texts[s->op]);
-        print_spanset(b, s->right);
+        tq_print_spanset(b, s->right);
         buf_add_char(b, ')');
         break;
     case SPANSET_PIPELINE:
         buf_add_char(b, '(');
-        print_pipeline(b, s->pipeline);
+        tq_print_pipeline(b, s->pipeline);
         buf_add_char(b, ')');
         break;
     }
@@ -159,22 +164,39 @@ static void print_spanset(struct buf *b, const struct tq_spanset *s) // NOLINT(m
 
 static void print_fields(struct buf *b, struct tq_field *const *fields, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        buf_fmt(b, "%s" STR_FMT, i > 0 ? ", " : "", STR_ARG(fields[i]->text));
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            buf_add(b, STR(", "));
+        buf_add(b, fields[i]->text);
+    }
+}
+
+static void print_call(struct buf *b, const char *word, const struct tq_expr *arg)
+{
+    buf_fmt(b, "%s(", word);
+    if (arg)
+        tq_print_expr(b, arg);
+    buf_add_char(b, ')');
 }
 
 static void print_stage(struct buf *b, const struct tq_stage *s) // NOLINT(misc-no-recursion)
 {
+    static const char *const aggregates[] = {[AG_COUNT] = "count",
+                                             [AG_AVG] = "avg",
+                                             [AG_MIN] = "min",
+                                             [AG_MAX] = "max",
+                                             [AG_SUM] = "sum"};
     switch (s->kind) {
     case STAGE_SPANSET:
-        print_spanset(b, s->spanset);
+        tq_print_spanset(b, s->spanset);
         break;
     case STAGE_AGGREGATE:
-        buf_fmt(b, STR_FMT " %s ", STR_ARG(s->text), op_texts[s->op]);
+        print_call(b, aggregates[s->aggregate], s->expr);
+        buf_fmt(b, " %s ", op_texts[s->op]);
         tq_print_value(b, &s->value);
         break;
     case STAGE_BY:
-        buf_add(b, s->text);
+        print_call(b, "by", s->expr);
         break;
     case STAGE_COALESCE:
         buf_add(b, STR("coalesce()"));
@@ -187,7 +209,7 @@ static void print_stage(struct buf *b, const struct tq_stage *s) // NOLINT(misc-
     }
 }
 
-static void print_pipeline(struct buf *b, const struct tq_pipeline *p) // NOLINT(misc-no-recursion)
+void tq_print_pipeline(struct buf *b, const struct tq_pipeline *p) // NOLINT(misc-no-recursion)
 {
     for (size_t i = 0; i < p->n; i++) {
         if (i > 0)
@@ -196,11 +218,85 @@ static void print_pipeline(struct buf *b, const struct tq_pipeline *p) // NOLINT
     }
 }
 
+/* ---- metrics ---- */
+
+static void print_function(struct buf *b, const struct tq_metrics_fn *fn)
+{
+    const struct tq_compare *c = &fn->compare;
+    buf_fmt(b, "%s(", tq_function_text(fn->fn));
+    if (fn->fn == FN_COMPARE) {
+        tq_print_spanset(b, c->selection);
+        buf_fmt(b, ", %lld", (long long)c->top);
+        if (c->has_window)
+            buf_fmt(b, ", %lld, %lld", (long long)c->start_ns, (long long)c->end_ns);
+    }
+    if (fn->arg)
+        buf_add(b, fn->arg->text);
+    for (size_t i = 0; i < fn->n_quantiles; i++) {
+        buf_add(b, STR(", "));
+        print_float(b, fn->quantiles[i]);
+    }
+    buf_add_char(b, ')');
+    if (fn->n_by > 0) {
+        buf_add(b, STR(" by("));
+        print_fields(b, fn->by, fn->n_by);
+        buf_add_char(b, ')');
+    }
+}
+
+static void print_seconds(struct buf *b, const struct tq_metrics *m)
+{
+    for (size_t i = 0; i < m->n_seconds; i++) {
+        const struct tq_second *s = &m->seconds[i];
+        if (s->kind == SECOND_FILTER) {
+            buf_fmt(b, " %s ", op_texts[s->op]);
+            tq_print_value(b, &s->value);
+        } else {
+            buf_fmt(b, " | %s(%lld)", s->kind == SECOND_TOPK ? "topk" : "bottomk", (long long)s->k);
+        }
+    }
+}
+
+static void print_metrics(struct buf *b, const struct tq_metrics *m) // NOLINT(misc-no-recursion)
+{
+    const struct tq_metrics *sides[] = {m->left, m->right};
+    switch (m->kind) {
+    case METRICS_SCALAR:
+        tq_print_value(b, &m->value);
+        break;
+    case METRICS_QUERY:
+        tq_print_pipeline(b, &m->pipeline);
+        buf_add(b, STR(" | "));
+        print_function(b, &m->fn);
+        break;
+    case METRICS_BINARY:
+        for (size_t i = 0; i < COUNTOF(sides); i++) {
+            bool parens = sides[i]->kind != METRICS_SCALAR;
+            if (i > 0)
+                buf_fmt(b, " %s ", op_texts[m->op]);
+            if (parens)
+                buf_add_char(b, '(');
+            print_metrics(b, sides[i]);
+            if (parens)
+                buf_add_char(b, ')');
+        }
+        break;
+    }
+    print_seconds(b, m);
+}
+
 void traceql_print(struct buf *b, const struct traceql_expr *e)
 {
-    print_pipeline(b, &e->pipeline);
     if (e->metrics)
-        buf_fmt(b, " | " STR_FMT "(...)", STR_ARG(e->metrics->name));
-    if (e->most_recent)
-        buf_add(b, STR(" with(most_recent=true)"));
+        print_metrics(b, e->metrics);
+    else
+        tq_print_pipeline(b, &e->pipeline);
+    for (size_t i = 0; i < e->n_hints; i++) {
+        buf_add(b, i == 0 ? STR(" with(") : STR(", "));
+        buf_add(b, e->hints[i].name);
+        buf_add_char(b, '=');
+        tq_print_value(b, &e->hints[i].value);
+    }
+    if (e->n_hints > 0)
+        buf_add_char(b, ')');
 }

@@ -1,19 +1,32 @@
 /* search.c - traceql_search: blocks of whole traces, newest first, through the pipeline, into the
  * newest `limit` results.
  *
- * Results keep their own copies; scratch memory is released after each trace. The search stops when
- * later blocks cannot hold a newer trace than the oldest one kept (most_recent), or as soon as the
- * limit is full. */
+ * Scratch memory is released after each trace. A result lives in the query's arena; one that takes
+ * the place of an older one gets an arena of its own, emptied when it is replaced again, so that a
+ * search over any number of traces holds the memory of `limit` results. It stops when later blocks
+ * cannot hold a newer trace than the oldest one kept (most_recent), or as soon as the limit is
+ * full. */
 #include <stdlib.h>
 
 #include "query/traceql/spanset.h"
+#include "storage/base/hash.h"
+#include "storage/base/heap.h"
+#include "storage/base/hmap.h"
+
+struct found {
+    struct traceql_trace trace;
+    struct arena own; // of results that replaced another
+    bool has_own;
+};
 
 struct search {
     struct query *q;
     const struct traceql_expr *e;
     const struct traceql_search *params;
     struct tq_plan plan;
-    VEC(struct traceql_trace) found; // at most limit
+    bool most_recent;
+    VEC(struct found) found; // at most limit
+    struct heap oldest;      // of found
     struct arena block_arena, trace_arena;
     uint64_t inspected_traces, inspected_spans;
 };
@@ -31,13 +44,7 @@ static str shown_key(const struct tq_field *f)
     return f->intrinsic == IN_NONE ? f->key : f->text;
 }
 
-static struct traceql_value dup_value(struct arena *a, struct traceql_value v)
-{
-    v.value = value_dup(a, &v.value);
-    return v;
-}
-
-static void add_shown(struct search *s, struct tq_block *t, const struct tq_field *f, uint32_t row,
+static void add_shown(struct tq_block *t, const struct tq_field *f, uint32_t row, struct arena *a,
                       struct traceql_attr *attrs, size_t *n)
 {
     str key = shown_key(f);
@@ -45,48 +52,61 @@ static void add_shown(struct search *s, struct tq_block *t, const struct tq_fiel
         if (str_eq(attrs[i].key, key))
             return;
     struct traceql_value v = tq_field_value(t, f, row);
-    if (v.kind == TQ_NIL)
-        return;
-    attrs[(*n)++] = (struct traceql_attr){arena_dup(&s->q->arena, key), dup_value(&s->q->arena, v)};
+    if (v.kind != TQ_NIL)
+        attrs[(*n)++] = (struct traceql_attr){key, tq_value_dup(a, &v)};
 }
 
-static str column_text(struct tq_block *t, int column, uint32_t row)
+static str text_of(const struct tq_block *t, int column, uint32_t row)
 {
-    const struct span_column *c = &t->b->columns[column];
-    uint32_t code = c->code[row];
-    return code != SPAN_NO_VALUE && c->dict[code].kind == VALUE_STR ? c->dict[code].s : STR("");
+    const struct value *v = tq_column_value(t->b, column, row);
+    return v && v->kind == VALUE_STR ? v->s : STR("");
 }
 
-static struct traceql_span make_span(struct search *s, struct tq_block *t, uint32_t row)
+static struct traceql_span make_span(struct search *s, struct tq_block *t, uint32_t row,
+                                     struct arena *a)
 {
-    struct arena *a = &s->q->arena;
     struct traceql_span span = {.start_ns = t->b->start_ns[row],
                                 .duration_ns = t->b->duration_ns[row]};
-    struct traceql_attr *attrs = arena_array(a, struct traceql_attr, s->e->n_fields + 1);
+    struct traceql_attr *attrs = arena_array(a, struct traceql_attr, s->e->n_fields);
     memcpy(span.span_id, t->b->span_id[row], 8);
     for (size_t i = 0; i < s->e->n_fields; i++) {
         const struct tq_field *f = s->e->fields[i];
         if (f->intrinsic == IN_NAME)
-            span.name = arena_dup(a, column_text(t, s->plan.name_column, row));
+            span.name = arena_dup(a, text_of(t, s->plan.name_column, row));
         if (is_shown(f))
-            add_shown(s, t, f, row, attrs, &span.n_attrs);
+            add_shown(t, f, row, a, attrs, &span.n_attrs);
     }
     span.attrs = attrs;
     return span;
 }
 
 static struct traceql_spanset make_spanset(struct search *s, struct tq_block *t,
-                                           const struct tq_group *g)
+                                           const struct tq_group *g, struct arena *a)
 {
-    struct arena *a = &s->q->arena;
     size_t n = s->params->spss > 0 ? MIN(s->params->spss, g->rows.n) : g->rows.n;
-    struct traceql_span *spans = arena_array(a, struct traceql_span, n + 1);
-    struct traceql_attr *attrs = arena_array(a, struct traceql_attr, g->attrs.n + 1);
+    struct traceql_span *spans = arena_array(a, struct traceql_span, n);
+    struct traceql_attr *attrs = arena_array(a, struct traceql_attr, g->attrs.n);
     for (size_t i = 0; i < n; i++)
-        spans[i] = make_span(s, t, g->rows.v[i]);
+        spans[i] = make_span(s, t, g->rows.v[i], a);
     for (size_t i = 0; i < g->attrs.n; i++)
-        attrs[i] = (struct traceql_attr){g->attrs.v[i].key, dup_value(a, g->attrs.v[i].value)};
+        attrs[i] = (struct traceql_attr){g->attrs.v[i].key, tq_value_dup(a, &g->attrs.v[i].value)};
     return (struct traceql_spanset){spans, n, g->rows.n, attrs, g->attrs.n};
+}
+
+struct service_list {
+    VEC(struct traceql_service) v;
+    struct hmap map;
+};
+
+struct service_key {
+    const struct service_list *list;
+    str name;
+};
+
+static bool same_service(const void *ctx, uint32_t index)
+{
+    const struct service_key *key = ctx;
+    return str_eq(key->list->v.v[index].name, key->name);
 }
 
 static int compare_services(const void *a, const void *b)
@@ -95,45 +115,51 @@ static int compare_services(const void *a, const void *b)
                    ((const struct traceql_service *)b)->name);
 }
 
-static void add_services(struct search *s, struct tq_block *t, struct traceql_trace *out)
+static void add_services(const struct search *s, struct tq_block *t, struct arena *a,
+                         struct traceql_trace *out)
 {
-    VEC(struct traceql_service) list = {0};
+    struct service_list list = {0};
+    uint32_t at = 0;
+    hmap_init(&list.map, t->arena);
     for (uint32_t row = t->first; row < t->last; row++) {
-        str name = column_text(t, s->plan.service_column, row);
-        size_t i = 0;
-        while (i < list.n && !str_eq(list.v[i].name, name))
-            i++;
-        if (i == list.n)
-            vec_push(&list, &s->q->arena,
-                     (struct traceql_service){.name = arena_dup(&s->q->arena, name)});
-        list.v[i].spans++;
-        list.v[i].errors += t->b->status[row] == STATUS_ERROR;
+        struct service_key key = {&list, text_of(t, s->plan.service_column, row)};
+        if (list.v.n == 0 || !str_eq(list.v.v[at].name, key.name)) {
+            uint64_t hash = hash64(key.name);
+            at = hmap_find(&list.map, hash, same_service, &key);
+            if (at == HMAP_NONE) {
+                at = (uint32_t)list.v.n;
+                hmap_put(&list.map, hash, at);
+                vec_push(&list.v, a, (struct traceql_service){.name = arena_dup(a, key.name)});
+            }
+        }
+        list.v.v[at].spans++;
+        list.v.v[at].errors += t->b->status[row] == STATUS_ERROR;
     }
-    if (list.n > 1)
-        qsort(list.v, list.n, sizeof *list.v, compare_services);
-    out->services = list.v;
-    out->n_services = list.n;
+    if (list.v.n > 1)
+        qsort(list.v.v, list.v.n, sizeof *list.v.v, compare_services);
+    out->services = list.v.v;
+    out->n_services = list.v.n;
 }
 
 static struct traceql_trace make_trace(struct search *s, struct tq_block *t,
-                                       const struct tq_groups *groups, int64_t start, int64_t end)
+                                       const struct tq_groups *groups, struct arena *a)
 {
-    struct arena *a = &s->q->arena;
+    int64_t start, end;
+    tq_trace_span(t, &start, &end);
     struct traceql_trace out = {
         .start_ns = start, .duration_ns = end - start, .n_sets = groups->v.n};
-    struct traceql_spanset *sets = arena_array(a, struct traceql_spanset, groups->v.n + 1);
+    struct traceql_spanset *sets = arena_array(a, struct traceql_spanset, groups->v.n);
     memcpy(out.trace_id, t->b->trace_id[t->first], 16);
     for (size_t i = 0; i < groups->v.n; i++)
-        sets[i] = make_spanset(s, t, &groups->v.v[i]);
+        sets[i] = make_spanset(s, t, &groups->v.v[i], a);
     out.sets = sets;
     int32_t root = tq_tree(t)->root;
     if (root >= 0) {
-        out.root_service =
-            arena_dup(a, column_text(t, s->plan.service_column, t->first + (uint32_t)root));
-        out.root_name =
-            arena_dup(a, column_text(t, s->plan.name_column, t->first + (uint32_t)root));
+        uint32_t row = t->first + (uint32_t)root;
+        out.root_service = arena_dup(a, text_of(t, s->plan.service_column, row));
+        out.root_name = arena_dup(a, text_of(t, s->plan.name_column, row));
     }
-    add_services(s, t, &out);
+    add_services(s, t, a, &out);
     return out;
 }
 
@@ -147,13 +173,10 @@ static int compare_newest(const void *x, const void *y)
     return memcmp(a->trace_id, b->trace_id, 16);
 }
 
-static size_t oldest_kept(const struct search *s)
+static bool older_first(const void *ctx, uint32_t a, uint32_t b)
 {
-    size_t at = 0;
-    for (size_t i = 1; i < s->found.n; i++)
-        if (compare_newest(&s->found.v[i], &s->found.v[at]) > 0)
-            at = i;
-    return at;
+    const struct search *s = ctx;
+    return compare_newest(&s->found.v[a].trace, &s->found.v[b].trace) > 0;
 }
 
 static bool is_full(const struct search *s)
@@ -161,31 +184,60 @@ static bool is_full(const struct search *s)
     return s->found.n >= s->params->limit;
 }
 
+static int64_t oldest_ns(const struct search *s)
+{
+    return s->found.v[heap_top(&s->oldest)].trace.start_ns;
+}
+
+static void keep_trace(struct search *s, struct tq_block *t, const struct tq_groups *groups)
+{
+    struct query *q = s->q;
+    if (!is_full(s)) {
+        struct found f = {.trace = make_trace(s, t, groups, &q->arena)};
+        vec_push(&s->found, &q->arena, f);
+        if (is_full(s)) {
+            heap_init(&s->oldest, &q->arena, s->found.n, older_first, s);
+            for (uint32_t i = 0; i < s->found.n; i++)
+                heap_push(&s->oldest, i);
+        }
+        return;
+    }
+    struct found *f = &s->found.v[heap_top(&s->oldest)];
+    if (f->has_own)
+        arena_reset(&f->own);
+    else
+        arena_init(&f->own, q->limits.max_memory, &q->budget);
+    f->has_own = true;
+    f->trace = make_trace(s, t, groups, &f->own);
+    q->arena.over |= f->own.over; // so that query_tick sees it
+    heap_fix_top(&s->oldest);
+}
+
+static void release_found(void *search)
+{
+    struct search *s = search;
+    for (size_t i = 0; i < s->found.n; i++)
+        if (s->found.v[i].has_own)
+            arena_deinit(&s->found.v[i].own);
+    s->found.n = 0;
+}
+
 static bool visit_trace(struct search *s, struct tq_block *t, struct err *err)
 {
-    int64_t start = INT64_MAX, end = INT64_MIN;
+    int64_t start, end;
     struct tq_groups groups;
-    for (uint32_t r = t->first; r < t->last; r++) {
-        start = MIN(start, t->b->start_ns[r]);
-        end = MAX(end, time_add(t->b->start_ns[r], t->b->duration_ns[r]));
-    }
+    tq_trace_span(t, &start, &end);
     s->inspected_traces++;
     s->inspected_spans += t->last - t->first;
     if (start >= s->params->end_ns || end < s->params->start_ns)
         return true;
-    size_t oldest = is_full(s) ? oldest_kept(s) : 0;
-    if (is_full(s) && s->found.v[oldest].start_ns >= start)
+    if (is_full(s) && oldest_ns(s) >= start)
         return true;
     if (!tq_pipeline_run(t, &s->e->pipeline, &groups, err))
         return false;
-    if (groups.v.n == 0)
-        return true;
-    struct traceql_trace trace = make_trace(s, t, &groups, start, end);
-    if (is_full(s))
-        s->found.v[oldest] = trace;
-    else
-        vec_push(&s->found, &s->q->arena, trace);
-    return query_tick(s->q, err);
+    if (groups.v.n > 0)
+        keep_trace(s, t, &groups);
+    return tq_block_ok(t, err);
 }
 
 static bool visit_block(struct search *s, const struct span_block *b, struct err *err)
@@ -194,9 +246,8 @@ static bool visit_block(struct search *s, const struct span_block *b, struct err
     arena_reset(&s->block_arena);
     tq_block_begin(&t, s->q, &s->plan, b, s->e->n_memos, &s->block_arena, &s->trace_arena);
     for (size_t i = 0; i < b->n_traces; i++) {
-        arena_reset(&s->trace_arena);
         tq_block_trace(&t, i);
-        if (!visit_trace(s, &t, err))
+        if (!visit_trace(s, &t, err) || !query_tick(s->q, err))
             return false;
     }
     return true;
@@ -204,9 +255,7 @@ static bool visit_block(struct search *s, const struct span_block *b, struct err
 
 static bool is_done(const struct search *s, int64_t newest_ns)
 {
-    if (!is_full(s))
-        return false;
-    return !s->e->most_recent || s->found.v[oldest_kept(s)].start_ns >= newest_ns;
+    return is_full(s) && (!s->most_recent || oldest_ns(s) >= newest_ns);
 }
 
 static bool run(struct search *s, struct span_iter *it, struct err *err)
@@ -219,7 +268,7 @@ static bool run(struct search *s, struct span_iter *it, struct err *err)
         case STEP_END:
             return true;
         case STEP_ITEM:
-            if (!visit_block(s, &b, err) || !query_tick(s->q, err))
+            if (!visit_block(s, &b, err))
                 return false;
             if (is_done(s, b.newest_ns))
                 return true;
@@ -227,42 +276,49 @@ static bool run(struct search *s, struct span_iter *it, struct err *err)
     }
 }
 
+static bool open_and_run(struct search *s, struct err *err)
+{
+    struct query *q = s->q;
+    struct time_range range = {s->params->start_ns, s->params->end_ns};
+    struct snapshot *snap;
+    struct span_iter *it = NULL;
+    tq_plan_make(q, s->e->fields, s->e->n_fields, &s->e->pipeline, true, &s->plan);
+    struct span_select sel = tq_plan_select(q, &s->plan);
+    sel.start_ns = range.start_ns;
+    sel.end_ns = range.end_ns;
+    sel.whole_traces = true;
+    if (!query_snapshot(q, SIGNAL_TRACES, range, &snap, err) ||
+        !span_iter_open(snap, &sel, &q->budget, &it, err))
+        return false;
+    arena_init(&s->block_arena, q->limits.max_memory, &q->budget);
+    arena_init(&s->trace_arena, q->limits.max_memory, &q->budget);
+    bool ok = run(s, it, err);
+    span_iter_close(it);
+    arena_deinit(&s->block_arena);
+    arena_deinit(&s->trace_arena);
+    return ok;
+}
+
 bool traceql_search(struct query *q, const struct traceql_expr *e,
                     const struct traceql_search *params, struct traceql_result *out,
                     struct err *err)
 {
-    struct search s = {.q = q, .e = e, .params = params};
-    struct snapshot *snap;
-    struct span_iter *it = NULL;
-    const struct tq_stage *first = &e->pipeline.stages[0];
+    struct search *s = arena_new(&q->arena, struct search);
+    const struct traceql_value *recent = tq_hint(e, STR("most_recent"));
     ASSERT(params->limit > 0);
-    tq_plan_make(q, e->fields, e->n_fields, first->kind == STAGE_SPANSET ? first->spanset : NULL,
-                 &s.plan);
-    struct span_select sel = {.start_ns = params->start_ns,
-                              .end_ns = params->end_ns,
-                              .columns = s.plan.columns.v,
-                              .n_columns = s.plan.columns.n,
-                              .conds = s.plan.conds.v,
-                              .n_conds = s.plan.conds.n,
-                              .all_conds = s.plan.all_conds,
-                              .whole_traces = true,
-                              .ticker = &q->ticker,
-                              .stats = &q->scan};
-    if (!query_snapshot(q, SIGNAL_TRACES, (struct time_range){params->start_ns, params->end_ns},
-                        &snap, err) ||
-        !span_iter_open(snap, &sel, &q->budget, &it, err))
+    if (e->pipeline.n == 0)
+        return err_set(err, ERR_UNSUPPORTED, "math expressions are not supported in a search");
+    *s = (struct search){.q = q, .e = e, .params = params};
+    s->most_recent = recent && recent->kind == TQ_BOOL && recent->value.b;
+    query_defer(q, release_found, s);
+    if (!open_and_run(s, err))
         return false;
-    arena_init(&s.block_arena, q->limits.max_memory, &q->budget);
-    arena_init(&s.trace_arena, q->limits.max_memory, &q->budget);
-    bool ok = run(&s, it, err);
-    span_iter_close(it);
-    arena_deinit(&s.block_arena);
-    arena_deinit(&s.trace_arena);
-    if (!ok)
-        return false;
-    if (s.found.n > 1)
-        qsort(s.found.v, s.found.n, sizeof *s.found.v, compare_newest);
-    *out = (struct traceql_result){s.found.v, s.found.n, s.inspected_traces, s.inspected_spans,
+    struct traceql_trace *traces = arena_array(&q->arena, struct traceql_trace, s->found.n);
+    for (size_t i = 0; i < s->found.n; i++)
+        traces[i] = s->found.v[i].trace;
+    if (s->found.n > 1)
+        qsort(traces, s->found.n, sizeof *traces, compare_newest);
+    *out = (struct traceql_result){traces, s->found.n, s->inspected_traces, s->inspected_spans,
                                    q->scan.bytes};
     return true;
 }

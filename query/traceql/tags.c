@@ -6,7 +6,7 @@
 #include "query/traceql/spanset.h"
 #include "storage/base/hmap.h"
 
-#define TAG_COLUMNS_MAX 512 // names that are looked at when a filter narrows them
+#define TAG_COLUMNS_MAX 512 // names that one walk looks at when a filter narrows them
 
 struct value_set {
     struct arena *arena;
@@ -28,17 +28,12 @@ static bool same_entry(const void *ctx, uint32_t index)
 }
 
 /* False when the set is full. Lists give their elements; empty texts are left out. */
-static bool set_add(struct value_set *s,
-                    struct traceql_value v) // NOLINT(misc-no-recursion): VALUE_DEPTH_MAX
+static bool set_add(struct value_set *s, // NOLINT(misc-no-recursion): VALUE_DEPTH_MAX
+                    struct traceql_value v)
 {
-    static const enum traceql_kind kinds[] = {
-        [VALUE_EMPTY] = TQ_NIL, [VALUE_STR] = TQ_STR,      [VALUE_BOOL] = TQ_BOOL,
-        [VALUE_INT] = TQ_INT,   [VALUE_DOUBLE] = TQ_FLOAT, [VALUE_BYTES] = TQ_NIL,
-        [VALUE_LIST] = TQ_LIST, [VALUE_MAP] = TQ_NIL};
     if (v.kind == TQ_LIST) {
         for (size_t i = 0; i < v.value.list.n; i++) {
-            struct traceql_value item = {kinds[v.value.list.v[i].kind], v.value.list.v[i]};
-            if (!set_add(s, item))
+            if (!set_add(s, tq_value_of(&v.value.list.v[i])))
                 return false;
         }
         return true;
@@ -72,38 +67,52 @@ static int compare_values(const void *x, const void *y)
 
 /* ---- filters ---- */
 
+static bool is_filter(const struct traceql_expr *e)
+{
+    return !e->metrics && e->pipeline.n == 1 && e->pipeline.stages[0].kind == STAGE_SPANSET &&
+           e->pipeline.stages[0].spanset->kind == SPANSET_FILTER;
+}
+
+/* The parts of a conjunction that parse by themselves, as one filter again. */
+static const struct traceql_expr *parse_usable_parts(struct query *q, str text)
+{
+    const struct traceql_expr *e;
+    struct err ignored = ERR_OK;
+    struct strs parts = tq_conjunction_parts(q, text);
+    struct buf kept, alone;
+    buf_init(&kept, text.n * 2 + 16);
+    buf_init(&alone, text.n + 16);
+    for (size_t i = 0; i < parts.n; i++) {
+        buf_clear(&alone);
+        buf_add(&alone, STR("{ "));
+        buf_add(&alone, parts.v[i]);
+        buf_add(&alone, STR(" }"));
+        if (str_trim(parts.v[i]).n == 0 || !traceql_parse(q, buf_str(&alone), &e, &ignored) ||
+            !is_filter(e))
+            continue;
+        buf_add(&kept, kept.n > 0 ? STR(" && ") : STR("{ "));
+        buf_add(&kept, parts.v[i]);
+    }
+    buf_add(&kept, STR(" }"));
+    str whole = arena_dup(&q->arena, buf_str(&kept));
+    bool any = str_starts(whole, STR("{")) && traceql_parse(q, whole, &e, &ignored);
+    buf_deinit(&alone);
+    buf_deinit(&kept);
+    return any ? e : NULL;
+}
+
 /* The one spanset filter of a text; NULL when it has none that can be used. Incomplete conditions
  * of a conjunction are dropped: { .a = && .b = 1 } is { .b = 1 }. */
 static const struct traceql_expr *parse_filter(struct query *q, str text)
 {
-    const struct traceql_expr *e;
+    const struct traceql_expr *e = NULL;
     struct err ignored = ERR_OK;
     text = str_trim(text);
     if (text.n == 0)
         return NULL;
-    if (!traceql_parse(q, text, &e, &ignored)) {
-        if (!str_starts(text, STR("{")) || !str_ends(text, STR("}")))
-            return NULL;
-        struct buf b;
-        buf_init(&b, text.n * 2 + 16);
-        str rest = str_sub(text, 1, text.n - 1);
-        while (rest.n > 0) { // keep the parts between && that parse by themselves
-            size_t at = str_find(rest, STR("&&"));
-            str part = str_trim(str_sub(rest, 0, MIN(at, rest.n)));
-            str alone = arena_fmt(&q->arena, "{ " STR_FMT " }", STR_ARG(part));
-            if (part.n > 0 && traceql_parse(q, alone, &e, &ignored))
-                buf_fmt(&b, "%s" STR_FMT, b.n > 0 ? " && " : "", STR_ARG(part));
-            rest = at == SIZE_MAX ? (str){0} : str_sub(rest, at + 2, rest.n);
-        }
-        str kept = arena_fmt(&q->arena, "{ " STR_FMT " }", STR_ARG(buf_str(&b)));
-        bool any = b.n > 0;
-        buf_deinit(&b);
-        if (!any || !traceql_parse(q, kept, &e, &ignored))
-            return NULL;
-    }
-    bool is_filter = e->pipeline.n == 1 && e->pipeline.stages[0].kind == STAGE_SPANSET &&
-                     e->pipeline.stages[0].spanset->kind == SPANSET_FILTER && !e->metrics;
-    return is_filter && e->pipeline.stages[0].spanset->filter ? e : NULL;
+    if (!traceql_parse(q, text, &e, &ignored))
+        e = parse_usable_parts(q, text);
+    return e && is_filter(e) && e->pipeline.stages[0].spanset->filter ? e : NULL;
 }
 
 /* ---- walking spans ---- */
@@ -111,7 +120,7 @@ static const struct traceql_expr *parse_filter(struct query *q, str text)
 struct walk {
     struct query *q;
     const struct traceql_expr *filter; // NULL = all
-    bool roots_only;
+    bool roots_only, whole_traces;
     struct tq_plan plan;
     bool (*visit)(struct walk *w, struct tq_block *t, uint32_t row); // false: enough
     void *ctx;
@@ -126,7 +135,6 @@ static bool walk_block(struct walk *w, const struct span_block *b, struct arena 
     tq_block_begin(&t, w->q, &w->plan, b, w->filter ? w->filter->n_memos : 0, block_arena,
                    trace_arena);
     for (size_t i = 0; i < b->n_traces && !*enough; i++) {
-        arena_reset(trace_arena);
         tq_block_trace(&t, i);
         for (uint32_t row = t.first; row < t.last && !*enough; row++) {
             if (w->roots_only && memcmp(b->parent_id[row], none, 8) != 0)
@@ -134,7 +142,7 @@ static bool walk_block(struct walk *w, const struct span_block *b, struct arena 
             if (!w->filter || tq_expr_true(&t, w->filter->pipeline.stages[0].spanset->filter, row))
                 *enough = !w->visit(w, &t, row);
         }
-        if (!query_tick(w->q, err))
+        if (!tq_block_ok(&t, err) || !query_tick(w->q, err))
             return false;
     }
     return true;
@@ -145,17 +153,10 @@ static bool walk_spans(struct walk *w, struct time_range range, struct err *err)
     struct snapshot *snap;
     struct span_iter *it;
     struct arena block_arena, trace_arena;
-    struct span_select sel = {.start_ns = range.start_ns,
-                              .end_ns = range.end_ns,
-                              .columns = w->plan.columns.v,
-                              .n_columns = w->plan.columns.n,
-                              .conds = w->plan.conds.v,
-                              .n_conds = w->plan.conds.n,
-                              .all_conds = w->plan.all_conds,
-                              .whole_traces =
-                                  w->filter != NULL, // a filter may ask for the root or the tree
-                              .ticker = &w->q->ticker,
-                              .stats = &w->q->scan};
+    struct span_select sel = tq_plan_select(w->q, &w->plan);
+    sel.start_ns = range.start_ns;
+    sel.end_ns = range.end_ns;
+    sel.whole_traces = w->whole_traces;
     if (!query_snapshot(w->q, SIGNAL_TRACES, range, &snap, err) ||
         !span_iter_open(snap, &sel, &w->q->budget, &it, err))
         return false;
@@ -176,16 +177,19 @@ static bool walk_spans(struct walk *w, struct time_range range, struct err *err)
     return ok;
 }
 
-static void plan_walk(struct walk *w, struct tq_field **extra, size_t n)
+static void plan_walk(struct walk *w, struct tq_field **extra, size_t n, bool with_trace)
 {
     size_t n_filter = w->filter ? w->filter->n_fields : 0;
-    struct tq_field **fields = arena_array(&w->q->arena, struct tq_field *, n_filter + n + 1);
+    struct tq_field **fields = arena_array(&w->q->arena, struct tq_field *, n_filter + n);
+    w->whole_traces = w->filter && !tq_pipeline_is_local(&w->filter->pipeline);
     for (size_t i = 0; i < n_filter; i++)
         fields[i] = w->filter->fields[i];
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         fields[n_filter + i] = extra[i];
-    tq_plan_make(w->q, fields, n_filter + n,
-                 w->filter ? w->filter->pipeline.stages[0].spanset : NULL, &w->plan);
+        w->whole_traces |= w->filter && !tq_field_is_local(extra[i]);
+    }
+    tq_plan_make(w->q, fields, n_filter + n, w->filter ? &w->filter->pipeline : NULL,
+                 with_trace || w->whole_traces, &w->plan);
 }
 
 /* ---- values ---- */
@@ -201,11 +205,8 @@ static bool visit_value(struct walk *w, struct tq_block *t, uint32_t row)
     struct values_walk *v = w->ctx;
     if (v->root_column < 0)
         return set_add(v->set, tq_field_value(t, v->field, row));
-    const struct span_column *c = &t->b->columns[v->root_column];
-    uint32_t code = c->code[row];
-    if (code == SPAN_NO_VALUE)
-        return true;
-    return set_add(v->set, (struct traceql_value){TQ_STR, c->dict[code]});
+    const struct value *text = tq_column_value(t->b, v->root_column, row);
+    return !text || set_add(v->set, tq_value_of(text));
 }
 
 static bool values_from_spans(struct query *q, struct tq_field *f,
@@ -215,13 +216,12 @@ static bool values_from_spans(struct query *q, struct tq_field *f,
     bool is_root = f->intrinsic == IN_ROOT_NAME || f->intrinsic == IN_ROOT_SERVICE;
     struct values_walk v = {set, f, -1};
     struct walk w = {.q = q, .filter = filter, .visit = visit_value, .ctx = &v};
-    plan_walk(&w, &f, 1);
+    plan_walk(&w, &f, 1, is_root);
     if (is_root && !filter) {
         w.roots_only = true;
         v.root_column = f->intrinsic == IN_ROOT_NAME ? w.plan.name_column : w.plan.service_column;
         vec_push(&w.plan.conds, &q->arena,
-                 (struct span_cond){
-                     .field = COND_IS_ROOT, .op = COND_EQ, .value = {.kind = VALUE_INT, .i = 1}});
+                 (struct span_cond){.field = COND_IS_ROOT, .op = COND_EXISTS});
         w.plan.all_conds = true;
     }
     return walk_spans(&w, range, err);
@@ -233,7 +233,7 @@ static bool values_from_tables(struct query *q, const struct tq_field *f, struct
     struct snapshot *snap;
     struct tq_plan plan;
     struct tq_field copy = *f, *fields[] = {&copy};
-    tq_plan_make(q, fields, 1, NULL, &plan);
+    tq_plan_make(q, fields, 1, NULL, false, &plan);
     if (!query_snapshot(q, SIGNAL_TRACES, range, &snap, err))
         return false;
     for (size_t s = 0; s < ATTR_SCOPE_COUNT; s++) {
@@ -244,12 +244,8 @@ static bool values_from_tables(struct query *q, const struct tq_field *f, struct
         if (!store_tag_values(snap, plan.columns.v[copy.columns[s]], range, limit, &q->arena,
                               &values, &n, err))
             return false;
-        static const enum traceql_kind kinds[] = {
-            [VALUE_EMPTY] = TQ_NIL, [VALUE_STR] = TQ_STR,      [VALUE_BOOL] = TQ_BOOL,
-            [VALUE_INT] = TQ_INT,   [VALUE_DOUBLE] = TQ_FLOAT, [VALUE_BYTES] = TQ_NIL,
-            [VALUE_LIST] = TQ_LIST, [VALUE_MAP] = TQ_NIL};
         for (size_t i = 0; i < n; i++)
-            if (!set_add(set, (struct traceql_value){kinds[values[i].kind], values[i]}))
+            if (!set_add(set, tq_value_of(&values[i])))
                 return true;
     }
     return true;
@@ -330,33 +326,42 @@ static bool visit_names(struct walk *w, struct tq_block *t, uint32_t row)
     return names->left > 0;
 }
 
+/* Which of n names occur on matching spans. */
+static bool names_on_spans(struct query *q, enum attr_scope scope, const struct traceql_expr *e,
+                           struct time_range range, const str *v, size_t n, bool *seen,
+                           struct err *err)
+{
+    int *columns = arena_array(&q->arena, int, n);
+    struct names_walk names = {columns, seen, n, n};
+    struct walk w = {.q = q, .filter = e, .visit = visit_names, .ctx = &names};
+    plan_walk(&w, NULL, 0, false);
+    for (size_t i = 0; i < n; i++)
+        columns[i] = tq_plan_column(q, &w.plan, (struct span_column_ref){FIELD_ATTR, scope, v[i]});
+    return walk_spans(&w, range, err);
+}
+
 bool traceql_tag_names(struct query *q, enum attr_scope scope, str filter, struct time_range range,
                        size_t limit, struct strs *out, struct err *err)
 {
     struct snapshot *snap;
     struct strs all;
-    if (!query_snapshot(q, SIGNAL_TRACES, range, &snap, err) ||
-        !store_tag_names(snap, scope, range, limit, &q->arena, &all, err))
-        return false;
     const struct traceql_expr *e = parse_filter(q, filter);
+    if (!query_snapshot(q, SIGNAL_TRACES, range, &snap, err) ||
+        !store_tag_names(snap, scope, range, e ? 0 : limit, &q->arena, &all, err))
+        return false;
     *out = all;
     if (!e || all.n == 0)
         return true;
-    size_t n = MIN(all.n, (size_t)TAG_COLUMNS_MAX);
-    int *columns = arena_array(&q->arena, int, n);
-    struct names_walk names = {columns, arena_zalloc(&q->arena, n), n, n};
-    struct walk w = {.q = q, .filter = e, .visit = visit_names, .ctx = &names};
-    plan_walk(&w, NULL, 0);
-    for (size_t i = 0; i < n; i++)
-        columns[i] =
-            tq_plan_column(q, &w.plan, (struct span_column_ref){FIELD_ATTR, scope, all.v[i]});
-    if (!walk_spans(&w, range, err))
-        return false;
+    bool *seen = arena_zalloc(&q->arena, all.n * sizeof *seen);
+    for (size_t at = 0; at < all.n; at += TAG_COLUMNS_MAX)
+        if (!names_on_spans(q, scope, e, range, all.v + at,
+                            MIN(all.n - at, (size_t)TAG_COLUMNS_MAX), seen + at, err))
+            return false;
     str *kept = arena_array(&q->arena, str, all.n);
-    size_t n_kept = 0;
-    for (size_t i = 0; i < n; i++)
-        if (names.seen[i])
-            kept[n_kept++] = all.v[i];
-    *out = (struct strs){kept, n_kept};
+    size_t n = 0;
+    for (size_t i = 0; i < all.n && (limit == 0 || n < limit); i++)
+        if (seen[i])
+            kept[n++] = all.v[i];
+    *out = (struct strs){kept, n};
     return true;
 }

@@ -152,6 +152,15 @@
  * hundred KiB at most. Refused as a parse error. Hand-written queries stay below 20. */
 #define LIMIT_AST_DEPTH 300
 
+/* ---- TraceQL ---- */
+
+/* Different attributes in one query: each is up to five columns that every block must give. */
+#define LIMIT_TRACEQL_FIELDS 500
+/* Distinct values of one attribute that compare() counts apart; the rest is in the totals only. */
+#define LIMIT_COMPARE_VALUES 10000
+/* Attributes that compare() looks at. */
+#define LIMIT_COMPARE_ATTRS 1000
+
 /* ---- LogQL ---- */
 
 /* Bytes of one query. Loki's number. */
