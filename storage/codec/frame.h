@@ -15,7 +15,8 @@
  *   else bits 0-3 decimal exponent e, bits 4-5 transform (0 constant, 1 delta, 2 delta of delta,
  *     3 delta minus the delta of the series before), bits 6-7 layout (0 planes, 1 split, 2 sparse);
  *     z m0, then unless constant planes: u8 width, split: u8 shift, sparse: v non-zeros;
- *     then u8 extras: bit 0 ulp residual (constant: z k, else u8 width), bit 1 exceptions (v count)
+ *     then u8 extras: bit 0 ulp residual, bit 1 exceptions, bit 2 unit; and in this order: unit:
+ *     v unit (differences count units), residual: u8 width (constant: z k), exceptions: v count
  * hi, per series in this order:
  *   planes     width x (n - 1) bytes, zigzag of the differences
  *   split      n - 1 bytes (difference >> shift; 255 = escape), then v (rest - 255) per escape;

@@ -15,6 +15,8 @@ enum { FRAME_PLANES, FRAME_SPLIT, FRAME_SPARSE };
 
 #define FRAME_HAS_ULP        1
 #define FRAME_HAS_EXCEPTIONS 2
+#define FRAME_HAS_UNIT       4
+#define FRAME_EXTRAS         7 // all of them
 
 #define FRAME_ESCAPE    255
 #define FRAME_SHIFT_MAX 56 // bits_put and bits_get do at most this many at once

@@ -182,20 +182,20 @@ static bool read_deltas(struct frame_reader *r, struct rd *meta, unsigned mode, 
     return true;
 }
 
-static void values_of(const int64_t *d, int64_t m, size_t n, unsigned e, double *v)
+static void values_of(const int64_t *d, int64_t m, uint64_t unit, size_t n, unsigned e, double *v)
 {
     // m + the magic number's bits is the magic number + m as a double, for |m| < 2^51
     uint64_t bits = (uint64_t)m + f64_bits(FRAME_MAGIC);
     if (e == 0) {
         for (size_t i = 0; i < n; i++) {
-            bits += (uint64_t)d[i];
+            bits += (uint64_t)d[i] * unit;
             v[i] = f64_from_bits(bits) - FRAME_MAGIC;
         }
         return;
     }
     double p10 = frame_pow10[e];
     for (size_t i = 0; i < n; i++) {
-        bits += (uint64_t)d[i];
+        bits += (uint64_t)d[i] * unit;
         v[i] = f64_from_bits(bits);
     }
     for (size_t i = 0; i < n; i++)
@@ -261,7 +261,8 @@ static bool read_decimal(struct frame_reader *r, struct rd *meta, unsigned mode,
     if (meta->bad || (constant && mode >> 6 != 0) || (!constant && !read_deltas(r, meta, mode, n)))
         return false;
     unsigned extras = rd_u8(meta);
-    if (meta->bad || extras > (FRAME_HAS_ULP | FRAME_HAS_EXCEPTIONS))
+    uint64_t unit = extras & FRAME_HAS_UNIT ? rd_varint(meta) : 1;
+    if (meta->bad || extras > FRAME_EXTRAS)
         return false;
     if (constant) {
         int64_t k = extras & FRAME_HAS_ULP ? rd_zigzag(meta) : 0;
@@ -272,7 +273,7 @@ static bool read_decimal(struct frame_reader *r, struct rd *meta, unsigned mode,
             constant_of(m, k, n, e, v);
     } else {
         if (v != NULL)
-            values_of(r->d, m, n, e, v);
+            values_of(r->d, m, unit, n, e, v);
         int64_t *swap = r->prev; // these deltas are the neighbour of the next series
         r->prev = r->d;
         r->d = swap;

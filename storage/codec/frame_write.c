@@ -21,6 +21,8 @@
 
 /* Values that the exponent search looks at. */
 #define SEARCH_POINTS 48
+/* A series that is exact with so few digits is not looked at any further. */
+#define EXACT_EXPONENTS 3
 /* Residuals beyond this many ulps are exceptions. */
 #define ULP_MAX (INT64_C(1) << 22)
 
@@ -113,11 +115,26 @@ static uint64_t xor_cost(const double *v, size_t n)
     return cost;
 }
 
+/* Are all of them short decimals with that exponent, without any residual? */
+static bool is_exact(const double *s, size_t n, double p10)
+{
+    for (size_t i = 0; i < n; i++) {
+        double x = s[i] * p10;
+        if (!(fabs(x) < FRAME_M_MAX) ||
+            f64_bits(((x + FRAME_MAGIC) - FRAME_MAGIC) / p10) != f64_bits(s[i]))
+            return false;
+    }
+    return true;
+}
+
 /* The exponent that makes the sampled values cheapest, or -1 when xor is cheaper than any. */
 static int find_exponent(const double *v, size_t n)
 {
     size_t points = MIN(n, (size_t)SEARCH_POINTS);
     const double *s = v + (n / 2 - points / 2);
+    for (int e = 0; e <= EXACT_EXPONENTS; e++) // the usual case, without counting bits
+        if (is_exact(s, points, frame_pow10[e]))
+            return e;
     uint64_t best = xor_cost(s, points) + 8;
     int best_e = -1;
     for (int e = 0; e < FRAME_EXPONENTS; e++) {
@@ -309,10 +326,13 @@ static unsigned put_differences(struct frame_writer *w, const int64_t *d, size_t
 }
 
 static void put_extras(struct frame_writer *w, const double *v, size_t n, bool constant, bool any_k,
-                       size_t n_bad)
+                       size_t n_bad, uint64_t unit)
 {
     buf_u8(&w->meta,
-           (uint8_t)((any_k ? FRAME_HAS_ULP : 0) | (n_bad > 0 ? FRAME_HAS_EXCEPTIONS : 0)));
+           (uint8_t)((any_k ? FRAME_HAS_ULP : 0) | (n_bad > 0 ? FRAME_HAS_EXCEPTIONS : 0) |
+                     (unit > 1 ? FRAME_HAS_UNIT : 0)));
+    if (unit > 1)
+        buf_varint(&w->meta, unit);
     if (any_k && constant) {
         buf_zigzag(&w->meta, w->k[0]);
     } else if (any_k) {
@@ -359,6 +379,22 @@ static bool all_same(const int64_t *v, size_t n)
     return any == 0;
 }
 
+/* Greatest common divisor of the differences: pages, kilobytes, whole seconds in ms. 1 for most
+ * series, which shows after a few of them. */
+static uint64_t common_unit(const int64_t *d, size_t n)
+{
+    uint64_t unit = 0;
+    for (size_t i = 1; i < n && unit != 1; i++) {
+        uint64_t a = d[i] < 0 ? -(uint64_t)d[i] : (uint64_t)d[i];
+        while (a != 0) { // Euclid; gcd(0, a) = a
+            uint64_t rest = unit % a;
+            unit = a;
+            a = rest;
+        }
+    }
+    return unit == 0 ? 1 : unit;
+}
+
 static void put_decimal(struct frame_writer *w, const double *v, size_t n, int e, bool any_k,
                         size_t n_bad)
 {
@@ -367,6 +403,7 @@ static void put_decimal(struct frame_writer *w, const double *v, size_t n, int e
     buf_u8(&w->meta, 0);
     buf_zigzag(&w->meta, m[0]);
     unsigned transform = FRAME_CONSTANT, layout = 0;
+    uint64_t unit = 1;
     bool constant = all_same(m, n);
     if (constant && any_k && n_bad > 0) { // exceptions put 0 into k: make it one k for all
         size_t good = 0;
@@ -380,12 +417,15 @@ static void put_decimal(struct frame_writer *w, const double *v, size_t n, int e
         d[0] = 0;
         for (size_t i = 1; i < n; i++)
             d[i] = m[i] - m[i - 1];
+        unit = common_unit(d, n);
+        for (size_t i = 1; unit > 1 && i < n; i++)
+            d[i] /= (int64_t)unit;
         const int64_t *diff = pick_transform(w, n, &transform);
         layout = put_differences(w, diff, n - 1);
         memcpy(w->prev, d, n * sizeof d[0]);
     }
     w->prev_n = constant ? 0 : n;
-    put_extras(w, v, n, constant, any_k, n_bad);
+    put_extras(w, v, n, constant, any_k, n_bad, unit);
     if (!w->meta.over)
         w->meta.p[mode_at] = (char)((unsigned)e | transform << 4 | layout << 6);
 }

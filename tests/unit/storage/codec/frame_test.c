@@ -109,6 +109,10 @@ static double mostly_int_some_decimals(struct prng *r, size_t i, double b)
     (void)b;
     return i % 97 == 13 ? 3.14159 : (double)prng_below(r, 50);
 }
+static double pages(struct prng *r, size_t i, double b)
+{
+    return (i == 0 ? 1e9 + 123 : b) + 4096.0 * ((double)prng_below(r, 200) - 100);
+}
 static double near_limit(struct prng *r, size_t i, double b)
 {
     (void)i, (void)b;
@@ -130,6 +134,7 @@ static value_at *const kinds[] = {zero,
                                   ends_stale,
                                   starts_stale,
                                   minus_zero,
+                                  pages,
                                   specials,
                                   near_limit,
                                   stale_now_and_then,
