@@ -135,7 +135,7 @@ static bool escape(struct lexer *lx, char quote, struct buf *b, struct err *err)
     if (lexer_at_end(lx))
         return bad_escape(lx, at, "escape sequence not terminated", err);
     char c = lx->in.p[lx->pos];
-    uint32_t v;
+    uint32_t v = 0;
     if (c == quote || is_one_of(c, from)) {
         buf_add_char(b, c == quote ? quote : to[strchr(from, c) - from]);
         lx->pos++;

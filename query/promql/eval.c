@@ -138,7 +138,7 @@ static bool dur_seconds(const struct eval *e, const struct dur *d, double *out, 
 
 bool eval_dur(const struct eval *e, const struct dur *d, int64_t *out_ms, struct err *err)
 {
-    double s;
+    double s = 0;
     if (!dur_seconds(e, d, &s, err))
         return false;
     if (!(fabs(s) < (double)INT64_MAX / 1e9))

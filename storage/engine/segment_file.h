@@ -28,7 +28,7 @@ void segment_name_print(char dst[SEGMENT_NAME_MAX], char letter, int level, int6
                         int64_t t1_ns, uint32_t seq);
 MUST_USE bool segment_name_parse(str name, struct segment_name *out); // false: not one of ours
 /* The folder of a segment: "20261120", the UTC day of t0. */
-#define SEGMENT_DAY_MAX 16
+#define SEGMENT_DAY_MAX 40 // room for what the compiler thinks a year may be
 void segment_day_print(char dst[SEGMENT_DAY_MAX], int64_t t0_ns);
 
 /* ---- handles and decoded state, shared by all segments of a store ---- */
