@@ -183,6 +183,7 @@ static void app_init_services(struct app *app)
     app->host = (struct exchange_host){
         .clock = clock,
         .budget = &app->ingest_budget,
+        .reply_budget = &app->query_budget,
         .max_header = c->max_header,
         .max_body = c->max_body,
         .max_body_raw = c->max_body_raw,

@@ -112,7 +112,9 @@ static void exchange_done(struct dispatch *d, struct exchange *x)
 static void exchange_handle(struct exchange *x)
 {
     struct err err = ERR_OK;
-    if (x->req.is_grpc && !grpc_message_open(x, &err)) {
+    if (http_is_canceled(&x->req)) {
+        reply_status(&x->rep, 499); // gone while it waited: not worth a handler's time
+    } else if (x->req.is_grpc && !grpc_message_open(x, &err)) {
         reply_grpc_status(&x->rep, err_grpc(err.code), arena_fmt(&x->arena, "%s", err.text), 0);
     } else {
         const struct route_entry *entry = x->match.entry;

@@ -61,10 +61,13 @@ bool exchange_charge(struct exchange *x, size_t n)
 bool exchange_body(struct exchange *x, str bytes, struct err *err)
 {
     if (x->is_refused)
-        return true;
-    if (bytes.n > x->host->max_body - MIN(x->body.n, x->host->max_body))
+        x->dropped_n += bytes.n;
+    size_t have = x->is_refused ? x->dropped_n - bytes.n : x->body.n;
+    if (bytes.n > x->host->max_body - MIN(have, x->host->max_body))
         return err_set(err, ERR_TOO_LARGE, "request body larger than %zu bytes",
                        (size_t)x->host->max_body);
+    if (x->is_refused)
+        return true;
     size_t cap = x->body.cap, need = x->body.n + bytes.n;
     if (need > cap) { // the growth of base/buf, charged before it happens
         size_t want = MIN(MAX(need, cap * 2), x->body.max);

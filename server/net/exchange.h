@@ -18,11 +18,12 @@ struct dispatch;
 struct exchange_host {
     struct work *work; // NULL in tests of sessions: nothing runs in lanes
     struct clock *clock;
-    struct budget *budget;    // bodies, arenas, replies; may be NULL
-    uint64_t max_header;      // bytes of request line and headers
-    uint64_t max_body;        // bytes as received
-    uint64_t max_body_raw;    // bytes of a gRPC message after decompression
-    int64_t write_timeout_ns; // a client that takes nothing for so long is given up
+    struct budget *budget;       // bodies and arenas of requests; may be NULL
+    struct budget *reply_budget; // answers; may be NULL
+    uint64_t max_header;         // bytes of request line and headers
+    uint64_t max_body;           // bytes as received
+    uint64_t max_body_raw;       // bytes of a gRPC message after decompression
+    int64_t write_timeout_ns;    // a client that takes nothing for so long is given up
 };
 
 struct exchange {
@@ -36,6 +37,7 @@ struct exchange {
 
     struct buf body;                 // as received; req.body points into it
     struct buf inflated;             // result of http_body
+    size_t dropped_n;                // bytes of a body that nobody wants
     size_t budgeted;                 // bytes of both charged to the budget
     const struct http_param *params; // cache of http_params
     size_t n_params;

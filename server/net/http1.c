@@ -46,6 +46,7 @@ struct http1 {
     size_t trailer_n; // bytes of trailers, which are dropped
     size_t raw_n;     // bytes read since the request began, while its headers are not complete
     struct buf input; // bytes behind the request that is being answered
+    size_t input_at;  // of those, parsed
     struct buf out;   // heads and interim answers
     int fail_status;  // set by a callback that stops the parser
     struct err fail;
@@ -315,6 +316,17 @@ static str http1_parse(struct http1 *h, str in)
     return str_sub(in, used, in.n);
 }
 
+static size_t http1_waiting(const struct http1 *h)
+{
+    return h->input.n - h->input_at;
+}
+
+static void http1_drop_input(struct http1 *h)
+{
+    buf_deinit(&h->input);
+    h->input_at = 0;
+}
+
 /* An answer is out: the next request, perhaps from bytes that are here already. */
 static void http1_next(struct http1 *h)
 {
@@ -327,12 +339,12 @@ static void http1_next(struct http1 *h)
     h->head_sent = h->is_chunked = h->is_bodiless = false;
     h->state = h->keep_alive && !h->is_stopping ? HTTP1_READ : HTTP1_CLOSED;
     if (h->state == HTTP1_CLOSED) {
-        buf_deinit(&h->input);
+        http1_drop_input(h);
         return;
     }
     llhttp_init(&h->parser, HTTP_REQUEST, &settings);
     h->parser.data = h;
-    if (h->input.n == 0 && h->is_eof)
+    if (http1_waiting(h) == 0 && h->is_eof)
         h->state = HTTP1_CLOSED;
 }
 
@@ -343,18 +355,28 @@ static void http1_break(struct http1 *h)
     h->x = NULL;
     h->session.is_broken = true;
     h->state = HTTP1_CLOSED;
-    buf_deinit(&h->input);
+    http1_drop_input(h);
 }
 
-/* Parses bytes that waited. */
+/* Keeps bytes for later. */
+static void http1_keep(struct http1 *h, str bytes)
+{
+    if (h->input_at > 0) {
+        h->input.n = http1_waiting(h);
+        memmove(h->input.p, h->input.p + h->input_at, h->input.n);
+        h->input_at = 0;
+    }
+    buf_add(&h->input, bytes);
+    ASSERT(!h->input.over); // wants_input was asked before
+}
+
+/* Parses bytes that waited; feed adds none meanwhile, so they stay where they are. */
 static void http1_continue(struct http1 *h)
 {
-    struct buf input = h->input;
-    buf_init(&h->input, LIMIT_PIPELINE + 64 * KIB);
-    str rest = http1_parse(h, buf_str(&input));
-    if (h->state == HTTP1_ANSWER)
-        buf_add(&h->input, rest);
-    buf_deinit(&input);
+    str rest = http1_parse(h, str_sub(buf_str(&h->input), h->input_at, h->input.n));
+    h->input_at = h->input.n - rest.n;
+    if (rest.n == 0 || !h->keep_alive)
+        http1_drop_input(h);
     if (h->state == HTTP1_READ && h->is_eof)
         h->state = HTTP1_CLOSED; // half a request and no more to come
 }
@@ -469,13 +491,13 @@ static bool http1_answer(struct http1 *h, struct buf *out, size_t max)
 static void http1_feed(struct session *s, str bytes)
 {
     struct http1 *h = http1_of(s);
-    if (h->state == HTTP1_READ && h->input.n == 0 && bytes.n > 0) {
+    if (h->state == HTTP1_READ && http1_waiting(h) == 0 && bytes.n > 0) {
         if (!h->begun)
             s->progress++;
         bytes = http1_parse(h, bytes);
     }
     if (h->state != HTTP1_CLOSED && h->keep_alive && bytes.n > 0)
-        buf_add(&h->input, bytes);
+        http1_keep(h, bytes);
 }
 
 static void http1_pull(struct session *s, struct buf *out, size_t max)
@@ -489,7 +511,7 @@ static void http1_pull(struct session *s, struct buf *out, size_t max)
         if (h->state == HTTP1_ANSWER) {
             if (!http1_answer(h, out, max))
                 break;
-        } else if (h->state == HTTP1_READ && h->input.n > 0) {
+        } else if (h->state == HTTP1_READ && http1_waiting(h) > 0) {
             http1_continue(h);
         } else {
             break;
@@ -501,9 +523,9 @@ static void http1_eof(struct session *s)
 {
     struct http1 *h = http1_of(s);
     h->is_eof = true;
-    if (h->state == HTTP1_READ && h->input.n == 0) {
+    if (h->state == HTTP1_READ && http1_waiting(h) == 0) {
         h->state = HTTP1_CLOSED;
-    } else if (h->state == HTTP1_ANSWER && h->input.n == 0) {
+    } else if (h->state == HTTP1_ANSWER && http1_waiting(h) == 0) {
         /* Whoever closes while it waits has lost interest: nobody half-closes on purpose. */
         atomic_store(&h->x->job.canceled, true);
         h->keep_alive = false;
@@ -514,14 +536,14 @@ static void http1_stop(struct session *s)
 {
     struct http1 *h = http1_of(s);
     h->is_stopping = true;
-    if (h->state == HTTP1_READ && !h->begun && h->input.n == 0)
+    if (h->state == HTTP1_READ && !h->begun && http1_waiting(h) == 0)
         h->state = HTTP1_CLOSED;
 }
 
 static bool http1_wants_input(struct session *s)
 {
     const struct http1 *h = http1_of(s);
-    return h->input.n < LIMIT_PIPELINE;
+    return http1_waiting(h) < LIMIT_PIPELINE;
 }
 
 static bool http1_is_closed(struct session *s)

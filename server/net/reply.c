@@ -21,15 +21,15 @@ static struct piece *piece_new(struct http_reply *rep, size_t cap)
 {
     struct piece *piece = mem_alloc(sizeof *piece + cap);
     *piece = (struct piece){.cap = cap};
-    if (rep->x->host->budget)
-        budget_force(rep->x->host->budget, cap);
+    if (rep->x->host->reply_budget)
+        budget_force(rep->x->host->reply_budget, cap);
     return piece;
 }
 
 static void piece_free(struct http_reply *rep, struct piece *piece)
 {
-    if (rep->x->host->budget)
-        budget_give(rep->x->host->budget, piece->cap);
+    if (rep->x->host->reply_budget)
+        budget_give(rep->x->host->reply_budget, piece->cap);
     mem_free(piece);
 }
 
@@ -100,7 +100,7 @@ static bool reply_push(struct http_reply *rep, bool flow)
         rep->tail = &piece->next;
         piece = NULL;
     }
-    const struct budget *budget = rep->x->host->budget;
+    const struct budget *budget = rep->x->host->reply_budget;
     bool is_short = rep->total > LIMIT_REPLY || (budget && budget_over(budget));
     if (ok && rep->state == REPLY_HELD && rep->may_flow && (flow || is_short))
         rep->state = REPLY_FLOWING;

@@ -121,6 +121,7 @@ static void server_start(struct server *s, const struct net_options *limits)
     s->host = (struct exchange_host){.work = s->work,
                                      .clock = clock_real(),
                                      .budget = &s->budget,
+                                     .reply_budget = &s->budget,
                                      .max_header = 64 * KIB,
                                      .max_body = 1 * MIB,
                                      .max_body_raw = 4 * MIB,
