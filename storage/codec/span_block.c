@@ -403,8 +403,8 @@ bool span_block_kinds(const struct span_columns *b, struct arena *a, const uint8
         return false;
     uint8_t *k = arena_alloc(a, n), *s = arena_alloc(a, n);
     for (uint32_t i = 0; i < n; i++) {
-        k[i] = (uint8_t)both[i];
-        s[i] = (uint8_t)(both[i] >> 8);
+        k[i] = span_kind_of(both[i]);
+        s[i] = span_status_of(both[i]);
     }
     *kind = k;
     *status = s;
@@ -526,8 +526,8 @@ bool span_block_core_rows(const struct span_columns *b, const uint32_t *rows, ui
         memcpy(sid[k], c.ids + 8 * (size_t)r, 8);
         start[k] = starts[r - core.traces.row[t]];
         duration[k] = column_ints_at(&c.duration, r);
-        kind[k] = (uint8_t)both;
-        status[k] = (uint8_t)(both >> 8);
+        kind[k] = span_kind_of(both);
+        status[k] = span_status_of(both);
         if (!core_parent(b, a, &c, r, pid[k], err))
             return false;
     }

@@ -143,6 +143,20 @@ int64_t span_block_find(const struct span_columns *b, uint32_t id);
 int64_t span_block_key(const struct span_columns *b, enum span_table table, enum value_kind kind,
                        str name);
 
+/* Kind and status in one number, the defined values of both (5 and 2 at most) in its low byte. */
+static inline int64_t span_kind_pack(uint8_t kind, uint8_t status)
+{
+    return (kind & 7) | (status & 3) << 3 | (kind >> 3) << 5 | (status >> 2) << 10;
+}
+static inline uint8_t span_kind_of(int64_t packed)
+{
+    return (uint8_t)((packed & 7) | (packed >> 5 & 31) << 3);
+}
+static inline uint8_t span_status_of(int64_t packed)
+{
+    return (uint8_t)((packed >> 3 & 3) | (packed >> 10 & 63) << 2);
+}
+
 struct span_dict { // row i has v[code[i]]
     const uint32_t *code;
     const str *v;

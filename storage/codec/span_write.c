@@ -221,7 +221,7 @@ bool span_write_core(struct span_writer *w, const struct span_core *core,
     }
     if (ok) {
         for (uint32_t i = 0; i < n; i++)
-            tmp[i] = core->kind[i] | core->status[i] << 8;
+            tmp[i] = span_kind_pack(core->kind[i], core->status[i]);
         ok = span_write_ints(w, SPAN_COL_KIND, tmp, n, err);
     }
     buf_deinit(&foreign);
