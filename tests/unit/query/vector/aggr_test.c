@@ -1,6 +1,6 @@
 /* aggr_test.c - aggregations: values, grouping, choosing, histograms, and "all steps at once is the
  * same as step by step". */
-#include "fixture.h"
+#include "tests/unit/query/vector/fixture.h"
 
 #include <math.h>
 

@@ -1,6 +1,6 @@
 /* binop_test.c - operators: scalars, matching, fill, sets, histograms, errors, and "all steps at
  * once is the same as step by step". */
-#include "fixture.h"
+#include "tests/unit/query/vector/fixture.h"
 
 #include <math.h>
 

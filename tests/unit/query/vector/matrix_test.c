@@ -1,5 +1,5 @@
 /* matrix_test.c - merging, name removal, ordering, relabelling. */
-#include "fixture.h"
+#include "tests/unit/query/vector/fixture.h"
 
 #include "query/vector/relabel.h"
 

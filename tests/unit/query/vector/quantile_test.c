@@ -1,5 +1,5 @@
 /* quantile_test.c - quantiles and fractions; histograms cut at a value. */
-#include "fixture.h"
+#include "tests/unit/query/vector/fixture.h"
 
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /* query_test.c - the query context: ticks, counts, notes, clean-up. */
-#include "fixture.h"
+#include "tests/unit/query/vector/fixture.h"
 
 #include "storage/base/clock.h"
 
