@@ -13,7 +13,6 @@
 #define BLOB_VERSION 1
 #define PACK_VERSION 1
 #define PACK_BYTES   (256 * KIB)
-#define PACK_BITS    20
 #define DIR_GROUPS   256
 
 /* Samples of a group: bounds the memory of the writer; a group of dense series gets fewer of them.
@@ -50,7 +49,7 @@ struct metrics_writer {
     struct segment_writer *w;
     int level;
     struct frame_writer *frame;
-    struct buf raw, blob, pack, lens, dir, exem;
+    struct buf raw, blob, pack, dir, exem;
     struct arena arena; // histograms of the open group
     struct samples group;
     VEC(struct member) members;
@@ -59,9 +58,9 @@ struct metrics_writer {
     // directory blob in the making
     uint32_t dir_first, dir_groups;
     int64_t dir_t;
-    struct buf group_dir;
-    // pack in the making
-    uint32_t pack_frames, group_packs;
+    struct buf group_dir; // of the groups so far; dir: frames of the open group
+    uint32_t n_packs;
+    uint32_t group_frames;
     // streams
     uint32_t n_streams;
     VEC(struct hash128) stream_hashes;
@@ -91,8 +90,8 @@ bool metrics_writer_open(struct segment_writer *w, int level, struct metrics_wri
     mw->w = w;
     mw->level = level;
     mw->frame = frame_writer_open();
-    struct buf *bufs[] = {&mw->raw, &mw->blob, &mw->pack,      &mw->lens,
-                          &mw->dir, &mw->exem, &mw->group_dir, &mw->name_buf};
+    struct buf *bufs[] = {&mw->raw,  &mw->blob,     &mw->pack,     &mw->dir,
+                          &mw->exem, &mw->name_buf, &mw->group_dir};
     for (size_t i = 0; i < COUNTOF(bufs); i++)
         buf_init(bufs[i], GIB);
     arena_init(&mw->arena, SIZE_MAX, NULL);
@@ -107,8 +106,8 @@ void metrics_writer_close(struct metrics_writer *mw)
     if (mw == NULL)
         return;
     frame_writer_close(mw->frame);
-    struct buf *bufs[] = {&mw->raw, &mw->blob, &mw->pack,      &mw->lens,
-                          &mw->dir, &mw->exem, &mw->group_dir, &mw->name_buf};
+    struct buf *bufs[] = {&mw->raw,  &mw->blob,     &mw->pack,     &mw->dir,
+                          &mw->exem, &mw->name_buf, &mw->group_dir};
     for (size_t i = 0; i < COUNTOF(bufs); i++)
         buf_deinit(bufs[i]);
     for (size_t i = 0; i < RECENT_STREAMS; i++)
@@ -228,18 +227,9 @@ static bool stream_for(struct metrics_writer *mw, const int64_t *t, size_t n, ui
 
 static bool flush_pack(struct metrics_writer *mw, struct err *err)
 {
-    if (mw->pack_frames == 0)
+    if (mw->pack.n == 0)
         return true;
-    ASSERT(mw->group_packs < 1u << PACK_BITS);
-    buf_clear(&mw->blob);
-    buf_u8(&mw->blob, PACK_VERSION);
-    buf_varint(&mw->blob, mw->pack_frames);
-    buf_add(&mw->blob, buf_str(&mw->lens));
-    buf_add(&mw->blob, buf_str(&mw->pack));
-    int64_t id = (int64_t)mw->n_groups << PACK_BITS | mw->group_packs++;
-    bool ok = segment_put(mw->w, "pack", id, buf_str(&mw->blob), err);
-    mw->pack_frames = 0;
-    buf_clear(&mw->lens);
+    bool ok = segment_put(mw->w, "pack", mw->n_packs++, buf_str(&mw->pack), err);
     buf_clear(&mw->pack);
     return ok;
 }
@@ -296,17 +286,19 @@ static bool write_window(struct metrics_writer *mw, int64_t end, struct err *err
         m->pos += n;
         samples += n;
     }
+    bool begins_pack = mw->pack.n == 0;
+    if (begins_pack)
+        buf_u8(&mw->pack, PACK_VERSION);
     size_t before = mw->pack.n;
     if (!frame_finish(mw->frame, blob_level(mw->level), &mw->pack, err))
         return false;
-    buf_varint(&mw->lens, mw->pack.n - before);
-    buf_varint(&mw->dir, mw->pack.n - before);
+    buf_varint(&mw->dir, (mw->pack.n - before) << 1 | begins_pack);
     buf_zigzag(&mw->dir, t0 - mw->dir_t);
     buf_varint(&mw->dir, (uint64_t)t1 - (uint64_t)t0);
     buf_varint(&mw->dir, samples);
     mw->dir_t = t0;
-    mw->pack_frames++;
-    return true;
+    mw->group_frames++;
+    return mw->pack.n < PACK_BYTES || flush_pack(mw, err);
 }
 
 static bool flush_dir(struct metrics_writer *mw, struct err *err)
@@ -325,48 +317,27 @@ static bool flush_dir(struct metrics_writer *mw, struct err *err)
     return ok;
 }
 
-/* A window's directory entry is gathered per pack in mw->dir; at the end of the pack its count of
- * frames goes in front. */
-static bool end_pack(struct metrics_writer *mw, struct buf *packs, struct err *err)
-{
-    if (mw->pack_frames == 0)
-        return true;
-    buf_varint(packs, mw->pack_frames);
-    buf_add(packs, buf_str(&mw->dir));
-    buf_clear(&mw->dir);
-    return flush_pack(mw, err);
-}
-
 static bool flush_group(struct metrics_writer *mw, struct err *err)
 {
     if (mw->members.n == 0)
         return true;
-    struct buf packs;
-    buf_init(&packs, GIB);
-    mw->group_packs = 0;
-    bool ok = true;
-    bool more = mw->group.n > 0;
-    while (ok && more) {
+    mw->group_frames = 0;
+    buf_clear(&mw->dir);
+    for (bool more = mw->group.n > 0; more;) {
         int64_t end = window_end(mw);
-        ok = write_window(mw, end, err);
+        if (!write_window(mw, end, err))
+            return false;
         more = end != INT64_MAX;
-        if (ok && (!more || mw->pack.n >= PACK_BYTES))
-            ok = end_pack(mw, &packs, err);
     }
-    if (ok) {
-        buf_varint(&mw->group_dir, mw->members.n);
-        buf_varint(&mw->group_dir, mw->group_packs);
-        buf_add(&mw->group_dir, buf_str(&packs));
-        mw->dir_groups++;
-        mw->n_groups++;
-        mw->members.n = 0;
-        samples_clear(&mw->group);
-        arena_reset(&mw->arena);
-        if (mw->dir_groups == DIR_GROUPS)
-            ok = flush_dir(mw, err);
-    }
-    buf_deinit(&packs);
-    return ok;
+    buf_varint(&mw->group_dir, mw->members.n);
+    buf_varint(&mw->group_dir, mw->group_frames);
+    buf_add(&mw->group_dir, buf_str(&mw->dir));
+    mw->dir_groups++;
+    mw->n_groups++;
+    mw->members.n = 0;
+    samples_clear(&mw->group);
+    arena_reset(&mw->arena);
+    return mw->dir_groups < DIR_GROUPS || flush_dir(mw, err);
 }
 
 static size_t hist_window(const struct samples *s, size_t window)
@@ -468,7 +439,8 @@ bool metrics_writer_meta(struct metrics_writer *mw, const struct metric_meta *me
 bool metrics_writer_finish(struct metrics_writer *mw, struct labels (*at)(void *ctx, size_t i),
                            void *ctx, struct segment_info *info, struct err *err)
 {
-    if (!flush_group(mw, err) || !flush_dir(mw, err) || !flush_exemplars(mw, err) ||
+    if (!flush_group(mw, err) || !flush_pack(mw, err) || !flush_dir(mw, err) ||
+        !flush_exemplars(mw, err) ||
         !segment_labels_write(mw->w, "series", mw->n_series, at, ctx, err))
         return false;
     info->signal = SIGNAL_METRICS;

@@ -2,11 +2,11 @@
  *
  * Tables besides those of segment_labels.h ("series"), blobs in the envelope of codec/block.h:
  *   tsx(id, b)    timestamp streams (ts_stream.h), id = number of the stream
- *   pack(id, b)   id = group << 20 | number; u8 1, varint frames, varint length of each, then the
- *                 frames (frame.h). All windows of one group, cut at 256 KiB, so that one series
- *                 over a day is one read and one window a partial one
+ *   pack(id, b)   u8 1, then frames (frame.h): group by group, within a group window by window; ids
+ *                 from 0, cut at 256 KiB. So one series over a day is one read, one window a
+ *                 partial one, and small groups do not leave half-empty pages behind
  *   mdir(id, b)   256 groups: varint ordinal of the first series, varint groups, per group: varint
- *                 series, varint packs, per pack: varint frames, per frame: varint length, zigzag
+ *                 series, varint frames, per frame: varint length << 1 | begins a pack, zigzag
  *                 first time (difference to the frame before), varint last - first, varint samples
  *   mdesc(name, type, unit, help)  metric metadata
  *   exem(id, b)   exemplars of 256 series: varint n, each: u8 ordinal & 255, zigzag time, f64,

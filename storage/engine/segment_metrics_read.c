@@ -12,7 +12,7 @@
 #include "storage/model/limits.h"
 
 #define BLOB_VERSION 1
-#define PACK_BITS    20
+#define PACK_HEAD    1 // bytes before the first frame of a pack
 #define DIR_RAW_MAX  (64 * MIB)
 #define GROUP_MAX    FRAME_SERIES_MAX
 /* Decoded timestamps that a reader keeps: streams of a few hundred targets over a day. */
@@ -29,45 +29,36 @@ struct dir_builder {
     struct segment *seg;
     VEC(struct metrics_group) groups;
     VEC(struct metrics_frame) frames;
-    uint64_t next; // ordinal
+    uint64_t next;       // ordinal
+    uint64_t packs, off; // packs so far, end of the frame before in its pack
 };
 
-static uint32_t varint_size(uint64_t v)
+/* One frame: where it lies follows from the lengths before. */
+static bool dir_frame(struct dir_builder *b, struct rd *r, int64_t *t)
 {
-    uint32_t n = 1;
-    for (; v >= 0x80; v >>= 7)
-        n++;
-    return n;
-}
-
-/* Frames of one pack: their offsets follow from the lengths. */
-static bool dir_pack(struct dir_builder *b, struct rd *r, uint32_t pack, int64_t *t)
-{
-    size_t n = rd_count(r, 1u << 20);
-    uint64_t off = 1 + varint_size(n);
-    size_t from = b->frames.n;
-    for (size_t i = 0; i < n; i++) {
-        uint64_t len = rd_varint(r);
-        int64_t t0 = (int64_t)((uint64_t)*t + (uint64_t)rd_zigzag(r));
-        uint64_t span = rd_varint(r), samples = rd_varint(r);
-        if (r->bad || len > FRAME_RAW_MAX * 2 || t0 < TIME_MIN_MS || t0 > TIME_MAX_MS ||
-            span > (uint64_t)(TIME_MAX_MS - t0) ||
-            samples > (uint64_t)FRAME_SAMPLES_MAX * FRAME_SERIES_MAX)
-            return false;
-        vec_push(&b->frames, NULL,
-                 (struct metrics_frame){.t0_ms = t0,
-                                        .t1_ms = t0 + (int64_t)span,
-                                        .pack = pack,
-                                        .len = (uint32_t)len,
-                                        .samples = (uint32_t)samples});
-        off += varint_size(len);
-        *t = t0;
+    uint64_t len = rd_varint(r);
+    int64_t t0 = (int64_t)((uint64_t)*t + (uint64_t)rd_zigzag(r));
+    uint64_t span = rd_varint(r), samples = rd_varint(r);
+    bool begins_pack = (len & 1) != 0;
+    len >>= 1;
+    if (begins_pack) {
+        b->packs++;
+        b->off = PACK_HEAD;
     }
-    for (size_t i = from; i < b->frames.n; i++) {
-        b->frames.v[i].off = (uint32_t)off;
-        off += b->frames.v[i].len;
-    }
-    return !r->bad && off <= INT32_MAX;
+    if (r->bad || b->packs == 0 || b->packs > UINT32_MAX || len > FRAME_RAW_MAX * 2 ||
+        t0 < TIME_MIN_MS || t0 > TIME_MAX_MS || span > (uint64_t)(TIME_MAX_MS - t0) ||
+        samples > (uint64_t)FRAME_SAMPLES_MAX * FRAME_SERIES_MAX || b->off + len > INT32_MAX)
+        return false;
+    vec_push(&b->frames, NULL,
+             (struct metrics_frame){.t0_ms = t0,
+                                    .t1_ms = t0 + (int64_t)span,
+                                    .pack = (uint32_t)(b->packs - 1),
+                                    .off = (uint32_t)b->off,
+                                    .len = (uint32_t)len,
+                                    .samples = (uint32_t)samples});
+    b->off += len;
+    *t = t0;
+    return true;
 }
 
 static bool dir_blob(struct dir_builder *b, str raw)
@@ -80,15 +71,15 @@ static bool dir_blob(struct dir_builder *b, str raw)
         return false;
     for (size_t i = 0; i < groups; i++) {
         uint64_t series = rd_varint(&r);
-        size_t packs = rd_count(&r, 1u << 20);
+        size_t frames = rd_count(&r, SIZE_MAX);
         if (r.bad || series == 0 || series > GROUP_MAX || b->next + series > UINT32_MAX)
             return false;
         vec_push(
             &b->groups, NULL,
             (struct metrics_group){(uint32_t)b->next, (uint32_t)series, (uint32_t)b->frames.n});
         b->next += series;
-        for (size_t p = 0; p < packs; p++)
-            if (!dir_pack(b, &r, (uint32_t)p, &t))
+        for (size_t f = 0; f < frames; f++)
+            if (!dir_frame(b, &r, &t))
                 return false;
     }
     return !r.bad && rd_left(&r) == 0;
@@ -248,9 +239,8 @@ static bool open_group(struct metrics_reader *r, size_t group, struct err *err)
         struct arena packed; // gone as soon as the frame is decompressed
         arena_init(&packed, SIZE_MAX, r->arena.budget);
         str bytes;
-        int64_t id = (int64_t)group << PACK_BITS | x->pack;
         struct frame_reader *fr = &r->frames[r->n_frames];
-        bool ok = segment_get_part(r->seg, "pack", id, x->off, x->len, &packed, &bytes, err) &&
+        bool ok = segment_get_part(r->seg, "pack", x->pack, x->off, x->len, &packed, &bytes, err) &&
                   frame_reader_open(fr, bytes, &r->arena, err);
         arena_deinit(&packed);
         if (!ok)
