@@ -11,7 +11,7 @@
  * columns | u8 flags (1 = loose hex) | u64 x 2 lengths of hex values that occur: bit k = 8 + k
  * digits ROWS   v length, ints of the first time of each run - t_min | v length, ints of the other
  * times, each minus the one before | kind 0: codes of the template | kind 1: ints of line lengths
- *   DICT   kind 0: per template v length, text with variables (log_template.h) | kind 1: the lines
+ *   DICT   kind 0: templates (log_template.h) | kind 1: the lines
  *   INTS   kind 0: per column u8 type: 1 integer: v n, u8 time field, v length, ints
  *          | 3 hex: u8 digits, v n, hex head (log_hex.h) | 5 text: v n, v length, ints of lengths
  *   HEXS   kind 0: bytes of hex and text columns, in order

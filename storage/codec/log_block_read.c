@@ -185,9 +185,16 @@ static bool get_part(struct log_parts *parts, enum log_part part, struct arena *
         *raw = (str){0};
         return true;
     }
-    if (blob_unpack(blob, LOG_VERSION, LOG_PART_RAW_MAX, a, &version, raw, err))
-        return true;
-    return err->code == ERR_LIMIT ? no_room(a, err) : false;
+    if (!blob_unpack(blob, LOG_VERSION, LOG_PART_RAW_MAX, a, &version, raw, err))
+        return err->code == ERR_LIMIT ? no_room(a, err) : false;
+    if (raw->p >= blob.p && raw->p <= blob.p + blob.n) { // stored: a view, without the zero bytes
+        char *copy = arena_alloc(a, raw->n + 16);
+        if (raw->n > 0)
+            memcpy(copy, raw->p, raw->n);
+        memset(copy + raw->n, 0, 16);
+        raw->p = copy;
+    }
+    return true;
 }
 
 /* Hands decoded parts to log_rebuild. */
@@ -258,30 +265,54 @@ static void choose_rows(struct reader *r)
     r->rows_seen = r->kept;
 }
 
-/* Kind 0: templates, and which rows they already rule out. */
-static bool open_templates(struct reader *r, struct err *err)
+/* Kind 0: reads the templates when anything depends on them; *any false: none can hold the needles.
+ * Comes before the rows: rare words end here. */
+static bool open_templates(struct reader *r, bool *any, struct err *err)
+{
+    const struct log_pick *pick = r->pick;
+    str dict;
+    *any = true;
+    r->lines = (struct rebuild){.dir = r->dir, .a = r->scratch};
+    if (!pick->line && !pick->len && pick->n_needles == 0 && r->meta.ref_columns.n == 0)
+        return true;
+    if (!get_part(r->parts, LOG_PART_DICT, r->scratch, &dict, err) ||
+        !log_rebuild_open(&r->lines, r->dir, dict, r->scratch, err))
+        return false;
+    log_rebuild_match(&r->lines, pick->needles, pick->n_needles);
+    *any = pick->n_needles == 0;
+    for (uint32_t t = 0; t < r->dir->n_templates && !*any; t++)
+        *any = log_rebuild_possible(&r->lines, t);
+    return true;
+}
+
+static void drop_impossible(struct reader *r)
+{
+    size_t n = r->dir->n_templates;
+    if (r->pick->n_needles == 0)
+        return;
+    bool *possible = arena_alloc(r->scratch, n);
+    for (uint32_t t = 0; t < n; t++)
+        possible[t] = log_rebuild_possible(&r->lines, t);
+    for (size_t i = 0; i < r->dir->rows; i++) {
+        bool drop = r->keep[i] && !possible[r->lines.ids[i]];
+        r->keep[i] &= !drop;
+        r->kept -= drop;
+    }
+}
+
+/* Kind 0: the template of each row, and which rows it rules out. */
+static bool open_template_rows(struct reader *r, struct err *err)
 {
     const struct log_dir *d = r->dir;
     const struct log_pick *pick = r->pick;
     uint32_t *ids = arena_array(r->scratch, uint32_t, d->rows);
-    str dict;
     if (!column_get_codes(&r->rows, ids, d->rows, d->n_templates, err))
         return false;
+    r->lines.ids = ids;
     r->walk_lines = pick->line || pick->len || r->meta.ref_columns.n > 0;
-    r->lines = (struct rebuild){.dir = d, .a = r->scratch, .ids = ids};
-    if (!r->walk_lines && pick->n_needles == 0)
-        return true;
-    if (!get_part(r->parts, LOG_PART_DICT, r->scratch, &dict, err) ||
-        !log_rebuild_open(&r->lines, d, dict, ids, r->scratch, err))
-        return false;
-    log_rebuild_match(&r->lines, pick->needles, pick->n_needles);
-    for (size_t i = 0; pick->n_needles > 0 && i < d->rows; i++) {
-        if (!r->keep[i])
-            continue;
-        r->keep[i] = log_rebuild_possible(&r->lines, ids[i]);
-        r->kept -= !r->keep[i];
-        r->walk_lines |= r->keep[i] && log_rebuild_undecided(&r->lines, ids[i]);
-    }
+    drop_impossible(r);
+    for (size_t i = 0; pick->n_needles > 0 && i < d->rows && !r->walk_lines; i++)
+        r->walk_lines = r->keep[i] && log_rebuild_undecided(&r->lines, ids[i]);
     return true;
 }
 
@@ -402,16 +433,9 @@ static bool template_row(struct reader *r, struct result *out, struct rebuild_ou
                          struct err *err)
 {
     size_t n_refs = r->meta.ref_columns.n;
-    bool measure =
-        r->pick->len || line->line || log_rebuild_undecided(&r->lines, r->lines.ids[row]);
     if (n_refs > 0)
         log_rebuild_refs(&r->lines, row, r->meta.ref_columns.v, n_refs,
                          r->first_refs + out->n * n_refs);
-    if (!measure) {
-        log_rebuild_skip(&r->lines, row);
-        result_add(out, r, row);
-        return true;
-    }
     if (!log_rebuild_row(&r->lines, row, r->t_ns[row], line, err))
         return false;
     if (!line->match)
@@ -426,10 +450,11 @@ static bool template_row(struct reader *r, struct result *out, struct rebuild_ou
 
 static bool collect_templates(struct reader *r, struct result *out, struct err *err)
 {
-    struct rebuild_out line = {.line = r->pick->line};
+    struct rebuild_out line = {.line = r->pick->line, .measure = r->pick->len};
     if (r->walk_lines) {
         if (!open_columns(r, err) || !room(r->a, (size_t)r->kept_bytes + 64, err))
             return false;
+        drop_impossible(r);
         line.at = arena_alloc(r->a, (size_t)r->kept_bytes + 64);
         line.end = line.at + r->kept_bytes;
         if (!room(r->scratch, r->kept * r->meta.ref_columns.n * 4, err))
@@ -468,7 +493,7 @@ static bool collect_meta(struct reader *r, struct result *out, struct err *err)
     for (size_t i = 0; i < n_refs; i++) {
         uint32_t k = r->meta.ref_columns.v[i];
         bool is_hex = k < r->dir->n_columns && r->lines.columns &&
-                      r->lines.columns[k].type == LOG_OP_HEX && r->lines.columns[k].hex.index;
+                      r->lines.columns[k].type == LOG_VAR_HEX && r->lines.columns[k].hex.index;
         lines[i] = is_hex ? &r->lines.columns[k].hex : NULL;
     }
     for (size_t k = 0, row = 0; k < out->n; row++) {
@@ -483,16 +508,34 @@ static bool collect_meta(struct reader *r, struct result *out, struct err *err)
     return true;
 }
 
+/* No line can match: what was looked at, by the directory. */
+static void count_runs(struct reader *r)
+{
+    for (size_t i = 0; i < r->dir->n_runs; i++) {
+        bool wanted = !r->pick->run || r->pick->run[i];
+        r->rows_seen += wanted ? r->dir->runs[i].rows : 0;
+        r->bytes_seen += wanted ? r->dir->runs[i].raw : 0;
+    }
+}
+
 static bool read_rows(struct reader *r, struct result *out, struct err *err)
 {
-    bool templates = r->dir->kind == LOG_KIND_TEMPLATES;
-    if (!read_times(r, err))
+    bool templates = r->dir->kind == LOG_KIND_TEMPLATES, any = true;
+    if (templates && r->pick->n_needles > 0 && !open_templates(r, &any, err))
         return false;
-    choose_rows(r);
-    if (!open_meta(r, err))
-        return false;
-    if (r->kept > 0 && !(templates ? open_templates(r, err) : open_plain(r, err)))
-        return false;
+    if (!any) {
+        count_runs(r);
+    } else {
+        if (!read_times(r, err))
+            return false;
+        choose_rows(r);
+        if (!open_meta(r, err))
+            return false;
+        if (r->kept > 0 && templates && r->pick->n_needles == 0 && !open_templates(r, &any, err))
+            return false;
+        if (r->kept > 0 && !(templates ? open_template_rows(r, err) : open_plain(r, err)))
+            return false;
+    }
     if (!result_open(r, out, err))
         return false;
     if (r->kept == 0) {

@@ -144,7 +144,7 @@ static bool put_filter(struct log_writer *w, struct err *err)
     for (size_t i = 0; i < t->n_columns; i++) {
         const struct log_column *c = &t->columns.v[i];
         size_t width = (c->digits + 1U) / 2;
-        for (size_t j = 0; c->type == LOG_OP_HEX && j < c->n; j++) {
+        for (size_t j = 0; c->type == LOG_VAR_HEX && j < c->n; j++) {
             str v = {(const char *)c->bytes.v + j * width, width};
             if (j > 0 && memcmp(v.p, v.p - width, width) == 0)
                 continue;
@@ -164,7 +164,7 @@ static bool put_template_lines(struct log_writer *w, const struct input *in, str
         t_ns[i] = in->rows[i].t_ns;
     struct log_templates *t = &w->templates;
     column_put_codes(&w->raw[LOG_PART_ROWS], t->ids.v, in->n, (uint32_t)t->n_templates);
-    buf_add(&w->raw[LOG_PART_DICT], buf_str(&t->dict));
+    log_templates_put_dict(t, &w->raw[LOG_PART_DICT]);
     log_templates_put_columns(t, t_ns, &w->table, &w->raw[LOG_PART_INTS], &w->raw[LOG_PART_HEXS]);
     return put_filter(w, err);
 }

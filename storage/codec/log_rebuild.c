@@ -1,16 +1,13 @@
 /* log_rebuild.c - lines out of templates and columns; see log_rebuild.h.
  *
- * Speed lives in log_rebuild_row: short texts are copied as 16 bytes whatever their length (buffers
- * have slack), numbers two digits at a time. A foreign block can claim anything, so that what rows
- * take out of columns is counted beforehand per template (rebuild_usage) and lines are bounded by
- * the directory's byte count. */
+ * Speed lives in print_row: short texts are copied as 16 bytes whatever their length (buffers have
+ * slack), numbers two digits at a time. A foreign block can claim anything, so that what rows take
+ * out of columns is counted beforehand per template (rebuild_usage) and lines are bounded by the
+ * directory's byte count. */
 #include "storage/codec/log_rebuild.h"
 
-#include "storage/base/rd.h"
 #include "storage/codec/column.h"
 #include "storage/codec/log_template.h"
-
-#define MARK 1 // between two pieces of template text
 
 #define INT_TEXT_MAX 20 // digits of a 64-bit number
 
@@ -29,93 +26,44 @@ static bool room(const struct arena *a, size_t n, struct err *err)
 
 /* ---- templates ---- */
 
-struct parser {
-    struct rebuild *b;
-    VEC(struct rebuild_op) ops;
-    VEC(uint32_t) vars;
-    char *text; // write position
-};
-
-static bool parse_variable(struct parser *p, struct rd *r, uint8_t op, struct rebuild_template *t)
+static bool split_templates(struct rebuild *b, struct rd *sizes, struct err *err)
 {
-    struct rebuild_op var = {.kind = op};
-    if (op == LOG_OP_PAD) {
-        var.digits = rd_u8(r);
-        if (var.digits == 0 || var.digits > LOG_INT_DIGITS)
-            return false;
+    uint64_t text = 0, var = 0;
+    for (size_t i = 0; i < b->dir->n_templates; i++) {
+        uint64_t n_text = rd_varint(sizes), head = rd_varint(sizes), n_vars = head >> 2;
+        if (sizes->bad || n_text > b->text.n - text || n_vars > b->lists.n - var ||
+            n_text <= n_vars) // a mark behind each piece
+            return corrupt(err, "template");
+        b->templates[i] = (struct rebuild_template){
+            .var = (uint32_t)var,
+            .n_vars = (uint32_t)n_vars,
+            .text = (uint32_t)text,
+            .text_end = (uint32_t)(text + n_text),
+            .fixed = (uint32_t)(n_text - n_vars - 1),
+            .has_text_var = head & 1,
+            .has_hex_var = head >> 1 & 1,
+        };
+        text += n_text;
+        var += n_vars;
     }
-    uint64_t column = rd_varint(r);
-    if (r->bad || column >= p->b->dir->n_columns)
-        return false;
-    var.at = (uint32_t)column;
-    vec_push(&p->ops, p->b->a, var);
-    vec_push(&p->vars, p->b->a, var.at);
-    t->has_text_var |= op == LOG_OP_TEXT;
-    *p->text++ = MARK;
-    return true;
+    b->n_vars = (size_t)var;
+    return (text == b->text.n && rd_left(sizes) == 0) || corrupt(err, "template count");
 }
 
-static void parse_text_end(struct parser *p, char *from)
+bool log_rebuild_open(struct rebuild *b, const struct log_dir *dir, str dict, struct arena *a,
+                      struct err *err)
 {
-    size_t n = (size_t)(p->text - from);
-    if (n > 0)
-        vec_push(&p->ops, p->b->a,
-                 (struct rebuild_op){.at = (uint32_t)(from - p->b->text.p), .n = (uint32_t)n});
-}
-
-static bool parse_template(struct parser *p, str bytes, struct rebuild_template *t)
-{
-    struct rd r = rd_of(bytes);
-    *t = (struct rebuild_template){.op = (uint32_t)p->ops.n, .var = (uint32_t)p->vars.n};
-    char *piece = p->text;
-    while (r.p < r.end) {
-        uint8_t c = *r.p++;
-        if (c == 0 || c > LOG_OP_LAST) {
-            *p->text++ = (char)c;
-            t->fixed++;
-            continue;
-        }
-        if (c == LOG_OP_BYTE) {
-            *p->text++ = (char)rd_u8(&r);
-            t->fixed++;
-            continue;
-        }
-        parse_text_end(p, piece);
-        if (!parse_variable(p, &r, c, t))
-            return false;
-        piece = p->text;
-    }
-    parse_text_end(p, piece);
-    *p->text++ = MARK;
-    t->n_ops = (uint32_t)p->ops.n - t->op;
-    t->n_vars = (uint32_t)p->vars.n - t->var;
-    t->text_end = (uint32_t)(p->text - p->b->text.p);
-    return !r.bad;
-}
-
-bool log_rebuild_open(struct rebuild *b, const struct log_dir *dir, str dict, const uint32_t *ids,
-                      struct arena *a, struct err *err)
-{
-    *b = (struct rebuild){.dir = dir, .a = a, .ids = ids};
-    size_t text_max = dict.n + dir->n_templates + 32;
-    if (!room(a, text_max, err))
+    *b = (struct rebuild){.dir = dir, .a = a};
+    struct rd r = rd_of(dict);
+    struct rd sizes = rd_of(rd_bytes(&r));
+    b->lists = rd_bytes(&r);
+    b->text = rd_take(&r, rd_left(&r));
+    if (r.bad)
+        return corrupt(err, "templates");
+    if (!room(a, dir->n_templates * sizeof b->templates[0], err))
         return false;
     b->templates = arena_array(a, struct rebuild_template, dir->n_templates);
-    struct parser p = {.b = b, .text = arena_alloc(a, text_max)};
-    b->text.p = p.text;
-    struct rd r = rd_of(dict);
-    for (size_t i = 0; i < dir->n_templates; i++) {
-        str bytes = rd_bytes(&r);
-        if (r.bad || !parse_template(&p, bytes, &b->templates[i]))
-            return corrupt(err, "template");
-    }
-    if (rd_left(&r) > 0)
-        return corrupt(err, "template count");
-    b->text.n = (size_t)(p.text - b->text.p);
-    memset(p.text, 0, 32); // text is copied in steps of 16
-    b->ops = p.ops.v;
-    b->vars = p.vars.v;
-    return room(a, 0, err);
+    return split_templates(b, &sizes, err) && room(a, 0, err);
 }
 
 /* ---- needles ---- */
@@ -137,25 +85,19 @@ static void mark_text(const struct rebuild *b, str needle, uint8_t *has)
     }
 }
 
-static bool has_long_hex(const struct rebuild *b, const struct rebuild_template *t)
-{
-    for (uint32_t i = 0; i < t->n_ops; i++) {
-        if (b->ops[t->op + i].kind == LOG_OP_HEX)
-            return true;
-    }
-    return false;
-}
-
+/* Where a needle is looked for that stands in no piece of the template's text. */
 static enum rebuild_class needle_class(const struct rebuild *b, const struct log_needle *n,
                                        const struct rebuild_template *t, bool core, bool core_wide)
 {
+    if (t->n_vars == 0)
+        return REBUILD_NO;
     if (n->only_text && !t->has_text_var)
         return REBUILD_NO;
+    if (n->only_text && n->is_word)
+        return REBUILD_VARIABLE;
     if (n->is_hex && !b->dir->loose_hex)
-        return has_long_hex(b, t) ? REBUILD_HEX : REBUILD_NO;
-    if (!(t->has_text_var ? core_wide : core))
-        return REBUILD_NO;
-    return t->n_vars > 0 ? REBUILD_MAYBE : REBUILD_NO;
+        return t->has_hex_var ? REBUILD_VARIABLE : REBUILD_NO;
+    return (t->has_text_var ? core_wide : core) ? REBUILD_MAYBE : REBUILD_NO;
 }
 
 void log_rebuild_match(struct rebuild *b, const struct log_needle *needles, size_t n)
@@ -169,7 +111,7 @@ void log_rebuild_match(struct rebuild *b, const struct log_needle *needles, size
         const struct log_needle *needle = &needles[i];
         uint8_t *classes = b->classes + i * n_templates;
         mark_text(b, needle->text, classes);
-        if (needle->core.n > 0)
+        if (needle->core.n > 0 && !needle->only_text)
             mark_text(b, needle->core, core);
         if (needle->core_wide.n > 0)
             mark_text(b, needle->core_wide, wide);
@@ -177,9 +119,10 @@ void log_rebuild_match(struct rebuild *b, const struct log_needle *needles, size
             if (classes[t])
                 classes[t] = REBUILD_YES;
             else
-                classes[t] = (uint8_t)needle_class(b, needle, &b->templates[t],
-                                                   needle->core.n == 0 || core[t],
-                                                   needle->core_wide.n == 0 || wide[t]);
+                classes[t] =
+                    (uint8_t)needle_class(b, needle, &b->templates[t],
+                                          needle->core.n == 0 || needle->only_text || core[t],
+                                          needle->core_wide.n == 0 || wide[t]);
         }
     }
 }
@@ -207,12 +150,61 @@ bool log_rebuild_undecided(const struct rebuild *b, uint32_t template)
     return false;
 }
 
-/* ---- columns ---- */
+/* ---- variables ---- */
+
+static bool read_op(struct rebuild *b, struct rd *r, const struct rebuild_template *t,
+                    uint32_t text, struct rebuild_op *out)
+{
+    uint64_t n_text = rd_varint(r);
+    uint8_t kind = rd_u8(r);
+    uint64_t column = rd_varint(r);
+    bool pad = kind > LOG_VAR_PAD && kind <= LOG_VAR_PAD + LOG_INT_DIGITS;
+    if (r->bad || n_text >= t->text_end - text || column >= b->dir->n_columns ||
+        !(pad || kind == LOG_VAR_INT || (kind == LOG_VAR_HEX && t->has_hex_var) ||
+          (kind == LOG_VAR_TEXT && t->has_text_var)))
+        return false;
+    *out = (struct rebuild_op){
+        .text = text,
+        .n_text = (uint32_t)n_text,
+        .column = (uint32_t)column,
+        .kind = pad ? LOG_VAR_PAD : kind,
+        .digits = pad ? (uint8_t)(kind - LOG_VAR_PAD) : 0,
+    };
+    return true;
+}
+
+/* Ops of all templates: those of template t begin at t->var + t's number. */
+static bool make_ops(struct rebuild *b, struct err *err)
+{
+    size_t n = b->n_vars + b->dir->n_templates;
+    if (!room(b->a, n * sizeof b->ops[0], err))
+        return false;
+    struct rd r = rd_of(b->lists);
+    struct rebuild_op *op = b->ops = arena_array(b->a, struct rebuild_op, n);
+    for (size_t i = 0; i < b->dir->n_templates; i++) {
+        const struct rebuild_template *t = &b->templates[i];
+        uint32_t text = t->text;
+        for (uint32_t j = 0; j < t->n_vars; j++, op++) {
+            if (!read_op(b, &r, t, text, op))
+                return corrupt(err, "variable");
+            text += op->n_text + 1;
+        }
+        if (text >= t->text_end)
+            return corrupt(err, "last piece of text");
+        *op++ = (struct rebuild_op){.text = text, .n_text = t->text_end - text - 1};
+    }
+    return rd_left(&r) == 0 || corrupt(err, "end of variables");
+}
+
+static const struct rebuild_op *ops_of(const struct rebuild *b, uint32_t template)
+{
+    return b->ops + b->templates[template].var + template;
+}
 
 static bool column_head(struct rebuild_column *c, struct rd *r, struct err *err)
 {
     c->type = rd_u8(r);
-    if (c->type == LOG_OP_HEX) {
+    if (c->type == LOG_VAR_HEX) {
         c->digits = rd_u8(r);
         c->n = (size_t)rd_varint(r);
         if (r->bad || c->digits < LOG_HEX_MIN || c->digits > LOG_HEX_MAX ||
@@ -221,46 +213,49 @@ static bool column_head(struct rebuild_column *c, struct rd *r, struct err *err)
         return log_hex_get(r, c->n, (c->digits + 1U) / 2, &c->hex, err);
     }
     c->n = (size_t)rd_varint(r);
-    if (c->type == LOG_OP_INT)
+    if (c->type == LOG_VAR_INT)
         c->field = rd_u8(r);
     c->body = rd_bytes(r);
-    if (r->bad || (c->type != LOG_OP_INT && c->type != LOG_OP_TEXT) ||
+    if (r->bad || (c->type != LOG_VAR_INT && c->type != LOG_VAR_TEXT) ||
         c->field >= LOG_TIME_FIELDS || c->n > LOG_BLOCK_RAW_MAX)
         return corrupt(err, "column");
     return true;
 }
 
-/* Counts what all rows take from each column, and checks that it is what is there. This is what
- * makes the walk safe: cursors cannot run over. */
+/* Counts what the rows of one template take from its columns. */
+static bool template_usage(struct rebuild *b, uint32_t template, uint32_t rows, struct err *err)
+{
+    struct rebuild_template *t = &b->templates[template];
+    uint64_t line_max = t->fixed;
+    for (const struct rebuild_op *op = ops_of(b, template); op->kind; op++) {
+        struct rebuild_column *c = &b->columns[op->column];
+        if (c->type != (op->kind == LOG_VAR_PAD ? LOG_VAR_INT : op->kind))
+            return corrupt(err, "column type");
+        c->used += rows;
+        line_max += op->kind == LOG_VAR_HEX    ? c->digits
+                    : op->kind == LOG_VAR_TEXT ? LOG_TEXT_VAR_MAX
+                                               : INT_TEXT_MAX;
+    }
+    t->line_max = (uint32_t)MIN(line_max, (uint64_t)UINT32_MAX);
+    return true;
+}
+
+/* Checks that what all rows take is what is there: this is what makes the walk safe, cursors cannot
+ * run over. Every variable makes at least one byte, which bounds the work by the size of the lines.
+ */
 static bool rebuild_usage(struct rebuild *b, struct err *err)
 {
     uint32_t *rows = arena_zalloc(b->a, b->dir->n_templates * sizeof rows[0]);
+    uint64_t total = 0;
     for (size_t i = 0; i < b->dir->rows; i++)
         rows[b->ids[i]]++;
-    uint64_t total = 0;
-    for (size_t i = 0; i < b->dir->n_templates; i++) {
-        struct rebuild_template *t = &b->templates[i];
-        if (rows[i] == 0)
-            continue;
-        total += (uint64_t)rows[i] * (t->n_vars + (uint64_t)t->fixed);
-        if (total > b->dir->raw) // every variable makes at least one byte
+    for (uint32_t i = 0; i < b->dir->n_templates; i++) {
+        const struct rebuild_template *t = &b->templates[i];
+        total += (uint64_t)rows[i] * ((uint64_t)t->n_vars + t->fixed);
+        if (total > b->dir->raw)
             return corrupt(err, "line sizes");
-        uint64_t line_max = t->fixed;
-        for (uint32_t j = 0; j < t->n_ops; j++) {
-            const struct rebuild_op *op = &b->ops[t->op + j];
-            if (op->kind == 0)
-                continue;
-            struct rebuild_column *c = &b->columns[op->at];
-            if (c->type != (op->kind == LOG_OP_PAD ? LOG_OP_INT : op->kind))
-                return corrupt(err, "column type");
-            c->used += rows[i];
-            line_max += op->kind == LOG_OP_HEX    ? c->digits
-                        : op->kind == LOG_OP_TEXT ? LOG_TEXT_VAR_MAX
-                                                  : INT_TEXT_MAX;
-        }
-        if (line_max > UINT32_MAX)
-            return corrupt(err, "template size");
-        t->line_max = (uint32_t)line_max;
+        if (rows[i] > 0 && !template_usage(b, i, rows[i], err))
+            return false;
     }
     for (size_t i = 0; i < b->dir->n_columns; i++) {
         if (b->columns[i].used != b->columns[i].n)
@@ -268,6 +263,11 @@ static bool rebuild_usage(struct rebuild *b, struct err *err)
     }
     return true;
 }
+
+/* ---- columns ---- */
+
+#define WANT_VALUES 1 // integers; lengths of text variables
+#define WANT_BYTES  2 // hex values, text
 
 static bool load_ints(struct rebuild *b, struct rebuild_column *c, struct err *err)
 {
@@ -281,7 +281,7 @@ static bool load_ints(struct rebuild *b, struct rebuild_column *c, struct err *e
         return false;
     if (rd_left(&r) > 0)
         return corrupt(err, "column end");
-    if (c->type == LOG_OP_TEXT) { // lengths become ends
+    if (c->type == LOG_VAR_TEXT) { // lengths become ends
         int64_t end = 0;
         for (size_t i = 0; i < c->n; i++) {
             if (c->v[i] < 0 || c->v[i] > LOG_TEXT_VAR_MAX)
@@ -293,26 +293,36 @@ static bool load_ints(struct rebuild *b, struct rebuild_column *c, struct err *e
     return true;
 }
 
-/* Needed columns: 1 their numbers, 2 their bytes, too. */
+/* What one undecided template needs to be judged. */
+static void need_needles(const struct rebuild *b, uint32_t template, uint8_t *wanted)
+{
+    for (size_t i = 0; i < b->n_needles; i++) {
+        enum rebuild_class class = class_of(b, i, template);
+        uint8_t type = b->needles[i].is_hex ? LOG_VAR_HEX : LOG_VAR_TEXT;
+        for (const struct rebuild_op *op = ops_of(b, template); op->kind; op++) {
+            if (class == REBUILD_MAYBE || (class == REBUILD_VARIABLE && op->kind == type))
+                wanted[op->column] |= WANT_VALUES | WANT_BYTES;
+        }
+    }
+}
+
 static void need_columns(const struct rebuild *b, const bool *keep, const struct rebuild_need *need,
                          uint8_t *wanted)
 {
     uint8_t *seen = arena_zalloc(b->a, b->dir->n_templates);
+    uint8_t want = need->line ? WANT_VALUES | WANT_BYTES : need->len ? WANT_VALUES : 0;
     for (size_t i = 0; i < b->dir->rows; i++) {
         uint32_t t = b->ids[i];
         if (!keep[i] || seen[t])
             continue;
         seen[t] = 1;
-        bool undecided = log_rebuild_undecided(b, t);
-        if (!need->line && !need->len && !undecided)
-            continue;
-        const struct rebuild_template *tpl = &b->templates[t];
-        for (uint32_t j = 0; j < tpl->n_vars; j++)
-            wanted[b->vars[tpl->var + j]] |= need->line || undecided ? 3 : 1;
+        for (const struct rebuild_op *op = ops_of(b, t); want && op->kind; op++)
+            wanted[op->column] |= want;
+        need_needles(b, t, wanted);
     }
     for (size_t i = 0; i < need->n_refs; i++) {
         if (need->refs[i] < b->dir->n_columns)
-            wanted[need->refs[i]] |= 3;
+            wanted[need->refs[i]] |= WANT_VALUES | WANT_BYTES;
     }
 }
 
@@ -321,13 +331,13 @@ static bool load_bytes(struct rebuild *b, const uint8_t *wanted, str hexs, struc
     struct rd r = rd_of(hexs);
     for (size_t i = 0; i < b->dir->n_columns; i++) {
         struct rebuild_column *c = &b->columns[i];
-        if (c->type == LOG_OP_HEX) {
+        if (c->type == LOG_VAR_HEX) {
             if (!log_hex_data(&r, &c->hex, err))
                 return false;
-            if ((wanted[i] & 2) &&
+            if ((wanted[i] & WANT_BYTES) &&
                 (!room(b->a, c->n * 4, err) || !log_hex_index(&c->hex, b->a, err)))
                 return false;
-        } else if (c->type == LOG_OP_TEXT) { // lengths of all are needed to find the next column
+        } else if (c->type == LOG_VAR_TEXT) { // lengths of all are needed to find the next column
             if (!load_ints(b, c, err))
                 return false;
             c->text = rd_take(&r, c->n ? (size_t)c->v[c->n - 1] : 0).p;
@@ -337,6 +347,8 @@ static bool load_bytes(struct rebuild *b, const uint8_t *wanted, str hexs, struc
     }
     return rd_left(&r) == 0 || corrupt(err, "end of ids");
 }
+
+/* ---- needles in variables ---- */
 
 static bool value_holds(const struct rebuild_column *c, size_t index, const struct log_needle *n,
                         const uint8_t *packed)
@@ -349,26 +361,88 @@ static bool value_holds(const struct rebuild_column *c, size_t index, const stru
     return str_find((str){text, c->digits}, n->text) != SIZE_MAX;
 }
 
-/* Searches the different values of every wanted hex column for needle i, once. */
+static void flag(struct rebuild *b, uint8_t **flags, size_t n, size_t index)
+{
+    if (!*flags)
+        *flags = arena_zalloc(b->a, n);
+    (*flags)[index] = 1;
+}
+
+static uint8_t *hex_hits(struct rebuild *b, const struct rebuild_column *c,
+                         const struct log_needle *n, const uint8_t *packed)
+{
+    uint8_t *flags = NULL;
+    for (size_t j = 0; c->digits >= n->text.n && j < c->hex.n_new; j++) {
+        if (value_holds(c, j, n, packed))
+            flag(b, &flags, c->hex.n_new, j);
+    }
+    return flags;
+}
+
+/* All values at once; a find across two of them does not count. */
+static uint8_t *text_hits(struct rebuild *b, const struct rebuild_column *c,
+                          const struct log_needle *n)
+{
+    uint8_t *flags = NULL;
+    size_t end = c->n ? (size_t)c->v[c->n - 1] : 0, value = 0;
+    for (size_t at = 0; at < end; at++) {
+        size_t hit = str_find((str){c->text + at, end - at}, n->text);
+        if (hit == SIZE_MAX)
+            break;
+        at += hit;
+        while ((size_t)c->v[value] <= at)
+            value++;
+        if (at + n->text.n <= (size_t)c->v[value])
+            flag(b, &flags, c->n, value);
+    }
+    return flags;
+}
+
 static void find_hits(struct rebuild *b, size_t i, const uint8_t *wanted)
 {
     const struct log_needle *n = &b->needles[i];
     uint8_t packed[LOG_HEX_MAX / 2 + 1];
-    log_hex_pack(n->text.p, n->text.n, packed);
+    if (n->is_hex)
+        log_hex_pack(n->text.p, n->text.n, packed);
     b->hits[i] = arena_zalloc(b->a, b->dir->n_columns * sizeof b->hits[i][0]);
     for (size_t k = 0; k < b->dir->n_columns; k++) {
         struct rebuild_column *c = &b->columns[k];
-        if (c->type != LOG_OP_HEX || !(wanted[k] & 2) || c->digits < n->text.n)
+        if (!(wanted[k] & WANT_BYTES))
             continue;
-        uint8_t *flags = NULL;
-        for (size_t j = 0; j < c->hex.n_new; j++) {
-            if (!value_holds(c, j, n, packed))
-                continue;
-            if (!flags)
-                flags = arena_zalloc(b->a, c->hex.n_new);
-            flags[j] = 1;
-        }
-        b->hits[i][k] = flags;
+        if (n->is_hex && c->type == LOG_VAR_HEX)
+            b->hits[i][k] = hex_hits(b, c, n, packed);
+        else if (!n->is_hex && c->type == LOG_VAR_TEXT)
+            b->hits[i][k] = text_hits(b, c, n);
+    }
+}
+
+/* Templates whose variables hold nothing of needle i are out. */
+static void narrow_classes(struct rebuild *b, size_t i)
+{
+    for (uint32_t t = 0; t < b->dir->n_templates; t++) {
+        if (class_of(b, i, t) != REBUILD_VARIABLE)
+            continue;
+        const struct rebuild_op *op = ops_of(b, t);
+        while (op->kind && !b->hits[i][op->column])
+            op++;
+        if (!op->kind)
+            b->classes[i * b->dir->n_templates + t] = REBUILD_NO;
+    }
+}
+
+static void make_hot(struct rebuild *b)
+{
+    b->hot = arena_array(b->a, struct rebuild_hot, b->dir->n_columns);
+    for (size_t i = 0; i < b->dir->n_columns; i++) {
+        const struct rebuild_column *c = &b->columns[i];
+        b->hot[i] = (struct rebuild_hot){
+            .v = c->v,
+            .index = c->hex.index,
+            .bytes = c->type == LOG_VAR_HEX ? c->hex.data : (const uint8_t *)c->text,
+            .field = c->field,
+            .digits = c->digits,
+            .width = (uint8_t)c->hex.width,
+        };
     }
 }
 
@@ -385,25 +459,25 @@ bool log_rebuild_columns(struct rebuild *b, str ints, struct log_parts *parts, c
     }
     if (rd_left(&r) > 0)
         return corrupt(err, "column count");
-    if (!rebuild_usage(b, err))
+    if (!make_ops(b, err) || !rebuild_usage(b, err))
         return false;
     uint8_t *wanted = arena_zalloc(b->a, n);
     need_columns(b, keep, need, wanted);
     bool bytes = false;
     for (size_t i = 0; i < n; i++) {
         struct rebuild_column *c = &b->columns[i];
-        bytes |= c->type != LOG_OP_INT && (wanted[i] & 2);
-        if (wanted[i] && c->type != LOG_OP_HEX && !load_ints(b, c, err))
+        bytes |= c->type != LOG_VAR_INT && (wanted[i] & WANT_BYTES);
+        if (wanted[i] && c->type != LOG_VAR_HEX && !load_ints(b, c, err))
             return false;
     }
-    if (!bytes)
-        return true;
     str hexs;
-    if (!parts->get(parts, LOG_PART_HEXS, b->a, &hexs, err) || !load_bytes(b, wanted, hexs, err))
+    if (bytes &&
+        (!parts->get(parts, LOG_PART_HEXS, b->a, &hexs, err) || !load_bytes(b, wanted, hexs, err)))
         return false;
+    make_hot(b);
     for (size_t i = 0; i < b->n_needles; i++) {
-        if (b->needles[i].is_hex && !b->dir->loose_hex)
-            find_hits(b, i, wanted);
+        find_hits(b, i, wanted);
+        narrow_classes(b, i);
     }
     return room(b->a, 0, err);
 }
@@ -412,21 +486,27 @@ bool log_rebuild_columns(struct rebuild *b, str ints, struct log_parts *parts, c
 
 void log_rebuild_skip(struct rebuild *b, size_t row)
 {
-    const struct rebuild_template *t = &b->templates[b->ids[row]];
-    const uint32_t *vars = b->vars + t->var;
-    for (uint32_t i = 0; i < t->n_vars; i++)
-        b->cursor[vars[i]]++;
+    for (const struct rebuild_op *op = ops_of(b, b->ids[row]); op->kind; op++)
+        b->cursor[op->column]++;
+}
+
+static void step_back(struct rebuild *b, const struct rebuild_op *op, const struct rebuild_op *end)
+{
+    for (; op < end; op++)
+        b->cursor[op->column]--;
 }
 
 void log_rebuild_refs(const struct rebuild *b, size_t row, const uint32_t *columns, size_t n,
                       uint32_t *first)
 {
-    const struct rebuild_template *t = &b->templates[b->ids[row]];
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         first[i] = UINT32_MAX;
-        for (uint32_t j = 0; j < t->n_vars && first[i] == UINT32_MAX; j++) {
-            if (b->vars[t->var + j] == columns[i])
-                first[i] = b->cursor[columns[i]];
+    for (const struct rebuild_op *op = ops_of(b, b->ids[row]); op->kind; op++) {
+        if (op->kind != LOG_VAR_HEX)
+            continue;
+        for (size_t i = 0; i < n; i++) {
+            if (op->column == columns[i])
+                first[i] = b->cursor[op->column];
         }
     }
 }
@@ -436,147 +516,146 @@ static const char digit_pairs[201] =
     "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
     "8081828384858687888990919293949596979899";
 
-static char *print_int(char *out, uint64_t v)
+static inline unsigned count_digits(uint64_t v)
+{
+    static const uint64_t powers[20] = {0,
+                                        10,
+                                        100,
+                                        1000,
+                                        10000,
+                                        100000,
+                                        1000000,
+                                        10000000,
+                                        100000000,
+                                        1000000000,
+                                        10000000000,
+                                        100000000000,
+                                        1000000000000,
+                                        10000000000000,
+                                        100000000000000,
+                                        1000000000000000,
+                                        10000000000000000,
+                                        100000000000000000,
+                                        1000000000000000000,
+                                        10000000000000000000U};
+    if (v == 0)
+        return 1;
+    unsigned guess = (64 - (unsigned)__builtin_clzll(v)) * 1233 >> 12; // log10(2) = 1233 / 4096
+    return guess + (v >= powers[guess]);
+}
+
+static inline char *print_digits(char *out, uint64_t v, unsigned digits)
+{
+    char *p = out + digits;
+    while (p - out >= 2) {
+        p -= 2;
+        memcpy(p, digit_pairs + 2 * (v % 100), 2);
+        v /= 100;
+    }
+    if (p > out)
+        *out = (char)('0' + v % 10);
+    return out + digits;
+}
+
+static inline char *print_int(char *out, uint64_t v)
 {
     if (v < 10) {
         *out = (char)('0' + v);
         return out + 1;
     }
-    if (v < 100) {
-        memcpy(out, digit_pairs + 2 * v, 2);
-        return out + 2;
-    }
-    char text[INT_TEXT_MAX];
-    size_t k = sizeof text;
-    while (v >= 100) {
-        k -= 2;
-        memcpy(text + k, digit_pairs + 2 * (v % 100), 2);
-        v /= 100;
-    }
-    if (v >= 10) {
-        k -= 2;
-        memcpy(text + k, digit_pairs + 2 * v, 2);
-    } else {
-        text[--k] = (char)('0' + v);
-    }
-    memcpy(out, text + k, sizeof text - k);
-    return out + (sizeof text - k);
+    return print_digits(out, v, count_digits(v));
 }
 
-static char *print_padded(char *out, uint64_t v, unsigned digits)
-{
-    if (digits == 2) {
-        memcpy(out, digit_pairs + 2 * (v % 100), 2);
-        return out + 2;
-    }
-    for (unsigned k = digits; k-- > 0; v /= 10)
-        out[k] = (char)('0' + v % 10);
-    return out + digits;
-}
-
-static unsigned count_digits(uint64_t v)
-{
-    unsigned n = 1;
-    for (; v >= 100; v /= 100)
-        n += 2;
-    return n + (v >= 10);
-}
-
-static inline uint64_t int_value(const struct rebuild_column *c, size_t index, int64_t t_ns)
+static inline uint64_t int_value(const struct rebuild_hot *c, size_t index, int64_t t_ns)
 {
     uint64_t v = (uint64_t)c->v[index];
-    return c->field ? v + log_time_field(c->field, t_ns) : v;
+    return UNLIKELY(c->field) ? v + log_time_field(c->field, t_ns) : v;
 }
 
-static char *print_variable(struct rebuild *b, const struct rebuild_op *op, int64_t t_ns, char *out)
+static inline char *print_text(char *out, const char *text, size_t n)
 {
-    const struct rebuild_column *c = &b->columns[op->at];
-    size_t index = b->cursor[op->at]++;
-    if (op->kind == LOG_OP_INT)
-        return print_int(out, int_value(c, index, t_ns));
-    if (op->kind == LOG_OP_PAD)
-        return print_padded(out, int_value(c, index, t_ns), op->digits);
-    if (op->kind == LOG_OP_HEX) {
-        log_hex_unpack(c->hex.data + (size_t)c->hex.index[index] * c->hex.width, c->digits, out);
-        return out + c->digits;
-    }
-    int64_t from = index ? c->v[index - 1] : 0;
-    size_t n = (size_t)(c->v[index] - from);
-    memcpy(out, c->text + from, n);
+    memcpy(out, text, 16);
+    if (n > 16)
+        memcpy(out + 16, text + 16, n - 16);
     return out + n;
 }
 
-static char *print_row(struct rebuild *b, const struct rebuild_template *t, int64_t t_ns, char *out)
+static char *print_row(struct rebuild *b, const struct rebuild_op *op, int64_t t_ns, char *out)
 {
-    const struct rebuild_op *op = b->ops + t->op, *end = op + t->n_ops;
-    for (; op < end; op++) {
-        if (op->kind != 0) {
-            out = print_variable(b, op, t_ns, out);
-        } else if (op->n <= 16) {
-            memcpy(out, b->text.p + op->at, 16);
-            out += op->n;
+    for (;; op++) {
+        out = print_text(out, b->text.p + op->text, op->n_text);
+        if (!op->kind)
+            return out;
+        const struct rebuild_hot *c = &b->hot[op->column];
+        size_t index = b->cursor[op->column]++;
+        if (op->kind == LOG_VAR_INT) {
+            out = print_int(out, int_value(c, index, t_ns));
+        } else if (op->kind == LOG_VAR_PAD) {
+            out = print_digits(out, int_value(c, index, t_ns), op->digits);
+        } else if (op->kind == LOG_VAR_HEX) {
+            log_hex_unpack(c->bytes + (size_t)c->index[index] * c->width, c->digits, out);
+            out += c->digits;
         } else {
-            memcpy(out, b->text.p + op->at, op->n);
-            out += op->n;
+            int64_t from = index ? c->v[index - 1] : 0;
+            size_t n = (size_t)(c->v[index] - from);
+            memcpy(out, c->bytes + from, n);
+            out += n;
         }
     }
-    return out;
 }
 
-/* Length of the row's line; moves no cursor. Columns that occur twice count from the cursor on. */
-static size_t measure_row(struct rebuild *b, const struct rebuild_template *t, int64_t t_ns)
+/* Length of the row's line. Moves the cursors. */
+static size_t measure_row(struct rebuild *b, uint32_t template, int64_t t_ns)
 {
-    size_t n = t->fixed;
-    for (uint32_t i = 0; i < t->n_ops; i++) {
-        const struct rebuild_op *op = &b->ops[t->op + i];
-        if (op->kind == 0)
-            continue;
-        const struct rebuild_column *c = &b->columns[op->at];
-        size_t index = b->cursor[op->at]++;
-        if (op->kind == LOG_OP_INT)
+    size_t n = b->templates[template].fixed;
+    for (const struct rebuild_op *op = ops_of(b, template); op->kind; op++) {
+        const struct rebuild_hot *c = &b->hot[op->column];
+        size_t index = b->cursor[op->column]++;
+        if (op->kind == LOG_VAR_INT)
             n += count_digits(int_value(c, index, t_ns));
-        else if (op->kind == LOG_OP_PAD)
+        else if (op->kind == LOG_VAR_PAD)
             n += op->digits;
-        else if (op->kind == LOG_OP_HEX)
+        else if (op->kind == LOG_VAR_HEX)
             n += c->digits;
         else
             n += (size_t)(c->v[index] - (index ? c->v[index - 1] : 0));
     }
-    for (uint32_t i = 0; i < t->n_vars; i++)
-        b->cursor[b->vars[t->var + i]]--;
     return n;
 }
 
-/* Could the row hold needle i, as far as its variables tell? Moves no cursor. */
-static bool variables_fit(struct rebuild *b, size_t i, const struct rebuild_template *t,
-                          int64_t t_ns, enum rebuild_class class)
+/* Does the variable say that the row can hold needle i? */
+static bool variable_fits(const struct rebuild *b, size_t i, const struct rebuild_op *op,
+                          size_t index, int64_t t_ns, enum rebuild_class class)
 {
-    const struct log_needle *n = &b->needles[i];
-    bool fit = false;
-    for (uint32_t j = 0; j < t->n_vars && !fit; j++) {
-        uint32_t k = b->vars[t->var + j];
-        const struct rebuild_column *c = &b->columns[k];
-        size_t index = b->cursor[k]++;
-        if (class == REBUILD_HEX)
-            fit = c->type == LOG_OP_HEX && b->hits[i][k] && b->hits[i][k][c->hex.index[index]];
-        else
-            fit = c->type == LOG_OP_INT && int_value(c, index, t_ns) == n->int_value;
-        if (fit || j + 1 == t->n_vars) {
-            for (uint32_t u = 0; u <= j; u++)
-                b->cursor[b->vars[t->var + u]]--;
-        }
+    const struct rebuild_hot *c = &b->hot[op->column];
+    if (class == REBUILD_VARIABLE) {
+        const uint8_t *hits = b->hits[i][op->column];
+        return hits && hits[op->kind == LOG_VAR_HEX ? c->index[index] : index];
     }
+    return (op->kind == LOG_VAR_INT || op->kind == LOG_VAR_PAD) &&
+           int_value(c, index, t_ns) == b->needles[i].int_value;
+}
+
+/* Could the row hold needle i, as far as its variables tell? Moves no cursor. */
+static bool variables_fit(struct rebuild *b, size_t i, uint32_t template, int64_t t_ns,
+                          enum rebuild_class class)
+{
+    const struct rebuild_op *ops = ops_of(b, template), *op = ops;
+    bool fit = false;
+    for (; op->kind && !fit; op++)
+        fit = variable_fits(b, i, op, b->cursor[op->column]++, t_ns, class);
+    step_back(b, ops, op);
     return fit;
 }
 
 static bool variables_match(struct rebuild *b, uint32_t template, int64_t t_ns, bool *need_text)
 {
-    const struct rebuild_template *t = &b->templates[template];
     for (size_t i = 0; i < b->n_needles; i++) {
         enum rebuild_class class = class_of(b, i, template);
         if (class == REBUILD_YES)
             continue;
-        if ((class == REBUILD_HEX || b->needles[i].has_int) && !variables_fit(b, i, t, t_ns, class))
+        if ((class == REBUILD_VARIABLE || b->needles[i].has_int) &&
+            !variables_fit(b, i, template, t_ns, class))
             return false;
         *need_text |= class == REBUILD_MAYBE;
     }
@@ -597,7 +676,7 @@ bool log_rebuild_row(struct rebuild *b, size_t row, int64_t t_ns, struct rebuild
                      struct err *err)
 {
     uint32_t id = b->ids[row];
-    const struct rebuild_template *t = &b->templates[id];
+    const struct rebuild_op *ops = ops_of(b, id);
     bool need_text = out->line;
     out->match = variables_match(b, id, t_ns, &need_text);
     if (!out->match) {
@@ -605,14 +684,20 @@ bool log_rebuild_row(struct rebuild *b, size_t row, int64_t t_ns, struct rebuild
         return true;
     }
     size_t left = (size_t)(out->end - out->at);
-    if (!need_text) {
-        out->len = (uint32_t)measure_row(b, t, t_ns);
+    if (!need_text && !out->measure) { // columns may not even be there
         log_rebuild_skip(b, row);
         return true;
     }
-    if (t->line_max > left && measure_row(b, t, t_ns) > left)
-        return corrupt(err, "line size");
-    char *end = print_row(b, t, t_ns, out->at);
+    if (!need_text) {
+        out->len = (uint32_t)measure_row(b, id, t_ns);
+        return true;
+    }
+    if (b->templates[id].line_max > left) {
+        if (measure_row(b, id, t_ns) > left)
+            return corrupt(err, "line size");
+        step_back(b, ops, ops + b->templates[id].n_vars);
+    }
+    char *end = print_row(b, ops, t_ns, out->at);
     out->text = (str){out->at, (size_t)(end - out->at)};
     out->len = (uint32_t)out->text.n;
     out->match = text_matches(b, id, out->text);

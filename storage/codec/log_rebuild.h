@@ -1,30 +1,30 @@
 /* log_rebuild.h - lines out of templates and variable columns: the reading side of log_template.h.
  *
- * Order of use: log_rebuild_open (templates), log_rebuild_match (which templates can hold the
- * needles: often the whole answer), log_rebuild_columns (what the surviving templates need), then
- * one walk over all rows in order: log_rebuild_skip or log_rebuild_row. Everything lives in one
- * arena. One thread. */
+ * Order of use: log_rebuild_open (template text), log_rebuild_match (which templates can hold the
+ * needles: often the whole answer), then the caller sets ids and log_rebuild_columns reads what the
+ * rows that are left need, then one walk over all rows in order: log_rebuild_skip or
+ * log_rebuild_row. Everything lives in one arena. One thread. */
 #pragma once
 
+#include "storage/base/rd.h"
 #include "storage/codec/log_block.h"
 #include "storage/codec/log_hex.h"
 
 #define LOG_NEEDLES_MAX 16 // needles beyond are not used to skip
 
-struct rebuild_op {
-    uint8_t kind;   // 0 = text, else LOG_OP_INT, PAD, HEX, TEXT
+struct rebuild_op { // a piece of text and the variable behind it
+    uint32_t text, n_text;
+    uint32_t column;
+    uint8_t kind;   // LOG_VAR_INT, HEX, TEXT, PAD (without its digits); 0 = the end of the template
     uint8_t digits; // PAD
-    uint32_t at;    // text: offset; else column
-    uint32_t n;     // text: bytes
 };
 
 struct rebuild_template {
-    uint32_t op, n_ops;
-    uint32_t var, n_vars; // its columns, in order, in vars
-    uint32_t text_end;    // behind its bytes in text
-    uint32_t fixed;       // bytes of text
-    uint32_t line_max;    // longest line that it can make
-    bool has_text_var;
+    uint32_t var, n_vars; // among those of all templates; its ops begin at var + its number
+    uint32_t text, text_end;
+    uint32_t fixed;    // bytes of text without marks
+    uint32_t line_max; // longest line that it can make
+    bool has_text_var, has_hex_var;
 };
 
 struct rebuild_column {
@@ -37,27 +37,43 @@ struct rebuild_column {
     const char *text;
 };
 
-enum rebuild_class { REBUILD_NO, REBUILD_YES, REBUILD_HEX, REBUILD_MAYBE };
+struct rebuild_hot { // what printing needs of a column
+    const int64_t *v;
+    const uint32_t *index; // HEX
+    const uint8_t *bytes;  // HEX: values; TEXT: all texts
+    uint8_t field, digits, width;
+};
+
+enum rebuild_class {
+    REBUILD_NO,       // the template cannot hold the needle
+    REBUILD_YES,      // its text does
+    REBUILD_VARIABLE, // only if a hex or text variable does, which hits[] tells
+    REBUILD_MAYBE     // the line has to be built
+};
 
 struct rebuild {
     const struct log_dir *dir;
     struct arena *a;
-    const uint32_t *ids; // template of each row
+    str text;      // all template text, 16 readable bytes behind it
+    str lists;     // of the dictionary: variables
+    size_t n_vars; // in all
     struct rebuild_template *templates;
-    const struct rebuild_op *ops;
-    const uint32_t *vars;
-    str text; // all template text, variables and ends marked by a byte 1
-    struct rebuild_column *columns;
-    uint32_t *cursor; // per column: values before the current row
     const struct log_needle *needles;
     size_t n_needles;
-    uint8_t *classes;                // [needle][template]: enum rebuild_class
-    uint8_t **hits[LOG_NEEDLES_MAX]; // per hex needle: per column: one flag per new value, or NULL
+    uint8_t *classes; // [needle][template]: enum rebuild_class
+    // below: from log_rebuild_columns on
+    const uint32_t *ids;    // template of each row, each below n_templates: the caller's
+    struct rebuild_op *ops; // of all templates: variables and end
+    struct rebuild_column *columns;
+    struct rebuild_hot *hot;
+    uint32_t *cursor;                // per column: values before the current row
+    uint8_t **hits[LOG_NEEDLES_MAX]; // per needle: per column: a flag per value (HEX: per new
+                                     // value), or NULL
 };
 
-/* dict: DICT bytes with 16 readable bytes behind them; ids: one per row, each below n_templates. */
+/* dict: DICT bytes with 16 readable bytes behind them, which must outlive b. */
 MUST_USE bool log_rebuild_open(struct rebuild *b, const struct log_dir *dir, str dict,
-                               const uint32_t *ids, struct arena *a, struct err *err);
+                               struct arena *a, struct err *err);
 /* Classes of all templates for the needles (at most LOG_NEEDLES_MAX are looked at). */
 void log_rebuild_match(struct rebuild *b, const struct log_needle *needles, size_t n);
 /* Can rows of this template hold all needles? */
@@ -71,8 +87,8 @@ struct rebuild_need {
     const uint32_t *refs; // hex columns that metadata refers to
     size_t n_refs;
 };
-/* Reads the column directory and the columns that rows with keep[row] need. hexs is asked for only
- * when needed. */
+/* Reads variables, the column directory and the columns that rows with keep[row] need. HEXS is
+ * asked for only when needed. */
 MUST_USE bool log_rebuild_columns(struct rebuild *b, str ints, struct log_parts *parts,
                                   const bool *keep, const struct rebuild_need *need,
                                   struct err *err);
@@ -81,10 +97,11 @@ void log_rebuild_skip(struct rebuild *b, size_t row);
 
 struct rebuild_out {
     char *at, *end; // where text goes; 32 bytes behind end are writable
-    bool line;      // build the text (else only the length)
+    bool line;      // build the text
+    bool measure;   // or only its length
     bool match;     // out: do the needles fit?
     str text;       // out, when built
-    uint32_t len;   // out
+    uint32_t len;   // out, when built or measured
 };
 /* One row, its line at out->at (which moves on when the row matches). ERR_CORRUPT when lines are
  * longer than the directory says. */

@@ -26,7 +26,7 @@ const uint8_t log_classes[256] = {
 
 #define COLUMN_SLOTS (2 * LOG_COLUMNS_MAX)
 #define DICT_MAX     (32 * MIB) // far above 40 % of the largest block
-#define SCRATCH_MAX  (16 * MIB) // a line of 1 MiB grows by a factor of 5 at most
+#define SCRATCH_MAX  (16 * MIB) // text of a line of 1 MiB with all its marks
 
 /* When templates are given up: tried this many bytes, then judged at every line. */
 #define JUDGE_RAW     (256 * KIB)
@@ -38,8 +38,8 @@ void log_templates_init(struct log_templates *t)
     t->column_slots = mem_alloc(COLUMN_SLOTS * sizeof t->column_slots[0]);
     t->cap = 4096;
     t->slots = mem_alloc(t->cap * sizeof t->slots[0]);
-    buf_init(&t->dict, DICT_MAX);
-    buf_init(&t->scratch, SCRATCH_MAX);
+    buf_init(&t->text, DICT_MAX);
+    buf_init(&t->new_text, SCRATCH_MAX);
     log_templates_clear(t);
 }
 
@@ -56,8 +56,11 @@ void log_templates_deinit(struct log_templates *t)
     vec_free(&t->refs);
     mem_free(t->column_slots);
     mem_free(t->slots);
-    buf_deinit(&t->dict);
-    buf_deinit(&t->scratch);
+    buf_deinit(&t->text);
+    buf_deinit(&t->new_text);
+    vec_free(&t->vars);
+    vec_free(&t->new_vars);
+    vec_free(&t->sizes);
     *t = (struct log_templates){0};
 }
 
@@ -67,7 +70,8 @@ void log_templates_clear(struct log_templates *t)
     memset(t->slots, 0, t->cap * sizeof t->slots[0]);
     t->n_columns = t->n_templates = t->raw = 0;
     t->ids.n = t->ref_start.n = t->refs.n = 0;
-    buf_clear(&t->dict);
+    buf_clear(&t->text);
+    t->vars.n = t->sizes.n = 0;
     t->loose_hex = false;
     t->hex_lens[0] = t->hex_lens[1] = 0;
 }
@@ -109,7 +113,8 @@ static size_t column_of(struct log_templates *t, uint64_t context, uint8_t type,
 struct tokeniser {
     struct log_templates *t;
     str line;
-    uint8_t *out;     // the template so far
+    char *out;        // the text so far
+    char *piece;      // where its last piece begins
     uint64_t context; // of the next variable
     uint32_t row;
     bool full; // too many columns
@@ -135,15 +140,6 @@ static inline uint64_t word_hash(const char *p, size_t n)
     return h ^ (h >> 29);
 }
 
-static inline void put_varint(struct tokeniser *k, size_t v)
-{
-    while (v >= 0x80) {
-        *k->out++ = (uint8_t)(v | 0x80);
-        v >>= 7;
-    }
-    *k->out++ = (uint8_t)v;
-}
-
 static inline void put_text(struct tokeniser *k, const char *p, size_t n)
 {
     memcpy(k->out, p, n);
@@ -151,14 +147,19 @@ static inline void put_text(struct tokeniser *k, const char *p, size_t n)
     k->context = word_hash(p, n);
 }
 
-static struct log_column *put_variable(struct tokeniser *k, uint8_t type, uint8_t digits)
+/* kind: LOG_VAR_*; digits: of hex values, which have a column per length. */
+static inline struct log_column *put_variable(struct tokeniser *k, uint8_t type, uint8_t digits,
+                                              uint32_t kind)
 {
     size_t column = column_of(k->t, k->context, type, digits);
-    if (column == SIZE_MAX) {
+    if (UNLIKELY(column == SIZE_MAX)) {
         k->full = true;
         return NULL;
     }
-    put_varint(k, column);
+    vec_push(&k->t->new_vars, NULL,
+             (struct log_var){(uint32_t)(k->out - k->piece), (uint32_t)column, kind});
+    *k->out++ = LOG_MARK;
+    k->piece = k->out;
     k->context = k->context * 31 + type;
     struct log_column *c = &k->t->columns.v[column];
     c->n++;
@@ -193,13 +194,9 @@ static void put_int(struct tokeniser *k, const char *p, size_t n)
     int64_t v = 0;
     for (size_t i = 0; i < n; i++)
         v = v * 10 + (p[i] - '0');
-    if ((p[0] != '0' || n == 1) && !is_fixed_width(k, p, n)) {
-        *k->out++ = LOG_OP_INT;
-    } else {
-        *k->out++ = LOG_OP_PAD;
-        *k->out++ = (uint8_t)n;
-    }
-    struct log_column *c = put_variable(k, LOG_OP_INT, 0);
+    bool fixed = (p[0] == '0' && n > 1) || is_fixed_width(k, p, n);
+    struct log_column *c =
+        put_variable(k, LOG_VAR_INT, 0, fixed ? LOG_VAR_PAD + (uint32_t)n : LOG_VAR_INT);
     if (c) {
         vec_push(&c->ints, NULL, v);
         vec_push(&c->rows, NULL, k->row);
@@ -208,8 +205,7 @@ static void put_int(struct tokeniser *k, const char *p, size_t n)
 
 static void put_hex(struct tokeniser *k, const char *p, size_t n)
 {
-    *k->out++ = LOG_OP_HEX;
-    struct log_column *c = put_variable(k, LOG_OP_HEX, (uint8_t)n);
+    struct log_column *c = put_variable(k, LOG_VAR_HEX, (uint8_t)n, LOG_VAR_HEX);
     if (!c)
         return;
     size_t width = (n + 1) / 2;
@@ -223,8 +219,7 @@ static void put_hex(struct tokeniser *k, const char *p, size_t n)
 
 static void put_text_variable(struct tokeniser *k, const char *p, size_t n)
 {
-    *k->out++ = LOG_OP_TEXT;
-    struct log_column *c = put_variable(k, LOG_OP_TEXT, 0);
+    struct log_column *c = put_variable(k, LOG_VAR_TEXT, 0, LOG_VAR_TEXT);
     if (!c)
         return;
     vec_reserve(&c->bytes, NULL, c->bytes.n + n);
@@ -233,17 +228,28 @@ static void put_text_variable(struct tokeniser *k, const char *p, size_t n)
     vec_push(&c->ints, NULL, (int64_t)n);
 }
 
+/* Could a part of the run be taken for a hex id: 8 hex digits or more, letters and digits? */
+static bool has_hex_part(const char *p, size_t n)
+{
+    size_t hex = 0;
+    unsigned classes = 0;
+    for (size_t i = 0; i < n; i++) {
+        enum log_class c = log_class(p[i]);
+        hex = c != LOG_CLASS_LETTER ? hex + 1 : 0;
+        classes = hex ? classes | c : 0;
+        if (hex >= LOG_HEX_MIN && classes == (LOG_CLASS_DIGIT | LOG_CLASS_HEX))
+            return true;
+    }
+    return false;
+}
+
 /* A run that is neither word, number nor id. */
 static void put_mixed(struct tokeniser *k, const char *p, size_t n)
 {
-    size_t changes = 0, hex = 0;
-    for (size_t i = 0; i < n; i++) {
-        bool is_hex = log_class(p[i]) != LOG_CLASS_LETTER;
-        hex = is_hex ? hex + 1 : 0;
-        k->t->loose_hex |= hex >= LOG_HEX_MIN;
-        changes += i > 0 &&
-                   (log_class(p[i]) == LOG_CLASS_DIGIT) != (log_class(p[i - 1]) == LOG_CLASS_DIGIT);
-    }
+    size_t changes = 0;
+    for (size_t i = 1; i < n; i++)
+        changes += (log_class(p[i]) == LOG_CLASS_DIGIT) != (log_class(p[i - 1]) == LOG_CLASS_DIGIT);
+    k->t->loose_hex |= has_hex_part(p, n);
     if (n >= LOG_TEXT_VAR_MIN && n <= LOG_TEXT_VAR_MAX && changes >= LOG_TEXT_VAR_CHANGES) {
         put_text_variable(k, p, n);
         return;
@@ -262,6 +268,22 @@ static void put_mixed(struct tokeniser *k, const char *p, size_t n)
     }
 }
 
+/* "0x" and a hex value. */
+static bool put_prefixed_hex(struct tokeniser *k, const char *p, size_t n)
+{
+    if (n < 2 + LOG_HEX_MIN || n > 2 + LOG_HEX_MAX || p[0] != '0' || p[1] != 'x')
+        return false;
+    unsigned classes = 0;
+    for (size_t i = 2; i < n; i++)
+        classes |= log_class(p[i]);
+    if ((classes & LOG_CLASS_LETTER) || !(classes & LOG_CLASS_DIGIT))
+        return false;
+    put_int(k, p, 1);
+    put_text(k, p + 1, 1);
+    put_hex(k, p + 2, n - 2);
+    return true;
+}
+
 static void put_run(struct tokeniser *k, const char *p, size_t n, unsigned classes)
 {
     if (!(classes & LOG_CLASS_DIGIT))
@@ -270,7 +292,7 @@ static void put_run(struct tokeniser *k, const char *p, size_t n, unsigned class
         put_int(k, p, n);
     else if (!(classes & LOG_CLASS_LETTER) && n >= LOG_HEX_MIN && n <= LOG_HEX_MAX)
         put_hex(k, p, n);
-    else
+    else if (!put_prefixed_hex(k, p, n))
         put_mixed(k, p, n);
 }
 
@@ -280,11 +302,8 @@ static void tokenise(struct tokeniser *k)
     while (p < end && !k->full) {
         unsigned c = log_classes[(uint8_t)*p];
         if (!c) {
-            uint8_t byte = (uint8_t)*p++;
-            if (UNLIKELY(byte <= LOG_OP_LAST && byte > 0))
-                *k->out++ = LOG_OP_BYTE;
-            k->context = k->context * 31 + byte;
-            *k->out++ = byte;
+            k->context = k->context * 31 + (uint8_t)*p;
+            *k->out++ = *p++;
             continue;
         }
         const char *run = p;
@@ -316,24 +335,39 @@ static void slots_grow(struct log_templates *t)
     t->cap = cap;
 }
 
+static str var_bytes(const struct log_var *v, size_t n)
+{
+    return (str){(const char *)v, n * sizeof v[0]};
+}
+
+/* The number of the template under construction. */
 static uint32_t template_of(struct log_templates *t, str text)
 {
-    uint64_t hash = hash64(text);
+    str vars = var_bytes(t->new_vars.v, t->new_vars.n);
+    uint64_t hash = hash_mix(hash64(text), hash64(vars));
     size_t at = hash & (t->cap - 1);
     for (; t->slots[at].id; at = (at + 1) & (t->cap - 1)) {
         const struct log_template_slot *s = &t->slots[at];
-        if (s->hash == hash && str_eq((str){t->dict.p + s->off, s->n}, text))
+        if (s->hash == hash && str_eq((str){t->text.p + s->text, s->n_text}, text) &&
+            str_eq(var_bytes(t->vars.v + s->var, s->n_vars), vars))
             return s->id - 1;
     }
     uint32_t id = (uint32_t)t->n_templates++;
-    buf_varint(&t->dict, text.n);
     t->slots[at] = (struct log_template_slot){
         .hash = hash,
         .id = id + 1,
-        .off = (uint32_t)t->dict.n,
-        .n = (uint32_t)text.n,
+        .text = (uint32_t)t->text.n,
+        .n_text = (uint32_t)text.n,
+        .var = (uint32_t)t->vars.n,
+        .n_vars = (uint32_t)t->new_vars.n,
     };
-    buf_add(&t->dict, text);
+    vec_push(&t->sizes, NULL,
+             (struct log_template_size){(uint32_t)text.n, (uint32_t)t->new_vars.n});
+    buf_add(&t->text, text);
+    vec_reserve(&t->vars, NULL, t->vars.n + t->new_vars.n);
+    if (vars.n > 0)
+        memcpy(t->vars.v + t->vars.n, vars.p, vars.n);
+    t->vars.n += t->new_vars.n;
     if (t->n_templates > t->cap / 2)
         slots_grow(t);
     return id;
@@ -341,36 +375,70 @@ static uint32_t template_of(struct log_templates *t, str text)
 
 static bool is_hopeless(const struct log_templates *t)
 {
-    return t->n_templates > t->ids.n / 4 * 3 || t->dict.n > t->raw / 4 * 3;
+    return t->n_templates > t->ids.n / 4 * 3 || t->text.n + 4 * t->vars.n > t->raw / 4 * 3;
 }
 
 enum log_verdict log_templates_judge(const struct log_templates *t)
 {
     if (t->raw < JUDGE_RAW_MIN || is_hopeless(t))
         return LOG_TEMPLATES_LOSE;
-    return t->dict.n > t->raw / 5 ? LOG_TEMPLATES_DOUBTFUL : LOG_TEMPLATES_PAY;
+    return t->text.n > t->raw / 5 ? LOG_TEMPLATES_DOUBTFUL : LOG_TEMPLATES_PAY;
 }
 
 bool log_templates_add(struct log_templates *t, str line)
 {
-    buf_clear(&t->scratch);
-    char *room = buf_reserve(&t->scratch, 5 * line.n + 16);
-    if (!room || t->dict.over)
+    buf_clear(&t->new_text);
+    t->new_vars.n = 0;
+    char *text = buf_reserve(&t->new_text, 2 * line.n + 16);
+    if (!text || t->text.over)
         return false;
     vec_push(&t->ref_start, NULL, (uint32_t)t->refs.n);
     struct tokeniser k = {
         .t = t,
         .line = line,
-        .out = (uint8_t *)room,
+        .out = text,
+        .piece = text,
         .row = (uint32_t)t->ids.n,
     };
     tokenise(&k);
     if (k.full)
         return false;
+    *k.out++ = LOG_MARK;
     t->raw += line.n;
-    uint32_t id = template_of(t, (str){room, (size_t)((char *)k.out - room)});
+    uint32_t id = template_of(t, (str){text, (size_t)(k.out - text)});
     vec_push(&t->ids, NULL, id);
     return t->raw < JUDGE_RAW || !is_hopeless(t);
+}
+
+static void put_lists(const struct log_templates *t, struct buf *sizes, struct buf *lists)
+{
+    const struct log_var *v = t->vars.v;
+    for (size_t i = 0; i < t->n_templates; i++) {
+        bool hex = false, text = false;
+        for (const struct log_var *end = v + t->sizes.v[i].vars; v < end; v++) {
+            hex |= v->kind == LOG_VAR_HEX;
+            text |= v->kind == LOG_VAR_TEXT;
+            buf_varint(lists, v->n_text);
+            buf_u8(lists, (uint8_t)v->kind);
+            buf_varint(lists, v->column);
+        }
+        buf_varint(sizes, t->sizes.v[i].text);
+        buf_varint(sizes, (uint64_t)t->sizes.v[i].vars << 2 | (unsigned)hex << 1 | (unsigned)text);
+    }
+}
+
+void log_templates_put_dict(const struct log_templates *t, struct buf *dict)
+{
+    struct buf sizes, lists;
+    buf_init(&sizes, DICT_MAX);
+    buf_init(&lists, DICT_MAX);
+    put_lists(t, &sizes, &lists);
+    buf_bytes(dict, buf_str(&sizes));
+    buf_bytes(dict, buf_str(&lists));
+    buf_add(dict, buf_str(&t->text));
+    dict->over |= sizes.over || lists.over;
+    buf_deinit(&sizes);
+    buf_deinit(&lists);
 }
 
 /* ---- columns to bytes ---- */
@@ -427,7 +495,7 @@ static void put_ints(struct log_column *c, const int64_t *t_ns, struct buf *colu
             c->ints.v[i] =
                 (int64_t)((uint64_t)c->ints.v[i] - log_time_field(field, t_ns[c->rows.v[i]]));
     }
-    buf_u8(ints, LOG_OP_INT);
+    buf_u8(ints, LOG_VAR_INT);
     buf_varint(ints, c->n);
     buf_u8(ints, (uint8_t)field);
     buf_clear(column);
@@ -442,15 +510,15 @@ void log_templates_put_columns(struct log_templates *t, const int64_t *t_ns,
     buf_init(&column, LOG_PART_RAW_MAX);
     for (size_t i = 0; i < t->n_columns; i++) {
         struct log_column *c = &t->columns.v[i];
-        if (c->type == LOG_OP_INT) {
+        if (c->type == LOG_VAR_INT) {
             put_ints(c, t_ns, &column, ints);
-        } else if (c->type == LOG_OP_HEX) {
-            buf_u8(ints, LOG_OP_HEX);
+        } else if (c->type == LOG_VAR_HEX) {
+            buf_u8(ints, LOG_VAR_HEX);
             buf_u8(ints, c->digits);
             buf_varint(ints, c->n);
             log_hex_put(table, c->bytes.v, c->n, (c->digits + 1U) / 2, ints, hexs);
         } else {
-            buf_u8(ints, LOG_OP_TEXT);
+            buf_u8(ints, LOG_VAR_TEXT);
             buf_varint(ints, c->n);
             buf_clear(&column);
             column_put_ints(&column, c->ints.v, c->ints.n);

@@ -3,15 +3,17 @@
  * Tokeniser: a run of ASCII letters and digits, as long as it goes, is one token.
  *   letters only                              template text
  *   1-18 digits                               integer
- *   8-128 of [0-9a-f] with a digit            hex value
+ *   8-128 of [0-9a-f] with a digit            hex value, also behind "0x" (integer 0, text x)
  *   else, with 8 bytes and 3 changes between
  *   letters and digits, up to 64 bytes        text variable (ULIDs, base64, generated names)
  *   else                                      cut where letters meet digits (and after 18 digits)
  * Everything that is no letter or digit is template text.
  *
- * Template bytes: text as it is, but bytes 1-5 are commands: 1 v column: integer | 2 u8 digits,
- * v column: integer with that many digits | 3 v column: hex value | 4 u8 byte: that byte (1-5) | 5
- * v column: text. Digits never stand in template text.
+ * A template is its text, cut into pieces by variables, and these. DICT: v length of the sizes, per
+ * template v bytes of text (marks included), v variables << 2 | has hex << 1 | has text variables |
+ * v length of the lists, per variable: v bytes of text before it, u8 kind (1 integer | 3 hex value
+ * | 5 text | 16 + n integer of n digits), v column | all text. A byte 1 (mark) follows every piece
+ * of text, so that no needle is found across two. Digits never stand in template text.
  *
  * The column of a variable is chosen by the text before it (last word and what follows), not by the
  * template: many templates do not mean many columns. Not thread-safe. */
@@ -28,12 +30,11 @@
 #define LOG_TEXT_VAR_MAX     64
 #define LOG_TEXT_VAR_CHANGES 3
 
-#define LOG_OP_INT  1
-#define LOG_OP_PAD  2
-#define LOG_OP_HEX  3
-#define LOG_OP_BYTE 4
-#define LOG_OP_TEXT 5
-#define LOG_OP_LAST 5
+#define LOG_VAR_INT  1
+#define LOG_VAR_HEX  3
+#define LOG_VAR_TEXT 5
+#define LOG_VAR_PAD  16 // + digits
+#define LOG_MARK     1  // behind each piece of template text
 
 /* More columns than this: the lines do not fit the picture, kind 1 takes them. */
 #define LOG_COLUMNS_MAX 32768
@@ -52,8 +53,8 @@ static inline enum log_class log_class(char c)
 
 struct log_column {
     uint64_t key;   // context, type and digits
-    uint8_t type;   // LOG_OP_INT, LOG_OP_HEX, LOG_OP_TEXT
-    uint8_t digits; // LOG_OP_HEX
+    uint8_t type;   // LOG_VAR_INT, LOG_VAR_HEX, LOG_VAR_TEXT
+    uint8_t digits; // LOG_VAR_HEX
     size_t n;
     VEC(int64_t) ints;  // INT: values; TEXT: lengths
     VEC(uint32_t) rows; // INT: row of each value
@@ -65,20 +66,32 @@ struct log_hex_ref {
     uint32_t column, index;
 };
 
+struct log_var {     // hashed as bytes: no holes
+    uint32_t n_text; // of the piece before it
+    uint32_t column, kind;
+};
+
+struct log_template_size {
+    uint32_t text, vars;
+};
+
 struct log_templates {
     VEC(struct log_column) columns; // n in use; the rest keep their memory
     size_t n_columns;
     uint32_t *column_slots;
     struct log_template_slot {
         uint64_t hash;
-        uint32_t id, off, n; // id + 1
+        uint32_t id; // + 1
+        uint32_t text, n_text, var, n_vars;
     } * slots;
     size_t cap, n_templates;
     VEC(uint32_t) ids;       // template of each row
     VEC(uint32_t) ref_start; // per row: first of its refs
     VEC(struct log_hex_ref) refs;
-    struct buf dict;    // DICT bytes
-    struct buf scratch; // the template under construction
+    struct buf text, new_text; // of all templates; of the one under construction
+    VEC(struct log_var) vars;
+    VEC(struct log_template_size) sizes; // by template
+    VEC(struct log_var) new_vars;
     bool loose_hex;
     uint64_t hex_lens[2];
     size_t raw; // bytes of lines seen
@@ -121,6 +134,7 @@ static inline uint64_t log_time_field(unsigned field, int64_t t_ns)
     }
 }
 
+void log_templates_put_dict(const struct log_templates *t, struct buf *dict);
 /* Appends INTS and HEXS; t_ns: time of each row. Integer values are changed in place. */
 void log_templates_put_columns(struct log_templates *t, const int64_t *t_ns,
                                struct log_hex_table *table, struct buf *ints, struct buf *hexs);

@@ -1,7 +1,7 @@
 /* bench_logs.c - logs through a store on a real disk: size, ingest, sealing, reading, searching.
  *
- * bench_logs [MB of lines, default 640] [folder, default bench-logs.tmp] [seed]
- * Prints one number a line: name, value, unit. Times are CPU seconds of this process. */
+@@ Prints one number a line: name, value, unit. Times are CPU seconds of this
+ * process. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -182,6 +182,10 @@ static void queries(struct bench *b)
 {
     struct found f =
         query(b, "read all lines", (struct log_select){.want_line = true, .want_meta = true}, 0);
+    if (b->lines == 0) {
+        b->lines = f.rows;
+        b->raw = f.bytes;
+    }
     if (f.rows != b->lines || f.bytes != b->raw) {
         (void)fprintf(stderr, "read %llu of %llu lines\n", (unsigned long long)f.rows,
                       (unsigned long long)b->lines);
@@ -237,6 +241,14 @@ int main(int argc, char **argv)
         return 2;
     struct bench *b = mem_zalloc(sizeof *b);
     bench_open(b, folder);
+    if (mb == 0) {
+        for (int i = 0; i < 10 && argc > 4; i++)
+            needle(b, argv[4]);
+        if (argc <= 4)
+            queries(b);
+        store_close(b->s);
+        return 0;
+    }
     ingest(b, (uint64_t)mb * 1000000, (uint64_t)seed);
     show("lines", (double)b->lines, "");
     show("raw", (double)b->raw / 1e6, "MB");
