@@ -256,7 +256,11 @@ void node_print(struct buf *b, const struct node *n)
         node_print(b, n->unary.expr);
         break;
     case NODE_BINARY:
-        node_print(b, n->binary.l);
+        if (n->binary.b.op == BIN_POW && n->binary.l->kind == NODE_NUMBER &&
+            isinf(n->binary.l->number.v))
+            buf_add(b, STR("Inf")); // a sign would take in the whole power
+        else
+            node_print(b, n->binary.l);
         buf_add_char(b, ' ');
         buf_add(b, str_c(binop_text(n->binary.b.op)));
         print_match(b, n);

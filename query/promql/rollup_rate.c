@@ -227,12 +227,16 @@ static bool anchor(struct window *w)
         i--;
     else if (k > 0)
         k--;
-    w->t_ms += i;
-    w->v += i;
-    w->n -= i;
-    w->ht_ms += k;
-    w->h += k;
-    w->n_h -= k;
+    if (i > 0) { // a window without floats has no arrays
+        w->t_ms += i;
+        w->v += i;
+        w->n -= i;
+    }
+    if (k > 0) {
+        w->ht_ms += k;
+        w->h += k;
+        w->n_h -= k;
+    }
     return true;
 }
 

@@ -100,6 +100,7 @@ static const struct {
     // operators
     {"1 + 2 * 3 ^ 4 ^ 5", NULL, PROMQL_SCALAR},
     {"-2 ^ 2", NULL, PROMQL_SCALAR},
+    {"-inf ^ +a", "-Inf ^ +a", PROMQL_VECTOR},
     {"- -a", "--a", PROMQL_VECTOR},
     {"+a", NULL, PROMQL_VECTOR},
     {"a OR b And c unless d == bool 1", "a or b and c unless d == bool 1", PROMQL_VECTOR},
