@@ -1,5 +1,6 @@
 /* select_traces_test.c - spans through a whole store: written in pieces, duplicated, sealed,
  * merged, replayed; always against a plain list of what was written. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -682,6 +683,68 @@ static void test_window(void **state)
     check_by_id(f);
 }
 
+/* ---- readers beside the writer ---- */
+
+struct racing {
+    struct fixture *f;
+    atomic_size_t written; // spans [0, written) are acknowledged
+    atomic_bool is_done;
+};
+
+static void *racing_read(void *arg)
+{
+    struct racing *r = arg;
+    struct fixture *f = r->f;
+    struct span_select sel = {.start_ns = INT64_MIN, .end_ns = INT64_MAX, .whole_traces = true};
+    bool last = false;
+    while (!last) {
+        struct err err = ERR_OK;
+        struct snapshot *snap;
+        struct span_iter *it;
+        struct span_block b;
+        size_t n = 0;
+        last = atomic_load(&r->is_done);
+        size_t least = atomic_load(&r->written);
+        ASSERT(snapshot_open(f->s, f->t, SIGNAL_TRACES, always, &snap, &err));
+        ASSERT(span_iter_open(snap, &sel, NULL, &it, &err));
+        while (span_next(it, &b, &err) == STEP_ITEM)
+            n += b.n;
+        ASSERT(err.code == ERR_NONE && n >= least && n <= f->set.n_spans);
+        span_iter_close(it);
+        snapshot_close(snap);
+    }
+    return NULL;
+}
+
+static void *racing_maintain(void *arg)
+{
+    struct racing *r = arg;
+    struct err err = ERR_OK;
+    while (!atomic_load(&r->is_done))
+        ASSERT(store_maintain(r->f->s, true, &err));
+    return NULL;
+}
+
+/* Spans are there from the acknowledgement on, once, whatever is sealed or gathered meanwhile. */
+static void test_readers_beside_the_writer(void **state)
+{
+    struct fixture *f = *state;
+    struct racing r = {.f = f};
+    pthread_t readers[2], keeper;
+    for (size_t i = 0; i < COUNTOF(readers); i++)
+        assert_int_equal(0, pthread_create(&readers[i], NULL, racing_read, &r));
+    assert_int_equal(0, pthread_create(&keeper, NULL, racing_maintain, &r));
+    for (size_t i = 0; i < f->set.n_spans; i += 2) {
+        put(f, i, i + 2);
+        atomic_store(&r.written, i + 2);
+    }
+    atomic_store(&r.is_done, true);
+    for (size_t i = 0; i < COUNTOF(readers); i++)
+        assert_int_equal(0, pthread_join(readers[i], NULL));
+    assert_int_equal(0, pthread_join(keeper, NULL));
+    check_by_id(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -693,6 +756,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_blocks_newest_first, setup, teardown),
         cmocka_unit_test_setup_teardown(test_budget_and_ticker, setup, teardown),
         cmocka_unit_test_setup_teardown(test_window, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_readers_beside_the_writer, setup, teardown),
     };
     return cmocka_run_group_tests_name("select_traces", tests, NULL, NULL);
 }
