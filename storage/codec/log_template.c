@@ -29,7 +29,7 @@ const uint8_t log_classes[256] = {
 #define SCRATCH_MAX  (16 * MIB) // text of a line of 1 MiB with all its marks
 
 /* When templates are given up: tried this many bytes, then judged at every line. */
-#define JUDGE_RAW     (256 * KIB)
+#define JUDGE_RAW     MIB
 #define JUDGE_RAW_MIN (32 * KIB) // smaller blocks are better off plain
 
 void log_templates_init(struct log_templates *t)
@@ -382,7 +382,7 @@ enum log_verdict log_templates_judge(const struct log_templates *t)
 {
     if (t->raw < JUDGE_RAW_MIN || is_hopeless(t))
         return LOG_TEMPLATES_LOSE;
-    return t->text.n > t->raw / 5 ? LOG_TEMPLATES_DOUBTFUL : LOG_TEMPLATES_PAY;
+    return t->text.n > t->raw / 5 * 2 ? LOG_TEMPLATES_DOUBTFUL : LOG_TEMPLATES_PAY;
 }
 
 bool log_templates_add(struct log_templates *t, str line)
