@@ -201,11 +201,11 @@ static bool param_expr(struct api_call *c, const struct promql_expr **out, struc
     return promql_parse(&c->q, text, out, err) || bad_param(err, "query");
 }
 
-/* All match[] parameters; also the plain name "match". */
+/* All match[] parameters. Behind the last one the list has an empty entry: everything. */
 static bool param_selectors(struct api_call *c, bool needed, struct matchers **out, size_t *n_out,
                             struct err *err)
 {
-    struct matchers *list = arena_array(&c->q.arena, struct matchers, c->n_params + 1);
+    struct matchers *list = arena_zalloc(&c->q.arena, (c->n_params + 1) * sizeof *list);
     size_t n = 0;
     for (size_t i = 0; i < c->n_params; i++) {
         if (!str_is(c->params[i].name, "match[]"))
@@ -216,6 +216,7 @@ static bool param_selectors(struct api_call *c, bool needed, struct matchers **o
     }
     if (needed && n == 0)
         return err_set(err, ERR_INVALID, "no match[] parameter provided");
+    list[n] = (struct matchers){0};
     *out = list;
     *n_out = n;
     return true;
@@ -398,7 +399,7 @@ static bool names_begin(struct api_call *c, bool needs_match, struct names_call 
         !param_selectors(c, needs_match, &out->selectors, &out->n, err))
         return false;
     if (out->n == 0)
-        out->n = 1; // param_selectors left a zeroed entry: no matchers
+        out->n = 1; // the empty entry
     out->base = (struct name_select){.start_ns = ms_to_ns(start),
                                      .end_ns = time_add(ms_to_ns(end), NS_PER_MS - 1),
                                      .limit = limit > 0 ? limit + 1 : 0,
