@@ -197,6 +197,8 @@ bool tq_arithmetic(enum tq_op op, const struct traceql_value *a, const struct tr
                    struct traceql_value *out);
 /* One field by itself ("span.foo", "name", ".a"): for tags. */
 bool tq_parse_field(struct query *q, str text, struct tq_field **out, struct err *err);
+/* An attribute as it is written, quoted where it must be. */
+str tq_attribute_text(struct arena *a, enum attr_scope scope, str name);
 /* The parts between the && of { a && b }, by the tokens, whether they parse or not. */
 struct strs tq_conjunction_parts(struct query *q, str text);
 bool tq_is_structural(enum tq_op op);

@@ -209,7 +209,7 @@ static bool lex_name(struct parser *p, str *out)
 }
 
 /* As it can be read again: names that need quotes get them back. */
-static str attribute_text(struct parser *p, str prefix, str name)
+static str attribute_text(struct arena *a, str prefix, str name)
 {
     struct buf b;
     bool plain = true;
@@ -225,9 +225,14 @@ static str attribute_text(struct parser *p, str prefix, str name)
     }
     if (!plain)
         buf_add_char(&b, '"');
-    str text = arena_dup(&p->q->arena, buf_str(&b));
+    str text = arena_dup(a, buf_str(&b));
     buf_deinit(&b);
     return text;
+}
+
+str tq_attribute_text(struct arena *a, enum attr_scope scope, str name)
+{
+    return attribute_text(a, str_c(scope_words[scope]), name);
 }
 
 static bool lex_attribute(struct parser *p, int scope, str prefix)
@@ -235,7 +240,7 @@ static bool lex_attribute(struct parser *p, int scope, str prefix)
     str name;
     if (!lex_name(p, &name))
         return false;
-    p->field = field_new(p, IN_NONE, scope, name, attribute_text(p, prefix, name));
+    p->field = field_new(p, IN_NONE, scope, name, attribute_text(&p->q->arena, prefix, name));
     p->tok = TOK_FIELD;
     return true;
 }

@@ -76,6 +76,45 @@ MUST_USE bool traceql_search(struct query *q, const struct traceql_expr *e,
                              const struct traceql_search *s, struct traceql_result *out,
                              struct err *err);
 
+/* ---- metrics ---- */
+
+struct traceql_metrics {
+    int64_t start_ns, end_ns; // both inclusive
+    int64_t step_ns;          // 0 = instant: one value over the whole range
+    size_t max_exemplars;     // 0 = none; a hint of the query beats it
+    size_t max_series;        // 0 = only the query's own limit
+};
+struct traceql_exemplar {
+    const struct traceql_attr *labels; // trace:id and the group's
+    size_t n_labels;
+    double value;
+    int64_t t_ms;
+};
+struct traceql_series {
+    const struct traceql_attr *labels; // keys with scope
+    size_t n_labels;
+    const double *v; // n_steps; the stale marker where there is no sample
+    const struct traceql_exemplar *exemplars;
+    size_t n_exemplars;
+};
+struct traceql_matrix {
+    int64_t start_ns, step_ns;           // sample i is at start + i * step: the end of its interval
+    size_t n_steps;                      // 1 for an instant query
+    const struct traceql_series *series; // each has a sample
+    size_t n_series;
+    bool is_cut; // there are more series than may be returned
+    uint64_t inspected_traces, inspected_spans, inspected_bytes;
+};
+/* Spans count by their own start. start is rounded down to a multiple of step, end up; intervals
+ * are (t - step, t]. ERR_INVALID "not a metrics query", too many steps. */
+MUST_USE bool traceql_metrics_run(struct query *q, const struct traceql_expr *e,
+                                  const struct traceql_metrics *params, struct traceql_matrix *out,
+                                  struct err *err);
+/* A multiple of step (> 0) at or below (up: at or above) t. */
+int64_t traceql_align(int64_t t_ns, int64_t step_ns, bool up);
+
+/* ---- tags ---- */
+
 /* Values of a tag: a TraceQL identifier (".foo", "span.foo", "resource.service.name", "name",
  * "status"). filter: one spanset filter, read leniently (unusable text = no filter). An unknown
  * bare word: ERR_INVALID with Tempo's text. */

@@ -1,14 +1,14 @@
-/* tempo.c - the Tempo HTTP API: trace by id, search, tag names and values, echo, build information.
+/* tempo.c - the Tempo HTTP API: trace by id, search, tag names and values, echo, build information;
+ * metrics are in tempo_metrics.c.
  *
  * Each handler runs in the query lane. Errors are one line of plain text. Source of the shapes:
  * Tempo's HTTP API description and what Grafana's data source reads (strict JSON: no field beyond
  * those that it knows). */
 #include <stdlib.h>
 
-#include "query/traceql/traceql.h"
 #include "server/api/api.h"
-#include "server/api/params.h"
 #include "server/api/tempo_json.h"
+#include "server/api/tempo_priv.h"
 #include "server/wire/encode_trace.h"
 #include "server/wire/pb_write.h"
 #include "storage/base/dur.h"
@@ -97,8 +97,8 @@ static bool param_range(struct api_call *c, struct time_range fallback, struct t
 
 static const struct time_range all_time = {INT64_MIN, INT64_MAX};
 
-static bool param_count(const struct api_call *c, const char *name, int64_t fallback, int64_t *out,
-                        struct err *err)
+bool tempo_param_count(const struct api_call *c, const char *name, int64_t fallback, int64_t *out,
+                       struct err *err)
 {
     str text;
     *out = fallback;
@@ -108,13 +108,13 @@ static bool param_count(const struct api_call *c, const char *name, int64_t fall
                    STR_ARG(text));
 }
 
-static void begin_json(struct json *j, struct http_reply *rep)
+void tempo_begin_json(struct json *j, struct http_reply *rep)
 {
     reply_header(rep, STR("content-type"), STR("application/json"));
     json_begin(j, reply_sink(rep));
 }
 
-static void end_json(struct json *j, struct http_reply *rep)
+void tempo_end_json(struct json *j, struct http_reply *rep)
 {
     if (!json_end(j))
         reply_abort(rep);
@@ -190,12 +190,12 @@ static bool run_trace_v1(struct api_call *c, struct err *err)
         return send_protobuf(c, &b, err);
     }
     struct json j;
-    begin_json(&j, c->rep);
+    tempo_begin_json(&j, c->rep);
     json_object(&j);
     json_key(&j, STR("batches"));
     tempo_json_resource_spans(&j, &c->q.arena, &set);
     json_object_end(&j);
-    end_json(&j, c->rep);
+    tempo_end_json(&j, c->rep);
     return true;
 }
 
@@ -228,7 +228,7 @@ static bool run_trace_v2(struct api_call *c, struct err *err)
         return send_protobuf(c, &b, err);
     }
     struct json j;
-    begin_json(&j, c->rep);
+    tempo_begin_json(&j, c->rep);
     json_object(&j);
     json_key(&j, STR("trace"));
     json_object(&j);
@@ -245,7 +245,7 @@ static bool run_trace_v2(struct api_call *c, struct err *err)
         json_kv_str(&j, "message", partial_message(c));
     }
     json_object_end(&j);
-    end_json(&j, c->rep);
+    tempo_end_json(&j, c->rep);
     return true;
 }
 
@@ -262,12 +262,9 @@ static bool run_search(struct api_call *c, struct err *err)
     if (has_query && has_tags)
         return err_set(err, ERR_INVALID,
                        "invalid request: can't specify tags and q in the same query");
-    if (has_tags)
-        return err_set(err, ERR_UNSUPPORTED,
-                       "search by 'tags' is not supported yet: use q with TraceQL");
     if (!param_range(c, recent, &range, err) ||
-        !param_count(c, "limit", SEARCH_LIMIT_DEFAULT, &limit, err) ||
-        !param_count(c, "spss", SEARCH_SPSS_DEFAULT, &spss, err))
+        !tempo_param_count(c, "limit", SEARCH_LIMIT_DEFAULT, &limit, err) ||
+        !tempo_param_count(c, "spss", SEARCH_SPSS_DEFAULT, &spss, err))
         return false;
     if (limit <= 0)
         return err_set(err, ERR_INVALID, "invalid limit: must be a positive number");
@@ -282,16 +279,18 @@ static bool run_search(struct api_call *c, struct err *err)
                        "invalid TraceQL query: longer than %llu bytes (query.max_length)",
                        (unsigned long long)c->svc->config->max_query_length);
     const struct traceql_expr *e;
-    if (!traceql_parse(&c->q, has_query ? text : STR("{}"), &e, err))
+    if (!has_query && !tempo_legacy_query(c, tags, &text, err))
+        return false;
+    if (!traceql_parse(&c->q, text, &e, err))
         return err_in(err, "invalid TraceQL query");
     struct traceql_search search = {range.start_ns, range.end_ns, (size_t)limit, (size_t)spss};
     struct traceql_result result = {0};
     if (!traceql_search(&c->q, e, &search, &result, err))
         return false;
     struct json j;
-    begin_json(&j, c->rep);
-    tempo_json_search(&j, &c->q.arena, &result);
-    end_json(&j, c->rep);
+    tempo_begin_json(&j, c->rep);
+    tempo_json_search(&j, &c->q.arena, &result, has_query);
+    tempo_end_json(&j, c->rep);
     return true;
 }
 
@@ -327,7 +326,8 @@ static bool tags_begin(struct api_call *c, struct tags_call *out, struct err *er
             out->scope = (str){0};
     }
     (void)api_param(c, STR("q"), &out->filter);
-    if (!param_range(c, all_time, &out->range, err) || !param_count(c, "limit", 0, &limit, err))
+    if (!param_range(c, all_time, &out->range, err) ||
+        !tempo_param_count(c, "limit", 0, &limit, err))
         return false;
     out->limit = limit > 0 ? MIN((size_t)limit, (size_t)TAG_LIMIT_MAX) : TAG_LIMIT_MAX;
     return true;
@@ -375,7 +375,7 @@ static bool run_tags_v2(struct api_call *c, struct err *err)
             !traceql_tag_names(&c->q, scope_order[i], t.filter, t.range, t.limit, &lists[i], err))
             return false;
     struct json j;
-    begin_json(&j, c->rep);
+    tempo_begin_json(&j, c->rep);
     json_object(&j);
     json_key(&j, STR("scopes"));
     json_array(&j);
@@ -398,7 +398,7 @@ static bool run_tags_v2(struct api_call *c, struct err *err)
     json_array_end(&j);
     write_no_metrics(&j);
     json_object_end(&j);
-    end_json(&j, c->rep);
+    tempo_end_json(&j, c->rep);
     return true;
 }
 
@@ -430,7 +430,7 @@ static bool run_tags_v1(struct api_call *c, struct err *err)
     if (all.n > 1)
         qsort(all.v, all.n, sizeof *all.v, compare_strs);
     struct json j;
-    begin_json(&j, c->rep);
+    tempo_begin_json(&j, c->rep);
     json_object(&j);
     json_key(&j, STR("tagNames"));
     json_array(&j);
@@ -440,8 +440,20 @@ static bool run_tags_v1(struct api_call *c, struct err *err)
     json_array_end(&j);
     write_no_metrics(&j);
     json_object_end(&j);
-    end_json(&j, c->rep);
+    tempo_end_json(&j, c->rep);
     return true;
+}
+
+/* v1 names attributes without a scope; intrinsics and scoped names may come, too. */
+static str v1_tag(struct arena *a, str tag)
+{
+    for (size_t i = 0; traceql_intrinsics[i]; i++)
+        if (str_eq(tag, str_c(traceql_intrinsics[i])))
+            return tag;
+    if (str_starts(tag, STR(".")) || str_starts(tag, STR("span.")) ||
+        str_starts(tag, STR("resource.")))
+        return tag;
+    return arena_fmt(a, "." STR_FMT, STR_ARG(tag));
 }
 
 static bool run_tag_values(struct api_call *c, bool v2, struct err *err)
@@ -452,14 +464,12 @@ static bool run_tag_values(struct api_call *c, bool v2, struct err *err)
     str tag = c->req->path_args[0];
     if (!tags_begin(c, &t, err))
         return false;
-    bool bare = !v2 && str_find_char(tag, '.') != SIZE_MAX && !str_starts(tag, STR(".")) &&
-                !str_starts(tag, STR("span.")) && !str_starts(tag, STR("resource."));
-    if (bare) // v1 names attributes without a scope
-        tag = arena_fmt(&c->q.arena, "." STR_FMT, STR_ARG(tag));
+    if (!v2)
+        tag = v1_tag(&c->q.arena, tag);
     if (!traceql_tag_values(&c->q, tag, t.filter, t.range, t.limit, &values, &n, err))
         return false;
     struct json j;
-    begin_json(&j, c->rep);
+    tempo_begin_json(&j, c->rep);
     json_object(&j);
     json_key(&j, STR("tagValues"));
     json_array(&j);
@@ -477,7 +487,7 @@ static bool run_tag_values(struct api_call *c, bool v2, struct err *err)
     json_array_end(&j);
     write_no_metrics(&j);
     json_object_end(&j);
-    end_json(&j, c->rep);
+    tempo_end_json(&j, c->rep);
     return true;
 }
 
@@ -516,6 +526,8 @@ ENTRY(get_tags_v1, run_tags_v1)
 ENTRY(get_tags_v2, run_tags_v2)
 ENTRY(get_values_v1, run_values_v1)
 ENTRY(get_values_v2, run_values_v2)
+ENTRY(get_query_range, tempo_run_query_range)
+ENTRY(get_query, tempo_run_query)
 
 static void get_echo(void *ctx, struct http_request *req, struct http_reply *rep)
 {
@@ -523,20 +535,12 @@ static void get_echo(void *ctx, struct http_request *req, struct http_reply *rep
     reply_send(rep, 200, STR("text/plain; charset=utf-8"), STR("echo\n"));
 }
 
-static void get_metrics(void *ctx, struct http_request *req, struct http_reply *rep)
-{
-    (void)ctx, (void)req;
-    struct err err = ERR_OK;
-    err_set(&err, ERR_UNSUPPORTED, "TraceQL metrics queries are not supported yet");
-    tempo_fail(rep, &err);
-}
-
 static void get_buildinfo(void *ctx, struct http_request *req, struct http_reply *rep)
 {
     (void)req;
     const struct services *svc = ctx;
     struct json j;
-    begin_json(&j, rep);
+    tempo_begin_json(&j, rep);
     json_object(&j);
     json_kv_str(&j, "version", STR("2.8.0"));
     json_kv_str(&j, "revision", str_c(svc->revision));
@@ -545,7 +549,7 @@ static void get_buildinfo(void *ctx, struct http_request *req, struct http_reply
     json_kv_str(&j, "buildDate", STR(""));
     json_kv_str(&j, "goVersion", STR(""));
     json_object_end(&j);
-    end_json(&j, rep);
+    tempo_end_json(&j, rep);
 }
 
 #define GET_POST (HTTP_GET | HTTP_POST)
@@ -559,7 +563,7 @@ const struct route tempo_routes[] = {
     {GET_POST, "/api/v2/search/tags", LANE_QUERY, get_tags_v2, tempo_refuse},
     {GET_POST, "/api/search/tag/{tag+}/values", LANE_QUERY, get_values_v1, tempo_refuse},
     {GET_POST, "/api/v2/search/tag/{tag+}/values", LANE_QUERY, get_values_v2, tempo_refuse},
-    {GET_POST, "/api/metrics/query_range", LANE_LOOP, get_metrics, NULL},
-    {GET_POST, "/api/metrics/query", LANE_LOOP, get_metrics, NULL},
+    {GET_POST, "/api/metrics/query_range", LANE_QUERY, get_query_range, tempo_refuse},
+    {GET_POST, "/api/metrics/query", LANE_QUERY, get_query, tempo_refuse},
     {0},
 };

@@ -5,10 +5,30 @@
 #include <math.h>
 
 #include "storage/base/enc.h"
+#include "storage/model/sample.h"
 
-void tempo_json_value(struct json *j, struct arena *a,
-                      const struct value *v) // NOLINT(misc-no-recursion)
+/* What a list or map of a value adds to the depth of the text, brackets of its items included. */
+#define VALUE_JSON_DEPTH 6
+
+static void write_f64(struct json *j, double d)
 {
+    if (isnan(d))
+        json_str(j, STR("NaN"));
+    else if (isinf(d))
+        json_str(j, d > 0 ? STR("Infinity") : STR("-Infinity"));
+    else
+        json_f64(j, d);
+}
+
+void tempo_json_value(struct json *j, struct arena *a, // NOLINT(misc-no-recursion): depth of values
+                      const struct value *v)
+{
+    struct value text;
+    if (j->depth + VALUE_JSON_DEPTH > JSON_DEPTH_MAX &&
+        (v->kind == VALUE_LIST || v->kind == VALUE_MAP)) {
+        text = (struct value){.kind = VALUE_STR, .s = value_text(a, v)};
+        v = &text;
+    }
     json_object(j);
     switch (v->kind) {
     case VALUE_EMPTY:
@@ -25,12 +45,7 @@ void tempo_json_value(struct json *j, struct arena *a,
         break;
     case VALUE_DOUBLE:
         json_key(j, STR("doubleValue"));
-        if (isnan(v->d))
-            json_str(j, STR("NaN"));
-        else if (isinf(v->d))
-            json_str(j, v->d > 0 ? STR("Infinity") : STR("-Infinity"));
-        else
-            json_f64(j, v->d);
+        write_f64(j, v->d);
         break;
     case VALUE_BYTES:
         json_kv_str(j, "bytesValue", base64_str(a, v->s));
@@ -285,7 +300,8 @@ static void write_spanset(struct json *j, struct arena *a, const struct traceql_
     json_object_end(j);
 }
 
-static void write_trace(struct json *j, struct arena *a, const struct traceql_trace *t)
+static void write_trace(struct json *j, struct arena *a, const struct traceql_trace *t,
+                        bool with_spansets)
 {
     json_object(j);
     json_kv_str(j, "traceID", hex_str(a, str_of((const char *)t->trace_id, 16)));
@@ -298,7 +314,7 @@ static void write_trace(struct json *j, struct arena *a, const struct traceql_tr
         json_key(j, STR("durationMs"));
         json_u64(j, (uint64_t)MIN(t->duration_ns / NS_PER_MS, (int64_t)UINT32_MAX));
     }
-    if (t->n_sets > 0) {
+    if (t->n_sets > 0 && with_spansets) {
         json_key(j, STR("spanSet"));
         write_spanset(j, a, &t->sets[0]);
         json_key(j, STR("spanSets"));
@@ -320,21 +336,101 @@ static void write_trace(struct json *j, struct arena *a, const struct traceql_tr
     json_object_end(j);
 }
 
-void tempo_json_search(struct json *j, struct arena *a, const struct traceql_result *r)
+static void write_scan(struct json *j, uint64_t traces, uint64_t spans, uint64_t bytes)
+{
+    json_key(j, STR("metrics"));
+    json_object(j);
+    u32_field(j, "inspectedTraces", (uint32_t)MIN(traces, UINT32_MAX));
+    time_field(j, "inspectedBytes", (int64_t)bytes);
+    json_kv_i64(j, "completedJobs", 1);
+    json_kv_i64(j, "totalJobs", 1);
+    time_field(j, "inspectedSpans", (int64_t)spans);
+    json_object_end(j);
+}
+
+void tempo_json_search(struct json *j, struct arena *a, const struct traceql_result *r,
+                       bool with_spansets)
 {
     json_object(j);
     json_key(j, STR("traces"));
     json_array(j);
     for (size_t i = 0; i < r->n_traces && j->ok; i++)
-        write_trace(j, a, &r->traces[i]);
+        write_trace(j, a, &r->traces[i], with_spansets);
     json_array_end(j);
-    json_key(j, STR("metrics"));
-    json_object(j);
-    u32_field(j, "inspectedTraces", (uint32_t)MIN(r->inspected_traces, UINT32_MAX));
-    time_field(j, "inspectedBytes", (int64_t)r->inspected_bytes);
-    json_kv_i64(j, "completedJobs", 1);
-    json_kv_i64(j, "totalJobs", 1);
-    time_field(j, "inspectedSpans", (int64_t)r->inspected_spans);
+    write_scan(j, r->inspected_traces, r->inspected_spans, r->inspected_bytes);
     json_object_end(j);
+}
+
+/* ---- metrics ---- */
+
+static void write_sample(struct json *j, int64_t t_ms, double v)
+{
+    json_key(j, STR("timestampMs"));
+    json_i64_str(j, t_ms);
+    if (v != 0) { // proto3 leaves zeros out
+        json_key(j, STR("value"));
+        write_f64(j, v);
+    }
+}
+
+static void write_samples(struct json *j, const struct traceql_matrix *m,
+                          const struct traceql_series *s)
+{
+    json_key(j, STR("samples"));
+    json_array(j);
+    for (size_t i = 0; i < m->n_steps && j->ok; i++) {
+        if (is_stale(s->v[i]))
+            continue;
+        json_object(j);
+        write_sample(j, ns_to_ms_floor(m->start_ns + (int64_t)i * m->step_ns), s->v[i]);
+        json_object_end(j);
+    }
+    json_array_end(j);
+}
+
+static void write_exemplars(struct json *j, struct arena *a, const struct traceql_series *s)
+{
+    json_key(j, STR("exemplars"));
+    json_array(j);
+    for (size_t i = 0; i < s->n_exemplars && j->ok; i++) {
+        const struct traceql_exemplar *e = &s->exemplars[i];
+        json_object(j);
+        json_key(j, STR("labels"));
+        write_tq_attrs(j, a, e->labels, e->n_labels);
+        write_sample(j, e->t_ms, is_stale(e->value) ? 0 : e->value);
+        json_object_end(j);
+    }
+    json_array_end(j);
+}
+
+void tempo_json_metrics(struct json *j, struct arena *a, const struct traceql_matrix *m,
+                        bool is_instant)
+{
+    json_object(j);
+    json_key(j, STR("series"));
+    json_array(j);
+    for (size_t i = 0; i < m->n_series && j->ok; i++) {
+        const struct traceql_series *s = &m->series[i];
+        json_object(j);
+        json_key(j, STR("labels"));
+        write_tq_attrs(j, a, s->labels, s->n_labels);
+        if (!is_instant)
+            write_samples(j, m, s);
+        else if (s->v[0] != 0) {
+            json_key(j, STR("value"));
+            write_f64(j, s->v[0]);
+        }
+        if (s->n_exemplars > 0)
+            write_exemplars(j, a, s);
+        json_object_end(j);
+    }
+    json_array_end(j);
+    write_scan(j, m->inspected_traces, m->inspected_spans, m->inspected_bytes);
+    if (m->is_cut) {
+        json_kv_str(j, "status", STR("PARTIAL"));
+        json_kv_str(j, "message",
+                    STR("more series than the limit (maxSeries or "
+                        "query.max_series): the others are left out"));
+    }
     json_object_end(j);
 }

@@ -11,5 +11,9 @@ void tempo_json_value(struct json *j, struct arena *a,
 void tempo_json_attrs(struct json *j, struct arena *a, struct attrs l); // [{"key":..,"value":..}]
 void tempo_json_resource_spans(struct json *j, struct arena *a,
                                const struct span_set *set); // [...]
-void tempo_json_search(struct json *j, struct arena *a,
-                       const struct traceql_result *r); // {"traces":[...],"metrics":{...}}
+/* {"traces":[...],"metrics":{...}}; legacy searches show no spans. */
+void tempo_json_search(struct json *j, struct arena *a, const struct traceql_result *r,
+                       bool with_spansets);
+/* {"series":[...],"metrics":{...}}, each series with samples, or with one value (instant). */
+void tempo_json_metrics(struct json *j, struct arena *a, const struct traceql_matrix *m,
+                        bool is_instant);

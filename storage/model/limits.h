@@ -156,6 +156,10 @@
 
 /* Different attributes in one query: each is up to five columns that every block must give. */
 #define LIMIT_TRACEQL_FIELDS 500
+/* Intervals of one metrics query; more is refused, as by Tempo. */
+#define LIMIT_TRACEQL_STEPS 10000
+/* Exemplars of one metrics query: Tempo's ceiling. */
+#define LIMIT_TRACEQL_EXEMPLARS 100
 /* Distinct values of one attribute that compare() counts apart; the rest is in the totals only. */
 #define LIMIT_COMPARE_VALUES 10000
 /* Attributes that compare() looks at. */
