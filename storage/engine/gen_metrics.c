@@ -96,7 +96,7 @@ void gen_metrics_close(struct gen *g)
     for (size_t i = 0; i < g->n_slabs; i++)
         mem_free(g->slabs[i]);
     for (size_t i = 0; i < g->streams.n; i++)
-        mem_free(g->streams.v[i].t);
+        mem_free(g->streams.v[i].after);
     for (size_t i = 0; i < g->late.n; i++)
         mem_free(g->late.v[i].v);
     mem_free(g->pages);
@@ -319,7 +319,7 @@ static uint32_t stream_search(const struct gen_stream *st, uint32_t from, int64_
     uint32_t lo = from, hi = st->n;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        if (st->t[mid] < want)
+        if (gen_stream_time(st, mid) < want)
             lo = mid + 1;
         else
             hi = mid;
@@ -331,17 +331,17 @@ static void stream_push(struct gen *g, uint32_t stream, int64_t t)
 {
     struct gen_stream *st = &g->streams.v[stream];
     if (st->n == st->cap) {
-        uint32_t cap = st->cap == 0 ? 8 : st->cap * 2;
-        st->t = resize(g, st->t, st->cap * sizeof st->t[0], cap * sizeof st->t[0]);
+        uint32_t cap = st->cap + st->cap / 2 + 8;
+        st->after = resize(g, st->after, st->cap * sizeof st->after[0], cap * sizeof st->after[0]);
         st->cap = cap;
     }
-    st->t[st->n++] = t;
+    st->after[st->n++] = (uint32_t)(t - st->base);
 }
 
 static uint32_t stream_new(struct gen *g, int64_t t)
 {
     size_t before = g->streams.cap;
-    vec_push(&g->streams, NULL, (struct gen_stream){0});
+    vec_push(&g->streams, NULL, (struct gen_stream){.base = t});
     count_bytes(g, g->streams.cap * sizeof g->streams.v[0], before * sizeof g->streams.v[0]);
     uint32_t stream = (uint32_t)g->streams.n - 1;
     stream_push(g, stream, t);
@@ -354,8 +354,8 @@ static void stream_find(struct gen *g, int64_t t, uint32_t *stream, uint32_t *at
 {
     if (g->hint_stream != NO_HINT) {
         const struct gen_stream *st = &g->streams.v[g->hint_stream];
-        uint32_t i = st->t[g->hint_at] == t ? g->hint_at : stream_search(st, 0, t);
-        if (i < st->n && st->t[i] == t) {
+        uint32_t i = gen_stream_time(st, g->hint_at) == t ? g->hint_at : stream_search(st, 0, t);
+        if (i < st->n && gen_stream_time(st, i) == t) {
             *stream = g->hint_stream;
             *at = i;
             return;
@@ -387,7 +387,8 @@ static bool should_leave(struct gen *g, struct gen_series *s, int64_t t)
         return true;
     }
     return s->skips == SKIPS_MAX ||
-           (g->hint_stream != NO_HINT && g->streams.v[g->hint_stream].t[g->hint_at] == t);
+           (g->hint_stream != NO_HINT &&
+            gen_stream_time(&g->streams.v[g->hint_stream], g->hint_at) == t);
 }
 
 /* Moves the series to time t (newer than its newest) and writes the tokens that say so. */
@@ -399,13 +400,13 @@ static void advance(struct gen *g, struct gen_series *s, int64_t t)
     }
     const struct gen_stream *st = &g->streams.v[s->stream];
     uint32_t next = s->at + 1;
-    if (LIKELY(next < st->n && st->t[next] == t)) {
+    if (LIKELY(next < st->n && gen_stream_time(st, next) == t)) {
         s->at = next;
         return;
     }
     uint32_t i = next < st->n ? stream_search(st, next, t) : next;
-    bool in_between = i < st->n && st->t[i] != t;
-    if (in_between || (i > next && should_leave(g, s, t))) {
+    bool in_between = i < st->n && gen_stream_time(st, i) != t;
+    if (in_between || t - st->base > UINT32_MAX || (i > next && should_leave(g, s, t))) {
         put_stream(g, s, t);
         return;
     }
@@ -478,8 +479,9 @@ static bool is_repeat(const struct gen_series *s, double v)
 void gen_metrics_add(struct gen *g, uint32_t id, int64_t t_ms, double v, const struct hist *h)
 {
     struct gen_series *s = series_make(g, id);
-    if (UNLIKELY(s->n > 0 && t_ms <= g->streams.v[s->stream].t[s->at])) {
-        if (h == NULL && t_ms == g->streams.v[s->stream].t[s->at] && is_repeat(s, v))
+    int64_t newest = s->n > 0 ? gen_stream_time(&g->streams.v[s->stream], s->at) : INT64_MIN;
+    if (UNLIKELY(s->n > 0 && t_ms <= newest)) {
+        if (h == NULL && t_ms == newest && is_repeat(s, v))
             return;
         add_late(g, s, id, t_ms, v, h);
     } else {
@@ -649,8 +651,8 @@ bool gen_metrics_bounds(const struct gen *g, uint32_t id, int64_t *t0_ms, int64_
         uint8_t token = rd_u8(&r); // a chunk begins with its stream
         uint64_t stream = rd_varint(&r), at = rd_varint(&r);
         ASSERT(token == TOKEN_STREAM && stream < g->streams.n && at < g->streams.v[stream].n);
-        *t0_ms = g->streams.v[stream].t[at];
-        *t1_ms = g->streams.v[s->stream].t[s->at];
+        *t0_ms = gen_stream_time(&g->streams.v[stream], (uint32_t)at);
+        *t1_ms = gen_stream_time(&g->streams.v[s->stream], s->at);
     }
     if (s->flags & SERIES_LATE) {
         const struct gen_late_list *list = &g->late.v[late_find(g, id)];
@@ -704,7 +706,7 @@ static uint64_t take_low_bytes(struct rd *r, unsigned k)
 static void emit(struct chunk_reader *c, double v, const struct hist *h)
 {
     ASSERT(c->at < c->st->n);
-    int64_t t = c->st->t[c->at++];
+    int64_t t = gen_stream_time(c->st, c->at++);
     if (t >= c->start_ms && t <= c->end_ms)
         samples_push(c->out, t, v, h);
 }

@@ -35,10 +35,15 @@ enum {
     SERIES_LATE = 16,  // has late samples
 };
 
-struct gen_stream {
-    int64_t *t;
+struct gen_stream { // ascending times
+    int64_t base;
+    uint32_t *after; // ms after base: 49 days fit, then the series goes to another stream
     uint32_t n, cap;
 };
+static inline int64_t gen_stream_time(const struct gen_stream *st, uint32_t i)
+{
+    return st->base + st->after[i];
+}
 
 /* A sample that came out of order (or again for the time of the newest one). */
 struct gen_late {

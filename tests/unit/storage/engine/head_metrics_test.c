@@ -118,6 +118,26 @@ static void tokens(void **state)
     samples_deinit(&got);
 }
 
+/* Times further apart than a stream can hold, and backfill that begins again for each series. */
+static void far_times(void **state)
+{
+    struct fixture *f = *state;
+    struct samples got = {0};
+    for (uint32_t i = 0; i < 5; i++)
+        for (int64_t k = 0; k < 50; k++)
+            gen_metrics_add(f->gen, i, T0 + k * k * INT64_C(200000000), (double)k, NULL);
+    gen_metrics_add(f->gen, 0, TIME_MIN_MS, 1, NULL);
+    gen_metrics_add(f->gen, 0, TIME_MAX_MS, 2, NULL);
+    for (uint32_t i = 0; i < 5; i++) {
+        size_t first = i == 0;
+        read_all(f->gen, i, &f->a, &got);
+        assert_int_equal(got.n, i == 0 ? 52 : 50);
+        for (int64_t k = 0; k < 50; k++)
+            assert_true(got.t[first + (size_t)k] == T0 + k * k * INT64_C(200000000));
+    }
+    samples_deinit(&got);
+}
+
 static void write_batches(struct fixture *f, struct head *head, struct gen *gen, int from, int n)
 {
     struct arena a;
@@ -255,10 +275,7 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(tokens),
-        TEST(replay),
-        TEST(broken_payloads),
-        TEST(lost_batch),
+        TEST(tokens), TEST(far_times), TEST(replay), TEST(broken_payloads), TEST(lost_batch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

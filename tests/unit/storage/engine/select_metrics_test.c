@@ -304,6 +304,11 @@ static void say(void *ctx, const char *line)
     print_message("check: %s\n", line);
 }
 
+static void say_nothing(void *ctx, const char *line)
+{
+    (void)ctx, (void)line;
+}
+
 static void expect_checked(struct fixture *f)
 {
     store_close(f->s);
@@ -772,6 +777,62 @@ static void snapshots_stay(void **state)
     snapshot_close(snap);
 }
 
+/* Any byte of a file may rot: an error or the right answer, never a crash, never a wrong sample. */
+static void rotten_bytes(void **state)
+{
+    struct fixture *f = *state;
+    struct label id = {STR("trace_id"), STR("abc")};
+    scrape(f, T0_MS, 30);
+    new_batch(f);
+    add(f, 0, T0_MS + HOUR_MS, 1);
+    vec_push(&f->batch.exemplars, &f->batch_arena,
+             (struct batch_exemplar){0, T0_MS + HOUR_MS, 1, {&id, 1}});
+    write_batch(f);
+    seal(f);
+    struct snapshot *snap = snapshot(f);
+    assert_int_equal(snap->n_segs, 1);
+    str path = arena_dup(&f->a, segment_path(snap->segs[0]));
+    uint64_t size = segment_file_bytes(snap->segs[0]);
+    snapshot_close(snap);
+    store_close(f->s);
+    f->s = NULL;
+    sort_recs(f);
+    size_t noticed = 0;
+    for (int round = 0; round < 400; round++) {
+        uint64_t at = prng_below(&f->r, size);
+        uint8_t mask = (uint8_t)(1 << prng_below(&f->r, 8));
+        fs_sim_flip(f->sim, path, at, mask);
+        struct segment_cache *cache;
+        struct segment_cache_options o = {.fs = f->o.fs};
+        struct segment *seg = NULL;
+        struct err err = ERR_OK;
+        assert_true(segment_cache_open(&o, &cache, &err));
+        bool ok = segment_open(cache, path, &seg, &err);
+        if (ok) {
+            struct snapshot one = {.signal = SIGNAL_METRICS, .segs = &seg, .n_segs = 1};
+            struct series_select sel = {.start_ms = TIME_MIN_MS, .end_ms = TIME_MAX_MS};
+            struct series_iter *it;
+            struct series x;
+            enum step step = STEP_ERROR;
+            ok = series_iter_open(&one, &sel, NULL, &it, &err);
+            while (ok && (step = series_next(it, &x, &err)) == STEP_ITEM)
+                expect_series(f, &x, TIME_MIN_MS, TIME_MAX_MS);
+            if (ok)
+                series_iter_close(it);
+            ok = step == STEP_END;
+            uint64_t faults = 0;
+            ok = metrics_ops.check(seg, say_nothing, NULL, &faults, &err) && faults == 0 && ok;
+        }
+        noticed += !ok;
+        segment_unref(seg);
+        segment_cache_close(cache);
+        fs_sim_flip(f->sim, path, at, mask);
+    }
+    assert_true(noticed > 50); // the rest hit free room of pages
+    reopen(f);
+    expect_all(f);
+}
+
 /* One writes steps, one seals and expires, two read: every answer is a prefix without holes. */
 struct race {
     struct fixture *f;
@@ -857,6 +918,7 @@ int main(void)
         TEST(memory_limit),
         TEST(snapshots_stay),
         TEST(readers_and_writers),
+        TEST(rotten_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
