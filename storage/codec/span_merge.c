@@ -59,7 +59,7 @@ struct merge {
     struct span_merge_io *io;
     VEC(struct source *) sources; // heap
     uint32_t spans_max;
-    bool ended;
+    bool ended, warm;
     struct arena a;   // of the block being written
     struct arena tmp; // of the column being written
     struct span_writer w;
@@ -642,12 +642,15 @@ static bool put_values(struct merge *m, uint32_t key, struct err *err)
     for (uint32_t i = 0; i < shapes->n; i++)
         for (uint32_t j = 0; j < shapes->v[i].n; j++)
             has[i] |= shapes->v[i].keys[j] == key;
-    struct ref *at = arena_array(&m->tmp, struct ref, rows->n); // source, number of the value
+    struct ref *at = arena_array(&m->tmp, struct ref, (size_t)rows->n + 1);
+    const uint32_t *code = shapes->code;
     uint32_t n = 0, id = SPAN_COL_ATTR + key;
-    for (uint32_t i = 0; i < rows->n; i++) {
-        if (has[shapes->code[i]])
-            at[n++] = (struct ref){rows->v[i].src, in[rows->v[i].src].at[rows->v[i].row]};
+    for (uint32_t i = 0; i < rows->n; i++) { // rows with a value; no branch, it would be a guess
+        at[n] = rows->v[i];
+        n += has[code[i]];
     }
+    for (uint32_t i = 0; i < n; i++) // the row in its source becomes the number of its value there
+        at[i].row = in[at[i].src].at[at[i].row];
     m->now.n = n;
     m->now.key = k;
     bool ok;
@@ -849,6 +852,23 @@ static bool groups_write(struct merge *m, const struct part *p, size_t n_parts,
     return true;
 }
 
+/* Gives both arenas a first chunk that holds a column of the window: a reset keeps it, so that the
+ * memory does not go to the system and back with every column. */
+static void window_warm(struct merge *m)
+{
+    size_t rows = 0;
+    if (m->warm)
+        return;
+    for (size_t i = 0; i < m->sources.n; i++)
+        rows += m->sources.v[i]->left;
+    rows = MIN(rows, 3 * (size_t)m->spans_max);
+    (void)arena_alloc(&m->tmp, rows * 64);
+    (void)arena_alloc(&m->a, rows * 64);
+    arena_reset(&m->tmp);
+    arena_reset(&m->a);
+    m->warm = true;
+}
+
 /* The oldest traces of the window become a block. */
 static bool window_write(struct merge *m, struct err *err)
 {
@@ -875,6 +895,7 @@ bool span_merge(struct span_merge_io *io, struct err *err)
     arena_init(&m.tmp, SIZE_MAX, NULL);
     bool ok;
     while ((ok = window_fill(&m, err)) && m.sources.n > 0) {
+        window_warm(&m);
         ok = window_write(&m, err);
         arena_reset(&m.a);
         arena_reset(&m.tmp);
