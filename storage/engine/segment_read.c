@@ -369,12 +369,38 @@ static void meta_row(struct segment_info *info, str key, struct seg_val v, str s
         info->parts = (uint32_t)v.i;
 }
 
+/* What is known without the meta table: these fields never change, the others do under the cache's
+ * mutex while threads that need none of them go on. */
+static struct segment_info info_of_name(const struct segment *seg)
+{
+    return (struct segment_info){
+        .signal = seg->info.signal,
+        .level = seg->info.level,
+        .t0_ns = seg->name.start_ns,
+        .t1_ns = seg->name.end_ns - 1,
+        .seq = seg->info.seq,
+        .file_bytes = seg->info.file_bytes,
+    };
+}
+
+static void info_publish(struct segment *seg, const struct segment_info *meta)
+{
+    seg->info.t0_ns = meta->t0_ns;
+    seg->info.t1_ns = meta->t1_ns;
+    seg->info.rows = meta->rows;
+    seg->info.raw_bytes = meta->raw_bytes;
+    seg->info.gen = meta->gen;
+    seg->info.part = meta->part;
+    seg->info.parts = meta->parts;
+    atomic_store_explicit(&seg->is_loaded, true, memory_order_release);
+}
+
 static bool meta_read(struct segment *seg, struct segment_info *out, struct err *err)
 {
     static const char sql[] = "SELECT k, v FROM meta";
     struct segment_query *q;
     bool row = false, sig_ok = false;
-    struct segment_info info = seg->info;
+    struct segment_info info = info_of_name(seg);
     str sig = str_c(signal_name(info.signal));
     if (!segment_query_open(seg, sql, NULL, 0, &q, err))
         return false;
@@ -409,10 +435,8 @@ bool segment_load(struct segment *seg, struct err *err)
     if (err->code != ERR_NONE || !meta_read(seg, &info, err))
         return segment_fail(seg, err);
     pthread_mutex_lock(&seg->cache->mutex);
-    if (!atomic_load_explicit(&seg->is_loaded, memory_order_relaxed)) {
-        seg->info = info;
-        atomic_store_explicit(&seg->is_loaded, true, memory_order_release);
-    }
+    if (!atomic_load_explicit(&seg->is_loaded, memory_order_relaxed))
+        info_publish(seg, &info);
     pthread_mutex_unlock(&seg->cache->mutex);
     return true;
 }
