@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "query/lang/print.h"
+#include "query/promql/fold.h"
 #include "query/promql/source.h"
 #include "storage/base/utf8.h"
 
@@ -72,6 +73,19 @@ bool cells_add(struct eval *e, const struct cells *c, struct matrix *m, struct l
         memcpy(s->h, c->h, e->grid.n * sizeof *s->h);
     }
     return true;
+}
+
+static bool put_in_matrix(struct row_sink *s, struct eval *e, const struct cells *c,
+                          struct labels labels, bool drop_name, struct err *err)
+{
+    struct matrix_sink *to = CONTAINER_OF(s, struct matrix_sink, sink);
+    return cells_add(e, c, &to->m, labels, drop_name, err);
+}
+
+void matrix_sink_init(struct matrix_sink *s, struct eval *e)
+{
+    s->sink.put = put_in_matrix;
+    matrix_init(&s->m, e->grid);
 }
 
 /* ---- durations ---- */
@@ -228,13 +242,20 @@ static bool eval_aggr(struct eval *e, const struct node *n, struct result *out, 
     } else if (n->aggr.param != NULL && !eval_param(e, n->aggr.param, &ag.param, err)) {
         return false;
     }
+    *out = (struct result){.type = PROMQL_VECTOR};
+    if (fold_applies(n)) {
+        bool done;
+        if (!fold_eval(e, n, &ag, &out->m, &done, err))
+            return false;
+        if (done)
+            return true;
+    }
     if (!eval_node(e, n->aggr.expr, &v, err))
         return false;
     /* Notes about the parameter belong to it, all others to the expression. */
     bool bad_param = (n->aggr.op == AGGR_QUANTILE && is_outside(ag.param, e->grid.n, 0, 1)) ||
                      (n->aggr.op == AGGR_LIMIT_RATIO && is_outside(ag.param, e->grid.n, -1, 1));
     eval_where(e, bad_param ? n->aggr.param : n->aggr.expr);
-    *out = (struct result){.type = PROMQL_VECTOR};
     return aggr_eval(e->q, &ag, &v.m, &out->m, err);
 }
 

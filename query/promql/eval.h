@@ -64,6 +64,18 @@ static inline void cells_set_hist(struct cells *c, size_t i, const struct hist *
 MUST_USE bool cells_add(struct eval *e, const struct cells *c, struct matrix *m,
                         struct labels labels, bool drop_name, struct err *err);
 
+/* Where the rows of a selector or a function over windows go, one per series. */
+struct row_sink {
+    bool (*put)(struct row_sink *s, struct eval *e, const struct cells *c, struct labels labels,
+                bool drop_name, struct err *err);
+};
+/* A sink that collects them. */
+struct matrix_sink {
+    struct row_sink sink;
+    struct matrix m;
+};
+void matrix_sink_init(struct matrix_sink *s, struct eval *e);
+
 /* Compensated sum: *sum + x with the lost bits in *c. */
 static inline void kahan_add(double x, double *sum, double *c)
 {

@@ -196,7 +196,7 @@ static void slide(struct edge *x, const int64_t *t, size_t n, int64_t after, int
 struct run {
     struct rollup r;
     struct cells cells;
-    struct matrix *out;
+    struct row_sink *sink;
     bool drop_name;
 };
 
@@ -260,7 +260,8 @@ static bool roll_series(void *ctx, const struct samples *s, struct err *err)
         floats = !is_stale(x->cells.v[i]);
     if (floats && (r->call->call.func->flags & FUNC_COUNTER))
         info_not_counter(r);
-    return cells_add(r->e, &x->cells, x->out, s->labels, s->drop_name || x->drop_name, err);
+    return !x->cells.any ||
+           x->sink->put(x->sink, r->e, &x->cells, s->labels, s->drop_name || x->drop_name, err);
 }
 
 /* ---- the call ---- */
@@ -281,10 +282,9 @@ static bool check_extend(const struct rollup *r, struct err *err)
     return true;
 }
 
-bool call_rollup(struct eval *e, const struct node *n, struct result *out, struct err *err)
+bool rollup_rows(struct eval *e, const struct node *n, struct row_sink *sink, struct err *err)
 {
-    struct run x = {.r = {.e = e, .call = n}};
-    struct matrix m;
+    struct run x = {.r = {.e = e, .call = n}, .sink = sink};
     size_t params = 0;
     for (size_t i = 0; i < n->call.n_args; i++) {
         if (n->call.args[i]->type == PROMQL_MATRIX)
@@ -294,8 +294,6 @@ bool call_rollup(struct eval *e, const struct node *n, struct result *out, struc
     }
     if (!geometry_of(e, x.r.arg, &x.r.g, err) || !check_extend(&x.r, err))
         return false;
-    matrix_init(&m, e->grid);
-    x.out = &m;
     x.drop_name = !(n->call.func->flags & FUNC_KEEPS_NAME);
     cells_init(e, &x.cells);
     arena_init(&x.r.scratch, e->q->limits.max_memory, &e->q->budget);
@@ -304,6 +302,15 @@ bool call_rollup(struct eval *e, const struct node *n, struct result *out, struc
     bool ok = each_series(e, x.r.arg, &x.r.g, false, roll_series, &x, err);
     arena_deinit(&x.r.scratch);
     arena_deinit(&x.r.series);
-    *out = (struct result){.type = PROMQL_VECTOR, .m = m};
     return ok;
+}
+
+bool call_rollup(struct eval *e, const struct node *n, struct result *out, struct err *err)
+{
+    struct matrix_sink s;
+    matrix_sink_init(&s, e);
+    if (!rollup_rows(e, n, &s.sink, err))
+        return false;
+    *out = (struct result){.type = PROMQL_VECTOR, .m = s.m};
+    return true;
 }

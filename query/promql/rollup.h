@@ -44,7 +44,10 @@ struct rollup {
 typedef bool rollup_fn(struct rollup *r, const struct window *w, struct point *out,
                        struct err *err);
 
-/* func->call of all functions with `rollup` set. */
+/* The rows of a call whose function has `rollup` set. */
+MUST_USE bool rollup_rows(struct eval *e, const struct node *n, struct row_sink *sink,
+                          struct err *err);
+/* func->call of these functions. */
 bool call_rollup(struct eval *e, const struct node *n, struct result *out, struct err *err);
 
 /* Cumulative losses by counter resets, per float of the series; NULL when there was none. */

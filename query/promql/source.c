@@ -311,7 +311,7 @@ struct instant {
     struct eval *e;
     const struct geometry *g;
     bool with_time;
-    struct matrix *out;
+    struct row_sink *sink;
     struct cells cells;
 };
 
@@ -405,23 +405,29 @@ static bool instant_series(void *ctx, const struct samples *s, struct err *err)
         pick_smoothed(x, s);
     else
         pick_newest(x, s);
-    return cells_add(x->e, &x->cells, x->out, s->labels, s->drop_name, err);
+    return !x->cells.any || x->sink->put(x->sink, x->e, &x->cells, s->labels, s->drop_name, err);
+}
+
+bool selector_rows(struct eval *e, const struct node *n, bool with_time, struct row_sink *sink,
+                   struct err *err)
+{
+    struct geometry g;
+    if (!geometry_of(e, n, &g, err))
+        return false;
+    struct instant x = {.e = e, .g = &g, .with_time = with_time, .sink = sink};
+    cells_init(e, &x.cells);
+    eval_where(e, n);
+    return each_series(e, n, &g, g.extend != EXTEND_SMOOTHED, instant_series, &x, err);
 }
 
 bool eval_selector(struct eval *e, const struct node *n, bool with_time, struct matrix *out,
                    struct err *err)
 {
-    struct geometry g;
-    struct matrix m;
-    if (!geometry_of(e, n, &g, err))
+    struct matrix_sink s;
+    matrix_sink_init(&s, e);
+    if (!selector_rows(e, n, with_time, &s.sink, err))
         return false;
-    matrix_init(&m, e->grid);
-    struct instant x = {.e = e, .g = &g, .with_time = with_time, .out = &m};
-    cells_init(e, &x.cells);
-    eval_where(e, n);
-    if (!each_series(e, n, &g, g.extend != EXTEND_SMOOTHED, instant_series, &x, err))
-        return false;
-    *out = m;
+    *out = s.m;
     return true;
 }
 

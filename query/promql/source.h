@@ -43,7 +43,10 @@ MUST_USE bool each_series(struct eval *e, const struct node *n, const struct geo
 enum hist_reset derived_hint(const struct hist *before, const struct hist *h);
 /* Opens the snapshot of the query for everything that the tree can reach. */
 MUST_USE bool source_open(struct eval *e, const struct node *root, struct err *err);
-/* Instant selectors; with_time: the samples' own times (seconds) instead of values. */
+/* The rows of an instant selector. */
+MUST_USE bool selector_rows(struct eval *e, const struct node *n, bool with_time,
+                            struct row_sink *sink, struct err *err);
+/* The same as a matrix; with_time: the samples' own times (seconds) instead of values. */
 MUST_USE bool eval_selector(struct eval *e, const struct node *n, bool with_time,
                             struct matrix *out, struct err *err);
 /* A range expression at the one time of the grid, as samples. */
