@@ -218,7 +218,10 @@ static bool resolve(struct encoder *e, struct batch_series *s)
         id = (uint32_t)s->ref - 1;
     else if (s->labels.n > 0)
         id = series_of_labels(e, s->labels);
-    else {
+    else if (s->ref == 0) {
+        e->failed = true;
+        return err_set(e->err, ERR_INVALID, "a series without labels");
+    } else {
         // found by raw hash, idle for so long that it was forgotten between decoding and now
         e->failed = true;
         return err_set(e->err, ERR_BUSY, "a series was forgotten meanwhile; send again");
@@ -612,6 +615,8 @@ static bool replay_defs(struct replay *p, struct err *err)
         struct arena_mark mark = arena_mark(&p->arena);
         if (!labels_decode(bytes, &p->arena, &l, err))
             return err_in(err, "metrics record");
+        if (l.n == 0)
+            return err_set(err, ERR_CORRUPT, "metrics record: a series without labels");
         struct hash128 hash = labels_hash128(l);
         uint32_t id = label_index_find(h->ix, l, hash);
         if (id == LABEL_ID_NONE)

@@ -327,7 +327,7 @@ static const uint32_t *id_pairs(const struct label_index *ix, uint32_t id, size_
     const struct page *page = ix->pages[id >> PAGE_BITS];
     uint32_t i = id & PAGE_MASK;
     *n = page->off[i + 1] - page->off[i];
-    return page->pairs + page->off[i];
+    return *n > 0 ? page->pairs + page->off[i] : NULL;
 }
 
 static struct hash128 id_hash128(const struct label_index *ix, uint32_t id)

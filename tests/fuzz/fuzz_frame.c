@@ -1,5 +1,6 @@
 /* fuzz_frame.c - frames: what is encoded comes back bit by bit; hostile sections inside a right
  * checksum and zstd frame fail or give numbers, never worse. */
+// links: trivet_codec
 #include <stdlib.h>
 
 #include "storage/base/compress.h"

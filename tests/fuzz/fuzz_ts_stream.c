@@ -1,5 +1,6 @@
 /* fuzz_ts_stream.c - timestamp streams: bytes that decode give ascending times, and those come back
  * the same after encoding. */
+// links: trivet_codec
 #include <stdlib.h>
 
 #include "storage/codec/ts_stream.h"
