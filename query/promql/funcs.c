@@ -164,3 +164,8 @@ const struct func *func_find(str name)
             return &funcs[i];
     return NULL;
 }
+
+const struct func *func_at(size_t i)
+{
+    return i < COUNTOF(funcs) ? &funcs[i] : NULL;
+}

@@ -36,4 +36,5 @@ struct func {
     double (*of_hist)(const struct hist *h);
 };
 
+const struct func *func_at(size_t i);   // in table order; NULL behind the last
 const struct func *func_find(str name); // NULL when unknown; names are case-sensitive

@@ -21,7 +21,7 @@
 
 #include <cmocka.h>
 
-#include "query/promql/promql.h"
+#include "query/promql/funcs.h"
 #include "storage/base/dur.h"
 #include "storage/base/num.h"
 #include "storage/base/regex.h"
@@ -707,14 +707,21 @@ static void run_script(struct script *s)
     print_message("%.*s: %zu cases, %zu complaints\n", STR_ARG(s->file), s->cases, s->failures);
 }
 
-static void run_file(const char *path)
+static char *read_file(const char *path, size_t *n)
 {
     FILE *f = fopen(path, "rb");
     if (f == NULL)
         fail_msg("cannot open %s", path);
     char *text = mem_zalloc(FILE_MAX);
-    size_t n = fread(text, 1, FILE_MAX, f);
+    *n = fread(text, 1, FILE_MAX, f);
     fclose(f);
+    return text;
+}
+
+static void run_file(const char *path)
+{
+    size_t n;
+    char *text = read_file(path, &n);
     struct script s = {.file = str_c(path), .rest = str_of(text, n)};
     run_script(&s);
     size_t failures = s.failures;
@@ -729,16 +736,48 @@ static void run_one(void **state)
 
 #define CASES TESTS_DIR "/cases/promql/"
 
+static const char *const files[] = {
+    CASES "selectors.test",  CASES "rates.test",     CASES "over_time.test",
+    CASES "operators.test",  CASES "aggregate.test", CASES "functions.test",
+    CASES "histograms.test", CASES "native.test",    CASES "subqueries.test",
+    CASES "extended.test",   CASES "info.test",
+};
+
+/* Every function of the table is called somewhere in the case files. */
+static void all_functions(void **state)
+{
+    struct buf all;
+    int missing = 0;
+    (void)state;
+    buf_init(&all, 16 * MIB);
+    for (size_t i = 0; i < COUNTOF(files); i++) {
+        size_t n;
+        char *text = read_file(files[i], &n);
+        buf_add(&all, str_of(text, n));
+        mem_free(text);
+    }
+    for (size_t i = 0; func_at(i) != NULL; i++) {
+        struct buf call;
+        buf_init(&call, 256);
+        buf_fmt(&call, " " STR_FMT "(", STR_ARG(func_at(i)->name));
+        bool found = str_find(buf_str(&all), buf_str(&call)) != SIZE_MAX;
+        call.p[0] = '(';
+        found = found || str_find(buf_str(&all), buf_str(&call)) != SIZE_MAX;
+        if (!found)
+            print_error("no case calls %.*s\n", STR_ARG(func_at(i)->name));
+        missing += !found;
+        buf_deinit(&call);
+    }
+    buf_deinit(&all);
+    assert_int_equal(missing, 0);
+}
+
 int main(int argc, char **argv)
 {
-    static const char *const files[] = {
-        CASES "selectors.test",  CASES "rates.test",     CASES "over_time.test",
-        CASES "operators.test",  CASES "aggregate.test", CASES "functions.test",
-        CASES "histograms.test", CASES "native.test",    CASES "subqueries.test",
-        CASES "extended.test",   CASES "info.test",
-    };
     struct CMUnitTest tests[COUNTOF(files) + 32];
     size_t n = 0;
+    if (argc == 1)
+        tests[n++] = (struct CMUnitTest)cmocka_unit_test(all_functions);
     for (size_t i = 0; argc == 1 && i < COUNTOF(files); i++)
         tests[n++] =
             (struct CMUnitTest){files[i], run_one, NULL, NULL, (void *)(uintptr_t)files[i]};
