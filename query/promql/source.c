@@ -516,7 +516,8 @@ bool eval_range_result(struct eval *e, const struct node *n, const struct promql
     struct range_result x = {.e = e, .g = &g};
     if (!each_series(e, n, &g, false, result_series, &x, err))
         return false;
-    qsort(x.series.v, x.series.n, sizeof *x.series.v, series_cmp);
+    if (x.series.n > 1)
+        qsort(x.series.v, x.series.n, sizeof *x.series.v, series_cmp);
     for (size_t i = 1; i < x.series.n; i++)
         if (labels_eq(x.series.v[i - 1].labels, x.series.v[i].labels))
             return err_set(err, ERR_EXEC, "vector cannot contain metrics with the same labelset");
