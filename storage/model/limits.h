@@ -184,3 +184,10 @@
 /* Batches that wait for the writer. Lanes are few and each waits for its own, so this never fills
  * in the product. */
 #define LIMIT_WRITER_QUEUE 1024
+/* Of one run of a template over one line: nodes and calls; bytes of its output (what `repeat` and
+ * padding may make, too); calls of {{template}} inside each other; patterns kept compiled. Beyond:
+ * the line gets TemplateFormatErr. */
+#define LIMIT_TEMPLATE_STEPS   100000
+#define LIMIT_TEMPLATE_OUT     MIB
+#define LIMIT_TEMPLATE_CALLS   50
+#define LIMIT_TEMPLATE_REGEXES 32

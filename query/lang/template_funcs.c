@@ -1,0 +1,1015 @@
+/* template_funcs.c - functions of log templates: text, numbers, dates, JSON.
+ *
+ * Two families differ in the place of the subject: those with capitals take it first, the others
+ * last, so that they end a pipe. Numbers come as text from labels; what is no number counts 0. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "query/lang/template_int.h"
+#include "storage/base/dur.h"
+#include "storage/base/json_read.h"
+#include "storage/base/num.h"
+#include "storage/base/utf8.h"
+#include "storage/model/limits.h"
+
+#define ARGS struct texec *x, const struct tval *args, size_t n, struct tval *out
+
+/* ---- arguments ---- */
+
+static bool all_texts(struct texec *x, const struct tval *args, size_t from, size_t to)
+{
+    for (size_t i = from; i < to; i++)
+        if (args[i].kind != TVAL_STR)
+            return texec_fail(x, "wrong type for value; expected string; got %s",
+                              tval_type(&args[i]));
+    return true;
+}
+
+static bool is_int(struct texec *x, const struct tval *v)
+{
+    return v->kind == TVAL_INT ||
+           texec_fail(x, "wrong type for value; expected int; got %s", tval_type(v));
+}
+
+static double to_float(const struct tval *v)
+{
+    double f;
+    switch (v->kind) {
+    case TVAL_STR:
+        return num_parse_f64(v->s, &f) ? f : 0;
+    case TVAL_INT:
+    case TVAL_TIME:
+        return (double)v->i;
+    case TVAL_FLOAT:
+        return v->f;
+    case TVAL_BOOL:
+        return v->b;
+    default:
+        return 0;
+    }
+}
+
+static int64_t to_int(const struct tval *v)
+{
+    int64_t i;
+    if (v->kind == TVAL_INT)
+        return v->i;
+    if (v->kind == TVAL_STR && num_parse_i64(v->s, &i))
+        return i;
+    double f = to_float(v);
+    if (isnan(f))
+        return 0;
+    return f >= 9.2e18 ? INT64_MAX : f <= -9.2e18 ? INT64_MIN : (int64_t)f;
+}
+
+static bool give(struct tval *out, str s)
+{
+    *out = tval_str(s);
+    return true;
+}
+
+/* Hands a buffer's content over to the scratch arena. */
+static bool give_buf(struct texec *x, struct tval *out, struct buf *b)
+{
+    bool over = b->over;
+    *out = tval_str(arena_dup(x->a, buf_str(b)));
+    buf_deinit(b);
+    return !over || texec_fail(x, "more output than %zu bytes", (size_t)LIMIT_TEMPLATE_OUT);
+}
+
+/* ---- text ---- */
+
+/* Letters of the scripts that have case in one or two bytes of UTF-8, by simple offsets. */
+static uint32_t fold(uint32_t c, bool upper)
+{
+    static const struct {
+        uint32_t first, last, offset; // of the capitals
+    } ranges[] = {{'A', 'Z', 32},     {0xC0, 0xD6, 32},   {0xD8, 0xDE, 32},
+                  {0x391, 0x3A9, 32}, {0x410, 0x42F, 32}, {0x400, 0x40F, 80}};
+    for (size_t i = 0; i < COUNTOF(ranges); i++) {
+        if (!upper && c >= ranges[i].first && c <= ranges[i].last)
+            return c + ranges[i].offset;
+        uint32_t small = c - ranges[i].offset;
+        if (upper && c >= ranges[i].offset && small >= ranges[i].first && small <= ranges[i].last)
+            return small;
+    }
+    bool pairs = (c >= 0x100 && c <= 0x137) || (c >= 0x14A && c <= 0x177);
+    if (pairs && ((c & 1) != 0) == upper)
+        return upper ? c - 1 : c + 1;
+    return c;
+}
+
+enum fold_mode { FOLD_UPPER, FOLD_LOWER, FOLD_TITLE };
+
+static bool fold_text(struct texec *x, str s, enum fold_mode mode, struct tval *out)
+{
+    struct buf b;
+    bool first = true;
+    buf_init(&b, LIMIT_TEMPLATE_OUT);
+    while (s.n > 0) {
+        size_t len;
+        uint32_t c = utf8_decode(s, &len);
+        bool letter = (c | 32) - 'a' < 26 || c >= 0x80 || (c >= '0' && c <= '9') || c == '_';
+        bool changes = mode != FOLD_TITLE || first;
+        if (c == 0xFFFD)
+            buf_add(&b, str_sub(s, 0, len));
+        else
+            utf8_encode(&b, changes ? fold(c, mode != FOLD_LOWER) : c);
+        first = !letter;
+        s = str_sub(s, len, s.n);
+    }
+    return give_buf(x, out, &b);
+}
+
+static bool run_upper(ARGS)
+{
+    return all_texts(x, args, 0, n) && fold_text(x, args[0].s, FOLD_UPPER, out);
+}
+
+static bool run_lower(ARGS)
+{
+    return all_texts(x, args, 0, n) && fold_text(x, args[0].s, FOLD_LOWER, out);
+}
+
+static bool run_title(ARGS)
+{
+    return all_texts(x, args, 0, n) && fold_text(x, args[0].s, FOLD_TITLE, out);
+}
+
+static bool replace(struct texec *x, str s, str old, str new, int64_t limit, struct tval *out)
+{
+    struct buf b;
+    buf_init(&b, LIMIT_TEMPLATE_OUT);
+    while (limit != 0) {
+        size_t at = str_find(s, old);
+        if (at == SIZE_MAX)
+            break;
+        if (old.n == 0) { // before every character
+            buf_add(&b, new);
+            size_t len = 0;
+            if (s.n == 0)
+                break;
+            (void)utf8_decode(s, &len);
+            buf_add(&b, str_sub(s, 0, len));
+            s = str_sub(s, len, s.n);
+        } else {
+            buf_add(&b, str_sub(s, 0, at));
+            buf_add(&b, new);
+            s = str_sub(s, at + old.n, s.n);
+        }
+        limit -= limit > 0;
+    }
+    buf_add(&b, s);
+    return give_buf(x, out, &b);
+}
+
+static bool run_replace_first(ARGS) // Replace s old new n
+{
+    (void)n;
+    return all_texts(x, args, 0, 3) && is_int(x, &args[3]) &&
+           replace(x, args[0].s, args[1].s, args[2].s, args[3].i, out);
+}
+
+static bool run_replace(ARGS) // replace old new s
+{
+    return all_texts(x, args, 0, n) && replace(x, args[2].s, args[0].s, args[1].s, -1, out);
+}
+
+static bool in_set(str set, str s, size_t *len)
+{
+    uint32_t c = utf8_decode(s, len);
+    while (set.n > 0) {
+        size_t n;
+        if (utf8_decode(set, &n) == c)
+            return true;
+        set = str_sub(set, n, set.n);
+    }
+    return false;
+}
+
+static str trim_set(str s, str set, bool left, bool right)
+{
+    size_t len;
+    while (left && s.n > 0 && in_set(set, s, &len))
+        s = str_sub(s, len, s.n);
+    while (right && s.n > 0) {
+        size_t at = s.n - 1;
+        while (at > 0 && ((uint8_t)s.p[at] & 0xC0) == 0x80)
+            at--;
+        if (!in_set(set, str_sub(s, at, s.n), &len))
+            break;
+        s = str_sub(s, 0, at);
+    }
+    return s;
+}
+
+static bool run_trim_both(ARGS) // Trim s set
+{
+    return all_texts(x, args, 0, n) && give(out, trim_set(args[0].s, args[1].s, true, true));
+}
+
+static bool run_trim_left(ARGS)
+{
+    return all_texts(x, args, 0, n) && give(out, trim_set(args[0].s, args[1].s, true, false));
+}
+
+static bool run_trim_right(ARGS)
+{
+    return all_texts(x, args, 0, n) && give(out, trim_set(args[0].s, args[1].s, false, true));
+}
+
+static bool run_trim_all(ARGS) // trimAll set s
+{
+    return all_texts(x, args, 0, n) && give(out, trim_set(args[1].s, args[0].s, true, true));
+}
+
+static bool run_trim_space(ARGS)
+{
+    return all_texts(x, args, 0, n) &&
+           give(out, trim_set(args[0].s, STR(" \t\r\n\v\f"), true, true));
+}
+
+static str without_prefix(str s, str prefix)
+{
+    return str_starts(s, prefix) ? str_sub(s, prefix.n, s.n) : s;
+}
+
+static str without_suffix(str s, str suffix)
+{
+    return str_ends(s, suffix) ? str_sub(s, 0, s.n - suffix.n) : s;
+}
+
+static bool run_prefix_first(ARGS) // TrimPrefix s prefix
+{
+    return all_texts(x, args, 0, n) && give(out, without_prefix(args[0].s, args[1].s));
+}
+
+static bool run_suffix_first(ARGS)
+{
+    return all_texts(x, args, 0, n) && give(out, without_suffix(args[0].s, args[1].s));
+}
+
+static bool run_prefix(ARGS) // trimPrefix prefix s
+{
+    return all_texts(x, args, 0, n) && give(out, without_prefix(args[1].s, args[0].s));
+}
+
+static bool run_suffix(ARGS)
+{
+    return all_texts(x, args, 0, n) && give(out, without_suffix(args[1].s, args[0].s));
+}
+
+static bool run_trunc(ARGS) // trunc n s
+{
+    (void)n;
+    if (!is_int(x, &args[0]) || !all_texts(x, args, 1, 2))
+        return false;
+    int64_t c = args[0].i;
+    str s = args[1].s;
+    if (c < 0 && (int64_t)s.n + c > 0)
+        s = str_sub(s, (size_t)((int64_t)s.n + c), s.n);
+    else if (c >= 0 && (int64_t)s.n > c)
+        s = str_sub(s, 0, (size_t)c);
+    return give(out, s);
+}
+
+static bool run_substr(ARGS) // substr start end s
+{
+    (void)n;
+    if (!is_int(x, &args[0]) || !is_int(x, &args[1]) || !all_texts(x, args, 2, 3))
+        return false;
+    str s = args[2].s;
+    int64_t len = (int64_t)s.n, start = args[0].i, end = args[1].i;
+    if (start < 0)
+        start = 0;
+    else if (end < 0 || end > len)
+        end = len;
+    if (start > len || end > len || end < start)
+        return texec_fail(x,
+                          "runtime error: slice bounds out of range [%lld:%lld] with length %lld",
+                          (long long)start, (long long)end, (long long)len);
+    return give(out, str_sub(s, (size_t)start, (size_t)end));
+}
+
+static bool run_contains(ARGS)
+{
+    if (!all_texts(x, args, 0, n))
+        return false;
+    *out = tval_bool(str_find(args[1].s, args[0].s) != SIZE_MAX);
+    return true;
+}
+
+static bool run_has_prefix(ARGS)
+{
+    if (!all_texts(x, args, 0, n))
+        return false;
+    *out = tval_bool(str_starts(args[1].s, args[0].s));
+    return true;
+}
+
+static bool run_has_suffix(ARGS)
+{
+    if (!all_texts(x, args, 0, n))
+        return false;
+    *out = tval_bool(str_ends(args[1].s, args[0].s));
+    return true;
+}
+
+static void put_blanks(struct buf *b, int64_t n)
+{
+    for (int64_t i = 0; i < n && !b->over; i++)
+        buf_add_char(b, ' ');
+}
+
+static bool indent(struct texec *x, const struct tval *args, bool newline, struct tval *out)
+{
+    struct buf b;
+    if (!is_int(x, &args[0]) || !all_texts(x, args, 1, 2))
+        return false;
+    buf_init(&b, LIMIT_TEMPLATE_OUT);
+    if (newline)
+        buf_add_char(&b, '\n');
+    put_blanks(&b, args[0].i);
+    for (size_t i = 0; i < args[1].s.n && !b.over; i++) {
+        buf_add_char(&b, args[1].s.p[i]);
+        if (args[1].s.p[i] == '\n')
+            put_blanks(&b, args[0].i);
+    }
+    return give_buf(x, out, &b);
+}
+
+static bool run_indent(ARGS)
+{
+    (void)n;
+    return indent(x, args, false, out);
+}
+
+static bool run_nindent(ARGS)
+{
+    (void)n;
+    return indent(x, args, true, out);
+}
+
+static bool run_repeat(ARGS) // repeat count s
+{
+    struct buf b;
+    (void)n;
+    if (!is_int(x, &args[0]) || !all_texts(x, args, 1, 2))
+        return false;
+    if (args[0].i < 0)
+        return texec_fail(x, "strings: negative Repeat count");
+    buf_init(&b, LIMIT_TEMPLATE_OUT);
+    for (int64_t i = 0; i < args[0].i && args[1].s.n > 0 && !b.over; i++)
+        buf_add(&b, args[1].s);
+    return give_buf(x, out, &b);
+}
+
+/* n characters: cut, or filled with blanks, at the right or the left end. */
+static bool align(struct texec *x, const struct tval *args, bool left, struct tval *out)
+{
+    struct buf b;
+    if (!is_int(x, &args[0]) || !all_texts(x, args, 1, 2))
+        return false;
+    str s = args[1].s;
+    int64_t want = args[0].i, have = (int64_t)utf8_count(s);
+    if (want < 0 || want == have)
+        return give(out, s);
+    for (int64_t i = have; i > want; i--) {
+        size_t len = 1;
+        if (left) {
+            while (((uint8_t)s.p[s.n - len] & 0xC0) == 0x80 && len < s.n)
+                len++;
+            s = str_sub(s, 0, s.n - len);
+        } else {
+            (void)utf8_decode(s, &len);
+            s = str_sub(s, len, s.n);
+        }
+    }
+    buf_init(&b, LIMIT_TEMPLATE_OUT);
+    if (!left)
+        put_blanks(&b, want - have);
+    buf_add(&b, s);
+    if (left)
+        put_blanks(&b, want - have);
+    return give_buf(x, out, &b);
+}
+
+static bool run_align_left(ARGS)
+{
+    (void)n;
+    return align(x, args, true, out);
+}
+
+static bool run_align_right(ARGS)
+{
+    (void)n;
+    return align(x, args, false, out);
+}
+
+/* ---- regexes ---- */
+
+#define GROUPS_MAX 64 // capture groups that a replacement can name
+
+static bool regex_replace(struct texec *x, const struct tval *args, bool literal, struct tval *out)
+{
+    struct regex *re;
+    str groups[GROUPS_MAX], s = args[1].s;
+    struct buf b;
+    size_t at = 0, last = 0;
+    if (!all_texts(x, args, 0, 3) || !texec_regex(x, args[0].s, &re))
+        return false;
+    size_t n = MIN(regex_groups(re) + 1, (size_t)GROUPS_MAX);
+    buf_init(&b, LIMIT_TEMPLATE_OUT);
+    while (at <= s.n && !b.over) {
+        bool hit;
+        if (!regex_exec(re, s, at, groups, n, &hit, x->err)) {
+            buf_deinit(&b);
+            return false;
+        }
+        if (!hit)
+            break;
+        size_t from = (size_t)(groups[0].p - s.p), to = from + groups[0].n;
+        buf_add(&b, str_sub(s, last, from));
+        if (literal)
+            buf_add(&b, args[2].s);
+        else
+            regex_expand(re, args[2].s, groups, &b);
+        last = to;
+        at = to > from ? to : to + 1;
+    }
+    buf_add(&b, str_sub(s, last, s.n));
+    return give_buf(x, out, &b);
+}
+
+static bool run_regex_replace(ARGS)
+{
+    (void)n;
+    return all_texts(x, args, 0, 3) && regex_replace(x, args, false, out);
+}
+
+static bool run_regex_literal(ARGS)
+{
+    (void)n;
+    return all_texts(x, args, 0, 3) && regex_replace(x, args, true, out);
+}
+
+static bool run_count(ARGS) // count regex s
+{
+    struct regex *re;
+    str group;
+    int64_t count = 0;
+    if (!all_texts(x, args, 0, n) || !texec_regex(x, args[0].s, &re))
+        return false;
+    str s = args[1].s;
+    for (size_t at = 0; at <= s.n; count++) {
+        bool hit;
+        if (!regex_exec(re, s, at, &group, 1, &hit, x->err))
+            return false;
+        if (!hit)
+            break;
+        size_t to = (size_t)(group.p - s.p) + group.n;
+        at = group.n > 0 ? to : to + 1;
+    }
+    *out = tval_int(count);
+    return true;
+}
+
+/* ---- encodings ---- */
+
+static int hex(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 32);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool run_urldecode(ARGS)
+{
+    if (!all_texts(x, args, 0, n))
+        return false;
+    str s = args[0].s;
+    char *p = arena_alloc(x->a, s.n);
+    size_t len = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] != '%') {
+            p[len++] = s.p[i] == '+' ? ' ' : s.p[i];
+            continue;
+        }
+        if (i + 2 >= s.n || hex(s.p[i + 1]) < 0 || hex(s.p[i + 2]) < 0)
+            return texec_fail(x, "invalid URL escape \"" STR_FMT "\"",
+                              STR_ARG(str_sub(s, i, i + 3)));
+        p[len++] = (char)(hex(s.p[i + 1]) * 16 + hex(s.p[i + 2]));
+        i += 2;
+    }
+    return give(out, str_of(p, len));
+}
+
+static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+static bool run_b64enc(ARGS)
+{
+    struct buf b;
+    if (!all_texts(x, args, 0, n))
+        return false;
+    str s = args[0].s;
+    buf_init(&b, LIMIT_TEMPLATE_OUT);
+    for (size_t i = 0; i < s.n; i += 3) {
+        size_t left = MIN(s.n - i, (size_t)3);
+        uint32_t v = 0;
+        for (size_t k = 0; k < 3; k++)
+            v = v << 8 | (k < left ? (uint8_t)s.p[i + k] : 0);
+        for (size_t k = 0; k < 4; k++)
+            buf_add_char(&b, k <= left ? base64[v >> (18 - 6 * k) & 63] : '=');
+    }
+    return give_buf(x, out, &b);
+}
+
+static bool run_b64dec(ARGS)
+{
+    if (!all_texts(x, args, 0, n))
+        return false;
+    str s = args[0].s;
+    char *p = arena_alloc(x->a, s.n);
+    size_t len = 0, digits = 0;
+    uint32_t v = 0;
+    while (s.n > 0 && s.p[s.n - 1] == '=')
+        s.n--;
+    for (size_t i = 0; i < s.n; i++) {
+        const char *found = s.p[i] != '\0' ? strchr(base64, s.p[i]) : NULL;
+        if (s.p[i] == '\n' || s.p[i] == '\r')
+            continue;
+        if (found == NULL)
+            return give(out, arena_fmt(x->a, "illegal base64 data at input byte %zu", i));
+        v = v << 6 | (uint32_t)(found - base64);
+        if (++digits % 4 != 1)
+            p[len++] = (char)(v >> ((4 - (digits - 1) % 4 - 1) * 2));
+    }
+    if (digits % 4 == 1)
+        return give(out, arena_fmt(x->a, "illegal base64 data at input byte %zu", s.n));
+    return give(out, str_of(p, len));
+}
+
+// NOLINTNEXTLINE(misc-no-recursion): the reader bounds the nesting
+static bool json_value(struct texec *x, struct json_reader *r, enum json_event e, struct tval *out)
+{
+    VEC(struct tval) items = {0};
+    VEC(struct tpair) pairs = {0};
+    double f;
+    switch (e) {
+    case JSON_STRING:
+        *out = tval_str(json_text(r, x->a));
+        return true;
+    case JSON_NUMBER:
+        if (!num_parse_f64(r->text, &f))
+            return false;
+        *out = tval_float(f);
+        return true;
+    case JSON_TRUE:
+    case JSON_FALSE:
+        *out = tval_bool(e == JSON_TRUE);
+        return true;
+    case JSON_NULL:
+        *out = (struct tval){0};
+        return true;
+    case JSON_ARRAY:
+        while ((e = json_next(r)) != JSON_ARRAY_END) {
+            struct tval item;
+            if (!json_value(x, r, e, &item))
+                return false;
+            vec_push(&items, x->a, item);
+        }
+        *out = (struct tval){.kind = TVAL_LIST, .list = {items.v, items.n}};
+        return true;
+    case JSON_OBJECT:
+        while ((e = json_next(r)) == JSON_KEY) {
+            struct tpair pair = {.key = json_text(r, x->a)};
+            if (!json_value(x, r, json_next(r), &pair.value))
+                return false;
+            vec_push(&pairs, x->a, pair);
+        }
+        *out = (struct tval){.kind = TVAL_MAP, .map = {pairs.v, pairs.n, false}};
+        return e == JSON_OBJECT_END;
+    default:
+        return false;
+    }
+}
+
+static int by_key(const void *a, const void *b)
+{
+    const struct tpair *x = a, *y = b;
+    return str_cmp(x->key, y->key);
+}
+
+/* Maps are sorted once they are complete; the values were just made here. */
+// NOLINTNEXTLINE(misc-no-recursion): the reader bounds the nesting
+static void sort_maps(struct arena *a, struct tval *v)
+{
+    if (v->kind == TVAL_LIST) {
+        struct tval *items = arena_array(a, struct tval, v->list.n);
+        for (size_t i = 0; i < v->list.n; i++) {
+            items[i] = v->list.v[i];
+            sort_maps(a, &items[i]);
+        }
+        v->list.v = items;
+    }
+    if (v->kind == TVAL_MAP) {
+        struct tpair *pairs = arena_array(a, struct tpair, v->map.n);
+        for (size_t i = 0; i < v->map.n; i++) {
+            pairs[i] = v->map.v[i];
+            sort_maps(a, &pairs[i].value);
+        }
+        if (v->map.n > 1)
+            qsort(pairs, v->map.n, sizeof *pairs, by_key);
+        v->map.v = pairs;
+    }
+}
+
+static bool run_from_json(ARGS)
+{
+    struct json_reader r;
+    if (!all_texts(x, args, 0, n))
+        return false;
+    json_reader_init(&r, args[0].s);
+    if (!json_value(x, &r, json_next(&r), out) || json_next(&r) != JSON_END)
+        *out = (struct tval){0};
+    sort_maps(x->a, out);
+    return true;
+}
+
+/* ---- numbers ---- */
+
+static bool run_int(ARGS)
+{
+    (void)x, (void)n;
+    *out = tval_int(to_int(&args[0]));
+    return true;
+}
+
+static bool run_float(ARGS)
+{
+    (void)x, (void)n;
+    *out = tval_float(to_float(&args[0]));
+    return true;
+}
+
+/* Integers wrap as Go's do. */
+static bool run_add(ARGS)
+{
+    uint64_t sum = 0;
+    (void)x;
+    for (size_t i = 0; i < n; i++)
+        sum += (uint64_t)to_int(&args[i]);
+    *out = tval_int((int64_t)sum);
+    return true;
+}
+
+static bool run_sub(ARGS)
+{
+    (void)x, (void)n;
+    *out = tval_int((int64_t)((uint64_t)to_int(&args[0]) - (uint64_t)to_int(&args[1])));
+    return true;
+}
+
+static bool run_mul(ARGS)
+{
+    uint64_t product = 1;
+    (void)x;
+    for (size_t i = 0; i < n; i++)
+        product *= (uint64_t)to_int(&args[i]);
+    *out = tval_int((int64_t)product);
+    return true;
+}
+
+static bool divide(struct texec *x, const struct tval *args, bool rest, struct tval *out)
+{
+    int64_t a = to_int(&args[0]), b = to_int(&args[1]);
+    if (b == 0)
+        return texec_fail(x, "runtime error: integer divide by zero");
+    if (b == -1)
+        *out = tval_int(rest ? 0 : (int64_t)(0 - (uint64_t)a));
+    else
+        *out = tval_int(rest ? a % b : a / b);
+    return true;
+}
+
+static bool run_div(ARGS)
+{
+    (void)n;
+    return divide(x, args, false, out);
+}
+
+static bool run_mod(ARGS)
+{
+    (void)n;
+    return divide(x, args, true, out);
+}
+
+/* Decimal arithmetic in the reference: 15 digits hide what binary fractions add. */
+static double decimal(double v)
+{
+    char text[40];
+    double out;
+    int n = snprintf(text, sizeof text, "%.15g", v);
+    return isfinite(v) && num_parse_f64(str_of(text, (size_t)n), &out) ? out : v;
+}
+
+#define FOLD_FLOATS(fn, expr)              \
+    static bool fn(ARGS)                   \
+    {                                      \
+        double a = to_float(&args[0]);     \
+        (void)x;                           \
+        for (size_t i = 1; i < n; i++) {   \
+            double b = to_float(&args[i]); \
+            a = (expr);                    \
+        }                                  \
+        *out = tval_float(a);              \
+        return true;                       \
+    }
+FOLD_FLOATS(run_addf, decimal(a + b))
+FOLD_FLOATS(run_subf, decimal(a - b))
+FOLD_FLOATS(run_mulf, decimal(a *b))
+FOLD_FLOATS(run_maxf, a > b ? a : b)
+FOLD_FLOATS(run_minf, a < b ? a : b)
+
+static bool run_divf(ARGS)
+{
+    double a = to_float(&args[0]);
+    for (size_t i = 1; i < n; i++) {
+        double b = to_float(&args[i]);
+        if (b == 0)
+            return texec_fail(x, "decimal division by 0");
+        a /= b;
+    }
+    *out = tval_float(a);
+    return true;
+}
+
+static bool run_max(ARGS)
+{
+    int64_t v = to_int(&args[0]);
+    (void)x;
+    for (size_t i = 1; i < n; i++)
+        v = MAX(v, to_int(&args[i]));
+    *out = tval_int(v);
+    return true;
+}
+
+static bool run_min(ARGS)
+{
+    int64_t v = to_int(&args[0]);
+    (void)x;
+    for (size_t i = 1; i < n; i++)
+        v = MIN(v, to_int(&args[i]));
+    *out = tval_int(v);
+    return true;
+}
+
+static bool run_ceil(ARGS)
+{
+    (void)x, (void)n;
+    *out = tval_float(ceil(to_float(&args[0])));
+    return true;
+}
+
+static bool run_floor(ARGS)
+{
+    (void)x, (void)n;
+    *out = tval_float(floor(to_float(&args[0])));
+    return true;
+}
+
+static bool run_round(ARGS) // round x digits [roundOn]
+{
+    if (!is_int(x, &args[1]))
+        return false;
+    double on = n > 2 ? to_float(&args[2]) : 0.5, v = to_float(&args[0]);
+    double pow10 = pow(10, (double)args[1].i), whole;
+    double rest = modf(pow10 * v, &whole);
+    double r = rest >= on ? ceil(pow10 * v) : floor(pow10 * v);
+    *out = tval_float(r / pow10);
+    return true;
+}
+
+static bool run_bytes(ARGS)
+{
+    struct err err = ERR_OK;
+    uint64_t size;
+    if (!all_texts(x, args, 0, n))
+        return false;
+    if (!size_parse_humanize(args[0].s, &size, &err))
+        return texec_fail(x, "%s", err.text);
+    *out = tval_float((double)size);
+    return true;
+}
+
+static bool run_duration(ARGS)
+{
+    struct err err = ERR_OK;
+    int64_t ns;
+    if (!all_texts(x, args, 0, n))
+        return false;
+    if (!dur_parse_go(args[0].s, &ns, &err))
+        return texec_fail(x, "%s", err.text);
+    *out = tval_float((double)ns / 1e9);
+    return true;
+}
+
+static bool run_default(ARGS)
+{
+    (void)x;
+    *out = n > 1 && tval_true(&args[1]) ? args[1] : args[0];
+    return true;
+}
+
+/* ---- the line and times ---- */
+
+static bool run_line(ARGS)
+{
+    (void)args, (void)n;
+    return give(out, x->env->line);
+}
+
+static bool run_timestamp(ARGS)
+{
+    (void)args, (void)n;
+    *out = (struct tval){.kind = TVAL_TIME, .i = x->env->t_ns};
+    return true;
+}
+
+static bool run_now(ARGS)
+{
+    (void)args, (void)n;
+    *out = (struct tval){.kind = TVAL_TIME, .i = x->env->now_ns};
+    return true;
+}
+
+static bool run_date(ARGS) // date layout time
+{
+    (void)n;
+    if (!all_texts(x, args, 0, 1))
+        return false;
+    int64_t t;
+    if (args[1].kind == TVAL_TIME)
+        t = args[1].i;
+    else if (args[1].kind != TVAL_INT)
+        t = x->env->now_ns;
+    else if (__builtin_mul_overflow(args[1].i, NS_PER_S, &t))
+        return texec_fail(x, "time out of range");
+    return give(out, ttime_format(x->a, args[0].s, t));
+}
+
+static bool parse_date(struct texec *x, str layout, str text, struct tval *out)
+{
+    int64_t t;
+    if (!ttime_parse(layout, text, &t))
+        return texec_fail(x, "parsing time \"" STR_FMT "\" as \"" STR_FMT "\": cannot parse",
+                          STR_ARG(text), STR_ARG(layout));
+    *out = (struct tval){.kind = TVAL_TIME, .i = t};
+    return true;
+}
+
+static bool run_to_date(ARGS) // toDate layout text; what does not fit is the zero time
+{
+    struct tval zero = {.kind = TVAL_TIME, .i = INT64_MIN};
+    if (!all_texts(x, args, 0, n))
+        return false;
+    if (!parse_date(x, args[0].s, args[1].s, out))
+        *out = zero;
+    return true;
+}
+
+static bool run_date_in_zone(ARGS) // toDateInZone layout zone text
+{
+    if (!all_texts(x, args, 0, n))
+        return false;
+    str zone = args[1].s;
+    if (zone.n > 0 && !str_is(zone, "UTC") && !str_is(zone, "Local") && !str_is(zone, "GMT"))
+        return texec_fail(x, "unknown time zone " STR_FMT " (this server knows UTC)",
+                          STR_ARG(zone));
+    return parse_date(x, args[0].s, args[2].s, out);
+}
+
+static bool epoch(struct texec *x, const struct tval *v, int64_t unit, struct tval *out)
+{
+    if (v->kind != TVAL_TIME)
+        return texec_fail(x, "wrong type for value; expected time.Time; got %s", tval_type(v));
+    int64_t t = v->i / unit - (v->i % unit < 0);
+    return give(out, arena_fmt(x->a, "%lld", (long long)t));
+}
+
+static bool run_epoch(ARGS)
+{
+    (void)n;
+    return epoch(x, &args[0], NS_PER_S, out);
+}
+
+static bool run_epoch_ms(ARGS)
+{
+    (void)n;
+    return epoch(x, &args[0], NS_PER_MS, out);
+}
+
+static bool run_epoch_ns(ARGS)
+{
+    (void)n;
+    return epoch(x, &args[0], 1, out);
+}
+
+static bool run_unix_to_time(ARGS) // by the number of digits: days, s, ms, us, ns
+{
+    static const struct {
+        size_t digits;
+        int64_t unit;
+    } units[] = {{5, 86400 * NS_PER_S}, {10, NS_PER_S}, {13, NS_PER_MS}, {16, 1000}, {19, 1}};
+    int64_t v;
+    if (!all_texts(x, args, 0, n))
+        return false;
+    for (size_t i = 0; i < COUNTOF(units); i++) {
+        if (units[i].digits == args[0].s.n && num_parse_i64(args[0].s, &v) &&
+            !__builtin_mul_overflow(v, units[i].unit, &v)) {
+            *out = (struct tval){.kind = TVAL_TIME, .i = v};
+            return true;
+        }
+    }
+    return texec_fail(x, "unable to parse time '" STR_FMT "'", STR_ARG(args[0].s));
+}
+
+#define ANY 255
+static const struct tfunc functions[] = {
+    {"__line__", run_line, 0, 0},
+    {"__timestamp__", run_timestamp, 0, 0},
+    {"ToLower", run_lower, 1, 1},
+    {"ToUpper", run_upper, 1, 1},
+    {"Replace", run_replace_first, 4, 4},
+    {"Trim", run_trim_both, 2, 2},
+    {"TrimLeft", run_trim_left, 2, 2},
+    {"TrimRight", run_trim_right, 2, 2},
+    {"TrimPrefix", run_prefix_first, 2, 2},
+    {"TrimSuffix", run_suffix_first, 2, 2},
+    {"TrimSpace", run_trim_space, 1, 1},
+    {"lower", run_lower, 1, 1},
+    {"upper", run_upper, 1, 1},
+    {"title", run_title, 1, 1},
+    {"trunc", run_trunc, 2, 2},
+    {"substr", run_substr, 3, 3},
+    {"contains", run_contains, 2, 2},
+    {"hasPrefix", run_has_prefix, 2, 2},
+    {"hasSuffix", run_has_suffix, 2, 2},
+    {"indent", run_indent, 2, 2},
+    {"nindent", run_nindent, 2, 2},
+    {"replace", run_replace, 3, 3},
+    {"repeat", run_repeat, 2, 2},
+    {"trim", run_trim_space, 1, 1},
+    {"trimAll", run_trim_all, 2, 2},
+    {"trimSuffix", run_suffix, 2, 2},
+    {"trimPrefix", run_prefix, 2, 2},
+    {"alignLeft", run_align_left, 2, 2},
+    {"alignRight", run_align_right, 2, 2},
+    {"regexReplaceAll", run_regex_replace, 3, 3},
+    {"regexReplaceAllLiteral", run_regex_literal, 3, 3},
+    {"count", run_count, 2, 2},
+    {"urldecode", run_urldecode, 1, 1},
+    {"b64enc", run_b64enc, 1, 1},
+    {"b64dec", run_b64dec, 1, 1},
+    {"fromJson", run_from_json, 1, 1},
+    {"bytes", run_bytes, 1, 1},
+    {"duration", run_duration, 1, 1},
+    {"duration_seconds", run_duration, 1, 1},
+    {"int", run_int, 1, 1},
+    {"float64", run_float, 1, 1},
+    {"add", run_add, 0, ANY},
+    {"sub", run_sub, 2, 2},
+    {"mul", run_mul, 1, ANY},
+    {"div", run_div, 2, 2},
+    {"mod", run_mod, 2, 2},
+    {"addf", run_addf, 1, ANY},
+    {"subf", run_subf, 1, ANY},
+    {"mulf", run_mulf, 1, ANY},
+    {"divf", run_divf, 1, ANY},
+    {"max", run_max, 1, ANY},
+    {"min", run_min, 1, ANY},
+    {"maxf", run_maxf, 1, ANY},
+    {"minf", run_minf, 1, ANY},
+    {"ceil", run_ceil, 1, 1},
+    {"floor", run_floor, 1, 1},
+    {"round", run_round, 2, 3},
+    {"default", run_default, 1, 2},
+    {"date", run_date, 2, 2},
+    {"toDate", run_to_date, 2, 2},
+    {"toDateInZone", run_date_in_zone, 3, 3},
+    {"now", run_now, 0, 0},
+    {"unixEpoch", run_epoch, 1, 1},
+    {"unixEpochMillis", run_epoch_ms, 1, 1},
+    {"unixEpochNanos", run_epoch_ns, 1, 1},
+    {"unixToTime", run_unix_to_time, 1, 1},
+};
+
+const struct tfunc *tfunc_find(str name)
+{
+    for (size_t i = 0; i < COUNTOF(functions); i++)
+        if (str_eq(name, str_c(functions[i].name)))
+            return &functions[i];
+    return tfunc_find_builtin(name);
+}
