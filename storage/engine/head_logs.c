@@ -22,10 +22,6 @@
 /* Rows of one time that are compared pair by pair; more go through a hash table. */
 #define SAME_TIME_PAIRS 16
 
-/* Times beyond are refused even without a window: file names round to seconds and days. */
-#define TIME_OLDEST_NS (INT64_MIN + 2 * 86400 * NS_PER_S)
-#define TIME_NEWEST_NS (INT64_MAX - 2 * 86400 * NS_PER_S)
-
 struct stream_state {
     uint32_t gens;   // open generations with rows of it
     int64_t last_ns; // wall time of its last record
@@ -294,8 +290,11 @@ static bool logs_encode(struct head *head, struct gen *gen, struct batch *b, str
     struct logs_head *h = head_of(head);
     const struct store_options *o = h->env.options;
     int64_t now = clock_now_ns(h->env.clock);
-    int64_t oldest = o->window_past_ns ? time_add(now, -o->window_past_ns) : TIME_OLDEST_NS;
-    int64_t newest = o->window_future_ns ? time_add(now, o->window_future_ns) : TIME_NEWEST_NS;
+    int64_t oldest = TIME_MIN_NS, newest = TIME_MAX_NS;
+    if (o->window_past_ns > 0)
+        oldest = MAX(oldest, time_add(now, -o->window_past_ns));
+    if (o->window_future_ns > 0)
+        newest = MIN(newest, time_add(now, o->window_future_ns));
     uint8_t *state = arena_zalloc(b->arena, b->streams.n);
     size_t kept = 0, n = b->logs.n;
     for (size_t i = 0; i < n; i++) {

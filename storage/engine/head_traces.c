@@ -370,17 +370,22 @@ static void gen_add(struct head *head, struct gen *gen, struct pending *p)
     tiers_tidy(head, gen);
 }
 
-/* Takes spans outside the window out of the batch; true when there were any. */
+/* Takes spans outside the window out of the batch; true when there were any. A span may begin
+ * before the window, but one that ends behind it is refused: its file would never grow too old. */
 static bool window_cut(struct head *head, struct batch *b, struct write_result *res)
 {
     const struct store_options *o = head->env.options;
     int64_t now = clock_now_ns(head->env.clock);
-    int64_t lo = o->window_past_ns > 0 ? time_add(now, -o->window_past_ns) : INT64_MIN;
-    int64_t hi = o->window_future_ns > 0 ? time_add(now, o->window_future_ns) : INT64_MAX;
+    int64_t lo = TIME_MIN_NS, hi = TIME_MAX_NS;
+    if (o->window_past_ns > 0)
+        lo = MAX(lo, time_add(now, -o->window_past_ns));
+    if (o->window_future_ns > 0)
+        hi = MIN(hi, time_add(now, o->window_future_ns));
     size_t to = 0;
     for (size_t i = 0; i < b->spans.n; i++) {
         const struct span *s = &b->spans.v[i];
-        if (UNLIKELY(MAX(s->end_ns, s->start_ns) < lo || s->start_ns > hi))
+        int64_t end = MAX(s->end_ns, s->start_ns);
+        if (UNLIKELY(end < lo || end > hi || s->start_ns < TIME_MIN_NS))
             continue;
         if (to != i)
             b->spans.v[to] = *s;

@@ -7,6 +7,10 @@
 
 #define TIME_MIN_MS (INT64_MIN / 4000000) // so that ms -> ns and small offsets cannot overflow
 #define TIME_MAX_MS (INT64_MAX / 4000000)
+/* Times of lines and spans that are kept at all: files are named and foldered by whole seconds and
+ * days around their records, which must not overflow. */
+#define TIME_MIN_NS (INT64_MIN + 2 * 86400 * NS_PER_S)
+#define TIME_MAX_NS (INT64_MAX - 2 * 86400 * NS_PER_S)
 
 struct time_range {
     int64_t start_ns; // inclusive

@@ -683,6 +683,51 @@ static void test_window(void **state)
     check_by_id(f);
 }
 
+/* Times at the ends of the clock: refused, or kept and sealed; never in the way of a seal. */
+static void test_extreme_times(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        int64_t window_ns, start_ns, end_ns;
+        bool is_kept;
+    } cases[] = {
+        {0, T0, INT64_MAX, false},
+        {0, INT64_MAX, INT64_MAX, false},
+        {0, INT64_MIN, T0, false},
+        {0, 0, T0, true},
+        {0, -NS_PER_S, NS_PER_S, true},
+        {0, T0, T0 + 3600 * NS_PER_S, true},
+        {60 * NS_PER_S, T0, INT64_MAX, false}, // ends later than any clock says now
+        {60 * NS_PER_S, T0, T0 + 3600 * NS_PER_S, false},
+        {60 * NS_PER_S, T0 - 3600 * NS_PER_S, T0, true}, // long ones begin before the window
+        {60 * NS_PER_S, 0, T0, true},
+    };
+    for (size_t i = 0; i < COUNTOF(cases); i++) {
+        f->o.window_past_ns = f->o.window_future_ns = cases[i].window_ns;
+        reopen(f);
+        struct span span = f->set.spans[i];
+        struct resource resource = f->set.resources[span.resource];
+        struct scope scope = f->set.scopes[span.scope];
+        span.resource = span.scope = 0;
+        span.start_ns = cases[i].start_ns;
+        span.end_ns = cases[i].end_ns;
+        struct arena a;
+        struct batch b;
+        struct write_result res;
+        arena_init(&a, SIZE_MAX, NULL);
+        batch_init(&b, SIGNAL_TRACES, &a);
+        vec_push(&b.resources, &a, resource);
+        vec_push(&b.scopes, &a, scope);
+        vec_push(&b.spans, &a, span);
+        batch_validate(&b);
+        assert_true(store_write(f->s, f->t, &b, &res, &f->err));
+        assert_int_equal(cases[i].is_kept, res.accepted);
+        assert_int_equal(!cases[i].is_kept, res.rejected);
+        arena_deinit(&a);
+        assert_true(store_maintain(f->s, true, &f->err));
+    }
+}
+
 /* ---- readers beside the writer ---- */
 
 struct racing {
@@ -756,6 +801,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_blocks_newest_first, setup, teardown),
         cmocka_unit_test_setup_teardown(test_budget_and_ticker, setup, teardown),
         cmocka_unit_test_setup_teardown(test_window, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_extreme_times, setup, teardown),
         cmocka_unit_test_setup_teardown(test_readers_beside_the_writer, setup, teardown),
     };
     return cmocka_run_group_tests_name("select_traces", tests, NULL, NULL);
