@@ -777,6 +777,72 @@ static void snapshots_stay(void **state)
     snapshot_close(snap);
 }
 
+/* Steps that a series has, all of them from 0 on; fails when one is missing, twice or wrong. */
+static void expect_steps(struct fixture *f, size_t least, size_t most)
+{
+    struct snapshot *snap = snapshot(f);
+    struct series_select sel = {.start_ms = TIME_MIN_MS, .end_ms = TIME_MAX_MS};
+    struct series_iter *it;
+    struct series x;
+    size_t n_series = 0;
+    assert_true(series_iter_open(snap, &sel, NULL, &it, &f->err));
+    while (series_next(it, &x, &f->err) == STEP_ITEM) {
+        assert_in_range(x.n, least, most);
+        for (size_t i = 0; i < x.n; i++)
+            assert_true(x.v[i] == (double)i && x.t_ms[i] == T0_MS + (int64_t)i * 1000);
+        n_series++;
+    }
+    assert_true(n_series == SERIES || least == 0);
+    series_iter_close(it);
+    snapshot_close(snap);
+}
+
+/* The machine stops anywhere, again and again: what was acknowledged is there, once. */
+static void crashes(void **state)
+{
+    struct fixture *f = *state;
+    f->o.sync = SYNC_ALWAYS;
+    reopen(f);
+    size_t step = 0;
+    for (int round = 0; round < 60; round++) {
+        fs_sim_crash_at(f->sim, fs_sim_ops(f->sim) + 1 + prng_below(&f->r, 60));
+        for (int k = 0; k < 40; k++) {
+            new_batch(f);
+            for (uint32_t i = 0; i < SERIES; i++)
+                vec_push(&f->batch.samples, &f->batch_arena,
+                         (struct batch_sample){i, T0_MS + (int64_t)step * 1000, (double)step});
+            if (!store_write(f->s, f->t, &f->batch, &f->res, &f->err))
+                break;
+            step++;
+            if (prng_below(&f->r, 6) == 0 && !store_maintain(f->s, true, &f->err))
+                break;
+            if (prng_below(&f->r, 20) == 0)
+                clock_manual_advance(&f->clock, ms_to_ns(30 * HOUR_MS)); // days are merged
+        }
+        store_close(f->s);
+        f->s = NULL;
+        fs_sim_crash(f->sim);
+        reopen(f);
+        expect_steps(f, step, step + 1); // the one that was not acknowledged may be there, whole
+        struct snapshot *snap = snapshot(f);
+        struct series_select sel = {.start_ms = T0_MS + (int64_t)step * 1000,
+                                    .end_ms = T0_MS + (int64_t)step * 1000};
+        struct series_iter *it;
+        struct series x;
+        size_t n = 0;
+        assert_true(series_iter_open(snap, &sel, NULL, &it, &f->err));
+        while (series_next(it, &x, &f->err) == STEP_ITEM)
+            n++;
+        assert_true(n == 0 || n == SERIES);
+        series_iter_close(it);
+        snapshot_close(snap);
+        step += n > 0;
+    }
+    assert_true(step > 100);
+    expect_checked(f);
+    expect_steps(f, step, step);
+}
+
 /* Any byte of a file may rot: an error or the right answer, never a crash, never a wrong sample. */
 static void rotten_bytes(void **state)
 {
@@ -919,6 +985,7 @@ int main(void)
         TEST(snapshots_stay),
         TEST(readers_and_writers),
         TEST(rotten_bytes),
+        TEST(crashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
