@@ -40,6 +40,8 @@ void log_templates_init(struct log_templates *t)
     t->slots = mem_alloc(t->cap * sizeof t->slots[0]);
     buf_init(&t->text, DICT_MAX);
     buf_init(&t->new_text, SCRATCH_MAX);
+    vec_reserve(&t->vars, NULL, 64); // never NULL: lines without variables point at none of them
+    vec_reserve(&t->new_vars, NULL, 64);
     log_templates_clear(t);
 }
 
