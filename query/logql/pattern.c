@@ -93,6 +93,8 @@ void lq_pattern_captures(const struct pattern *p, str line,
 {
     str rest = line;
     size_t i = 0;
+    if (line.n == 0)
+        return;
     if (!p->v[0].is_capture) { // anchored at the start
         size_t at = str_find(rest, p->v[0].text);
         if (at != 0)
@@ -117,26 +119,20 @@ void lq_pattern_captures(const struct pattern *p, str line,
     }
 }
 
+/* Literals are taken at their first place behind the one before; a capture between or around them
+ * must hold something. What starts with a literal may start anywhere. */
 bool lq_pattern_test(const struct pattern *p, str line)
 {
-    str rest = line;
-    size_t i = 0;
-    if (p->n == 0)
-        return false;
-    if (!p->v[0].is_capture) {
-        if (!str_starts(rest, p->v[0].text))
+    size_t off = 0;
+    if (line.n == 0 || p->n == 0)
+        return line.n == 0 && p->n == 0;
+    for (size_t i = 0; i < p->n; i++) {
+        if (p->v[i].is_capture)
+            continue;
+        size_t at = str_find(str_sub(line, off, line.n), p->v[i].text);
+        if (at == SIZE_MAX || (i > 0 && at == 0))
             return false;
-        rest = str_sub(rest, p->v[0].text.n, rest.n);
-        i = 1;
+        off += at + p->v[i].text.n;
     }
-    for (; i + 1 < p->n; i += 2) {
-        const str lit = p->v[i + 1].text;
-        if (i + 2 == p->n) // the last literal is anchored at the end
-            return str_ends(rest, lit);
-        size_t at = str_find(rest, lit);
-        if (at == SIZE_MAX)
-            return false;
-        rest = str_sub(rest, at + lit.n, rest.n);
-    }
-    return i < p->n || rest.n == 0; // ends with <_>, or nothing may be left
+    return p->v[p->n - 1].is_capture == (off < line.n);
 }

@@ -155,8 +155,8 @@ static struct labels line_key(struct ranger *r, struct lq_line *l)
 
 static uint32_t find_series(struct ranger *r, struct lq_line *l)
 {
-    bool is_static = r->mode == KEEP_NONE ||
-                     (l->v.n == 0 && l->meta_entered && !l->any_gone && l->err.n == 0);
+    bool is_static =
+        r->mode == KEEP_NONE || (l->v.n == 0 && l->meta_entered && !l->any_gone && l->err.n == 0);
     if (is_static && r->static_series != HMAP_NONE)
         return r->static_series;
     struct series_key key = {r, line_key(r, l)};

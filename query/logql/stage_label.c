@@ -1,8 +1,8 @@
 /* stage_label.c - label filters, drop, keep, and text to number.
  *
  * Both legs of an `and` are always evaluated, because the second may set the error that a later
- * filter looks for. Comparisons with numbers let a line with an error pass: only text filters can
- * sort it out. */
+ * filter looks for. Comparisons with numbers drop a line without the label, and let one pass whose
+ * value is no number: only text filters on __error__ can sort it out. */
 #include "query/logql/ip.h"
 #include "query/logql/pipeline.h"
 #include "storage/base/dur.h"
@@ -119,10 +119,11 @@ static bool cond_value(const struct cond *c, struct lq_line *l)
     int64_t ns;
     double v;
     bool ok = true, hit = false;
+    enum line_cat cat;
     enum cmp_op op = c->c->op;
-    if (l->err.n > 0)
+    if (c->c->kind == COND_IP && l->err.n > 0)
         return true;
-    if (!lq_line_get(l, c->name, &value))
+    if (!lq_line_get_cat(l, c->name, &value, &cat)) // errors are no labels here
         return false;
     switch (c->c->kind) {
     case COND_IP:
@@ -140,7 +141,7 @@ static bool cond_value(const struct cond *c, struct lq_line *l)
         hit = ok && compare(op, size < c->c->size, size == c->c->size);
         break;
     }
-    if (!ok)
+    if (!ok && l->err.n == 0)
         lq_line_fail(l, FILTER_ERR, why);
     return !ok || hit;
 }

@@ -254,13 +254,13 @@ static double counter_rate(const struct lq_sample *v, size_t n, int64_t begin_ns
     if (sampled <= 0)
         return 0;
     double between = sampled / (double)(n - 1);
-    if (increase > 0 && v[0].v >= 0) { // not below zero before the first sample
-        double to_zero = sampled * (v[0].v / increase);
-        to_start = MIN(to_start, to_zero);
-    }
-    double span = sampled;
-    span += to_start < between * 1.1 ? to_start : between / 2;
-    span += to_end < between * 1.1 ? to_end : between / 2;
+    if (to_start >= between * 1.1)
+        to_start = between / 2;
+    if (to_end >= between * 1.1)
+        to_end = between / 2;
+    if (increase > 0 && v[0].v >= 0) // not below zero before the first sample
+        to_start = MIN(to_start, sampled * (v[0].v / increase));
+    double span = to_start + sampled + to_end;
     return increase * (span / sampled) / ((double)(end_ns - begin_ns) / 1e9);
 }
 
