@@ -29,6 +29,12 @@
 
 /* Decoded pieces that are kept beyond the stream in work. */
 #define LOG_ITER_BYTES (24 * MIB)
+/* Memory for decoding that is kept while the iterator lives, once it met a block worth it: see
+ * SPARES. */
+#define SCRATCH_KEPT (4 * MIB)
+/* Emptied memory of pieces that is kept for the next ones: fresh memory costs a page fault every
+ * 4 KB, as much as decoding into it. */
+#define SPARES 4
 /* Rows of one log_block; more only when they share one time. */
 #define LOG_ITER_ROWS ((size_t)8192)
 /* Bytes of units that one step may pull in; the first steps are small, because most queries stop
@@ -123,6 +129,8 @@ struct log_iter {
     struct piece *loaded;
     size_t loaded_bytes;
     uint64_t turn;
+    struct arena spares[SPARES]; // empty but for one chunk
+    size_t n_spares;
 };
 
 static int64_t key_of(const struct log_iter *it, int64_t t_ns)
@@ -406,6 +414,56 @@ static size_t piece_bytes(const struct piece *p)
     return p->arena.used;
 }
 
+/* What decoding the piece will take, about. */
+static size_t piece_need(const struct log_iter *it, const struct piece *p, bool full)
+{
+    size_t rows = 0, raw = 0;
+    for (size_t i = 0; p->block && i < p->dir.n_runs; i++) {
+        rows += p->run_wanted[i] ? p->dir.runs[i].rows : 0;
+        raw += p->run_wanted[i] ? (size_t)p->dir.runs[i].raw : 0;
+    }
+    bool line = it->sel.want_line || full, meta = it->sel.want_meta || full;
+    return rows * (meta ? 192 : line ? 32 : 16) + (line ? raw + 4096 : 0);
+}
+
+/* Memory for a piece: the spare that fits best, else new, in one chunk if it is worth it. */
+static void take_arena(struct log_iter *it, struct piece *p, bool full)
+{
+    size_t need = piece_need(it, p, full), best = SPARES;
+    for (size_t i = 0; i < it->n_spares; i++) {
+        if (it->spares[i].used >= need &&
+            (best == SPARES || it->spares[i].used < it->spares[best].used))
+            best = i;
+    }
+    if (need >= SCRATCH_KEPT / 16 && best < SPARES) {
+        p->arena = it->spares[best];
+        it->spares[best] = it->spares[--it->n_spares];
+        return;
+    }
+    arena_init(&p->arena, SIZE_MAX, it->budget);
+    need = (need / (MIB / 2) + 1) * (MIB / 2);
+    if (need > MIB / 2 && arena_room(&p->arena, need + MIB)) {
+        (void)arena_alloc(&p->arena, need);
+        arena_reset(&p->arena);
+    }
+}
+
+static void drop_spare(struct log_iter *it)
+{
+    arena_deinit(&it->spares[--it->n_spares]);
+}
+
+static void give_arena(struct log_iter *it, struct piece *p)
+{
+    if (p->arena.used >= SCRATCH_KEPT / 16 && it->n_spares < SPARES) {
+        arena_reset(&p->arena);
+        it->spares[it->n_spares++] = p->arena;
+        p->arena = (struct arena){0};
+    } else {
+        arena_deinit(&p->arena);
+    }
+}
+
 static void unload(struct log_iter *it, struct piece *p)
 {
     if (!p->is_loaded)
@@ -419,7 +477,7 @@ static void unload(struct log_iter *it, struct piece *p)
         p->older->newer = p->newer;
     p->newer = p->older = NULL;
     p->is_loaded = p->is_full = false;
-    arena_deinit(&p->arena);
+    give_arena(it, p);
 }
 
 /* Drops the piece that was not used for longest, if it is not of this turn. */
@@ -450,6 +508,8 @@ void log_iter_close(struct log_iter *it)
     for (size_t i = 0; i < it->active.n; i++)
         close_unit(it, it->active.v[i]);
     vec_free(&it->active);
+    while (it->n_spares > 0)
+        drop_spare(it);
     for (size_t i = 0; i < it->n_sources; i++) {
         if (it->sources[i].seg)
             logs_segment_unpin(it->sources[i].seg, it->sources[i].ls);
@@ -509,8 +569,19 @@ static void load_gen(struct log_iter *it, struct piece *p, bool meta)
     };
 }
 
+/* One large chunk that stays from block to block. */
+static void warm_scratch(struct log_iter *it, const struct piece *p)
+{
+    if (it->scratch.used > 0 || p->block->raw < SCRATCH_KEPT / 8 ||
+        !arena_room(&it->scratch, 2 * SCRATCH_KEPT))
+        return;
+    (void)arena_alloc(&it->scratch, SCRATCH_KEPT);
+    arena_reset(&it->scratch);
+}
+
 static bool load_block(struct log_iter *it, struct piece *p, bool full, struct err *err)
 {
+    warm_scratch(it, p);
     struct log_pick pick = {
         .run = p->run_wanted,
         .start_ns = p->unit->t0_ns,
@@ -540,7 +611,7 @@ static void count_piece(struct log_iter *it, const struct piece *p)
 
 static bool load_once(struct log_iter *it, struct piece *p, bool full, struct err *err)
 {
-    arena_init(&p->arena, SIZE_MAX, it->budget);
+    take_arena(it, p, full);
     bool ok = true;
     if (p->block)
         ok = load_block(it, p, full, err);
@@ -551,6 +622,15 @@ static bool load_once(struct log_iter *it, struct piece *p, bool full, struct er
     if (!ok)
         arena_deinit(&p->arena);
     return ok;
+}
+
+/* Gives back memory that is only kept for speed; false when there is none. */
+static bool make_room(struct log_iter *it)
+{
+    if (it->n_spares == 0)
+        return unload_oldest(it);
+    drop_spare(it);
+    return true;
 }
 
 static bool load(struct log_iter *it, struct piece *p, bool full, struct err *err)
@@ -572,7 +652,7 @@ static bool load(struct log_iter *it, struct piece *p, bool full, struct err *er
         }
         if (err->code != ERR_LIMIT)
             return false;
-        if (!unload_oldest(it)) // else there is room to try again
+        if (!make_room(it))
             return no_room(it, err);
     }
     p->is_loaded = true;
