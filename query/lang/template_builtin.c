@@ -65,7 +65,7 @@ static bool run_eq(struct texec *x, const struct tval *args, size_t n, struct tv
     bool ordered;
     *out = tval_bool(false);
     for (size_t i = 1; i < n; i++) {
-        int cmp;
+        int cmp = 0;
         if (!compare(x, &args[0], &args[i], &cmp, &ordered))
             return false;
         if (cmp == 0)
@@ -93,7 +93,7 @@ static bool run_ne(struct texec *x, const struct tval *args, size_t n, struct tv
 #define ORDER(fn, test)                                                                  \
     static bool fn(struct texec *x, const struct tval *args, size_t n, struct tval *out) \
     {                                                                                    \
-        int cmp;                                                                         \
+        int cmp = 0;                                                                         \
         (void)n;                                                                         \
         if (!order(x, args, &cmp))                                                       \
             return false;                                                                \
