@@ -11,17 +11,24 @@
 
 #define JSON_ERR STR("JSONParserErr")
 
-static str complaint(const struct json_reader *r)
+#define NO_OBJECT STR("Value looks like object, but can't find closing '}' symbol")
+#define NO_ARRAY  STR("Value is array, but can't find closing ']' symbol")
+#define NO_STRING STR("Value is string, but can't find closing '\"' symbol")
+#define MALFORMED STR("Malformed JSON error")
+
+/* What is wrong behind the event `last`, told as the reference's reader tells it. */
+static str complaint(const struct json_reader *r, enum json_event last)
 {
     size_t i = r->pos;
     while (i < r->in.n && strchr(" \t\r\n", r->in.p[i]) != NULL && r->in.p[i] != '\0')
         i++;
-    if (i >= r->in.n)
-        return STR("Value is array, but can't find closing ']' symbol");
-    return STR("Malformed JSON error");
+    char c = i < r->in.n ? r->in.p[i] : '\0';
+    if (last == JSON_KEY)
+        return c == '"' ? NO_STRING : i >= r->in.n ? MALFORMED : STR("Unknown value type");
+    if (last == JSON_OBJECT || last == JSON_ARRAY)
+        return c == '"' ? NO_STRING : last == JSON_ARRAY ? NO_ARRAY : NO_OBJECT;
+    return i >= r->in.n ? NO_ARRAY : NO_OBJECT;
 }
-
-#define NO_OBJECT STR("Value looks like object, but can't find closing '}' symbol")
 
 static str scalar_text(struct json_reader *r, enum json_event e, struct arena *a)
 {
@@ -72,14 +79,16 @@ static bool enter_object(struct lq_line *l, struct buf *prefix, str key)
 }
 
 /* Reads the fields behind the opening brace; false: broken. */
-static bool read_fields(const struct json_all *j, struct json_reader *r, struct lq_line *l)
+static bool read_fields(const struct json_all *j, struct json_reader *r, struct lq_line *l,
+                        enum json_event *last)
 {
     size_t ends[LIMIT_JSON_DEPTH + 1]; // prefix length to go back to, per open object
     size_t depth = 0;
     str key = {0};
     buf_clear(j->name);
-    for (;;) {
-        enum json_event e = json_next(r);
+    for (enum json_event e = JSON_OBJECT;;) {
+        *last = e;
+        e = json_next(r);
         switch (e) {
         case JSON_KEY:
             key = json_text(r, &l->scratch);
@@ -88,7 +97,7 @@ static bool read_fields(const struct json_all *j, struct json_reader *r, struct 
             size_t before = j->name->n;
             if (enter_object(l, j->name, key))
                 ends[depth++] = before;
-            else if (!json_skip(r, e))
+            else if (!json_skip(r, *last = e))
                 return false;
             break;
         }
@@ -98,7 +107,7 @@ static bool read_fields(const struct json_all *j, struct json_reader *r, struct 
             j->name->n = ends[--depth];
             break;
         case JSON_ARRAY:
-            if (!json_skip(r, e))
+            if (!json_skip(r, *last = e))
                 return false;
             break;
         case JSON_STRING:
@@ -121,14 +130,15 @@ static bool read_fields(const struct json_all *j, struct json_reader *r, struct 
 static bool run_json(const struct lq_stage *s, struct lq_line *l, bool *keep, struct err *err)
 {
     struct json_reader r;
+    enum json_event last;
     (void)keep, (void)err;
     json_reader_init(&r, l->text);
     r.allow_trailing = true;
     str first = str_trim(l->text);
     if (first.n == 0 || first.p[0] != '{' || json_next(&r) != JSON_OBJECT)
         lq_line_fail(l, JSON_ERR, NO_OBJECT);
-    else if (!read_fields(s->state, &r, l))
-        lq_line_fail(l, JSON_ERR, complaint(&r));
+    else if (!read_fields(s->state, &r, l, &last))
+        lq_line_fail(l, JSON_ERR, complaint(&r, last));
     return true;
 }
 
@@ -337,15 +347,12 @@ static bool run_unpack(const struct lq_stage *s, struct lq_line *l, bool *keep, 
     r.allow_trailing = true;
     enum json_event e = json_next(&r);
     if (e != JSON_OBJECT) {
-        bool broken = e == JSON_ERROR;
-        lq_line_fail(l, JSON_ERR,
-                     broken ? STR("Malformed JSON error")
-                            : STR("expecting json object(6), but it is not"));
+        lq_line_fail(l, JSON_ERR, STR("expecting json object(6), but it is not"));
         return true;
     }
     while ((e = json_next(&r)) != JSON_OBJECT_END) {
         if (e == JSON_ERROR || e == JSON_END) {
-            lq_line_fail(l, JSON_ERR, STR("Malformed JSON error"));
+            lq_line_fail(l, JSON_ERR, MALFORMED);
             return true;
         }
         if (e == JSON_KEY)
