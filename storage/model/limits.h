@@ -148,8 +148,8 @@
 
 /* ---- query languages ---- */
 
-/* Nesting of an expression, counted in grammar rules entered by parser and evaluator: a stack of some
- * hundred KiB at most. Refused as a parse error. Hand-written queries stay below 20. */
+/* Nesting of an expression, counted in grammar rules entered by parser and evaluator: a stack of
+ * some hundred KiB at most. Refused as a parse error. Hand-written queries stay below 20. */
 #define LIMIT_AST_DEPTH 300
 
 /* ---- TraceQL ---- */
