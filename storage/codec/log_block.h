@@ -106,6 +106,7 @@ struct log_dir {
     const struct log_run *runs; // streams strictly ascending
     size_t n_runs;
     uint32_t n_templates, n_columns;
+    uint8_t text_run;     // longer words are in no text variable
     bool loose_hex;       // hex digits may also hide in text: the filter proves nothing
     uint64_t hex_lens[2]; // bit k: values of 8 + k digits occur
 };

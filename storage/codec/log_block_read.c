@@ -75,6 +75,7 @@ bool log_dir_read(str blob, struct arena *a, struct log_dir *out, struct err *er
         d.n_templates = (uint32_t)templates;
         d.n_columns = (uint32_t)columns;
         d.loose_hex = rd_u8(&r) != 0;
+        d.text_run = rd_u8(&r);
         d.hex_lens[0] = rd_le64(&r);
         d.hex_lens[1] = rd_le64(&r);
     }

@@ -94,6 +94,7 @@ static void put_dir(struct log_writer *w, const struct input *in, enum log_kind 
         buf_varint(dir, w->templates.n_templates);
         buf_varint(dir, w->templates.n_columns);
         buf_u8(dir, w->templates.loose_hex);
+        buf_u8(dir, w->templates.text_run);
         buf_le64(dir, w->templates.hex_lens[0]);
         buf_le64(dir, w->templates.hex_lens[1]);
     }
@@ -210,7 +211,7 @@ static bool write_kind(struct log_writer *w, const struct input *in, enum log_ki
         buf_clear(&w->raw[i]);
     put_dir(w, in, kind);
     put_times(w, in);
-    if (has_meta(in)) // before the columns: integers change there
+    if (has_meta(in))
         log_meta_put(in->rows, in->n, templates ? &w->templates : NULL, &w->table, &w->arena,
                      &w->raw[LOG_PART_META]);
     if (!templates)

@@ -49,7 +49,6 @@ void log_templates_deinit(struct log_templates *t)
 {
     for (size_t i = 0; i < t->columns.n; i++) {
         vec_free(&t->columns.v[i].ints);
-        vec_free(&t->columns.v[i].rows);
         vec_free(&t->columns.v[i].bytes);
     }
     vec_free(&t->columns);
@@ -75,6 +74,7 @@ void log_templates_clear(struct log_templates *t)
     buf_clear(&t->text);
     t->vars.n = t->sizes.n = 0;
     t->loose_hex = false;
+    t->text_run = 0;
     t->hex_lens[0] = t->hex_lens[1] = 0;
 }
 
@@ -89,7 +89,7 @@ static struct log_column *column_add(struct log_templates *t, uint64_t key, uint
     c->key = key;
     c->type = type;
     c->digits = digits;
-    c->n = c->ints.n = c->rows.n = c->bytes.n = 0;
+    c->n = c->ints.n = c->bytes.n = 0;
     return c;
 }
 
@@ -144,7 +144,10 @@ static inline uint64_t word_hash(const char *p, size_t n)
 
 static inline void put_text(struct tokeniser *k, const char *p, size_t n)
 {
-    memcpy(k->out, p, n);
+    if (LIKELY(n <= 16 && (size_t)(k->line.p + k->line.n - p) >= 16))
+        memcpy(k->out, p, 16); // words are short; what is too much is written over
+    else
+        memcpy(k->out, p, n);
     k->out += n;
     k->context = word_hash(p, n);
 }
@@ -199,10 +202,8 @@ static void put_int(struct tokeniser *k, const char *p, size_t n)
     bool fixed = (p[0] == '0' && n > 1) || is_fixed_width(k, p, n);
     struct log_column *c =
         put_variable(k, LOG_VAR_INT, 0, fixed ? LOG_VAR_PAD + (uint32_t)n : LOG_VAR_INT);
-    if (c) {
-        vec_push(&c->ints, NULL, v);
-        vec_push(&c->rows, NULL, k->row);
-    }
+    if (c)
+        vec_push(&c->ints, NULL, (struct log_int){v, k->row});
 }
 
 static void put_hex(struct tokeniser *k, const char *p, size_t n)
@@ -224,10 +225,15 @@ static void put_text_variable(struct tokeniser *k, const char *p, size_t n)
     struct log_column *c = put_variable(k, LOG_VAR_TEXT, 0, LOG_VAR_TEXT);
     if (!c)
         return;
+    uint8_t letters = 0;
+    for (size_t i = 0; i < n; i++) {
+        letters = log_class(p[i]) == LOG_CLASS_DIGIT ? 0 : (uint8_t)(letters + 1);
+        k->t->text_run = MAX(k->t->text_run, letters);
+    }
     vec_reserve(&c->bytes, NULL, c->bytes.n + n);
     memcpy(c->bytes.v + c->bytes.n, p, n);
     c->bytes.n += n;
-    vec_push(&c->ints, NULL, (int64_t)n);
+    vec_push(&c->ints, NULL, (struct log_int){(int64_t)n, k->row});
 }
 
 /* Could a part of the run be taken for a hex id: 8 hex digits or more, letters and digits? */
@@ -391,7 +397,7 @@ bool log_templates_add(struct log_templates *t, str line)
 {
     buf_clear(&t->new_text);
     t->new_vars.n = 0;
-    char *text = buf_reserve(&t->new_text, 2 * line.n + 16);
+    char *text = buf_reserve(&t->new_text, 2 * line.n + 32);
     if (!text || t->text.over)
         return false;
     vec_push(&t->ref_start, NULL, (uint32_t)t->refs.n);
@@ -459,25 +465,26 @@ static unsigned bits_of(uint64_t v)
  * none. Costs are of distances to the first sample, so that a constant offset costs nothing. */
 static unsigned column_time_field(const struct log_column *c, const int64_t *t_ns)
 {
+    const struct log_int *v = c->ints.v;
     size_t n = c->ints.n, step = MAX(n / 48, (size_t)1);
     if (n < 4)
         return 0;
     size_t samples = 0;
     unsigned own = 0, delta = 0;
     for (size_t i = 0; i < n; i += step, samples++) {
-        own += bits_of(zigzag((uint64_t)c->ints.v[i] - (uint64_t)c->ints.v[0]));
+        own += bits_of(zigzag((uint64_t)v[i].v - (uint64_t)v[0].v));
         if (i > 0)
-            delta += bits_of(zigzag((uint64_t)c->ints.v[i] - (uint64_t)c->ints.v[i - 1]));
+            delta += bits_of(zigzag((uint64_t)v[i].v - (uint64_t)v[i - 1].v));
     }
     unsigned best = MIN(own, delta), field = 0;
     if (best < 4 * samples) // little to win
         return 0;
     best /= 2;
     for (unsigned f = 1; f < LOG_TIME_FIELDS; f++) {
-        uint64_t first = (uint64_t)c->ints.v[0] - log_time_field(f, t_ns[c->rows.v[0]]);
+        uint64_t first = (uint64_t)v[0].v - log_time_field(f, t_ns[v[0].row]);
         unsigned cost = 0;
         for (size_t i = 0; i < n && cost < best; i += step) {
-            uint64_t rest = (uint64_t)c->ints.v[i] - log_time_field(f, t_ns[c->rows.v[i]]);
+            uint64_t rest = (uint64_t)v[i].v - log_time_field(f, t_ns[v[i].row]);
             cost += bits_of(zigzag(rest - first));
         }
         if (cost < best) {
@@ -488,46 +495,51 @@ static unsigned column_time_field(const struct log_column *c, const int64_t *t_n
     return field;
 }
 
-static void put_ints(struct log_column *c, const int64_t *t_ns, struct buf *column,
-                     struct buf *ints)
+struct int_scratch {
+    VEC(int64_t) v;
+    struct buf column;
+};
+
+/* Values, less the time field. */
+static void put_ints(const struct log_column *c, unsigned field, const int64_t *t_ns,
+                     struct int_scratch *s, struct buf *ints)
 {
-    unsigned field = column_time_field(c, t_ns);
+    vec_reserve(&s->v, NULL, c->ints.n);
     if (field) {
         for (size_t i = 0; i < c->ints.n; i++)
-            c->ints.v[i] =
-                (int64_t)((uint64_t)c->ints.v[i] - log_time_field(field, t_ns[c->rows.v[i]]));
+            s->v.v[i] =
+                (int64_t)((uint64_t)c->ints.v[i].v - log_time_field(field, t_ns[c->ints.v[i].row]));
+    } else {
+        for (size_t i = 0; i < c->ints.n; i++)
+            s->v.v[i] = c->ints.v[i].v;
     }
-    buf_u8(ints, LOG_VAR_INT);
-    buf_varint(ints, c->n);
-    buf_u8(ints, (uint8_t)field);
-    buf_clear(column);
-    column_put_ints(column, c->ints.v, c->ints.n);
-    buf_bytes(ints, buf_str(column));
+    buf_clear(&s->column);
+    column_put_ints(&s->column, s->v.v, c->ints.n);
+    buf_bytes(ints, buf_str(&s->column));
+    ints->over |= s->column.over;
 }
 
-void log_templates_put_columns(struct log_templates *t, const int64_t *t_ns,
+void log_templates_put_columns(const struct log_templates *t, const int64_t *t_ns,
                                struct log_hex_table *table, struct buf *ints, struct buf *hexs)
 {
-    struct buf column;
-    buf_init(&column, LOG_PART_RAW_MAX);
+    struct int_scratch s = {0};
+    buf_init(&s.column, LOG_PART_RAW_MAX);
     for (size_t i = 0; i < t->n_columns; i++) {
-        struct log_column *c = &t->columns.v[i];
-        if (c->type == LOG_VAR_INT) {
-            put_ints(c, t_ns, &column, ints);
-        } else if (c->type == LOG_VAR_HEX) {
-            buf_u8(ints, LOG_VAR_HEX);
+        const struct log_column *c = &t->columns.v[i];
+        unsigned field = c->type == LOG_VAR_INT ? column_time_field(c, t_ns) : 0;
+        buf_u8(ints, c->type);
+        if (c->type == LOG_VAR_HEX)
             buf_u8(ints, c->digits);
-            buf_varint(ints, c->n);
+        buf_varint(ints, c->n);
+        if (c->type == LOG_VAR_INT)
+            buf_u8(ints, (uint8_t)field);
+        if (c->type == LOG_VAR_HEX)
             log_hex_put(table, c->bytes.v, c->n, (c->digits + 1U) / 2, ints, hexs);
-        } else {
-            buf_u8(ints, LOG_VAR_TEXT);
-            buf_varint(ints, c->n);
-            buf_clear(&column);
-            column_put_ints(&column, c->ints.v, c->ints.n);
-            buf_bytes(ints, buf_str(&column));
+        else
+            put_ints(c, field, t_ns, &s, ints);
+        if (c->type == LOG_VAR_TEXT)
             buf_add(hexs, (str){(const char *)c->bytes.v, c->bytes.n});
-        }
-        ints->over |= column.over;
     }
-    buf_deinit(&column);
+    vec_free(&s.v);
+    buf_deinit(&s.column);
 }

@@ -51,14 +51,18 @@ static inline enum log_class log_class(char c)
     return (enum log_class)log_classes[(uint8_t)c];
 }
 
+struct log_int {
+    int64_t v;
+    uint32_t row;
+};
+
 struct log_column {
     uint64_t key;   // context, type and digits
     uint8_t type;   // LOG_VAR_INT, LOG_VAR_HEX, LOG_VAR_TEXT
     uint8_t digits; // LOG_VAR_HEX
     size_t n;
-    VEC(int64_t) ints;  // INT: values; TEXT: lengths
-    VEC(uint32_t) rows; // INT: row of each value
-    VEC(uint8_t) bytes; // HEX: packed values; TEXT: bytes
+    VEC(struct log_int) ints; // INT: values; TEXT: lengths
+    VEC(uint8_t) bytes;       // HEX: packed values; TEXT: bytes
 };
 
 /* One hex value of a row: how metadata finds out that it repeats the line. */
@@ -93,6 +97,7 @@ struct log_templates {
     VEC(struct log_template_size) sizes; // by template
     VEC(struct log_var) new_vars;
     bool loose_hex;
+    uint8_t text_run; // longest run of letters in a text variable
     uint64_t hex_lens[2];
     size_t raw; // bytes of lines seen
 };
@@ -135,6 +140,6 @@ static inline uint64_t log_time_field(unsigned field, int64_t t_ns)
 }
 
 void log_templates_put_dict(const struct log_templates *t, struct buf *dict);
-/* Appends INTS and HEXS; t_ns: time of each row. Integer values are changed in place. */
-void log_templates_put_columns(struct log_templates *t, const int64_t *t_ns,
+/* Appends INTS and HEXS; t_ns: time of each row. */
+void log_templates_put_columns(const struct log_templates *t, const int64_t *t_ns,
                                struct log_hex_table *table, struct buf *ints, struct buf *hexs);
