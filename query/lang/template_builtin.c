@@ -93,7 +93,7 @@ static bool run_ne(struct texec *x, const struct tval *args, size_t n, struct tv
 #define ORDER(fn, test)                                                                  \
     static bool fn(struct texec *x, const struct tval *args, size_t n, struct tval *out) \
     {                                                                                    \
-        int cmp = 0;                                                                         \
+        int cmp = 0;                                                                     \
         (void)n;                                                                         \
         if (!order(x, args, &cmp))                                                       \
             return false;                                                                \
