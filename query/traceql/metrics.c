@@ -7,7 +7,7 @@
 #include "query/traceql/metrics.h"
 
 #include <math.h>
-#include <stdio.h>
+#include <stdlib.h>
 
 #include "storage/base/dur.h"
 #include "storage/base/enc.h"
@@ -540,6 +540,23 @@ static size_t wanted_exemplars(const struct traceql_expr *e, size_t given)
     return MIN(given, (size_t)LIMIT_TRACEQL_EXEMPLARS);
 }
 
+/* By keys and values from the left, numbers by size. */
+static int compare_series(const void *x, const void *y)
+{
+    const struct traceql_series *a = x, *b = y;
+    for (size_t i = 0; i < a->n_labels && i < b->n_labels; i++) {
+        const struct traceql_value *v = &a->labels[i].value, *w = &b->labels[i].value;
+        int c = str_cmp(a->labels[i].key, b->labels[i].key);
+        if (c == 0 && v->kind != w->kind)
+            c = v->kind < w->kind ? -1 : 1;
+        if (c == 0 && v->kind != TQ_LIST && !tq_value_eq(v, w))
+            c = tq_compare(OP_LT, v, w) ? -1 : 1;
+        if (c != 0)
+            return c;
+    }
+    return a->n_labels < b->n_labels ? -1 : a->n_labels > b->n_labels;
+}
+
 bool traceql_metrics_run(struct query *q, const struct traceql_expr *e,
                          const struct traceql_metrics *params, struct traceql_matrix *out,
                          struct err *err)
@@ -555,21 +572,22 @@ bool traceql_metrics_run(struct query *q, const struct traceql_expr *e,
     run.max_exemplars = run.grid.is_instant ? 0 : wanted_exemplars(e, params->max_exemplars);
     if (!run_metrics(&run, e->metrics, &m, err))
         return false;
-    bool is_cut = m.is_cut || m.series.n > run.max_series;
-    size_t n = MIN(m.series.n, run.max_series);
+    size_t n = m.series.n;
     struct traceql_series *series = arena_array(&q->arena, struct traceql_series, n);
     for (size_t i = 0; i < n; i++) {
         const struct tq_series *s = &m.series.v[i];
         series[i] =
             (struct traceql_series){s->labels, s->n_labels, s->v, s->exemplars, s->n_exemplars};
     }
+    if (n > 1)
+        qsort(series, n, sizeof *series, compare_series);
     *out = (struct traceql_matrix){.start_ns =
                                        run.grid.is_instant ? params->end_ns : run.grid.start_ns,
                                    .step_ns = run.grid.step_ns,
                                    .n_steps = run.grid.n,
                                    .series = series,
-                                   .n_series = n,
-                                   .is_cut = is_cut,
+                                   .n_series = MIN(n, run.max_series),
+                                   .is_cut = m.is_cut || n > run.max_series,
                                    .inspected_traces = run.inspected_traces,
                                    .inspected_spans = run.inspected_spans,
                                    .inspected_bytes = q->scan.bytes};

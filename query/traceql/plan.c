@@ -292,13 +292,22 @@ void tq_plan_make(struct query *q, struct tq_field *const *fields, size_t n_fiel
         filter_conds(q, out, filter);
 }
 
-struct span_select tq_plan_select(struct query *q, const struct tq_plan *p)
+bool tq_plan_open(struct query *q, const struct tq_plan *p, struct time_range range,
+                  bool whole_traces, struct span_iter **out, struct err *err)
 {
-    return (struct span_select){.columns = p->columns.v,
-                                .n_columns = p->columns.n,
-                                .conds = p->conds.v,
-                                .n_conds = p->conds.n,
-                                .all_conds = p->all_conds,
-                                .ticker = &q->ticker,
-                                .stats = &q->scan};
+    int64_t reach = whole_traces ? TRACE_REACH_NS : 0;
+    struct time_range wide = {time_add(range.start_ns, -reach), time_add(range.end_ns, reach)};
+    struct snapshot *snap;
+    struct span_select sel = {.start_ns = range.start_ns,
+                              .end_ns = range.end_ns,
+                              .columns = p->columns.v,
+                              .n_columns = p->columns.n,
+                              .conds = p->conds.v,
+                              .n_conds = p->conds.n,
+                              .all_conds = p->all_conds,
+                              .whole_traces = whole_traces,
+                              .ticker = &q->ticker,
+                              .stats = &q->scan};
+    return query_snapshot(q, SIGNAL_TRACES, wide, &snap, err) &&
+           span_iter_open(snap, &sel, &q->budget, out, err);
 }

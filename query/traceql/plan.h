@@ -23,5 +23,8 @@ bool tq_field_is_local(const struct tq_field *f);
 bool tq_pipeline_is_local(const struct tq_pipeline *p);
 /* A block's value in a single-valued column, NULL when absent. */
 const struct value *tq_column_value(const struct span_block *b, int column, uint32_t row);
-/* The selection of a plan; the caller adds range and whole_traces. */
-struct span_select tq_plan_select(struct query *q, const struct tq_plan *p);
+/* The spans of a range by a plan. The snapshot of whole traces reaches further than the range, so
+ * that they are complete unless they last longer than TRACE_REACH beyond it. */
+#define TRACE_REACH_NS (INT64_C(3600) * NS_PER_S)
+MUST_USE bool tq_plan_open(struct query *q, const struct tq_plan *p, struct time_range range,
+                           bool whole_traces, struct span_iter **out, struct err *err);

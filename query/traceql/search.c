@@ -280,15 +280,9 @@ static bool open_and_run(struct search *s, struct err *err)
 {
     struct query *q = s->q;
     struct time_range range = {s->params->start_ns, s->params->end_ns};
-    struct snapshot *snap;
-    struct span_iter *it = NULL;
+    struct span_iter *it;
     tq_plan_make(q, s->e->fields, s->e->n_fields, &s->e->pipeline, true, &s->plan);
-    struct span_select sel = tq_plan_select(q, &s->plan);
-    sel.start_ns = range.start_ns;
-    sel.end_ns = range.end_ns;
-    sel.whole_traces = true;
-    if (!query_snapshot(q, SIGNAL_TRACES, range, &snap, err) ||
-        !span_iter_open(snap, &sel, &q->budget, &it, err))
+    if (!tq_plan_open(q, &s->plan, range, true, &it, err))
         return false;
     arena_init(&s->block_arena, q->limits.max_memory, &q->budget);
     arena_init(&s->trace_arena, q->limits.max_memory, &q->budget);

@@ -150,15 +150,9 @@ static bool walk_block(struct walk *w, const struct span_block *b, struct arena 
 
 static bool walk_spans(struct walk *w, struct time_range range, struct err *err)
 {
-    struct snapshot *snap;
     struct span_iter *it;
     struct arena block_arena, trace_arena;
-    struct span_select sel = tq_plan_select(w->q, &w->plan);
-    sel.start_ns = range.start_ns;
-    sel.end_ns = range.end_ns;
-    sel.whole_traces = w->whole_traces;
-    if (!query_snapshot(w->q, SIGNAL_TRACES, range, &snap, err) ||
-        !span_iter_open(snap, &sel, &w->q->budget, &it, err))
+    if (!tq_plan_open(w->q, &w->plan, range, w->whole_traces, &it, err))
         return false;
     arena_init(&block_arena, w->q->limits.max_memory, &w->q->budget);
     arena_init(&trace_arena, w->q->limits.max_memory, &w->q->budget);

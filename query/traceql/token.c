@@ -212,7 +212,7 @@ static bool lex_name(struct parser *p, str *out)
 static str attribute_text(struct arena *a, str prefix, str name)
 {
     struct buf b;
-    bool plain = true;
+    bool plain = prefix.n > 0 || name.p[0] < '0' || name.p[0] > '9'; // .5 is a number
     for (size_t i = 0; i < name.n; i++)
         plain = plain && !ends_name(name.p[i]) && name.p[i] != '"' && name.p[i] != '\\';
     buf_init(&b, name.n * 2 + 64);

@@ -46,15 +46,9 @@ bool tq_walk_run(struct tq_walk *w, struct err *err)
     const struct tq_grid *g = &w->run->grid;
     struct time_range range = {g->is_instant ? g->start_ns : g->start_ns - g->step_ns,
                                time_add(g->end_ns, 1)};
-    struct snapshot *snap;
     struct span_iter *it;
     struct arena block_arena, trace_arena;
-    struct span_select sel = tq_plan_select(q, &w->plan);
-    sel.start_ns = range.start_ns;
-    sel.end_ns = range.end_ns;
-    sel.whole_traces = w->whole_traces;
-    if (!query_snapshot(q, SIGNAL_TRACES, range, &snap, err) ||
-        !span_iter_open(snap, &sel, &q->budget, &it, err))
+    if (!tq_plan_open(q, &w->plan, range, w->whole_traces, &it, err))
         return false;
     arena_init(&block_arena, q->limits.max_memory, &q->budget);
     arena_init(&trace_arena, q->limits.max_memory, &q->budget);
