@@ -48,10 +48,13 @@ MUST_USE bool store_open(const struct store_options *o, struct store **out, stru
 void store_close(struct store *s); // NULL is fine
 
 /* Tenant by name ([a-zA-Z0-9_.-]{1,64}, else ERR_INVALID). create=false and unknown: ERR_NOT_FOUND.
- */
+ * create=true beyond LIMIT_TENANTS: ERR_LIMIT. */
 MUST_USE bool store_tenant(struct store *s, str name, bool create, struct store_tenant **out,
                            struct err *err);
 #define STORE_TENANT_DEFAULT STR("default")
+/* A tenant without data, for reads under a name that never wrote: such reads find nothing and leave
+ * nothing behind. Must not be written to. */
+struct store_tenant *store_tenant_empty(struct store *s);
 
 /* ---- writing ---- */
 

@@ -32,8 +32,13 @@ bool api_begin(struct api_call *c, void *ctx, struct http_request *req, struct h
         return false;
     str name = str_trim(http_header_get(req, STR("x-scope-orgid")));
     struct store_tenant *tenant = NULL;
-    if (!store_tenant(c->svc->store, name.n > 0 ? name : STORE_TENANT_DEFAULT, true, &tenant, err))
-        return false;
+    if (!store_tenant(c->svc->store, name.n > 0 ? name : STORE_TENANT_DEFAULT, false, &tenant,
+                      err)) {
+        if (err->code != ERR_NOT_FOUND)
+            return false;
+        *err = ERR_OK; // who never wrote finds nothing
+        tenant = store_tenant_empty(c->svc->store);
+    }
     struct query_limits limits;
     limits_from_config(c->svc->config, &limits);
     query_init(&c->q, c->svc->clock, c->svc->store, tenant, &limits, c->svc->query_budget);

@@ -36,7 +36,8 @@ struct ingest_job {
     struct http_request *req;
     struct http_reply *rep;
     const struct protocol *protocol;
-    struct store_tenant *tenant;
+    str tenant_name;
+    struct store_tenant *tenant; // NULL until one of that name wrote
     struct arena arena;
     struct buf transcoded; // OTLP/JSON as protobuf
     struct batch batch;
@@ -252,7 +253,7 @@ static bool decode(struct ingest_job *j, str body, struct err *err)
     struct decode d = {.batch = &j->batch,
                        .options = &options,
                        .now_ns = clock_now_ns(j->svc->clock),
-                       .find = find_series,
+                       .find = j->tenant ? find_series : NULL,
                        .find_ctx = &finder};
     const struct protocol *p = j->protocol;
     if (j->is_json && p->decode_json)
@@ -265,13 +266,23 @@ static bool decode(struct ingest_job *j, str body, struct err *err)
     return p->decode(&d, body, err);
 }
 
+/* Tenants are made by what is stored, not by what is asked: made-up names use up nothing. */
+static bool find_tenant(struct ingest_job *j, struct err *err)
+{
+    str name = str_trim(http_header_get(j->req, STR("x-scope-orgid")));
+    j->tenant_name = name.n > 0 ? name : STORE_TENANT_DEFAULT;
+    struct err here = ERR_OK;
+    if (store_tenant(j->svc->store, j->tenant_name, false, &j->tenant, &here) ||
+        here.code == ERR_NOT_FOUND)
+        return true;
+    *err = here;
+    return false;
+}
+
 static bool run(struct ingest_job *j, struct err *err)
 {
     str body;
-    str tenant = str_trim(http_header_get(j->req, STR("x-scope-orgid")));
-    if (!pick_form(j, err) || !inflate(j, &body, err) ||
-        !store_tenant(j->svc->store, tenant.n > 0 ? tenant : STORE_TENANT_DEFAULT, true, &j->tenant,
-                      err))
+    if (!pick_form(j, err) || !inflate(j, &body, err) || !find_tenant(j, err))
         return false;
     j->arena.max = MAX(ARENA_MIN, body.n * ARENA_PER_BODY);
     batch_init(&j->batch, j->protocol->signal, &j->arena);
@@ -287,6 +298,8 @@ static bool run(struct ingest_job *j, struct err *err)
         memcpy(j->result.reason, j->batch.reason, sizeof j->result.reason);
         return true;
     }
+    if (!j->tenant && !store_tenant(j->svc->store, j->tenant_name, true, &j->tenant, err))
+        return false;
     return store_write(j->svc->store, j->tenant, &j->batch, &j->result, err);
 }
 

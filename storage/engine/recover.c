@@ -19,12 +19,14 @@
 
 /* ---- listing ---- */
 
-static void add_segment(struct store *s, struct store_tenant *t, enum signal sig, str folder,
+/* A tenant whose last segment is gone does not count as one any more. */
+static void add_segment(struct store *s, str tenant, enum signal sig, str folder,
                         const struct fs_entry *e, struct arena *a)
 {
     struct segment_name name;
     if (e->is_dir || !segment_name_parse(e->name, &name) || name.letter != signal_letter(sig))
         return; // set aside, or not ours
+    struct store_tenant *t = tenant_make(s, tenant, SIZE_MAX);
     str path = arena_fmt(a, STR_FMT "/" STR_FMT, STR_ARG(folder), STR_ARG(e->name));
     struct segment *seg = segment_new(s->cache, path, sig, &name, e->size);
     segment_set_settled(seg, true);
@@ -33,14 +35,15 @@ static void add_segment(struct store *s, struct store_tenant *t, enum signal sig
     s->next_seq = MAX(s->next_seq, name.seq + 1);
 }
 
-static bool list_signal(struct store *s, struct store_tenant *t, enum signal sig, struct err *err)
+static bool list_signal(struct store *s, str tenant, enum signal sig, struct err *err)
 {
     struct arena a;
     struct fs_entry *days, *files;
     size_t n_days, n_files;
+    bool emptied = false;
     struct err here = ERR_OK;
     arena_init(&a, SIZE_MAX, NULL);
-    str top = arena_fmt(&a, STR_FMT "/" STR_FMT "/%c", STR_ARG(s->o.dir), STR_ARG(tenant_name(t)),
+    str top = arena_fmt(&a, STR_FMT "/" STR_FMT "/%c", STR_ARG(s->o.dir), STR_ARG(tenant),
                         signal_letter(sig));
     bool ok = fs_list(s->o.fs, top, &a, &days, &n_days, &here);
     if (!ok && here.code == ERR_NOT_FOUND) {
@@ -53,8 +56,11 @@ static bool list_signal(struct store *s, struct store_tenant *t, enum signal sig
         str folder = arena_fmt(&a, STR_FMT "/" STR_FMT, STR_ARG(top), STR_ARG(days[i].name));
         ok = fs_list(s->o.fs, folder, &a, &files, &n_files, &here);
         for (size_t k = 0; ok && k < n_files; k++)
-            add_segment(s, t, sig, folder, &files[k], &a);
+            add_segment(s, tenant, sig, folder, &files[k], &a);
+        // What expired leaves its folder behind: here nobody is about to put something into it.
+        emptied = (ok && n_files == 0 && fs_rmdir(s->o.fs, folder, &here)) || emptied;
     }
+    ok = ok && (!emptied || fs_sync_dir(s->o.fs, top, &here));
     arena_deinit(&a);
     if (!ok)
         *err = here;
@@ -71,12 +77,9 @@ static bool list_tenants(struct store *s, struct err *err)
     for (size_t i = 0; ok && i < n; i++) {
         if (!entries[i].is_dir || !tenant_name_ok(entries[i].name))
             continue;
-        struct store_tenant *t = tenant_make(s, entries[i].name);
-        if (!t)
-            ok = err_set(err, ERR_LIMIT, "more than %d tenants", LIMIT_TENANTS);
         for (int k = 0; ok && k < SIGNAL_COUNT; k++)
             if (s->ops[k])
-                ok = list_signal(s, t, (enum signal)k, err);
+                ok = list_signal(s, entries[i].name, (enum signal)k, err);
     }
     arena_deinit(&a);
     return ok;
@@ -326,9 +329,7 @@ static bool replay_record(void *ctx, str tenant, str payload, struct err *err)
     struct store *s = r->s;
     if (!tenant_name_ok(tenant))
         return err_set(err, ERR_CORRUPT, "record of an impossible tenant");
-    struct store_tenant *t = tenant_make(s, tenant);
-    if (!t)
-        return err_set(err, ERR_LIMIT, "more than %d tenants", LIMIT_TENANTS);
+    struct store_tenant *t = tenant_make(s, tenant, SIZE_MAX); // what is there is taken
     if (!t->recover.is_set || t->recover.gen != r->gen.gen || t->recover.signal != r->signal) {
         struct err here = ERR_OK;
         if (!replay_choose(r, t, &here)) {

@@ -147,18 +147,18 @@ static struct store_tenant *tenant_new(struct store *s, str name)
     return t;
 }
 
-struct store_tenant *tenant_make(struct store *s, str name)
+struct store_tenant *tenant_make(struct store *s, str name, size_t max)
 {
     pthread_mutex_lock(&s->mutex);
     struct store_tenant *t = tenant_find(s, name);
-    bool is_full = s->tenants.n >= LIMIT_TENANTS;
+    bool is_full = s->tenants.n >= max;
     pthread_mutex_unlock(&s->mutex);
     if (t || is_full)
         return t;
     struct store_tenant *fresh = tenant_new(s, name); // heads open without the lock
     pthread_mutex_lock(&s->mutex);
     t = tenant_find(s, name); // another thread may have been faster
-    if (!t) {
+    if (!t && s->tenants.n < max) {
         t = fresh;
         fresh = NULL;
         vec_push(&s->tenants, NULL, t);
@@ -180,7 +180,7 @@ bool store_tenant(struct store *s, str name, bool create, struct store_tenant **
                        STR_ARG(name));
     struct store_tenant *t;
     if (create) {
-        t = tenant_make(s, name);
+        t = tenant_make(s, name, LIMIT_TENANTS);
         if (!t)
             return err_set(err, ERR_LIMIT, "more than %d tenants", LIMIT_TENANTS);
     } else {
@@ -192,6 +192,11 @@ bool store_tenant(struct store *s, str name, bool create, struct store_tenant **
     }
     *out = t;
     return true;
+}
+
+struct store_tenant *store_tenant_empty(struct store *s)
+{
+    return s->nobody;
 }
 
 size_t tenants_copy(struct store *s, struct arena *a, struct store_tenant ***out)
@@ -213,6 +218,7 @@ bool store_write(struct store *s, struct store_tenant *t, struct batch *b, struc
     const struct signal_ops *ops = s->ops[b->signal];
     struct write_result r = {0};
     size_t n = batch_records(b);
+    ASSERT(t != s->nobody);
     if (!ops)
         return err_set(err, ERR_UNSUPPORTED, "this store keeps no %s", signal_name(b->signal));
     struct buf payload;
@@ -450,6 +456,7 @@ static struct store *store_new(const struct store_options *o,
     // A quarter of the heads' and caches' share at most, so that heads are never squeezed out.
     size_t cache_max = o->budget && o->budget->max != SIZE_MAX ? o->budget->max / 4 : SIZE_MAX;
     budget_init(&s->cache_budget, "segment cache", cache_max, o->budget);
+    s->nobody = tenant_new(s, STR(".")); // a name that nobody can have; in no list
     return s;
 }
 
@@ -492,6 +499,7 @@ static void free_lists(struct store *s)
     ghosts_free(s);
     for (size_t i = 0; i < s->tenants.n; i++)
         tenant_free(s->tenants.v[i]);
+    tenant_free(s->nobody);
     vec_free(&s->tenants);
     hmap_deinit(&s->by_name);
 }

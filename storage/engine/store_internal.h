@@ -107,6 +107,7 @@ struct store {
     pthread_cond_t changed; // monotonic clock
     VEC(struct store_tenant *) tenants;
     struct hmap by_name;
+    struct store_tenant *nobody; // never written; for reads of unknown tenants; not in the list
     uint32_t next_seq;
     struct {
         struct generation *first, *last;
@@ -138,8 +139,8 @@ char signal_letter(enum signal signal);
 bool tenant_name_ok(str name);
 /* Mutex held. NULL when unknown. */
 struct store_tenant *tenant_find(struct store *s, str name);
-/* Mutex not held; finds or makes. NULL: too many. */
-struct store_tenant *tenant_make(struct store *s, str name);
+/* Mutex not held; finds or makes. NULL: there are max already. */
+struct store_tenant *tenant_make(struct store *s, str name, size_t max);
 str tenant_name(const struct store_tenant *t);
 /* All tenants now, in the arena. */
 size_t tenants_copy(struct store *s, struct arena *a, struct store_tenant ***out);

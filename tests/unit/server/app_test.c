@@ -8,6 +8,8 @@
 #include <cmocka.h>
 
 #include "server/app.h"
+#include "storage/base/num.h"
+#include "storage/model/limits.h"
 #include "tests/support/http_client.h"
 
 #define DIR_TEMPLATE "/tmp/trivet_app_XXXXXX"
@@ -147,6 +149,56 @@ static void test_reload(void **state)
     remove_tree(dir);
 }
 
+/* One request under a tenant's name; the status. */
+static int ask_as(uint16_t port, const char *request, size_t tenant, str body)
+{
+    struct buf b;
+    buf_init(&b, 1 * MIB);
+    int fd = client_connect(port), status = 0;
+    buf_fmt(&b,
+            "%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Scope-OrgID: t%zu\r\n"
+            "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n" STR_FMT,
+            request, tenant, body.n, STR_ARG(body));
+    if (fd >= 0 && client_send(fd, buf_str(&b))) {
+        buf_clear(&b);
+        client_read_all(fd, &b);
+        uint64_t code;
+        if (b.n > 12 && num_parse_u64(str_sub(buf_str(&b), 9, 12), &code))
+            status = (int)code;
+    }
+    if (fd >= 0)
+        close(fd);
+    buf_deinit(&b);
+    return status;
+}
+
+/* Only what is stored makes a tenant: queries and broken writes under made-up names use none up. */
+static void test_made_up_tenants(void **state)
+{
+    (void)state;
+    char dir[] = DIR_TEMPLATE;
+    assert_non_null(mkdtemp(dir));
+    struct err err = ERR_OK;
+    struct app *app = start(dir, "127.0.0.1:0", &err);
+    assert_non_null(app);
+    assert_true(app_wait_ready(app, &err));
+    uint16_t port = app_port(app, 0);
+    for (size_t i = 0; i < LIMIT_TENANTS / 2; i++) {
+        assert_int_equal(ask_as(port, "GET /loki/api/v1/labels", i, STR("")), 200);
+        assert_int_equal(ask_as(port, "POST /v1/logs", i + LIMIT_TENANTS, STR("{")), 400);
+    }
+    assert_int_equal(ask_as(port, "GET /api/v1/query?query=up", 0, STR("")), 200);
+    assert_int_equal(ask_as(port, "GET /api/search", 0, STR("")), 200);
+    char body[256];
+    int n = snprintf(body, sizeof body,
+                     "{\"streams\":[{\"stream\":{\"a\":\"b\"},\"values\":[[\"%lld\",\"x\"]]}]}",
+                     (long long)clock_now_ns(clock_real()));
+    assert_int_equal(
+        ask_as(port, "POST /loki/api/v1/push", 9 * LIMIT_TENANTS, str_of(body, (size_t)n)), 204);
+    assert_true(app_stop(app, &err));
+    remove_tree(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +206,7 @@ int main(void)
         cmocka_unit_test(test_taken_port),
         cmocka_unit_test(test_locked_folder),
         cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_made_up_tenants),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -224,6 +224,56 @@ static void test_tenants(void **state)
     expect_ids(f, SIGNAL_LOGS, 0, 8);
     assert_true(store_tenant(f->s, STR("team-a"), false, &f->t, &f->err));
     expect_ids(f, SIGNAL_LOGS, 500, 5);
+    f->t = store_tenant_empty(f->s);
+    expect_ids(f, SIGNAL_LOGS, 0, 0);
+    maintain(f, true);
+    expect_ids(f, SIGNAL_LOGS, 0, 0);
+}
+
+/* As many as the limit says; those without data are forgotten with the process. */
+static void test_many_tenants(void **state)
+{
+    struct fixture *f = *state;
+    struct store_tenant *t, *last = NULL;
+    for (size_t i = 1; i < LIMIT_TENANTS; i++) { // the default one is there
+        char name[32];
+        int n = snprintf(name, sizeof name, "t%zu", i);
+        assert_true(store_tenant(f->s, (str){name, (size_t)n}, true, &last, &f->err));
+    }
+    assert_true(tiny_put(f->s, last, SIGNAL_LOGS, 7, 1, T0, &f->err));
+    assert_false(store_tenant(f->s, STR("more"), true, &t, &f->err));
+    assert_int_equal(f->err.code, ERR_LIMIT);
+    f->err = ERR_OK;
+    maintain(f, true);
+    reopen(f);
+    assert_true(store_tenant(f->s, STR("more"), true, &t, &f->err));
+    assert_false(store_tenant(f->s, STR("t1"), false, &t, &f->err));
+    f->err = ERR_OK;
+    assert_true(store_tenant(f->s, STR("t4095"), false, &f->t, &f->err));
+    expect_ids(f, SIGNAL_LOGS, 7, 1);
+}
+
+/* Days whose files have expired leave no folder for ever. */
+static void test_empty_days(void **state)
+{
+    struct fixture *f = *state;
+    struct arena a;
+    struct fs_entry *days;
+    size_t n;
+    f->o.retention_ns[SIGNAL_LOGS] = 3600 * NS_PER_S;
+    reopen(f);
+    put(f, SIGNAL_LOGS, 0, 1, T0);
+    maintain(f, true);
+    clock_manual_advance(&f->clock, 48 * 3600 * NS_PER_S);
+    put(f, SIGNAL_LOGS, 1, 1, T0 + 48 * 3600 * NS_PER_S);
+    maintain(f, true);
+    expect_ids(f, SIGNAL_LOGS, 1, 1);
+    reopen(f);
+    arena_init(&a, SIZE_MAX, NULL);
+    assert_true(fs_list(f->o.fs, STR("top/data/default/l"), &a, &days, &n, &f->err));
+    assert_int_equal(n, 1);
+    arena_deinit(&a);
+    expect_ids(f, SIGNAL_LOGS, 1, 1);
 }
 
 static void test_encode_refuses(void **state)
@@ -624,6 +674,8 @@ int main(void)
         T(test_snapshot_range),
         T(test_freeze_by_size_and_age),
         T(test_tenants),
+        T(test_many_tenants),
+        T(test_empty_days),
         T(test_encode_refuses),
         T(test_log_errors),
         T(test_disk_full_recovers),
