@@ -178,17 +178,21 @@ static double cell_result(enum aggr_op op, const struct cell *x)
 /* ---- histograms ---- */
 
 /* The sum of a group's histograms at one step, in q->arena; NULL when they do not fit together
- * (warned). Steps in between live in `scratch`. */
+ * (warned). Buckets are added plainly; sum and count, which may be far apart, with compensation.
+ * Steps in between live in `scratch`. */
 static const struct hist *hist_total(struct query *q, const struct matrix *in,
                                      const uint32_t *member, size_t n, size_t i,
                                      struct arena *scratch)
 {
     const struct hist *sum = NULL;
+    double values = 0, values_c = 0, count = 0, count_c = 0;
     for (size_t k = 0; k < n; k++) {
         const struct hist *h = cell_hist(&in->series.v[member[k]], i);
         struct err err = ERR_OK;
         if (h == NULL)
             continue;
+        kahan(&values, &values_c, h->sum);
+        kahan(&count, &count_c, h->count);
         if (sum == NULL) {
             sum = h;
             continue;
@@ -210,6 +214,8 @@ static const struct hist *hist_total(struct query *q, const struct matrix *in,
     }
     struct hist *out = arena_new(&q->arena, struct hist);
     *out = hist_dup(&q->arena, sum);
+    out->sum = values + values_c;
+    out->count = count + count_c;
     return out;
 }
 

@@ -290,10 +290,11 @@ static void setup(struct matching *x)
     x->many_is_right = match->card == CARD_ONE_TO_MANY;
     x->many = x->many_is_right ? &x->j->r : &x->j->l;
     x->one = x->many_is_right ? &x->j->l : &x->j->r;
-    x->fill_many = x->many_is_right ? match->has_fill_right : match->has_fill_left;
-    x->fill_one = x->many_is_right ? match->has_fill_left : match->has_fill_right;
-    x->fill_many_v = x->many_is_right ? match->fill_right : match->fill_left;
-    x->fill_one_v = x->many_is_right ? match->fill_left : match->fill_right;
+    /* Prometheus swaps the operands of group_right before it fills: "left" is the many side. */
+    x->fill_many = match->has_fill_left;
+    x->fill_one = match->has_fill_right;
+    x->fill_many_v = match->fill_left;
+    x->fill_one_v = match->fill_right;
     x->both = arena_zalloc(a, steps);
     x->one_at = arena_array(a, uint32_t, steps);
     x->many_there = arena_zalloc(a, steps);

@@ -110,7 +110,8 @@ double quantile_buckets(double q, struct bucket *b, size_t n, bool *forced)
 }
 
 /* Rank of v: observations below it, linear inside the bucket that holds it. Buckets with an
- * infinite end are not cut: what they hold counts as lying at their finite end or above v. */
+ * infinite end are not cut: one without a lower end lies below v, one without an upper end above.
+ */
 static double rank_buckets(double v, const struct bucket *b, size_t n)
 {
     double before = 0;
@@ -119,8 +120,10 @@ static double rank_buckets(double v, const struct bucket *b, size_t n)
         if (lower >= v)
             return before;
         if (b[i].upper > v) {
-            if (isinf(lower) || isinf(b[i].upper))
+            if (isinf(b[i].upper))
                 return before;
+            if (isinf(lower))
+                return b[i].count;
             return before + (b[i].count - before) * (v - lower) / (b[i].upper - lower);
         }
         before = b[i].count;
@@ -215,8 +218,10 @@ double quantile_hist(double q, const struct hist *h)
 /* Share of a bucket below v, which lies inside it. */
 static double share_below(const struct hist *h, const struct hist_bucket *b, double v)
 {
-    if (isinf(b->lower) || isinf(b->upper))
+    if (isinf(b->upper))
         return 0;
+    if (isinf(b->lower))
+        return 1;
     if (is_custom(h) || b->is_zero)
         return (v - b->lower) / (b->upper - b->lower);
     double lower = log2(fabs(b->lower)), upper = log2(fabs(b->upper)), at = log2(fabs(v));
@@ -233,7 +238,7 @@ static double rank_hist(const struct hist *h, const struct hist_bucket *b, size_
             return MIN(rank + b[i].count * share_below(h, &b[i], v), h->count);
         rank += b[i].count;
     }
-    return isnan(h->sum) && isfinite(v) ? MIN(rank, h->count) : h->count;
+    return isnan(h->sum) ? MIN(rank, h->count) : h->count; // observed NaNs are below nothing
 }
 
 double fraction_hist(double lower, double upper, const struct hist *h)

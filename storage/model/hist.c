@@ -806,7 +806,7 @@ static size_t negative_buckets(const struct hist *h, struct hist_bucket *dst, si
 size_t hist_buckets(const struct hist *h, struct hist_bucket *dst, size_t max)
 {
     size_t n = negative_buckets(h, dst, max);
-    if (h->zero_count != 0 && n < max)
+    if (h->zero_count > 0 && n < max) // a negative one has no place in the text and JSON forms
         dst[n++] = (struct hist_bucket){.lower = -h->zero_threshold,
                                         .upper = h->zero_threshold,
                                         .count = h->zero_count,
