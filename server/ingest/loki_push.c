@@ -5,6 +5,7 @@
 #include "server/ingest/log_fields.h"
 #include "server/ingest/otlp.h"
 #include "server/ingest/otlp_names.h"
+#include "server/wire/pb_read.h"
 #include "storage/base/json_read.h"
 #include "storage/base/num.h"
 #include "storage/base/utf8.h"
@@ -191,26 +192,39 @@ static bool read_entry(struct push *p, str bytes, struct err *err)
     return true;
 }
 
+/* A Stream: labels (field 1) first, then its entries (field 2), whatever their order in the
+ * message. */
+static bool read_pb_stream(struct push *p, str message, struct err *err)
+{
+    struct labels_builder labels;
+    struct pb_field f;
+    str text = STR("");
+    struct rd r = rd_of(message);
+    while (pb_next(&r, &f))
+        if (f.tag == PB_TAG(1, PB_BYTES))
+            text = f.bytes;
+    if (r.bad)
+        return otlp_malformed(p->arena, "Stream", err);
+    labels_builder_init(&labels, p->arena);
+    if (!parse_labels(p, text, &labels, err) || !begin_stream(p, &labels, err))
+        return false;
+    for (r = rd_of(message); pb_next(&r, &f);)
+        if (f.tag == PB_TAG(2, PB_BYTES) && !read_entry(p, f.bytes, err))
+            return false;
+    return true;
+}
+
 bool decode_loki_protobuf(struct decode *d, str body, struct err *err)
 {
     struct push p = {.d = d, .arena = d->batch->arena};
-    ProtobufCAllocator alloc = arena_allocator(p.arena);
+    struct rd r = rd_of(body);
+    struct pb_field f;
     labels_builder_init(&p.meta, p.arena);
-    Loki__PushRequest *req = PB_UNPACK(loki__push_request, &alloc, body);
-    if (!req)
-        return otlp_malformed(p.arena, "PushRequest", err);
-    for (size_t i = 0; i < req->n_streams; i++) {
-        Loki__Stream *s = PB_UNPACK(loki__stream, &alloc, pb_str(req->streams[i]));
-        struct labels_builder labels;
-        labels_builder_init(&labels, p.arena);
-        if (!s)
-            return otlp_malformed(p.arena, "Stream", err);
-        if (!parse_labels(&p, pb_str(s->labels), &labels, err) || !begin_stream(&p, &labels, err))
+    while (pb_next(&r, &f))
+        if (f.tag == PB_TAG(1, PB_BYTES) && !read_pb_stream(&p, f.bytes, err))
             return false;
-        for (size_t k = 0; k < s->n_entries; k++)
-            if (!read_entry(&p, pb_str(s->entries[k]), err))
-                return false;
-    }
+    if (r.bad)
+        return otlp_malformed(p.arena, "PushRequest", err);
     return end_push(&p, err);
 }
 

@@ -2,7 +2,8 @@
 #include "server/ingest/otlp.h"
 
 #include "otlp.pb-c.h"
-#include "storage/base/rd.h"
+#include "server/wire/pb_read.h"
+#include "storage/model/sample.h"
 
 bool otlp_malformed(const struct arena *a, const char *what, struct err *err)
 {
@@ -12,47 +13,32 @@ bool otlp_malformed(const struct arena *a, const char *what, struct err *err)
     return err_set(err, ERR_INVALID, "malformed protobuf: %s", what);
 }
 
-/* ---- attributes, by hand ---- */
-
-enum wire_type { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
-
-/* Skips a field's payload; groups and unknown types are malformed. */
-static void skip_field(struct rd *r, uint64_t tag)
-{
-    switch (tag & 7) {
-    case WIRE_VARINT:
-        (void)rd_varint(r);
-        break;
-    case WIRE_64:
-        (void)rd_take(r, 8);
-        break;
-    case WIRE_BYTES:
-        (void)rd_bytes(r);
-        break;
-    case WIRE_32:
-        (void)rd_take(r, 4);
-        break;
-    default:
-        r->bad = true;
-    }
-}
+/* ---- attributes ---- */
 
 static bool parse_key_value(struct arena *a, str bytes, int depth, struct attr *out,
                             struct err *err);
 
-static bool parse_list(struct arena *a, str bytes, int depth, struct value *out,
-                       struct err *err) // NOLINT(misc-no-recursion)
+/* ArrayValue and KeyValueList are alike: members in field 1. */
+static bool next_member(struct rd *r, str *out)
+{
+    struct pb_field f;
+    while (pb_next(r, &f)) {
+        if (f.tag == PB_TAG(1, PB_BYTES)) {
+            *out = f.bytes;
+            return true;
+        }
+    }
+    return false;
+}
+
+// NOLINTNEXTLINE(misc-no-recursion): otlp_value counts depth
+static bool parse_list(struct arena *a, str bytes, int depth, struct value *out, struct err *err)
 {
     VEC(struct value) items = {0};
     struct rd r = rd_of(bytes);
-    while (rd_left(&r) > 0 && !r.bad) {
-        uint64_t tag = rd_varint(&r);
-        if (tag != (1 << 3 | WIRE_BYTES)) {
-            skip_field(&r, tag);
-            continue;
-        }
+    for (str member; next_member(&r, &member);) {
         struct value v;
-        if (!otlp_value(a, rd_bytes(&r), depth + 1, &v, err))
+        if (!otlp_value(a, member, depth + 1, &v, err))
             return false;
         vec_push(&items, a, v);
     }
@@ -62,19 +48,14 @@ static bool parse_list(struct arena *a, str bytes, int depth, struct value *out,
     return true;
 }
 
-static bool parse_map(struct arena *a, str bytes, int depth, struct value *out,
-                      struct err *err) // NOLINT(misc-no-recursion)
+// NOLINTNEXTLINE(misc-no-recursion): otlp_value counts depth
+static bool parse_map(struct arena *a, str bytes, int depth, struct value *out, struct err *err)
 {
     VEC(struct attr) items = {0};
     struct rd r = rd_of(bytes);
-    while (rd_left(&r) > 0 && !r.bad) {
-        uint64_t tag = rd_varint(&r);
-        if (tag != (1 << 3 | WIRE_BYTES)) {
-            skip_field(&r, tag);
-            continue;
-        }
+    for (str member; next_member(&r, &member);) {
         struct attr item;
-        if (!parse_key_value(a, rd_bytes(&r), depth + 1, &item, err))
+        if (!parse_key_value(a, member, depth + 1, &item, err))
             return false;
         vec_push(&items, a, item);
     }
@@ -84,41 +65,41 @@ static bool parse_map(struct arena *a, str bytes, int depth, struct value *out,
     return true;
 }
 
-bool otlp_value(struct arena *a, str bytes, int depth, struct value *out,
-                struct err *err) // NOLINT(misc-no-recursion)
+// NOLINTNEXTLINE(misc-no-recursion): depth is counted
+bool otlp_value(struct arena *a, str bytes, int depth, struct value *out, struct err *err)
 {
     struct value v = {.kind = VALUE_EMPTY};
     struct rd r = rd_of(bytes);
+    struct pb_field f;
     if (depth > VALUE_DEPTH_MAX)
         return err_set(err, ERR_INVALID, "attribute nested deeper than %d levels", VALUE_DEPTH_MAX);
-    while (rd_left(&r) > 0 && !r.bad) {
-        uint64_t tag = rd_varint(&r);
-        switch (tag) {
-        case 1 << 3 | WIRE_BYTES:
-            v = (struct value){.kind = VALUE_STR, .s = rd_bytes(&r)};
+    while (pb_next(&r, &f)) {
+        switch (f.tag) {
+        case PB_TAG(1, PB_BYTES):
+            v = (struct value){.kind = VALUE_STR, .s = f.bytes};
             break;
-        case 2 << 3 | WIRE_VARINT:
-            v = (struct value){.kind = VALUE_BOOL, .b = rd_varint(&r) != 0};
+        case PB_TAG(2, PB_VARINT):
+            v = (struct value){.kind = VALUE_BOOL, .b = f.value != 0};
             break;
-        case 3 << 3 | WIRE_VARINT:
-            v = (struct value){.kind = VALUE_INT, .i = (int64_t)rd_varint(&r)};
+        case PB_TAG(3, PB_VARINT):
+            v = (struct value){.kind = VALUE_INT, .i = (int64_t)f.value};
             break;
-        case 4 << 3 | WIRE_64:
-            v = (struct value){.kind = VALUE_DOUBLE, .d = rd_f64(&r)};
+        case PB_TAG(4, PB_64):
+            v = (struct value){.kind = VALUE_DOUBLE, .d = f64_from_bits(f.value)};
             break;
-        case 5 << 3 | WIRE_BYTES:
-            if (!parse_list(a, rd_bytes(&r), depth, &v, err))
+        case PB_TAG(5, PB_BYTES):
+            if (!parse_list(a, f.bytes, depth, &v, err))
                 return false;
             break;
-        case 6 << 3 | WIRE_BYTES:
-            if (!parse_map(a, rd_bytes(&r), depth, &v, err))
+        case PB_TAG(6, PB_BYTES):
+            if (!parse_map(a, f.bytes, depth, &v, err))
                 return false;
             break;
-        case 7 << 3 | WIRE_BYTES:
-            v = (struct value){.kind = VALUE_BYTES, .s = rd_bytes(&r)};
+        case PB_TAG(7, PB_BYTES):
+            v = (struct value){.kind = VALUE_BYTES, .s = f.bytes};
             break;
         default:
-            skip_field(&r, tag);
+            break;
         }
     }
     if (r.bad)
@@ -127,22 +108,18 @@ bool otlp_value(struct arena *a, str bytes, int depth, struct value *out,
     return true;
 }
 
+// NOLINTNEXTLINE(misc-no-recursion): otlp_value counts depth
 static bool parse_key_value(struct arena *a, str bytes, int depth, struct attr *out,
-                            struct err *err) // NOLINT(misc-no-recursion)
+                            struct err *err)
 {
     struct attr attr = {.key = STR(""), .value = {.kind = VALUE_EMPTY}};
     struct rd r = rd_of(bytes);
-    while (rd_left(&r) > 0 && !r.bad) {
-        uint64_t tag = rd_varint(&r);
-        if (tag == (1 << 3 | WIRE_BYTES)) {
-            attr.key = rd_bytes(&r);
-        } else if (tag == (2 << 3 | WIRE_BYTES)) {
-            str value = rd_bytes(&r);
-            if (!r.bad && !otlp_value(a, value, depth, &attr.value, err))
-                return false;
-        } else {
-            skip_field(&r, tag);
-        }
+    struct pb_field f;
+    while (pb_next(&r, &f)) {
+        if (f.tag == PB_TAG(1, PB_BYTES))
+            attr.key = f.bytes;
+        else if (f.tag == PB_TAG(2, PB_BYTES) && !otlp_value(a, f.bytes, depth, &attr.value, err))
+            return false;
     }
     if (r.bad)
         return otlp_malformed(a, "KeyValue", err);
@@ -153,7 +130,7 @@ static bool parse_key_value(struct arena *a, str bytes, int depth, struct attr *
 bool otlp_attrs(struct arena *a, const ProtobufCBinaryData *list, size_t n, struct attrs *out,
                 struct err *err)
 {
-    struct attr *v = n > 0 ? arena_alloc(a, n * sizeof *v) : NULL;
+    struct attr *v = n > 0 ? arena_array(a, struct attr, n) : NULL;
     for (size_t i = 0; i < n; i++)
         if (!parse_key_value(a, pb_str(list[i]), 0, &v[i], err))
             return false;
@@ -194,39 +171,72 @@ bool otlp_scope(struct arena *a, str bytes, str schema_url, struct scope *out, s
     return true;
 }
 
-/* ---- the walk ---- */
+/* ---- the walk ----
+ * Resource{Spans,Metrics,Logs} and Scope{Spans,Metrics,Logs} share their field numbers: 1 head
+ * (resource, scope), 2 members, 3 schema_url. A head may follow its members, so it is looked for
+ * first. Nothing is copied. */
+
+struct group {
+    str head, schema_url, body;
+};
+
+static bool group_open(const struct arena *a, str body, struct group *out, struct err *err)
+{
+    struct rd r = rd_of(body);
+    struct pb_field f;
+    *out = (struct group){STR(""), STR(""), body};
+    while (pb_next(&r, &f)) {
+        if (f.tag == PB_TAG(1, PB_BYTES))
+            out->head = f.bytes;
+        else if (f.tag == PB_TAG(3, PB_BYTES))
+            out->schema_url = f.bytes;
+    }
+    return !r.bad || otlp_malformed(a, "resource or scope group", err);
+}
+
+static bool group_next(struct rd *r, str *out)
+{
+    struct pb_field f;
+    while (pb_next(r, &f)) {
+        if (f.tag == PB_TAG(2, PB_BYTES)) {
+            *out = f.bytes;
+            return true;
+        }
+    }
+    return false;
+}
 
 static bool walk_scope(struct otlp_walk *w, str bytes, struct err *err)
 {
-    ProtobufCAllocator alloc = arena_allocator(w->arena);
-    Otlp__ScopeGroup *g = PB_UNPACK(otlp__scope_group, &alloc, bytes);
-    if (!g)
-        return otlp_malformed(w->arena, "scope group", err);
-    if (w->scope && !w->scope(w, pb_str(g->scope), pb_str(g->schema_url), err))
+    struct group g;
+    if (!group_open(w->arena, bytes, &g, err) ||
+        (w->scope && !w->scope(w, g.head, g.schema_url, err)))
         return false;
-    for (size_t i = 0; i < g->n_items; i++)
-        if (!w->item(w, pb_str(g->items[i]), err))
+    struct rd r = rd_of(g.body);
+    for (str item; group_next(&r, &item);)
+        if (!w->item(w, item, err))
             return false;
     return true;
 }
 
+static bool walk_resource(struct otlp_walk *w, str bytes, struct err *err)
+{
+    struct group g;
+    if (!group_open(w->arena, bytes, &g, err) ||
+        (w->resource && !w->resource(w, g.head, g.schema_url, err)))
+        return false;
+    struct rd r = rd_of(g.body);
+    for (str scope; group_next(&r, &scope);)
+        if (!walk_scope(w, scope, err))
+            return false;
+    return !w->resource_end || w->resource_end(w, err);
+}
+
 bool otlp_walk(struct otlp_walk *w, str body, struct err *err)
 {
-    ProtobufCAllocator alloc = arena_allocator(w->arena);
-    Otlp__Request *req = PB_UNPACK(otlp__request, &alloc, body);
-    if (!req)
-        return otlp_malformed(w->arena, "request", err);
-    for (size_t i = 0; i < req->n_groups; i++) {
-        Otlp__Group *g = PB_UNPACK(otlp__group, &alloc, pb_str(req->groups[i]));
-        if (!g)
-            return otlp_malformed(w->arena, "resource group", err);
-        if (w->resource && !w->resource(w, pb_str(g->resource), pb_str(g->schema_url), err))
+    struct rd r = rd_of(body);
+    for (str group; next_member(&r, &group);)
+        if (!walk_resource(w, group, err))
             return false;
-        for (size_t k = 0; k < g->n_scopes; k++)
-            if (!walk_scope(w, pb_str(g->scopes[k]), err))
-                return false;
-        if (w->resource_end && !w->resource_end(w, err))
-            return false;
-    }
-    return !w->arena->over || otlp_malformed(w->arena, "", err);
+    return !(r.bad || w->arena->over) || otlp_malformed(w->arena, "request", err);
 }

@@ -3,42 +3,47 @@
  * are refused with a reason, the rest is kept. */
 #include "prom.pb-c.h"
 #include "server/ingest/otlp.h"
-#include "storage/base/rd.h"
+#include "server/wire/pb_read.h"
 
 struct write_walk {
     struct decode *d;
     struct arena *arena;
 };
 
-static bool read_label(struct rd r, struct label *out)
+static bool read_label(str bytes, struct label *out)
 {
+    struct rd r = rd_of(bytes);
+    struct pb_field f;
     *out = (struct label){STR(""), STR("")};
-    while (rd_left(&r) > 0 && !r.bad) {
-        uint64_t tag = rd_varint(&r);
-        str bytes = rd_bytes(&r); // both fields are strings; there are no others
-        if (tag == (1 << 3 | 2))
-            out->name = bytes;
-        else if (tag == (2 << 3 | 2))
-            out->value = bytes;
-        else
-            r.bad = true;
+    while (pb_next(&r, &f)) {
+        if (f.tag == PB_TAG(1, PB_BYTES))
+            out->name = f.bytes;
+        else if (f.tag == PB_TAG(2, PB_BYTES))
+            out->value = f.bytes;
     }
     return !r.bad;
 }
 
-static bool read_labels(struct arena *a, const ProtobufCBinaryData *list, size_t n,
-                        struct labels *out)
+/* The labels (field 1) of a TimeSeries or Exemplar; *n counts them before duplicates and empty ones
+ * go. */
+static bool read_labels(struct arena *a, str message, struct labels *out, size_t *n)
 {
     struct labels_builder b;
+    struct rd r = rd_of(message);
+    struct pb_field f;
     labels_builder_init(&b, a);
-    for (size_t i = 0; i < n; i++) {
+    *n = 0;
+    while (pb_next(&r, &f)) {
         struct label l;
-        if (!read_label(rd_of(pb_str(list[i])), &l))
+        if (f.tag != PB_TAG(1, PB_BYTES))
+            continue;
+        if (!read_label(f.bytes, &l))
             return false;
         labels_builder_add(&b, l.name, l.value);
+        ++*n;
     }
     *out = labels_builder_done(&b);
-    return true;
+    return !r.bad;
 }
 
 static const char *label_fault(size_t n, struct labels l)
@@ -48,63 +53,74 @@ static const char *label_fault(size_t n, struct labels l)
     return l.n < n ? "series with duplicate or empty labels" : NULL;
 }
 
-static bool find_series(struct write_walk *w, const Prom__TimeSeries *ts, uint32_t *out,
-                        size_t records)
+/* What a TimeSeries holds, looked at before its series is known. */
+struct series_scan {
+    struct hash128 raw; // over the bytes of the label fields
+    size_t records;
+};
+
+static bool scan_series(str message, struct series_scan *out)
 {
-    struct hash128 h = {UINT64_C(0x70726f6d77726974), 1};
+    struct series_scan s = {.raw = {UINT64_C(0x70726f6d77726974), 1}};
+    struct rd r = rd_of(message);
+    struct pb_field f;
+    while (pb_next(&r, &f)) {
+        if (f.tag == PB_TAG(1, PB_BYTES))
+            s.raw = hash128_seed(f.bytes, s.raw);
+        else
+            s.records += f.tag == PB_TAG(2, PB_BYTES) || f.tag == PB_TAG(4, PB_BYTES);
+    }
+    *out = s;
+    return !r.bad;
+}
+
+static bool find_series(struct write_walk *w, str message, const struct series_scan *scan,
+                        uint32_t *out)
+{
     bool is_new;
-    for (size_t i = 0; i < ts->n_labels; i++)
-        h = hash128_seed(pb_str(ts->labels[i]), h);
-    *out = decode_series(w->d, h, &is_new);
+    *out = decode_series(w->d, scan->raw, &is_new);
     if (!is_new)
         return true;
     struct labels l;
-    const char *fault = read_labels(w->arena, ts->labels, ts->n_labels, &l)
-                            ? label_fault(ts->n_labels, l)
-                            : "malformed label";
+    size_t n;
+    const char *fault =
+        read_labels(w->arena, message, &l, &n) ? label_fault(n, l) : "malformed label";
     if (fault) {
         w->d->batch->series.n--;
-        batch_reject(w->d->batch, MAX(records, (size_t)1), "%s", fault);
+        batch_reject(w->d->batch, MAX(scan->records, (size_t)1), "%s", fault);
         return false;
     }
     w->d->batch->series.v[*out].labels = l;
     return true;
 }
 
-static bool add_samples(struct write_walk *w, uint32_t series, const Prom__TimeSeries *ts,
-                        struct err *err)
+static bool add_sample(struct write_walk *w, uint32_t series, str bytes, struct err *err)
 {
-    for (size_t i = 0; i < ts->n_samples; i++) {
-        struct batch_sample s = {.series = series};
-        struct rd r = rd_of(pb_str(ts->samples[i]));
-        while (rd_left(&r) > 0 && !r.bad) {
-            uint64_t tag = rd_varint(&r);
-            if (tag == (1 << 3 | 1))
-                s.v = rd_f64(&r);
-            else if (tag == (2 << 3 | 0))
-                s.t_ms = (int64_t)rd_varint(&r);
-            else
-                r.bad = true;
-        }
-        if (r.bad)
-            return otlp_malformed(w->arena, "Sample", err);
-        vec_push(&w->d->batch->samples, w->arena, s);
+    struct batch_sample s = {.series = series};
+    struct rd r = rd_of(bytes);
+    struct pb_field f;
+    while (pb_next(&r, &f)) {
+        if (f.tag == PB_TAG(1, PB_64))
+            s.v = f64_from_bits(f.value);
+        else if (f.tag == PB_TAG(2, PB_VARINT))
+            s.t_ms = (int64_t)f.value;
     }
+    if (r.bad)
+        return otlp_malformed(w->arena, "Sample", err);
+    vec_push(&w->d->batch->samples, w->arena, s);
     return true;
 }
 
-static bool add_exemplars(struct write_walk *w, uint32_t series, const Prom__TimeSeries *ts,
-                          struct err *err)
+static bool add_exemplar(struct write_walk *w, uint32_t series, str bytes, struct err *err)
 {
     ProtobufCAllocator alloc = arena_allocator(w->arena);
-    for (size_t i = 0; i < ts->n_exemplars; i++) {
-        Prom__Exemplar *e = PB_UNPACK(prom__exemplar, &alloc, pb_str(ts->exemplars[i]));
-        struct labels l;
-        if (!e || !read_labels(w->arena, e->labels, e->n_labels, &l))
-            return otlp_malformed(w->arena, "Exemplar", err);
-        vec_push(&w->d->batch->exemplars, w->arena,
-                 (struct batch_exemplar){series, e->timestamp, e->value, l});
-    }
+    Prom__Exemplar *e = PB_UNPACK(prom__exemplar, &alloc, bytes);
+    struct labels l;
+    size_t n;
+    if (!e || !read_labels(w->arena, bytes, &l, &n))
+        return otlp_malformed(w->arena, "Exemplar", err);
+    vec_push(&w->d->batch->exemplars, w->arena,
+             (struct batch_exemplar){series, e->timestamp, e->value, l});
     return true;
 }
 
@@ -128,48 +144,68 @@ static bool read_side(struct arena *a, size_t n_spans, Prom__BucketSpan **spans,
     return true;
 }
 
-static bool add_histograms(struct write_walk *w, uint32_t series, const Prom__TimeSeries *ts,
-                           struct err *err)
+static double count_of(int which, int float_case, int int_case, double as_float, uint64_t as_int)
+{
+    return which == float_case ? as_float : which == int_case ? (double)as_int : 0;
+}
+
+static bool add_histogram(struct write_walk *w, uint32_t series, str bytes, struct err *err)
 {
     static const enum hist_reset hints[] = {HIST_RESET_UNKNOWN, HIST_RESET_YES, HIST_RESET_NO,
                                             HIST_GAUGE};
     ProtobufCAllocator alloc = arena_allocator(w->arena);
-    for (size_t i = 0; i < ts->n_histograms; i++) {
-        Prom__Histogram *m = PB_UNPACK(prom__histogram, &alloc, pb_str(ts->histograms[i]));
-        if (!m)
-            return otlp_malformed(w->arena, "Histogram", err);
-        struct hist *h = arena_new(w->arena, struct hist);
-        bool is_float = m->count_case == PROM__HISTOGRAM__COUNT_COUNT_FLOAT;
-        h->schema = m->schema;
-        h->reset = m->reset_hint >= 0 && m->reset_hint < (int32_t)COUNTOF(hints)
-                       ? hints[m->reset_hint]
-                       : HIST_RESET_UNKNOWN;
-        h->is_int = !is_float;
-        h->zero_threshold = m->zero_threshold;
-        h->count = is_float                                            ? m->count_float
-                   : m->count_case == PROM__HISTOGRAM__COUNT_COUNT_INT ? (double)m->count_int
-                                                                       : 0;
-        h->zero_count = m->zero_count_case == PROM__HISTOGRAM__ZERO_COUNT_ZERO_COUNT_FLOAT
-                            ? m->zero_count_float
-                        : m->zero_count_case == PROM__HISTOGRAM__ZERO_COUNT_ZERO_COUNT_INT
-                            ? (double)m->zero_count_int
-                            : 0;
-        h->sum = m->sum;
-        h->custom = m->custom_values;
-        h->n_custom = m->n_custom_values;
-        if (!read_side(w->arena, m->n_positive_spans, m->positive_spans, m->n_positive_deltas,
-                       m->positive_deltas, m->n_positive_counts, m->positive_counts, is_float,
-                       &h->pos) ||
-            !read_side(w->arena, m->n_negative_spans, m->negative_spans, m->n_negative_deltas,
-                       m->negative_deltas, m->n_negative_counts, m->negative_counts, is_float,
-                       &h->neg)) {
-            batch_reject(w->d->batch, 1, "native histogram with overflowing bucket counts");
-            continue;
-        }
-        vec_push(&w->d->batch->hists, w->arena,
-                 (struct batch_hist){series, m->timestamp, h}); // checked by batch_validate
+    Prom__Histogram *m = PB_UNPACK(prom__histogram, &alloc, bytes);
+    if (!m)
+        return otlp_malformed(w->arena, "Histogram", err);
+    struct hist *h = arena_new(w->arena, struct hist);
+    bool is_float = m->count_case == PROM__HISTOGRAM__COUNT_COUNT_FLOAT;
+    bool has_hint = m->reset_hint >= 0 && m->reset_hint < (int32_t)COUNTOF(hints);
+    h->schema = m->schema;
+    h->reset = has_hint ? hints[m->reset_hint] : HIST_RESET_UNKNOWN;
+    h->is_int = !is_float;
+    h->zero_threshold = m->zero_threshold;
+    h->count = count_of(m->count_case, PROM__HISTOGRAM__COUNT_COUNT_FLOAT,
+                        PROM__HISTOGRAM__COUNT_COUNT_INT, m->count_float, m->count_int);
+    h->zero_count = count_of(m->zero_count_case, PROM__HISTOGRAM__ZERO_COUNT_ZERO_COUNT_FLOAT,
+                             PROM__HISTOGRAM__ZERO_COUNT_ZERO_COUNT_INT, m->zero_count_float,
+                             m->zero_count_int);
+    h->sum = m->sum;
+    h->custom = m->custom_values;
+    h->n_custom = m->n_custom_values;
+    if (!read_side(w->arena, m->n_positive_spans, m->positive_spans, m->n_positive_deltas,
+                   m->positive_deltas, m->n_positive_counts, m->positive_counts, is_float,
+                   &h->pos) ||
+        !read_side(w->arena, m->n_negative_spans, m->negative_spans, m->n_negative_deltas,
+                   m->negative_deltas, m->n_negative_counts, m->negative_counts, is_float,
+                   &h->neg)) {
+        batch_reject(w->d->batch, 1, "native histogram with overflowing bucket counts");
+        return true;
     }
+    vec_push(&w->d->batch->hists, w->arena,
+             (struct batch_hist){series, m->timestamp, h}); // checked by batch_validate
     return true;
+}
+
+static bool add_series(struct write_walk *w, str message, struct err *err)
+{
+    struct series_scan scan;
+    uint32_t series;
+    if (!scan_series(message, &scan))
+        return otlp_malformed(w->arena, "TimeSeries", err);
+    if (!find_series(w, message, &scan, &series))
+        return true;
+    struct rd r = rd_of(message);
+    struct pb_field f;
+    bool ok = true;
+    while (ok && pb_next(&r, &f)) {
+        if (f.tag == PB_TAG(2, PB_BYTES))
+            ok = add_sample(w, series, f.bytes, err);
+        else if (f.tag == PB_TAG(3, PB_BYTES))
+            ok = add_exemplar(w, series, f.bytes, err);
+        else if (f.tag == PB_TAG(4, PB_BYTES))
+            ok = add_histogram(w, series, f.bytes, err);
+    }
+    return ok;
 }
 
 static bool add_metadata(struct write_walk *w, str bytes, struct err *err)
@@ -192,23 +228,16 @@ static bool add_metadata(struct write_walk *w, str bytes, struct err *err)
 bool decode_prom_write(struct decode *d, str body, struct err *err)
 {
     struct write_walk w = {d, d->batch->arena};
-    ProtobufCAllocator alloc = arena_allocator(w.arena);
-    Prom__WriteRequest *req = PB_UNPACK(prom__write_request, &alloc, body);
-    if (!req)
-        return otlp_malformed(w.arena, "WriteRequest", err);
-    for (size_t i = 0; i < req->n_series; i++) {
-        Prom__TimeSeries *ts = PB_UNPACK(prom__time_series, &alloc, pb_str(req->series[i]));
-        uint32_t series;
-        if (!ts)
-            return otlp_malformed(w.arena, "TimeSeries", err);
-        if (!find_series(&w, ts, &series, ts->n_samples + ts->n_histograms))
-            continue;
-        if (!add_samples(&w, series, ts, err) || !add_histograms(&w, series, ts, err) ||
-            !add_exemplars(&w, series, ts, err))
-            return false;
+    struct rd r = rd_of(body);
+    struct pb_field f;
+    bool ok = true;
+    while (ok && pb_next(&r, &f)) {
+        if (f.tag == PB_TAG(1, PB_BYTES))
+            ok = add_series(&w, f.bytes, err);
+        else if (f.tag == PB_TAG(3, PB_BYTES))
+            ok = add_metadata(&w, f.bytes, err);
     }
-    for (size_t i = 0; i < req->n_metadata; i++)
-        if (!add_metadata(&w, pb_str(req->metadata[i]), err))
-            return false;
-    return !w.arena->over || otlp_malformed(w.arena, "", err);
+    if (!ok)
+        return false;
+    return !(r.bad || w.arena->over) || otlp_malformed(w.arena, "WriteRequest", err);
 }
