@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "server/wire/encode_trace.h"
 #include "storage/base/enc.h"
 #include "storage/model/sample.h"
 
@@ -192,19 +193,12 @@ static void write_span(struct json *j, struct arena *a, const struct span *s)
     json_object_end(j);
 }
 
-static bool has_spans(const struct span_set *set, size_t resource, size_t scope)
+/* The run of spans from `at` on that have one resource and scope; returns where it ends. */
+static size_t write_scope_spans(struct json *j, struct arena *a, const struct span_set *set,
+                                const uint32_t *order, size_t at)
 {
-    for (size_t i = 0; i < set->n_spans; i++)
-        if (set->spans[i].resource == resource &&
-            (scope == SIZE_MAX || set->spans[i].scope == scope))
-            return true;
-    return false;
-}
-
-static void write_scope_spans(struct json *j, struct arena *a, const struct span_set *set,
-                              size_t resource, size_t scope)
-{
-    const struct scope *s = &set->scopes[scope];
+    const struct span *first = &set->spans[order[at]];
+    const struct scope *s = &set->scopes[first->scope];
     json_object(j);
     json_key(j, STR("scope"));
     json_object(j);
@@ -215,21 +209,26 @@ static void write_scope_spans(struct json *j, struct arena *a, const struct span
     json_object_end(j);
     json_key(j, STR("spans"));
     json_array(j);
-    for (size_t i = 0; i < set->n_spans && j->ok; i++)
-        if (set->spans[i].resource == resource && set->spans[i].scope == scope)
-            write_span(j, a, &set->spans[i]);
+    for (; at < set->n_spans; at++) {
+        const struct span *span = &set->spans[order[at]];
+        if (span->resource != first->resource || span->scope != first->scope)
+            break;
+        if (j->ok)
+            write_span(j, a, span);
+    }
     json_array_end(j);
     str_field(j, "schemaUrl", s->schema_url);
     json_object_end(j);
+    return at;
 }
 
 void tempo_json_resource_spans(struct json *j, struct arena *a, const struct span_set *set)
 {
+    const uint32_t *order = trace_order(a, set);
     json_array(j);
-    for (size_t r = 0; r < set->n_resources && j->ok; r++) {
-        if (!has_spans(set, r, SIZE_MAX))
-            continue;
-        const struct resource *res = &set->resources[r];
+    for (size_t at = 0; at < set->n_spans && j->ok;) {
+        uint32_t resource = set->spans[order[at]].resource;
+        const struct resource *res = &set->resources[resource];
         json_object(j);
         json_key(j, STR("resource"));
         json_object(j);
@@ -238,9 +237,8 @@ void tempo_json_resource_spans(struct json *j, struct arena *a, const struct spa
         json_object_end(j);
         json_key(j, STR("scopeSpans"));
         json_array(j);
-        for (size_t s = 0; s < set->n_scopes; s++)
-            if (has_spans(set, r, s))
-                write_scope_spans(j, a, set, r, s);
+        while (at < set->n_spans && set->spans[order[at]].resource == resource)
+            at = write_scope_spans(j, a, set, order, at);
         json_array_end(j);
         str_field(j, "schemaUrl", res->schema_url);
         json_object_end(j);

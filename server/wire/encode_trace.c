@@ -1,6 +1,8 @@
 /* encode_trace.c - see encode_trace.h. */
 #include "server/wire/encode_trace.h"
 
+#include <stdlib.h>
+
 #include "server/wire/pb_write.h"
 
 void encode_value(struct buf *b,
@@ -124,45 +126,66 @@ static void encode_scope(struct buf *b, const struct scope *s)
     pb_end(b, mark);
 }
 
-/* The spans of one scope below one resource; false when there is none. */
-static bool encode_scope_spans(struct buf *b, const struct span_set *set, size_t resource,
-                               size_t scope)
+struct place {
+    uint32_t resource, scope, span;
+};
+
+static int place_cmp(const void *x, const void *y)
 {
-    bool started = false;
-    size_t mark = 0;
-    for (size_t i = 0; i < set->n_spans; i++) {
-        const struct span *s = &set->spans[i];
-        if (s->resource != resource || s->scope != scope)
-            continue;
-        if (!started) {
-            mark = pb_begin(b, 2);
-            encode_scope(b, &set->scopes[scope]);
-            started = true;
-        }
+    const struct place *a = x, *b = y;
+    if (a->resource != b->resource)
+        return a->resource < b->resource ? -1 : 1;
+    if (a->scope != b->scope)
+        return a->scope < b->scope ? -1 : 1;
+    return a->span < b->span ? -1 : a->span > b->span;
+}
+
+const uint32_t *trace_order(struct arena *a, const struct span_set *set)
+{
+    struct place *places = arena_array(a, struct place, set->n_spans);
+    uint32_t *order = arena_array(a, uint32_t, set->n_spans);
+    for (uint32_t i = 0; i < set->n_spans; i++)
+        places[i] = (struct place){set->spans[i].resource, set->spans[i].scope, i};
+    if (set->n_spans > 1)
+        qsort(places, set->n_spans, sizeof *places, place_cmp);
+    for (size_t i = 0; i < set->n_spans; i++)
+        order[i] = places[i].span;
+    return order;
+}
+
+/* The run of spans from `at` on that have one resource and scope; returns where it ends. */
+static size_t encode_scope_spans(struct buf *b, const struct span_set *set, const uint32_t *order,
+                                 size_t at)
+{
+    const struct span *first = &set->spans[order[at]];
+    size_t mark = pb_begin(b, 2);
+    encode_scope(b, &set->scopes[first->scope]);
+    for (; at < set->n_spans && !b->over; at++) {
+        const struct span *s = &set->spans[order[at]];
+        if (s->resource != first->resource || s->scope != first->scope)
+            break;
         size_t item = pb_begin(b, 2);
         encode_span(b, s);
         pb_end(b, item);
     }
-    if (started) {
-        pb_bytes(b, 3, set->scopes[scope].schema_url);
-        pb_end(b, mark);
-    }
-    return started;
+    pb_bytes(b, 3, set->scopes[first->scope].schema_url);
+    pb_end(b, mark);
+    return at;
 }
 
 void encode_trace(struct buf *b, const struct span_set *set)
 {
-    for (size_t r = 0; r < set->n_resources && !b->over; r++) {
-        size_t before = b->n, mark = pb_begin(b, 1);
-        bool any = false;
-        encode_resource(b, &set->resources[r]);
-        for (size_t s = 0; s < set->n_scopes; s++)
-            any |= encode_scope_spans(b, set, r, s);
-        if (!any) {
-            b->n = before;
-            continue;
-        }
-        pb_bytes(b, 3, set->resources[r].schema_url);
+    struct arena a;
+    arena_init(&a, SIZE_MAX, NULL);
+    const uint32_t *order = trace_order(&a, set);
+    for (size_t at = 0; at < set->n_spans && !b->over;) {
+        uint32_t resource = set->spans[order[at]].resource;
+        size_t mark = pb_begin(b, 1);
+        encode_resource(b, &set->resources[resource]);
+        while (at < set->n_spans && !b->over && set->spans[order[at]].resource == resource)
+            at = encode_scope_spans(b, set, order, at);
+        pb_bytes(b, 3, set->resources[resource].schema_url);
         pb_end(b, mark);
     }
+    arena_deinit(&a);
 }

@@ -11,3 +11,5 @@
 void encode_trace(struct buf *b, const struct span_set *set);
 void encode_value(struct buf *b, const struct value *v);          // the body of an AnyValue
 void encode_attrs(struct buf *b, uint32_t field, struct attrs a); // repeated KeyValue
+/* Indices of the spans, grouped by resource, then by scope, else in their order; in the arena. */
+const uint32_t *trace_order(struct arena *a, const struct span_set *set);
