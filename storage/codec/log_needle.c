@@ -2,6 +2,7 @@
 #include "storage/codec/log_needle.h"
 
 #include "storage/codec/log_block.h"
+#include "storage/codec/log_scan.h"
 #include "storage/codec/log_template.h"
 
 static bool is_alnum(char c)

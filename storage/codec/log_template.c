@@ -7,23 +7,6 @@
 #include "storage/codec/column.h"
 #include "storage/codec/log_block.h"
 
-#define D LOG_CLASS_DIGIT
-#define H LOG_CLASS_HEX
-#define L LOG_CLASS_LETTER
-const uint8_t log_classes[256] = {
-    ['0'] = D, ['1'] = D, ['2'] = D, ['3'] = D, ['4'] = D, ['5'] = D, ['6'] = D, ['7'] = D,
-    ['8'] = D, ['9'] = D, ['a'] = H, ['b'] = H, ['c'] = H, ['d'] = H, ['e'] = H, ['f'] = H,
-    ['g'] = L, ['h'] = L, ['i'] = L, ['j'] = L, ['k'] = L, ['l'] = L, ['m'] = L, ['n'] = L,
-    ['o'] = L, ['p'] = L, ['q'] = L, ['r'] = L, ['s'] = L, ['t'] = L, ['u'] = L, ['v'] = L,
-    ['w'] = L, ['x'] = L, ['y'] = L, ['z'] = L, ['A'] = L, ['B'] = L, ['C'] = L, ['D'] = L,
-    ['E'] = L, ['F'] = L, ['G'] = L, ['H'] = L, ['I'] = L, ['J'] = L, ['K'] = L, ['L'] = L,
-    ['M'] = L, ['N'] = L, ['O'] = L, ['P'] = L, ['Q'] = L, ['R'] = L, ['S'] = L, ['T'] = L,
-    ['U'] = L, ['V'] = L, ['W'] = L, ['X'] = L, ['Y'] = L, ['Z'] = L,
-};
-#undef D
-#undef H
-#undef L
-
 #define COLUMN_SLOTS (2 * LOG_COLUMNS_MAX)
 #define DICT_MAX     (32 * MIB) // far above 40 % of the largest block
 #define SCRATCH_MAX  (16 * MIB) // text of a line of 1 MiB with all its marks
@@ -40,6 +23,7 @@ void log_templates_init(struct log_templates *t)
     t->slots = mem_alloc(t->cap * sizeof t->slots[0]);
     buf_init(&t->text, DICT_MAX);
     buf_init(&t->new_text, SCRATCH_MAX);
+    buf_init(&t->line, SCRATCH_MAX);
     vec_reserve(&t->vars, NULL, 64); // never NULL: lines without variables point at none of them
     vec_reserve(&t->new_vars, NULL, 64);
     log_templates_clear(t);
@@ -59,6 +43,7 @@ void log_templates_deinit(struct log_templates *t)
     mem_free(t->slots);
     buf_deinit(&t->text);
     buf_deinit(&t->new_text);
+    buf_deinit(&t->line);
     vec_free(&t->vars);
     vec_free(&t->new_vars);
     vec_free(&t->sizes);
@@ -94,7 +79,7 @@ static struct log_column *column_add(struct log_templates *t, uint64_t key, uint
 }
 
 /* The column of a variable after `context`; SIZE_MAX when there are too many. */
-static size_t column_of(struct log_templates *t, uint64_t context, uint8_t type, uint8_t digits)
+static inline size_t column_of(struct log_templates *t, uint64_t context, uint8_t type, uint8_t digits)
 {
     uint64_t key = (context * 31 + type) * 257 + digits;
     size_t at = (size_t)((key * UINT64_C(0x9E3779B97F4A7C15)) >> 40) & (COLUMN_SLOTS - 1);
@@ -114,46 +99,50 @@ static size_t column_of(struct log_templates *t, uint64_t context, uint8_t type,
 
 struct tokeniser {
     struct log_templates *t;
-    str line;
-    char *out;        // the text so far
-    char *piece;      // where its last piece begins
-    uint64_t context; // of the next variable
+    str line;               // a copy with slack
+    const uint8_t *classes; // of its bytes
+    char *out;              // the text so far
+    char *piece;            // where its last piece begins
+    uint64_t context;       // of the next variable
     uint32_t row;
     bool full; // too many columns
 };
 
-static inline uint64_t word_hash(const char *p, size_t n)
+static inline uint64_t mix(uint64_t h)
 {
-    uint64_t a = 0, b = 0;
-    if (n >= 8) {
-        memcpy(&a, p, 8);
-        memcpy(&b, p + n - 8, 8);
-    } else if (n >= 4) {
-        uint32_t x, y;
-        memcpy(&x, p, 4);
-        memcpy(&y, p + n - 4, 4);
-        a = x;
-        b = y;
-    } else {
-        a = (uint8_t)p[0] | (uint64_t)(uint8_t)p[n / 2] << 8 | (uint64_t)(uint8_t)p[n - 1] << 16;
-    }
-    uint64_t h = (a ^ n) * UINT64_C(0xFF51AFD7ED558CCD);
-    h = (h ^ (h >> 32) ^ b) * UINT64_C(0xC4CEB9FE1A85EC53);
+    h *= UINT64_C(0x9E3779B97F4A7C15);
     return h ^ (h >> 29);
 }
 
+/* A word: the context of what follows is this word. */
 static inline void put_text(struct tokeniser *k, const char *p, size_t n)
 {
-    if (LIKELY(n <= 16 && (size_t)(k->line.p + k->line.n - p) >= 16))
-        memcpy(k->out, p, 16); // words are short; what is too much is written over
-    else
-        memcpy(k->out, p, n);
+    uint64_t a = log_scan_word(p);
+    memcpy(k->out, p, 16); // words are short; what is too much is written over
+    if (n < 8) {
+        k->context = mix(log_scan_low(a, (unsigned)n) + n);
+    } else {
+        k->context = mix(mix(a + n) + log_scan_word(p + n - 8));
+        if (n > 16)
+            memcpy(k->out + 16, p + 16, n - 16);
+    }
     k->out += n;
-    k->context = word_hash(p, n);
+}
+
+/* What stands between words: adds to the context. Returns its length. */
+static inline size_t put_other(struct tokeniser *k, const char *p, const uint8_t *classes)
+{
+    uint64_t words = log_scan_nonzero(log_scan_word(classes)), text = log_scan_word(p);
+    unsigned n = words ? (unsigned)__builtin_ctzll(words) / 8 : 8;
+    n = (unsigned)MIN((size_t)n, (size_t)(k->line.p + k->line.n - p));
+    memcpy(k->out, p, 8);
+    k->out += n;
+    k->context = mix(k->context + (n < 8 ? log_scan_low(text, n) : text) + n);
+    return n;
 }
 
 /* kind: LOG_VAR_*; digits: of hex values, which have a column per length. */
-static inline struct log_column *put_variable(struct tokeniser *k, uint8_t type, uint8_t digits,
+static inline __attribute__((always_inline)) struct log_column *put_variable(struct tokeniser *k, uint8_t type, uint8_t digits,
                                               uint32_t kind)
 {
     size_t column = column_of(k->t, k->context, type, digits);
@@ -165,7 +154,7 @@ static inline struct log_column *put_variable(struct tokeniser *k, uint8_t type,
              (struct log_var){(uint32_t)(k->out - k->piece), (uint32_t)column, kind});
     *k->out++ = LOG_MARK;
     k->piece = k->out;
-    k->context = k->context * 31 + type;
+    k->context = mix(k->context + type);
     struct log_column *c = &k->t->columns.v[column];
     c->n++;
     return c;
@@ -196,14 +185,11 @@ static bool is_fixed_width(const struct tokeniser *k, const char *p, size_t n)
 
 static void put_int(struct tokeniser *k, const char *p, size_t n)
 {
-    int64_t v = 0;
-    for (size_t i = 0; i < n; i++)
-        v = v * 10 + (p[i] - '0');
     bool fixed = (p[0] == '0' && n > 1) || is_fixed_width(k, p, n);
     struct log_column *c =
         put_variable(k, LOG_VAR_INT, 0, fixed ? LOG_VAR_PAD + (uint32_t)n : LOG_VAR_INT);
     if (c)
-        vec_push(&c->ints, NULL, (struct log_int){v, k->row});
+        vec_push(&c->ints, NULL, (struct log_int){(int64_t)log_scan_digits(p, n), k->row});
 }
 
 static void put_hex(struct tokeniser *k, const char *p, size_t n)
@@ -306,22 +292,45 @@ static void put_run(struct tokeniser *k, const char *p, size_t n, unsigned class
 
 static void tokenise(struct tokeniser *k)
 {
-    const char *p = k->line.p, *end = k->line.p + k->line.n;
-    while (p < end && !k->full) {
-        unsigned c = log_classes[(uint8_t)*p];
-        if (!c) {
-            k->context = k->context * 31 + (uint8_t)*p;
-            *k->out++ = *p++;
-            continue;
+    for (size_t at = 0; at < k->line.n && !k->full;) {
+        unsigned all;
+        size_t n = log_scan_run(k->classes + at, &all);
+        if (n == 0) {
+            at += put_other(k, k->line.p + at, k->classes + at);
+        } else {
+            put_run(k, k->line.p + at, n, all);
+            at += n;
         }
-        const char *run = p;
-        unsigned classes = 0;
-        do {
-            classes |= c;
-            p++;
-        } while (p < end && (c = log_classes[(uint8_t)*p]) != 0);
-        put_run(k, run, (size_t)(p - run), classes);
     }
+}
+
+static void classify(const char *line, size_t n, uint8_t *classes)
+{
+    for (size_t at = 0; at < n; at += sizeof(log_bytes)) {
+        log_bytes c;
+        memcpy(&c, line + at, sizeof c);
+        c = log_classes16(c);
+        memcpy(classes + at, &c, sizeof c);
+    }
+}
+
+/* Copies the line behind which zeros, its classes and zeros follow. */
+static bool prepare_line(struct log_templates *t, str line, struct tokeniser *k)
+{
+    size_t room = line.n + 2 * LOG_SCAN_SLACK; // classify rounds up
+    buf_clear(&t->line);
+    char *p = buf_reserve(&t->line, 2 * room);
+    if (!p)
+        return false;
+    if (line.n > 0)
+        memcpy(p, line.p, line.n);
+    memset(p + line.n, 0, 2 * LOG_SCAN_SLACK);
+    uint8_t *classes = (uint8_t *)p + room;
+    classify(p, line.n, classes);
+    memset(classes + line.n, 0, LOG_SCAN_SLACK);
+    k->line = (str){p, line.n};
+    k->classes = classes;
+    return true;
 }
 
 /* ---- templates ---- */
@@ -397,17 +406,11 @@ bool log_templates_add(struct log_templates *t, str line)
 {
     buf_clear(&t->new_text);
     t->new_vars.n = 0;
-    char *text = buf_reserve(&t->new_text, 2 * line.n + 32);
-    if (!text || t->text.over)
+    char *text = buf_reserve(&t->new_text, 2 * line.n + LOG_SCAN_SLACK);
+    struct tokeniser k = {.t = t, .out = text, .piece = text, .row = (uint32_t)t->ids.n};
+    if (!text || t->text.over || !prepare_line(t, line, &k))
         return false;
     vec_push(&t->ref_start, NULL, (uint32_t)t->refs.n);
-    struct tokeniser k = {
-        .t = t,
-        .line = line,
-        .out = text,
-        .piece = text,
-        .row = (uint32_t)t->ids.n,
-    };
     tokenise(&k);
     if (k.full)
         return false;

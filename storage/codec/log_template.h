@@ -24,6 +24,7 @@
 #include "storage/base/err.h"
 #include "storage/base/vec.h"
 #include "storage/codec/log_hex.h"
+#include "storage/codec/log_scan.h"
 
 #define LOG_INT_DIGITS       18 // fits int64_t
 #define LOG_TEXT_VAR_MIN     8
@@ -38,18 +39,6 @@
 
 /* More columns than this: the lines do not fit the picture, kind 1 takes them. */
 #define LOG_COLUMNS_MAX 32768
-
-enum log_class {
-    LOG_CLASS_OTHER = 0,
-    LOG_CLASS_DIGIT = 1,
-    LOG_CLASS_HEX = 2,
-    LOG_CLASS_LETTER = 4
-};
-extern const uint8_t log_classes[256];
-static inline enum log_class log_class(char c)
-{
-    return (enum log_class)log_classes[(uint8_t)c];
-}
 
 struct log_int {
     int64_t v;
@@ -93,6 +82,7 @@ struct log_templates {
     VEC(uint32_t) ref_start; // per row: first of its refs
     VEC(struct log_hex_ref) refs;
     struct buf text, new_text; // of all templates; of the one under construction
+    struct buf line;           // the line, its classes behind it, each with slack
     VEC(struct log_var) vars;
     VEC(struct log_template_size) sizes; // by template
     VEC(struct log_var) new_vars;
