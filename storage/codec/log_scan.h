@@ -1,0 +1,95 @@
+/* log_scan.h - finding runs of letters and digits eight bytes at a time.
+ *
+ * A line is split about every five bytes; a loop that looks at each byte leaves it at an
+ * unforeseeable place each time, which costs more than the bytes. So classes of all bytes are
+ * computed first (vector code), then ends of runs come out of words of eight classes. Buffers have
+ * LOG_SCAN_SLACK readable bytes behind them. Any thread. */
+#pragma once
+
+#include "storage/base/str.h"
+
+#define LOG_SCAN_SLACK 32
+
+enum log_class {
+    LOG_CLASS_OTHER = 0,
+    LOG_CLASS_DIGIT = 1,
+    LOG_CLASS_HEX = 2,
+    LOG_CLASS_LETTER = 4
+};
+
+/* Sixteen bytes and their classes at a time, on any machine. */
+typedef uint8_t log_bytes __attribute__((vector_size(16)));
+
+static inline log_bytes log_classes16(log_bytes c)
+{
+    log_bytes digit = (log_bytes)(c - '0' <= 9);
+    log_bytes letter = (log_bytes)((c | 0x20) - 'a' <= 'z' - 'a');
+    log_bytes hex = (log_bytes)(c - 'a' <= 'f' - 'a');
+    return (digit & LOG_CLASS_DIGIT) | (hex & LOG_CLASS_HEX) | (letter & ~hex & LOG_CLASS_LETTER);
+}
+
+static inline enum log_class log_class(char c)
+{
+    if (c >= '0' && c <= '9')
+        return LOG_CLASS_DIGIT;
+    if (c >= 'a' && c <= 'f')
+        return LOG_CLASS_HEX;
+    return (uint8_t)((c | 0x20) - 'a') <= 'z' - 'a' ? LOG_CLASS_LETTER : LOG_CLASS_OTHER;
+}
+
+static inline uint64_t log_scan_word(const void *p) // the first byte is the lowest
+{
+    uint64_t w;
+    memcpy(&w, p, 8);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    w = __builtin_bswap64(w);
+#endif
+    return w;
+}
+
+/* The n lowest bytes, n < 8. */
+static inline uint64_t log_scan_low(uint64_t w, unsigned n)
+{
+    return w & ((UINT64_C(1) << (8 * n)) - 1);
+}
+
+/* High bits of the bytes of `w` (classes, all below 0x80) that are not zero. */
+static inline uint64_t log_scan_nonzero(uint64_t w)
+{
+    return (w + UINT64_C(0x7F7F7F7F7F7F7F7F)) & UINT64_C(0x8080808080808080);
+}
+
+/* Bytes before the first one of class OTHER, and the or of their classes. A byte of class OTHER
+ * must come before the slack ends. */
+static inline size_t log_scan_run(const uint8_t *classes, unsigned *all)
+{
+    uint64_t seen = 0;
+    for (size_t n = 0;; n += 8) {
+        uint64_t w = log_scan_word(classes + n);
+        uint64_t ends = ~log_scan_nonzero(w) & UINT64_C(0x8080808080808080);
+        if (ends) {
+            unsigned k = (unsigned)__builtin_ctzll(ends) / 8;
+            seen |= log_scan_low(w, k);
+            seen |= seen >> 32;
+            seen |= seen >> 16;
+            *all = (unsigned)(seen | seen >> 8) & 7;
+            return n + k;
+        }
+        seen |= w;
+    }
+}
+
+/* Value of n digits, n <= 18. */
+static inline uint64_t log_scan_digits(const char *p, size_t n)
+{
+    uint64_t high = 0;
+    for (; n > 8; n--)
+        high = high * 10 + (uint64_t)(*p++ - '0');
+    uint64_t w = (log_scan_word(p) - UINT64_C(0x3030303030303030)) << (8 * (8 - n)); // n >= 1
+    w = (w * 10 + (w >> 8)) & UINT64_C(0x00FF00FF00FF00FF);
+    w = (w * 100 + (w >> 16)) & UINT64_C(0x0000FFFF0000FFFF);
+    w = (w * 10000 + (w >> 32)) & UINT64_C(0x00000000FFFFFFFF);
+    static const uint64_t powers[9] = {1,      10,      100,      1000,     10000,
+                                       100000, 1000000, 10000000, 100000000};
+    return high * powers[n] + w;
+}
