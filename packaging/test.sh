@@ -2,10 +2,21 @@
 # Installs what the tests need, builds, runs all tests, ends with one summary line. Exit 0 = all passed.
 #   packaging/test.sh              everything
 #   packaging/test.sh gcc asan e2e only these stages
+# gcc: release build, all warnings are errors; units, case files, fuzz seeds, simulation, the look of the sources.
+# asan: the same tests under clang's address and undefined sanitizers. e2e: the release binary under real clients.
 set -u
 cd "$(dirname "$0")/.."
 root=$PWD
-stages=${*:-"gcc asan e2e"}
+stages=${*:-gcc asan e2e}
+for s in $stages; do
+    case "$s" in
+    gcc | asan | e2e) ;;
+    *)
+        echo "test.sh: there is no stage '$s', only gcc, asan, e2e" >&2
+        exit 2
+        ;;
+    esac
+done
 jobs=$(nproc)
 passed=0
 failed=0
@@ -15,52 +26,55 @@ packaging/install-deps.sh test || exit 1
 launcher=""
 command -v ccache >/dev/null && launcher="-DCMAKE_C_COMPILER_LAUNCHER=ccache"
 
-# count LOG: adds ctest's closing numbers.
+# count STAGE LOG: adds ctest's closing numbers, and the names of what failed.
 count() {
-    local total bad
-    total=$(sed -n 's/^.*tests passed, .* tests failed out of \([0-9]*\).*$/\1/p' "$1" | tail -n 1)
-    bad=$(sed -n 's/^.*tests passed, \([0-9]*\) tests failed out of.*$/\1/p' "$1" | tail -n 1)
+    local closing='^.*tests passed, \([0-9]*\) tests failed out of \([0-9]*\).*$' total bad
+    total=$(sed -n "s/$closing/\2/p" "$2" | tail -n 1)
+    bad=$(sed -n "s/$closing/\1/p" "$2" | tail -n 1)
     if [ -z "$total" ]; then
         failed=$((failed + 1))
-        failures="$failures\n  $2: no test ran"
+        failures="$failures\n  $1: no test ran"
         return
     fi
     passed=$((passed + total - bad))
     failed=$((failed + bad))
-    [ "$bad" = 0 ] || failures="$failures$(sed -n 's/^\t *[0-9]* - \(.*\) (.*)$/\\n  '"$2"': \1/p' "$1" | tr -d '\n')"
+    # ctest ends with lines like "  12 - unit.storage.base.num_test (Failed)".
+    failures="$failures$(sed -n 's/^\t *[0-9]* - \(.* (.*)\).*$/\\n  '"$1"': \1/p' "$2" | tr -d '\n')"
 }
 
-# stage NAME BUILD_DIR CTEST_ARGS -- CMAKE_ARGS
+# stage NAME BUILD_DIR CTEST_ARGS CMAKE_ARGS...
 stage() {
-    local name=$1 dir=$2 select=$3
-    shift 4
-    echo "== $name"
-    local log="$dir.log"
+    local name=$1 dir=$2 select=$3 log=$2.log
+    shift 3
+    SECONDS=0
+    echo "== $name: build"
     mkdir -p "$(dirname "$dir")"
-    if ! cmake -G Ninja -S "$root" -B "$dir" $launcher "$@" >"$log" 2>&1 || ! ninja -C "$dir" >>"$log" 2>&1; then
-        tail -n 40 "$log"
+    if ! { cmake -G Ninja -S "$root" -B "$dir" $launcher "$@" && ninja -C "$dir"; } >"$log" 2>&1; then
+        # The compiler's words, not the steps that went well.
+        grep -v '^\[[0-9]*/[0-9]*\] ' "$log" | tail -n 60
         failed=$((failed + 1))
-        failures="$failures\n  $name: the build failed (see $log)"
+        failures="$failures\n  $name: the build failed (all of it: $log)"
         return
     fi
+    echo "== $name: built in $SECONDS s; tests"
+    SECONDS=0
+    # What passed stays in the log; what failed is shown with its output.
     # shellcheck disable=SC2086
-    (cd "$dir" && ctest -j "$jobs" --output-on-failure --no-tests=error $select) 2>&1 | tee "$log" | grep -v '  Passed  '
-    count "$log" "$name"
+    (cd "$dir" && ctest -j "$jobs" --timeout 600 --output-on-failure --no-tests=error $select) 2>&1 |
+        tee "$log" | grep -v -e ' Passed ' -e '^ *Start ' -e '^Internal ctest' -e '^Test project' -e '^$'
+    count "$name" "$log"
+    echo "== $name: tested in $SECONDS s"
 }
 
 for s in $stages; do
     case "$s" in
-    gcc) stage "gcc, release" "$root/build/gcc" "-LE e2e" -- -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_COMPILER=gcc ;;
+    gcc) stage gcc "$root/build/gcc" "-LE e2e" -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_COMPILER=gcc ;;
     asan)
         export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
-        stage "clang, address and undefined sanitizers" "$root/build/asan" "-LE e2e" -- \
-            -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS=-O1 -DCMAKE_C_COMPILER=clang-14 -DTRIVET_SANITIZE=address,undefined
+        stage asan "$root/build/asan" "-LE e2e|sources" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS=-O1 \
+            -DCMAKE_C_COMPILER=clang-14 -DTRIVET_SANITIZE=address,undefined
         ;;
-    e2e) stage "end to end, real clients" "$root/build/gcc" "-L e2e" -- -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_COMPILER=gcc ;;
-    *)
-        echo "unknown stage $s" >&2
-        exit 2
-        ;;
+    e2e) stage e2e "$root/build/gcc" "-L e2e" -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_COMPILER=gcc ;;
     esac
 done
 
