@@ -51,16 +51,20 @@ static bool add_meta(struct push *p, str name, str value, struct err *err)
 
 static void add_entry(struct push *p, int64_t t_ns, str line)
 {
-    struct labels meta = labels_builder_done(&p->meta);
-    str given = labels_get(meta, STR("detected_level"));
-    struct label as_level = {STR("level"), given};
+    struct labels given = {p->meta.pairs.v, p->meta.pairs.n}; // not sorted yet
+    str level = {0};
+    for (size_t i = 0; i < given.n; i++)
+        if (str_is(given.v[i].name, "detected_level"))
+            level = given.v[i].value;
+    struct label as_level = {STR("level"), level};
     struct labels given_level = {&as_level, 1};
-    str level = given.n > 0 ? detect_level((struct labels){0}, &given_level, 1,
-                                           STR("")) // normalised in place
-                            : detect_level(p->labels, &meta, 1, line);
-    meta = labels_with(p->arena, meta, STR("detected_level"), level);
+    level = level.n > 0
+                ? detect_level((struct labels){0}, &given_level, 1, STR("")) // normalised in place
+                : detect_level(p->labels, &given, 1, line);
+    labels_builder_add(&p->meta, STR("detected_level"), level); // of equal names the last one stays
+    struct labels meta = labels_builder_done(&p->meta);
     vec_push(&p->d->batch->logs, p->arena, (struct batch_log){p->stream, t_ns, line, meta});
-    labels_builder_init(&p->meta, p->arena);
+    labels_builder_clear(&p->meta);
 }
 
 static bool end_push(struct push *p, struct err *err)

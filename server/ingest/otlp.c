@@ -127,6 +127,11 @@ static bool parse_key_value(struct arena *a, str bytes, int depth, struct attr *
     return true;
 }
 
+bool otlp_attr(struct arena *a, str bytes, struct attr *out, struct err *err)
+{
+    return parse_key_value(a, bytes, 0, out, err);
+}
+
 bool otlp_attrs(struct arena *a, const ProtobufCBinaryData *list, size_t n, struct attrs *out,
                 struct err *err)
 {

@@ -10,6 +10,8 @@
 MUST_USE bool otlp_value(struct arena *a, str bytes, int depth, struct value *out, struct err *err);
 MUST_USE bool otlp_attrs(struct arena *a, const ProtobufCBinaryData *list, size_t n,
                          struct attrs *out, struct err *err);
+/* One KeyValue. */
+MUST_USE bool otlp_attr(struct arena *a, str bytes, struct attr *out, struct err *err);
 MUST_USE bool otlp_resource(struct arena *a, str bytes, str schema_url, struct resource *out,
                             struct err *err);
 MUST_USE bool otlp_scope(struct arena *a, str bytes, str schema_url, struct scope *out,

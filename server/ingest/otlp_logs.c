@@ -2,10 +2,10 @@
  * attributes become stream labels, everything else structured metadata; names are normalised,
  * nested attributes flattened; service_name and detected_level are derived. A record without time
  * takes its observed time, else now. */
-#include "otlp.pb-c.h"
 #include "server/ingest/log_fields.h"
 #include "server/ingest/otlp.h"
 #include "server/ingest/otlp_names.h"
+#include "server/wire/pb_read.h"
 #include "storage/base/enc.h"
 #include "storage/base/num.h"
 
@@ -117,24 +117,80 @@ static bool on_scope(struct otlp_walk *w, str bytes, str schema_url, struct err 
     return true;
 }
 
-static void add_hex(struct logs_walk *t, str name, ProtobufCBinaryData id)
+static void add_hex(struct logs_walk *t, str name, str id)
 {
-    if (id.len > 0 && id.len <= 16)
-        labels_builder_add(&t->meta, name, hex_str(t->walk.arena, pb_str(id)));
+    if (id.n > 0 && id.n <= 16)
+        labels_builder_add(&t->meta, name, hex_str(t->walk.arena, id));
 }
 
-static bool read_attrs(struct logs_walk *t, const Otlp__LogRecord *m, str *line, struct err *err)
+struct record {                          // a LogRecord; field numbers behind the members
+    uint64_t time, observed_time;        // 1, 11
+    int32_t severity_number;             // 2
+    str severity_text, body, event_name; // 3, 5 (an AnyValue), 12
+    uint32_t dropped, flags;             // 7, 8
+    str trace_id, span_id;               // 9, 10
+};
+
+/* Reads a record; attributes (6) go straight into the metadata. Records are many and small: by
+ * hand, without copies. */
+static bool read_record(struct logs_walk *t, str bytes, struct record *out, struct err *err)
 {
-    struct attrs attrs;
-    struct value body = {.kind = VALUE_EMPTY};
-    if (!otlp_attrs(t->walk.arena, m->attributes, m->n_attributes, &attrs, err) ||
-        !otlp_value(t->walk.arena, pb_str(m->body), 0, &body, err))
+    struct rd r = rd_of(bytes);
+    struct pb_field f;
+    struct attr attr;
+    *out = (struct record){.body = STR("")};
+    while (pb_next(&r, &f)) {
+        switch (f.tag) {
+        case PB_TAG(1, PB_64):
+            out->time = f.value;
+            break;
+        case PB_TAG(2, PB_VARINT):
+            out->severity_number = (int32_t)f.value;
+            break;
+        case PB_TAG(3, PB_BYTES):
+            out->severity_text = f.bytes;
+            break;
+        case PB_TAG(5, PB_BYTES):
+            out->body = f.bytes;
+            break;
+        case PB_TAG(6, PB_BYTES):
+            if (!otlp_attr(t->walk.arena, f.bytes, &attr, err))
+                return false;
+            add_attr(t, &t->meta, attr.key, &attr.value);
+            break;
+        case PB_TAG(7, PB_VARINT):
+            out->dropped = (uint32_t)f.value;
+            break;
+        case PB_TAG(8, PB_32):
+            out->flags = (uint32_t)f.value;
+            break;
+        case PB_TAG(9, PB_BYTES):
+            out->trace_id = f.bytes;
+            break;
+        case PB_TAG(10, PB_BYTES):
+            out->span_id = f.bytes;
+            break;
+        case PB_TAG(11, PB_64):
+            out->observed_time = f.value;
+            break;
+        case PB_TAG(12, PB_BYTES):
+            out->event_name = f.bytes;
+            break;
+        default:
+            break;
+        }
+    }
+    return !r.bad || otlp_malformed(t->walk.arena, "LogRecord", err);
+}
+
+static bool read_line(struct logs_walk *t, str body, str *line, struct err *err)
+{
+    struct value v;
+    if (!otlp_value(t->walk.arena, body, 0, &v, err))
         return false;
-    for (size_t i = 0; i < attrs.n; i++)
-        add_attr(t, &t->meta, attrs.v[i].key, &attrs.v[i].value);
-    *line = body.kind == VALUE_STR     ? body.s
-            : body.kind == VALUE_EMPTY ? STR("")
-                                       : value_text(t->walk.arena, &body);
+    *line = v.kind == VALUE_STR     ? v.s
+            : v.kind == VALUE_EMPTY ? STR("")
+                                    : value_text(t->walk.arena, &v);
     return true;
 }
 
@@ -172,19 +228,19 @@ static struct labels merge_meta(struct arena *a, struct labels own, struct label
 }
 
 /* Metadata in Loki's order: of equal names the later one stays. */
-static struct labels finish_meta(struct logs_walk *t, const Otlp__LogRecord *m, str line)
+static struct labels finish_meta(struct logs_walk *t, const struct record *m, str line)
 {
     struct labels_builder *b = &t->meta;
     if (m->time != 0)
         add_number(t, b, STR("observed_timestamp"), m->observed_time);
     add_number(t, b, STR("severity_number"),
                m->severity_number > 0 ? (uint64_t)m->severity_number : 0);
-    add_text(b, STR("severity_text"), pb_str(m->severity_text));
+    add_text(b, STR("severity_text"), m->severity_text);
     add_number(t, b, STR("dropped_attributes_count"), m->dropped);
     add_number(t, b, STR("flags"), m->flags);
     add_hex(t, STR("trace_id"), m->trace_id);
     add_hex(t, STR("span_id"), m->span_id);
-    add_text(b, STR("event_name"), pb_str(m->event_name));
+    add_text(b, STR("event_name"), m->event_name);
     struct labels parts[] = {labels_builder_done(b), t->outer};
     return merge_meta(t->walk.arena, parts[0], parts[1],
                       detect_level(t->stream_labels, parts, COUNTOF(parts), line));
@@ -194,22 +250,20 @@ static bool on_record(struct otlp_walk *w, str bytes, struct err *err)
 {
     struct logs_walk *t = CONTAINER_OF(w, struct logs_walk, walk);
     struct batch *b = t->d->batch;
-    ProtobufCAllocator alloc = arena_allocator(w->arena);
-    Otlp__LogRecord *m = PB_UNPACK(otlp__log_record, &alloc, bytes);
-    if (!m)
-        return otlp_malformed(w->arena, "LogRecord", err);
-    struct err inner = ERR_OK;
+    struct record m;
     str line;
-    labels_builder_init(&t->meta, w->arena);
-    if (!read_attrs(t, m, &line, &inner)) {
+    (void)err;
+    struct err inner = ERR_OK;
+    labels_builder_clear(&t->meta);
+    if (!read_record(t, bytes, &m, &inner) || !read_line(t, m.body, &line, &inner)) {
         batch_reject(b, 1, "%s", inner.text);
         return true;
     }
-    int64_t t_ns = m->time != 0            ? otlp_time(m->time)
-                   : m->observed_time != 0 ? otlp_time(m->observed_time)
-                                           : t->d->now_ns;
+    int64_t t_ns = m.time != 0            ? otlp_time(m.time)
+                   : m.observed_time != 0 ? otlp_time(m.observed_time)
+                                          : t->d->now_ns;
     vec_push(&b->logs, w->arena,
-             (struct batch_log){t->stream, t_ns, line, finish_meta(t, m, line)});
+             (struct batch_log){t->stream, t_ns, line, finish_meta(t, &m, line)});
     return true;
 }
 
@@ -220,5 +274,6 @@ bool decode_otlp_logs(struct decode *d, str body, struct err *err)
                                    .scope = on_scope,
                                    .item = on_record},
                           .d = d};
+    labels_builder_init(&t.meta, d->batch->arena);
     return otlp_walk(&t.walk, body, err);
 }
