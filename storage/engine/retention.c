@@ -155,8 +155,6 @@ static void drop_unsealable(struct store *s)
             memmove(&l->v[at], &l->v[at + 1], (l->n - at - 1) * sizeof(struct share *));
             l->n--;
         }
-        for (size_t i = 0; i < g->segments.n; i++)
-            segment_set_settled(g->segments.v[i], true);
     }
     pthread_mutex_unlock(&s->mutex);
     if (!g)
@@ -164,8 +162,13 @@ static void drop_unsealable(struct store *s)
     LOG_ERROR("generation_dropped", "signal=%s gen=%u why=disk_full", signal_name(g->signal),
               g->number);
     struct err err = ERR_OK;
-    if (!wal_drop(s->wal[g->signal], g->number, &err))
+    bool is_gone = wal_drop(s->wal[g->signal], g->number, &err);
+    if (!is_gone) // a crash may bring it back: what was sealed of it stays as it is
         LOG_WARN("wal_drop_failed", "err=\"%s\"", err.text);
+    pthread_mutex_lock(&s->mutex);
+    for (size_t i = 0; i < g->segments.n; i++)
+        segment_set_settled(g->segments.v[i], is_gone);
+    pthread_mutex_unlock(&s->mutex);
     for (size_t i = 0; i < g->shares.n; i++)
         share_unref(g->shares.v[i]); // the list's; generation_free drops the generation's
     generation_free(g);

@@ -50,8 +50,9 @@ struct wal {
     struct buf pending;
     VEC(struct wal_file) stale; // half-made files: to be removed before the next one is made
 
-    pthread_mutex_t mutex;      // guards the two below; a leaf
-    VEC(struct wal_file) files; // in (gen, part) order
+    pthread_mutex_t mutex;             // guards what is below; a leaf
+    VEC(struct wal_file) files;        // in (gen, part) order
+    uint64_t removed, removed_durably; // files; the folder is synced when they are equal
     uint64_t written;
 };
 
@@ -616,7 +617,6 @@ bool wal_is_dirty(const struct wal *w)
 
 bool wal_drop(struct wal *w, uint32_t gen, struct err *err)
 {
-    bool any = false;
     for (;;) {
         struct wal_file f = {0};
         bool found = false;
@@ -637,8 +637,8 @@ bool wal_drop(struct wal *w, uint32_t gen, struct err *err)
             *err = here;
             return false;
         }
-        any = true;
         pthread_mutex_lock(&w->mutex);
+        w->removed++;
         for (size_t i = 0; i < w->files.n; i++) {
             if (w->files.v[i].gen == f.gen && w->files.v[i].part == f.part) {
                 memmove(&w->files.v[i], &w->files.v[i + 1],
@@ -649,7 +649,19 @@ bool wal_drop(struct wal *w, uint32_t gen, struct err *err)
         }
         pthread_mutex_unlock(&w->mutex);
     }
-    return !any || fs_sync_dir(w->fs, (str){w->dir, w->dir_n}, err);
+    // Also what an earlier try removed: nothing may count on a removal that a crash takes back.
+    pthread_mutex_lock(&w->mutex);
+    uint64_t removed = w->removed;
+    bool is_durable = removed == w->removed_durably;
+    pthread_mutex_unlock(&w->mutex);
+    if (is_durable)
+        return true;
+    if (!fs_sync_dir(w->fs, (str){w->dir, w->dir_n}, err))
+        return false;
+    pthread_mutex_lock(&w->mutex);
+    w->removed_durably = MAX(w->removed_durably, removed);
+    pthread_mutex_unlock(&w->mutex);
+    return true;
 }
 
 uint64_t wal_bytes(struct wal *w)

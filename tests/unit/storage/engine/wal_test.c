@@ -138,6 +138,25 @@ static void test_parts_and_generations(void **state)
     expect_replay(f, "x ");
 }
 
+/* A removal is done when it is durable, also when the first try failed half-way. */
+static void test_drop_again(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a");
+    assert_true(wal_start(f->wal, 2, &f->err));
+    put(f, "x");
+    uint64_t at = fs_sim_ops(f->sim);
+    fs_sim_fail_at(f->sim, at + 1, 5 /* EIO */, 1); // the unlink works, the folder's sync does not
+    assert_false(wal_drop(f->wal, 1, &f->err));
+    assert_int_equal(fs_sim_ops(f->sim), at + 2);
+    f->err = ERR_OK;
+    assert_true(wal_drop(f->wal, 1, &f->err));
+    assert_int_equal(fs_sim_ops(f->sim), at + 3);
+    fs_sim_crash(f->sim);
+    expect_replay(f, "x ");
+    assert_true(wal_drop(f->wal, 1, &f->err));
+}
+
 static void test_torn_tail(void **state)
 {
     struct fixture *f = *state;
@@ -257,6 +276,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_append_and_replay),
         T(test_parts_and_generations),
+        T(test_drop_again),
         T(test_torn_tail),
         T(test_damage_before_the_last_part),
         T(test_unreadable_payload_is_counted),
