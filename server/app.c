@@ -8,7 +8,6 @@
  * loop runs out of handles and ends. */
 #include "server/app.h"
 
-#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -17,6 +16,7 @@
 #include "server/api/api.h"
 #include "server/api/health.h"
 #include "server/ingest/ingest.h"
+#include "server/memory.h"
 #include "server/net/listener.h"
 #include "server/self/metrics.h"
 #include "server/services.h"
@@ -25,15 +25,15 @@
 #include "storage/base/log.h"
 
 #define STOP_TIMEOUT_MS 10000
-#define FILES_RESERVED  256  // descriptors for the store and the process itself
-#define TRIM_QUIET_MS   5000 // after so long without much to do, free memory goes back
-#define TRIM_REQUESTS   100  // "not much": requests in that time
+#define FILES_RESERVED  256 // descriptors for the store and the process itself
+#define STORE_EIGHTHS   3   // of memory, for heads and caches; seals need about as much again
 
 struct app {
     struct app_options options;
     struct config config;
     struct services services;
     struct budget memory, ingest_budget, query_budget, store_budget;
+    struct memory_watch *watch; // charges the rest of the process to `memory`
     struct exchange_host host;
     struct metrics_sources metrics;
     struct router *router;
@@ -42,10 +42,6 @@ struct app {
     pthread_t loop_thread, opener_thread;
     uv_loop_t loop;   // the loop thread's, down to new_level
     uv_timer_t timer; // of the stop
-    uv_timer_t trim_timer;
-    bool is_trim_armed;
-    uint64_t trim_requests; // the net's counter when the timer was set
-    struct job trim_job;
     struct work *work;
     struct net *net;
     bool is_opened;   // the opener has reported
@@ -99,51 +95,11 @@ static const struct route self_routes[] = {
     {0, NULL, LANE_LOOP, NULL, NULL},
 };
 
-/* ---- giving memory back ----
- * The allocator keeps what was freed between what is in use. Some seconds after a burst a worker
- * returns it to the system; an idle server sets no timer. Loop thread, but for trim_run. */
-
-static void trim_run(struct job *job)
-{
-    (void)job;
-    malloc_trim(0);
-}
-
-static void trim_done(struct job *job)
-{
-    (void)job;
-}
-
-static uint64_t count_requests(const struct app *app)
-{
-    struct net_stats s;
-    net_stats(app->net, &s);
-    return s.requests;
-}
-
-static void on_trim_timer(uv_timer_t *timer)
-{
-    struct app *app = CONTAINER_OF(timer, struct app, trim_timer);
-    uint64_t requests = count_requests(app);
-    if (requests - app->trim_requests > TRIM_REQUESTS) { // busy: later
-        app->trim_requests = requests;
-        uv_timer_start(&app->trim_timer, on_trim_timer, TRIM_QUIET_MS, 0);
-        return;
-    }
-    app->is_trim_armed = false;
-    struct err err = ERR_OK;
-    if (!work_submit(app->work, LANE_QUERY, &app->trim_job, &err)) // the next request asks again
-        LOG_DEBUG("trim_skipped", "err=\"%s\"", err.text);
-}
-
-static void on_released(void *ctx)
+/* There is work, or there was: somebody should look at the memory. */
+static void on_busy(void *ctx)
 {
     struct app *app = ctx;
-    if (app->is_trim_armed || app->is_finished)
-        return;
-    app->is_trim_armed = true;
-    app->trim_requests = count_requests(app);
-    uv_timer_start(&app->trim_timer, on_trim_timer, TRIM_QUIET_MS, 0);
+    memory_watch_poke(app->watch);
 }
 
 /* ---- start ---- */
@@ -169,7 +125,8 @@ static void app_init_services(struct app *app)
     budget_init(&app->memory, "memory", (size_t)c->memory, NULL);
     budget_init(&app->ingest_budget, "ingest memory", (size_t)c->ingest_memory, &app->memory);
     budget_init(&app->query_budget, "query memory", (size_t)c->query_memory_all, &app->memory);
-    budget_init(&app->store_budget, "store memory", (size_t)c->memory, &app->memory);
+    budget_init(&app->store_budget, "store memory", (size_t)c->memory / 8 * STORE_EIGHTHS,
+                &app->memory);
     struct clock *clock = app->options.clock ? app->options.clock : clock_real();
     app->services.clock = clock;
     app->services.config = c;
@@ -188,6 +145,8 @@ static void app_init_services(struct app *app)
         .max_body = c->max_body,
         .max_body_raw = c->max_body_raw,
         .write_timeout_ns = c->write_timeout_ns,
+        .busy = on_busy,
+        .busy_ctx = app,
     };
     app->router = router_open();
     router_add(app->router, self_routes, app);
@@ -218,7 +177,7 @@ static bool app_open_net(struct app *app, struct err *err)
         .body_timeout_ns = c->body_timeout_ns,
         .idle_timeout_ns = c->idle_timeout_ns,
         .write_timeout_ns = c->write_timeout_ns,
-        .released = on_released,
+        .released = on_busy,
         .ctx = app,
     };
     if (!net_open(&app->loop, &net, &app->net, err))
@@ -271,7 +230,6 @@ static void app_finish(struct app *app)
     work_drain(app->work); // handlers of canceled requests
     work_close(app->work);
     uv_close((uv_handle_t *)&app->timer, NULL);
-    uv_close((uv_handle_t *)&app->trim_timer, NULL);
 }
 
 static void on_drained(void *ctx)
@@ -386,6 +344,7 @@ static bool start_thread(pthread_t *thread, void *(*run)(void *), struct app *ap
 static void app_free(struct app *app)
 {
     router_close(app->router);
+    memory_watch_close(app->watch);
     pthread_cond_destroy(&app->changed);
     pthread_mutex_destroy(&app->mutex);
     mem_free(app);
@@ -403,7 +362,6 @@ static void app_abandon(struct app *app)
         work_close(app->work);
     }
     uv_close((uv_handle_t *)&app->timer, NULL);
-    uv_close((uv_handle_t *)&app->trim_timer, NULL);
     uv_run(&app->loop, UV_RUN_DEFAULT);
     uv_loop_close(&app->loop);
     net_close(app->net);
@@ -421,15 +379,17 @@ bool app_start(struct config *config, const struct app_options *o, struct app **
     pthread_cond_init(&app->changed, NULL);
     raise_file_limit(config);
     app_init_services(app);
+    if (!memory_watch_open(&app->memory, &app->watch, err)) {
+        app_free(app);
+        return false;
+    }
+    app->services.other_memory = memory_watch_other(app->watch);
     int rc = uv_loop_init(&app->loop);
     if (rc < 0) {
         app_free(app);
         return err_set(err, ERR_IO, "uv_loop_init: %s", uv_strerror(rc));
     }
     uv_timer_init(&app->loop, &app->timer);
-    uv_timer_init(&app->loop, &app->trim_timer);
-    app->trim_job.run = trim_run;
-    app->trim_job.done = trim_done;
     app->opened_note.call = on_opened;
     app->stop_note.call = on_stop;
     app->level_note.call = on_level;

@@ -200,6 +200,8 @@ void dispatch_run(struct dispatch *d, struct exchange *x)
                              : true;
     x->job.run = job_run;
     x->job.done = job_done;
+    if (x->host->busy)
+        x->host->busy(x->host->busy_ctx);
     if (ok && work_submit(x->host->work, lane, &x->job, &err)) {
         exchange_ref(x);
         d->running++;

@@ -24,6 +24,8 @@ struct exchange_host {
     uint64_t max_body;           // bytes as received
     uint64_t max_body_raw;       // bytes of a gRPC message after decompression
     int64_t write_timeout_ns;    // a client that takes nothing for so long is given up
+    void (*busy)(void *ctx);     // a request goes to a lane; loop thread; may be NULL
+    void *busy_ctx;
 };
 
 struct exchange {

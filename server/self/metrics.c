@@ -105,7 +105,8 @@ static void put_budgets(const struct services *svc, struct sink *out)
     } budgets[] = {{"all", svc->memory},
                    {"ingest", svc->ingest_budget},
                    {"query", svc->query_budget},
-                   {"store", svc->store_budget}};
+                   {"store", svc->store_budget},
+                   {"other", svc->other_memory}};
     head(out, "trivet_memory_used_bytes", "gauge", "Memory charged to a budget.");
     for (size_t i = 0; i < COUNTOF(budgets); i++)
         put(out, "trivet_memory_used_bytes{budget=\"%s\"} %zu\n", budgets[i].name,

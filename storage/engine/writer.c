@@ -325,11 +325,14 @@ static void freeze_due(struct writer *w, bool all)
     }
 }
 
-/* Over the memory budget and nothing on its way out: the largest generation goes. */
+/* Three quarters of the memory budget are used, or all of the process's, and nothing is on its way
+ * out: the largest generation goes, so that new data has the last quarter while it is sealed. Not
+ * for less than a 64th of the budget: that would make many files and no room. */
 static void freeze_for_memory(struct writer *w)
 {
     struct store *s = w->s;
-    if (!s->o.budget || !budget_over(s->o.budget))
+    const struct budget *b = s->o.budget;
+    if (!b || (budget_used(b) <= b->max / 4 * 3 && !budget_over(b)))
         return;
     unsigned pending = 0;
     pthread_mutex_lock(&s->mutex);
@@ -339,7 +342,7 @@ static void freeze_for_memory(struct writer *w)
     int largest = 0;
     for (int i = 1; i < SIGNAL_COUNT; i++)
         largest = w->lane[i].bytes > w->lane[largest].bytes ? i : largest;
-    if (pending == 0 && w->lane[largest].has_data)
+    if (pending == 0 && w->lane[largest].has_data && w->lane[largest].bytes >= b->max / 64)
         freeze(w, (enum signal)largest, "memory");
 }
 

@@ -323,7 +323,8 @@ static void send_all(int fd, str s)
     }
 }
 
-static int read_status(int fd)
+/* The status; *closes: the server will not read another request from this connection. */
+static int read_status(int fd, bool *closes)
 {
     char text[8192];
     size_t n = 0;
@@ -341,6 +342,8 @@ static int read_status(int fd)
         if (n >= want)
             break;
     }
+    const char *close_at = strcasestr(text, "connection: close");
+    *closes = close_at && close_at < strstr(text, "\r\n\r\n");
     return (int)strtol(text + 9, NULL, 10);
 }
 
@@ -429,7 +432,12 @@ int main(int argc, char **argv)
         for (;;) {
             send_all(l.fd, buf_str(&l.head));
             send_all(l.fd, body);
-            int status = read_status(l.fd);
+            bool closes;
+            int status = read_status(l.fd, &closes);
+            if (closes) {
+                close(l.fd);
+                l.fd = dial(argv[2]);
+            }
             if (status / 100 == 2)
                 break;
             if ((status != 429 && status != 503) || ++retries > 1000) {

@@ -1,0 +1,189 @@
+/* memory.c - the thread that looks at resident memory; memory.h says why.
+ *
+ * Awake, it looks every LOOK_NS, which is what uncharged memory can grow unseen; reading
+ * /proc/self/statm is a few microseconds. Trimming walks the allocator's free lists and unmaps
+ * whole pages that will fault in again: it is done above three quarters of the ceiling only, and
+ * more rarely when it does not gain anything. */
+#include "server/memory.h"
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "storage/base/clock.h"
+#include "storage/base/num.h"
+
+#define LOOK_NS     (5 * NS_PER_MS)
+#define QUIET_LOOKS 1000 // looks without a poke until it trims once more and sleeps: 5 s
+#define TRIM_EVERY  10   // looks between two trims
+#define TRIM_PAUSE  200  // ... after one that gained less than a 32nd of the ceiling
+
+/* A sanitizer's shadow and quarantine are not ours: then nothing is charged. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HAS_SANITIZER true
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
+    __has_feature(memory_sanitizer)
+#define HAS_SANITIZER true
+#endif
+#endif
+#ifndef HAS_SANITIZER
+#define HAS_SANITIZER false
+#endif
+
+struct memory_watch {
+    struct budget *root, other;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    int statm;
+    size_t page;
+    unsigned trim_wait; // looks until the next trim; the thread's own
+    atomic_bool is_poked;
+    bool is_awake, is_closing; // guarded by mutex
+};
+
+static size_t resident(const struct memory_watch *w)
+{
+    char text[128];
+    ssize_t n = pread(w->statm, text, sizeof text, 0);
+    str rest = str_of(text, n > 0 ? (size_t)n : 0), part;
+    uint64_t pages = 0;
+    if (!str_split(&rest, ' ', &part) || !str_split(&rest, ' ', &part) ||
+        !num_parse_u64(part, &pages))
+        return 0;
+    return (size_t)pages * w->page;
+}
+
+/* Charges what the other budgets do not explain; gives back what they do by now. */
+static size_t look(struct memory_watch *w)
+{
+    size_t rss = HAS_SANITIZER ? 0 : resident(w), other = budget_used(&w->other),
+           all = budget_used(w->root);
+    size_t charged = all > other ? all - other : 0;
+    size_t now = rss > charged ? rss - charged : 0;
+    if (now > other)
+        budget_force(&w->other, now - other);
+    else
+        budget_give(&w->other, other - now);
+    return rss;
+}
+
+static void look_and_trim(struct memory_watch *w)
+{
+    size_t before = look(w), max = w->root->max;
+    if (w->trim_wait > 0)
+        w->trim_wait--;
+    if (before <= max / 4 * 3 || w->trim_wait > 0)
+        return;
+    malloc_trim(0);
+    size_t after = look(w);
+    bool is_worth = before > after && before - after >= max / 32;
+    w->trim_wait = is_worth ? TRIM_EVERY : TRIM_PAUSE;
+}
+
+/* Mutex held; false: closing. */
+static bool wait_look(struct memory_watch *w)
+{
+    struct timespec ts;
+    ASSERT(clock_gettime(CLOCK_MONOTONIC, &ts) == 0);
+    int64_t until = (int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec + LOOK_NS;
+    ts = (struct timespec){.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
+    (void)pthread_cond_timedwait(&w->changed, &w->mutex, &ts);
+    return !w->is_closing;
+}
+
+/* Mutex held; looks until there was nothing to do for a while. */
+static void watch_burst(struct memory_watch *w)
+{
+    for (unsigned quiet = 0; quiet < QUIET_LOOKS && wait_look(w); quiet++) {
+        if (atomic_exchange(&w->is_poked, false))
+            quiet = 0;
+        pthread_mutex_unlock(&w->mutex);
+        look_and_trim(w);
+        pthread_mutex_lock(&w->mutex);
+    }
+}
+
+static void *watch_main(void *arg)
+{
+    struct memory_watch *w = arg;
+    pthread_mutex_lock(&w->mutex);
+    while (!w->is_closing) {
+        while (!w->is_closing && !atomic_load(&w->is_poked)) {
+            w->is_awake = false;
+            pthread_cond_wait(&w->changed, &w->mutex);
+        }
+        w->is_awake = true;
+        watch_burst(w);
+        if (w->is_closing)
+            break;
+        pthread_mutex_unlock(&w->mutex);
+        malloc_trim(0);
+        look(w);
+        pthread_mutex_lock(&w->mutex);
+    }
+    pthread_mutex_unlock(&w->mutex);
+    return NULL;
+}
+
+void memory_watch_poke(struct memory_watch *w)
+{
+    if (atomic_load_explicit(&w->is_poked, memory_order_relaxed) ||
+        atomic_exchange(&w->is_poked, true))
+        return;
+    pthread_mutex_lock(&w->mutex);
+    if (!w->is_awake)
+        pthread_cond_signal(&w->changed);
+    pthread_mutex_unlock(&w->mutex);
+}
+
+const struct budget *memory_watch_other(const struct memory_watch *w)
+{
+    return &w->other;
+}
+
+bool memory_watch_open(struct budget *root, struct memory_watch **out, struct err *err)
+{
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_errno(err, "/proc/self/statm");
+    struct memory_watch *w = mem_zalloc(sizeof *w);
+    w->root = root;
+    w->statm = fd;
+    w->page = (size_t)sysconf(_SC_PAGESIZE);
+    budget_init(&w->other, "other memory", SIZE_MAX, root);
+    pthread_condattr_t attr;
+    ASSERT(pthread_condattr_init(&attr) == 0);
+    ASSERT(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
+    ASSERT(pthread_mutex_init(&w->mutex, NULL) == 0);
+    ASSERT(pthread_cond_init(&w->changed, &attr) == 0);
+    (void)pthread_condattr_destroy(&attr);
+    w->is_awake = true; // until the thread has looked at is_poked
+    look(w);
+    if (pthread_create(&w->thread, NULL, watch_main, w) != 0) {
+        close(fd);
+        mem_free(w);
+        return err_set(err, ERR_IO, "cannot start the memory thread");
+    }
+    *out = w;
+    return true;
+}
+
+void memory_watch_close(struct memory_watch *w)
+{
+    if (!w)
+        return;
+    pthread_mutex_lock(&w->mutex);
+    w->is_closing = true;
+    pthread_cond_signal(&w->changed);
+    pthread_mutex_unlock(&w->mutex);
+    ASSERT(pthread_join(w->thread, NULL) == 0);
+    budget_give(&w->other, budget_used(&w->other));
+    (void)pthread_cond_destroy(&w->changed);
+    (void)pthread_mutex_destroy(&w->mutex);
+    close(w->statm);
+    mem_free(w);
+}
