@@ -123,14 +123,17 @@ const double *rollup_lost(struct rollup *r)
         return r->lost;
     r->lost_known = true;
     r->lost = NULL;
-    size_t i = 1;
-    while (i < r->n && !(r->v[i] < r->v[i - 1]))
-        i++;
-    if (i >= r->n)
+    bool any = false;
+    for (size_t i = 1; i < r->n && !any;) {
+        size_t end = MIN(i + 128, r->n); // without a way out inside: such loops run in vectors
+        for (; i < end; i++)
+            any |= r->v[i] < r->v[i - 1];
+    }
+    if (!any)
         return NULL;
     double *lost = arena_array(&r->series, double, r->n);
     lost[0] = 0;
-    for (i = 1; i < r->n; i++)
+    for (size_t i = 1; i < r->n; i++)
         lost[i] = lost[i - 1] + (r->v[i] < r->v[i - 1] ? r->v[i - 1] : 0);
     r->lost = lost;
     return lost;
@@ -239,6 +242,17 @@ static bool roll_windows(struct run *x, const struct split *s, struct err *err)
     return true;
 }
 
+static bool roll_all(struct run *x, const struct split *s, struct err *err)
+{
+    const struct rollup *r = &x->r;
+    rollup_fn *fn = r->call->call.func->rollup;
+    bool is_rate = fn == roll_rate || fn == roll_increase || fn == roll_delta;
+    if (!is_rate || s->n == 0 || s->n_h > 0 || r->g.extend != EXTEND_NONE)
+        return roll_windows(x, s, err);
+    rate_row(&x->r, s->t_ms, fn != roll_delta, fn == roll_rate, &x->cells);
+    return query_tick(r->e->q, err);
+}
+
 static bool roll_series(void *ctx, const struct samples *s, struct err *err)
 {
     struct run *x = ctx;
@@ -253,7 +267,7 @@ static bool roll_series(void *ctx, const struct samples *s, struct err *err)
     r->n = split.n;
     r->lost_known = false;
     cells_clear(r->e, &x->cells);
-    if (!roll_windows(x, &split, err))
+    if (!roll_all(x, &split, err))
         return false;
     bool floats = false;
     for (size_t i = 0; i < r->e->grid.n && !floats && x->cells.any; i++)
@@ -302,6 +316,7 @@ bool rollup_rows(struct eval *e, const struct node *n, struct row_sink *sink, st
     bool ok = each_series(e, x.r.arg, &x.r.g, false, roll_series, &x, err);
     arena_deinit(&x.r.scratch);
     arena_deinit(&x.r.series);
+    rate_shapes_deinit(&x.r.shapes);
     return ok;
 }
 

@@ -24,6 +24,18 @@ struct point { // what a window becomes; neither set: no result
     const struct hist *h; // in the query's arena
 };
 
+/* The windows of a list of times, see rate_row.c. */
+struct rate_shape {
+    struct arena arena; // of what follows
+    const int64_t *t_ms;
+    size_t n;
+    struct rate_window *windows; // one per step
+};
+struct rate_shapes { // the last few
+    struct rate_shape v[8];
+    size_t n, next;
+};
+
 struct rollup {
     struct eval *e;
     const struct node *call, *arg; // arg: the range
@@ -39,6 +51,7 @@ struct rollup {
     size_t n;
     const double *lost;
     bool lost_known;
+    struct rate_shapes shapes; // of the call
 };
 
 typedef bool rollup_fn(struct rollup *r, const struct window *w, struct point *out,
@@ -86,6 +99,11 @@ void hist_rate(struct rollup *r, const struct window *w, bool is_counter, bool p
                struct point *out);
 void hist_instant(struct rollup *r, const struct window *w, bool is_rate, struct point *out);
 
+/* rate_row.c: rate (per_second), increase or delta (not is_counter) of the series r->v, r->n, which
+ * has no histograms, over all steps; not for extended ranges. n > 0. */
+void rate_row(struct rollup *r, const int64_t *t_ms, bool is_counter, bool per_second,
+              struct cells *out);
+void rate_shapes_deinit(struct rate_shapes *all);
 /* rollup_rate.c */
 rollup_fn roll_rate, roll_increase, roll_delta, roll_irate, roll_idelta, roll_changes, roll_resets;
 /* rollup_stat.c */

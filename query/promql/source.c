@@ -192,14 +192,28 @@ static void scratch_grow(struct scratch *x, size_t n)
     x->h = mem_realloc(x->h, x->cap * sizeof *x->h);
 }
 
+static bool has_marker(const struct series *s)
+{
+    bool any = false;
+    for (size_t i = 0; i < s->n && !any;) {
+        size_t end = MIN(i + 128, s->n); // without a way out inside: such loops run in vectors
+        if (s->h != NULL) {
+            for (; i < end; i++)
+                any |= is_marker(s, i);
+        } else {
+            for (; i < end; i++)
+                any |= is_stale(s->v[i]);
+        }
+    }
+    return any;
+}
+
 /* Most series have no markers: then the iterator's own columns go on. */
 static void drop_markers(struct scratch *x, const struct series *s, struct samples *out)
 {
-    size_t first = 0, n = 0;
+    size_t n = 0;
     *out = (struct samples){.labels = s->labels, .n = s->n, .t_ms = s->t_ms, .v = s->v, .h = s->h};
-    while (first < s->n && !is_marker(s, first))
-        first++;
-    if (first == s->n)
+    if (!has_marker(s))
         return;
     scratch_grow(x, s->n);
     for (size_t i = 0; i < s->n; i++) {

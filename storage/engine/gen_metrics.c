@@ -609,10 +609,13 @@ static int cmp_settle(const void *x, const void *y)
 
 void samples_settle(struct samples *s, size_t from)
 {
-    bool in_order = true;
-    for (size_t i = from + 1; i < s->n && in_order; i++)
-        in_order = s->t[i - 1] < s->t[i];
-    if (in_order)
+    bool disorder = false;
+    for (size_t i = from + 1; i < s->n && !disorder;) {
+        size_t end = MIN(i + 128, s->n); // without a way out inside: such loops run in vectors
+        for (; i < end; i++)
+            disorder |= s->t[i - 1] >= s->t[i];
+    }
+    if (!disorder)
         return;
     size_t n = s->n - from;
     if (s->budget != NULL)
@@ -684,11 +687,11 @@ struct chunk_reader {
     struct rd r;
     const struct gen *g;
     const struct gen_stream *st;
-    uint32_t at; // of the next sample in the stream
+    uint32_t at;     // of the next sample in the stream
+    uint32_t lo, hi; // positions in the stream that are in the range: [lo, hi)
     bool is_xor;
     unsigned exponent;
-    int64_t value;
-    double v; // the value before
+    int64_t value; // m or bits of the value before
     int64_t start_ms, end_ms;
     struct arena *arena;
     struct samples *out;
@@ -703,27 +706,46 @@ static uint64_t take_low_bytes(struct rd *r, unsigned k)
     return k == 8 ? u : u & ((UINT64_C(1) << (8 * k)) - 1);
 }
 
+static double value_now(const struct chunk_reader *c)
+{
+    if (c->is_xor)
+        return f64_from_bits((uint64_t)c->value);
+    return c->exponent == 0 ? (double)c->value : (double)c->value / frame_pow10[c->exponent];
+}
+
+/* Is the next sample in the range? Moves over it. */
+static bool next_wanted(struct chunk_reader *c)
+{
+    uint32_t at = c->at++;
+    return at >= c->lo && at < c->hi;
+}
+
 static void emit(struct chunk_reader *c, double v, const struct hist *h)
 {
-    ASSERT(c->at < c->st->n);
-    int64_t t = gen_stream_time(c->st, c->at++);
-    if (t >= c->start_ms && t <= c->end_ms)
-        samples_push(c->out, t, v, h);
+    samples_push(c->out, gen_stream_time(c->st, c->at - 1), v, h);
 }
 
-static void emit_run(struct chunk_reader *c, size_t n)
+static void read_run(struct chunk_reader *c, uint32_t n)
 {
+    uint32_t from = MAX(c->at, c->lo), to = MIN(c->at + n, c->hi);
     ASSERT(c->at + n <= c->st->n);
-    samples_reserve(c->out, n);
-    for (size_t i = 0; i < n; i++)
-        emit(c, c->v, NULL);
+    c->at += n;
+    double v = from < to ? value_now(c) : 0;
+    for (uint32_t i = from; i < to; i++)
+        samples_push(c->out, gen_stream_time(c->st, i), v, NULL);
 }
 
-static void set_decimal(struct chunk_reader *c, int64_t m)
+static void read_stream(struct chunk_reader *c)
 {
-    c->value = m;
-    c->v = c->exponent == 0 ? (double)m : (double)m / frame_pow10[c->exponent];
-    emit(c, c->v, NULL);
+    uint64_t stream = rd_varint(&c->r);
+    ASSERT(stream < c->g->streams.n);
+    c->st = &c->g->streams.v[stream];
+    c->at = (uint32_t)rd_varint(&c->r);
+    ASSERT(c->at < c->st->n);
+    c->lo = stream_search(c->st, c->at, c->start_ms);
+    c->hi = gen_stream_time(c->st, c->st->n - 1) <= c->end_ms
+                ? c->st->n
+                : stream_search(c->st, c->lo, c->end_ms + 1);
 }
 
 static void read_hist(struct chunk_reader *c)
@@ -731,43 +753,70 @@ static void read_hist(struct chunk_reader *c)
     struct err err;
     str bytes = rd_take(&c->r, (size_t)rd_varint(&c->r));
     struct rd r = rd_of(bytes);
+    if (!next_wanted(c))
+        return;
     struct hist *h = arena_new(c->arena, struct hist);
     bool ok = hist_decode(&r, c->arena, h, &err);
     ASSERT(ok);
     emit(c, 0, h);
 }
 
-static void read_token(struct chunk_reader *c)
+static void read_raw(struct chunk_reader *c)
 {
-    uint8_t token = rd_u8(&c->r);
-    if (token >= TOKEN_RUN) {
-        emit_run(c, (size_t)(token - TOKEN_RUN) + 1);
-    } else if (token < TOKEN_RESCALE) {
-        set_decimal(c, c->value + unzz(take_low_bytes(&c->r, token)));
-    } else if (token < TOKEN_XOR_MODE) {
+    double v = f64_from_bits(take_low_bytes(&c->r, 8));
+    if (next_wanted(c))
+        emit(c, v, NULL);
+}
+
+/* Everything but differences and runs. */
+static void read_rare(struct chunk_reader *c, uint8_t token)
+{
+    if (token < TOKEN_XOR_MODE) {
         c->exponent = token & 15;
-        set_decimal(c, unzz(take_low_bytes(&c->r, rd_u8(&c->r))));
+        c->value = unzz(take_low_bytes(&c->r, rd_u8(&c->r)));
     } else if (token == TOKEN_XOR_MODE) {
+        c->is_xor = true;
         c->value = (int64_t)take_low_bytes(&c->r, 8);
-        emit(c, c->v = f64_from_bits((uint64_t)c->value), NULL);
     } else if (token < TOKEN_STREAM) {
         unsigned zeros = rd_u8(&c->r);
         c->value ^= (int64_t)(take_low_bytes(&c->r, token & 15) << (8 * zeros));
-        emit(c, c->v = f64_from_bits((uint64_t)c->value), NULL);
     } else if (token == TOKEN_STREAM) {
-        uint64_t stream = rd_varint(&c->r);
-        ASSERT(stream < c->g->streams.n);
-        c->st = &c->g->streams.v[stream];
-        c->at = (uint32_t)rd_varint(&c->r);
+        read_stream(c);
+        return;
     } else if (token == TOKEN_HIST) {
         read_hist(c);
+        return;
     } else if (token == TOKEN_RAW) {
-        emit(c, f64_from_bits(take_low_bytes(&c->r, 8)), NULL);
+        read_raw(c);
+        return;
     } else {
         ASSERT(token == TOKEN_SKIP);
         c->at += (uint32_t)rd_varint(&c->r);
+        return;
     }
-    ASSERT(!c->r.bad);
+    if (next_wanted(c))
+        emit(c, value_now(c), NULL);
+}
+
+/* Up to the end of the range: a chunk's times ascend. Samples before it only move the value on,
+ * which is most of what a short look back at a long chunk does. */
+static void read_chunk(struct chunk_reader *c)
+{
+    while (rd_left(&c->r) > 0) {
+        uint8_t token = *c->r.p++;
+        if (token < TOKEN_RESCALE) {
+            c->value += unzz(take_low_bytes(&c->r, token));
+            if (next_wanted(c))
+                emit(c, value_now(c), NULL);
+        } else if (token >= TOKEN_RUN) {
+            read_run(c, (uint32_t)(token - TOKEN_RUN) + 1);
+        } else {
+            read_rare(c, token);
+        }
+        ASSERT(!c->r.bad && c->at <= c->st->n);
+        if (c->at > c->hi)
+            return;
+    }
 }
 
 void gen_metrics_read(const struct gen *g, uint32_t id, int64_t start_ms, int64_t end_ms,
@@ -786,9 +835,7 @@ void gen_metrics_read(const struct gen *g, uint32_t id, int64_t start_ms, int64_
                                  .end_ms = end_ms,
                                  .arena = a,
                                  .out = out};
-        samples_reserve(out, s->n);
-        while (rd_left(&c.r) > 0)
-            read_token(&c);
+        read_chunk(&c);
         if (!(s->flags & SERIES_HISTS)) // else the histograms lie behind the chunk's bytes
             arena_release(a, mark);
     }
