@@ -156,6 +156,7 @@ struct log_select {
     int64_t start_ns, end_ns;  // [start, end)
     bool backward;             // newest first
     bool want_line, want_meta; // what is not wanted may come empty
+    bool no_len;               // line_len is not wanted, either: counting rows then reads no lines
     const str *must;           // lines that lack one of these substrings may be left out (a hint)
     size_t n_must;
     struct ticker *ticker;
@@ -169,7 +170,7 @@ struct log_block {
         *t_ns; // in the asked direction; equal times in order of arrival (reversed when backward)
     const str *line;           // NULL when not wanted
     const struct labels *meta; // NULL when not wanted
-    const uint32_t *line_len;  // bytes of each line, always there
+    const uint32_t *line_len;  // bytes of each line; NULL with no_len
     int64_t bound_ns;          // every row of later blocks is <= (backward) or >= (forward) this
 };
 struct log_iter;

@@ -79,7 +79,8 @@ static struct log_column *column_add(struct log_templates *t, uint64_t key, uint
 }
 
 /* The column of a variable after `context`; SIZE_MAX when there are too many. */
-static inline size_t column_of(struct log_templates *t, uint64_t context, uint8_t type, uint8_t digits)
+static inline size_t column_of(struct log_templates *t, uint64_t context, uint8_t type,
+                               uint8_t digits)
 {
     uint64_t key = (context * 31 + type) * 257 + digits;
     size_t at = (size_t)((key * UINT64_C(0x9E3779B97F4A7C15)) >> 40) & (COLUMN_SLOTS - 1);
@@ -142,8 +143,8 @@ static inline size_t put_other(struct tokeniser *k, const char *p, const uint8_t
 }
 
 /* kind: LOG_VAR_*; digits: of hex values, which have a column per length. */
-static inline __attribute__((always_inline)) struct log_column *put_variable(struct tokeniser *k, uint8_t type, uint8_t digits,
-                                              uint32_t kind)
+__attribute__((always_inline)) static inline struct log_column *
+put_variable(struct tokeniser *k, uint8_t type, uint8_t digits, uint32_t kind)
 {
     size_t column = column_of(k->t, k->context, type, digits);
     if (UNLIKELY(column == SIZE_MAX)) {

@@ -11,8 +11,7 @@
  * merged. So rows of equal times always meet, duplicates too, and what the consumer has after a
  * step is final: later rows are beyond the bound.
  *
- * Decoded blocks stay for the streams and steps that follow, up to LOG_ITER_BYTES, then the least
- * recently used go. Everything counts on the caller's budget.
+ * log_pieces.c decodes and keeps what steps share. Everything counts on the caller's budget.
  *
  * Rows are compared only where two pieces of a stream share a time; then lines and metadata are
  * decoded even if the caller did not ask. */
@@ -23,18 +22,9 @@
 #include "storage/base/heap.h"
 #include "storage/base/hmap.h"
 #include "storage/base/vec.h"
-#include "storage/codec/log_rebuild.h"
 #include "storage/engine/head_logs.h"
-#include "storage/engine/segment_logs.h"
+#include "storage/engine/log_pieces.h"
 
-/* Decoded pieces that are kept beyond the stream in work. */
-#define LOG_ITER_BYTES (24 * MIB)
-/* Memory for decoding that is kept while the iterator lives, once it met a block worth it: see
- * SPARES. */
-#define SCRATCH_KEPT (4 * MIB)
-/* Emptied memory of pieces that is kept for the next ones: fresh memory costs a page fault every
- * 4 KB, as much as decoding into it. */
-#define SPARES 4
 /* Rows of one log_block; more only when they share one time. */
 #define LOG_ITER_ROWS ((size_t)8192)
 /* Bytes of units that one step may pull in; the first steps are small, because most queries stop
@@ -44,47 +34,9 @@
 /* Rows of one time that are compared pair by pair; more go through a hash table. */
 #define SAME_TIME_PAIRS 16
 
-struct source {
-    struct segment *seg; // or NULL
-    struct logs_segment *ls;
-    struct gen *gen;
-    uint32_t *local;  // its stream numbers, ascending
-    uint32_t *stream; // and what the iterator calls them
-    size_t n;
-    uint32_t rank; // order of arrival among sources
-};
-
-/* Rows of some streams of one block, or of one stream of a generation. */
-struct piece {
-    struct unit *unit;
-    struct piece *next;             // of the unit
-    const struct logs_block *block; // segments
-    struct log_dir dir;             // segments
-    const uint32_t *run_stream;     // segments: stream of each run, UINT32_MAX = not wanted
-    bool *run_wanted;               // segments
-    uint32_t gen_id, gen_stream;    // generations
-    // decoded
-    bool is_loaded, is_full; // full: lines and metadata, too
-    struct arena arena;
-    struct log_picked rows;      // generations: run 0 only
-    uint64_t used;               // turn of the last use
-    struct piece *newer, *older; // loaded pieces, by no order
-};
-
-struct unit {
-    struct source *source;
-    int64_t t0_ns, t1_ns; // inside the selection
-    int64_t k0, k1;       // the same as keys
-    uint64_t raw;
-    size_t block, n_blocks; // segments
-    bool is_open;
-    struct arena arena; // pieces and directories
-    struct piece *pieces;
-};
-
 struct entry { // rows of a stream in a piece: what a step is made of
     uint32_t stream, rank, run;
-    struct piece *piece;
+    struct log_piece *piece;
 };
 
 struct cursor {
@@ -97,21 +49,18 @@ struct log_iter {
     struct snapshot *snap;
     struct log_select sel;
     int64_t last_ns; // sel.end_ns, inclusive
-    struct budget *budget;
-    struct arena arena;   // sources, units, streams
-    struct arena scratch; // decoding
-    struct arena plan;    // the step
-    struct arena out;     // the block
-    struct log_needle *needles;
-    size_t n_needles;
+    struct log_loader load;
+    struct arena arena; // sources, units, streams
+    struct arena plan;  // the step
+    struct arena out;   // the block
     struct labels *streams;
     uint64_t *stream_hash;
     size_t n_streams;
-    struct source *sources;
+    struct log_source *sources;
     size_t n_sources;
-    struct unit **units; // by falling k1
+    struct log_unit **units; // by falling k1
     size_t n_units, next_unit;
-    VEC(struct unit *) active;
+    VEC(struct log_unit *) active;
     // the step
     bool has_step;
     int64_t lo, hi;  // keys, inclusive
@@ -125,12 +74,6 @@ struct log_iter {
     size_t n_cursors;
     uint32_t stream;
     bool is_slice_done;
-    // loaded pieces
-    struct piece *loaded;
-    size_t loaded_bytes;
-    uint64_t turn;
-    struct arena spares[SPARES]; // empty but for one chunk
-    size_t n_spares;
 };
 
 static int64_t key_of(const struct log_iter *it, int64_t t_ns)
@@ -141,17 +84,6 @@ static int64_t key_of(const struct log_iter *it, int64_t t_ns)
 static int64_t time_of(const struct log_iter *it, int64_t key)
 {
     return it->sel.backward ? key : ~key;
-}
-
-static bool no_room(const struct log_iter *it, struct err *err)
-{
-    return err_set(err, ERR_LIMIT, "%s: no room for log lines",
-                   it->budget && it->budget->name ? it->budget->name : "memory");
-}
-
-static bool tick(struct log_iter *it, struct err *err)
-{
-    return !it->sel.ticker || it->sel.ticker->tick(it->sel.ticker, err);
 }
 
 /* ---- opening ---- */
@@ -167,7 +99,7 @@ struct found_list {
 
 static bool find_in_segment(struct log_iter *it, size_t i, struct found_list *out, struct err *err)
 {
-    struct source *s = &it->sources[i];
+    struct log_source *s = &it->sources[i];
     uint32_t *ordinals;
     size_t n;
     if (!logs_segment_pin(s->seg, &s->ls, err) ||
@@ -243,7 +175,7 @@ static void number_streams(struct log_iter *it, struct found_list *found)
         end = i;
         while (end < n && v[end].source == v[i].source)
             end++;
-        struct source *s = &it->sources[v[i].source];
+        struct log_source *s = &it->sources[v[i].source];
         s->n = end - i;
         s->local = arena_array(&it->arena, uint32_t, s->n);
         s->stream = arena_array(&it->arena, uint32_t, s->n);
@@ -255,10 +187,10 @@ static void number_streams(struct log_iter *it, struct found_list *found)
 }
 
 struct unit_list {
-    VEC(struct unit *) v;
+    VEC(struct log_unit *) v;
 };
 
-static void add_unit(struct log_iter *it, struct unit_list *list, struct unit u)
+static void add_unit(struct log_iter *it, struct unit_list *list, struct log_unit u)
 {
     if (u.t0_ns > it->last_ns || u.t1_ns < it->sel.start_ns || u.t0_ns > u.t1_ns)
         return;
@@ -266,17 +198,17 @@ static void add_unit(struct log_iter *it, struct unit_list *list, struct unit u)
     u.t1_ns = MIN(u.t1_ns, it->last_ns);
     u.k0 = it->sel.backward ? u.t0_ns : ~u.t1_ns;
     u.k1 = it->sel.backward ? u.t1_ns : ~u.t0_ns;
-    struct unit *copy = arena_new(&it->arena, struct unit);
+    struct log_unit *copy = arena_new(&it->arena, struct log_unit);
     *copy = u;
-    arena_init(&copy->arena, SIZE_MAX, it->budget);
+    arena_init(&copy->arena, SIZE_MAX, it->load.budget);
     vec_push(&list->v, &it->plan, copy);
 }
 
-static void add_segment_units(struct log_iter *it, struct source *s, struct unit_list *list)
+static void add_segment_units(struct log_iter *it, struct log_source *s, struct unit_list *list)
 {
     const struct logs_segment *ls = s->ls;
     for (size_t i = 0, end; i < ls->n_blocks; i = end) {
-        struct unit u = {
+        struct log_unit u = {
             .source = s, .block = i, .t0_ns = ls->blocks[i].t0_ns, .t1_ns = ls->blocks[i].t1_ns};
         for (end = i; end < ls->n_blocks && ls->blocks[end].slice == ls->blocks[i].slice; end++) {
             u.t0_ns = MIN(u.t0_ns, ls->blocks[end].t0_ns);
@@ -288,9 +220,9 @@ static void add_segment_units(struct log_iter *it, struct source *s, struct unit
     }
 }
 
-static void add_gen_unit(struct log_iter *it, struct source *s, struct unit_list *list)
+static void add_gen_unit(struct log_iter *it, struct log_source *s, struct unit_list *list)
 {
-    struct unit u = {.source = s, .t0_ns = INT64_MAX, .t1_ns = INT64_MIN};
+    struct log_unit u = {.source = s, .t0_ns = INT64_MAX, .t1_ns = INT64_MIN};
     for (size_t i = 0; i < s->n; i++) {
         struct head_log_extent x;
         if (!head_logs_extent(it->snap->head, s->gen, s->local[i], &x))
@@ -304,7 +236,7 @@ static void add_gen_unit(struct log_iter *it, struct source *s, struct unit_list
 
 static int cmp_unit(const void *x, const void *y)
 {
-    const struct unit *a = *(struct unit *const *)x, *b = *(struct unit *const *)y;
+    const struct log_unit *a = *(struct log_unit *const *)x, *b = *(struct log_unit *const *)y;
     if (a->k1 != b->k1)
         return a->k1 > b->k1 ? -1 : 1;
     return a->k0 > b->k0 ? -1 : a->k0 < b->k0;
@@ -314,7 +246,7 @@ static void make_units(struct log_iter *it)
 {
     struct unit_list list = {0};
     for (size_t i = 0; i < it->n_sources; i++) {
-        struct source *s = &it->sources[i];
+        struct log_source *s = &it->sources[i];
         if (s->n == 0)
             continue;
         if (s->seg)
@@ -323,7 +255,7 @@ static void make_units(struct log_iter *it)
             add_gen_unit(it, s, &list);
     }
     it->n_units = list.v.n;
-    it->units = arena_array(&it->arena, struct unit *, it->n_units);
+    it->units = arena_array(&it->arena, struct log_unit *, it->n_units);
     if (it->n_units > 0)
         memcpy(it->units, list.v.v, it->n_units * sizeof it->units[0]);
     if (it->n_units > 1)
@@ -334,8 +266,8 @@ static void make_units(struct log_iter *it)
  * are numbered as they were made. */
 static int cmp_arrival(const void *x, const void *y)
 {
-    const struct segment_info *a = segment_info(((const struct source *)x)->seg);
-    const struct segment_info *b = segment_info(((const struct source *)y)->seg);
+    const struct segment_info *a = segment_info(((const struct log_source *)x)->seg);
+    const struct segment_info *b = segment_info(((const struct log_source *)y)->seg);
     if (a->level != b->level)
         return a->level > b->level ? -1 : 1;
     return a->seq < b->seq ? -1 : a->seq > b->seq;
@@ -347,33 +279,24 @@ static bool find_streams(struct log_iter *it, struct err *err)
     struct found_list found = {0};
     it->sources = arena_zalloc(&it->arena, (snap->n_segs + snap->n_gens) * sizeof it->sources[0]);
     for (size_t i = 0; i < snap->n_segs; i++)
-        it->sources[it->n_sources++] = (struct source){.seg = snap->segs[i]};
+        it->sources[it->n_sources++] = (struct log_source){.seg = snap->segs[i]};
     if (it->n_sources > 1)
         qsort(it->sources, it->n_sources, sizeof it->sources[0], cmp_arrival);
     size_t first_gen = it->n_sources;
     for (size_t i = 0; i < snap->n_gens; i++)
-        it->sources[it->n_sources++] = (struct source){.gen = snap->gens[i]};
+        it->sources[it->n_sources++] = (struct log_source){.gen = snap->gens[i]};
     for (size_t i = 0; i < it->n_sources; i++)
         it->sources[i].rank = (uint32_t)i;
     for (size_t i = 0; i < first_gen; i++) {
-        if (!tick(it, err) || !find_in_segment(it, i, &found, err))
+        if (!log_loader_tick(&it->load, err) || !find_in_segment(it, i, &found, err))
             return false;
         if (it->arena.over || it->plan.over)
-            return no_room(it, err);
+            return log_loader_no_room(&it->load, err);
     }
     if (!find_in_head(it, first_gen, &found, err))
         return false;
     number_streams(it, &found);
     return true;
-}
-
-static void prepare_needles(struct log_iter *it)
-{
-    it->needles = arena_array(&it->arena, struct log_needle, it->sel.n_must);
-    for (size_t i = 0; i < it->sel.n_must; i++) {
-        if (it->sel.must[i].n > 0)
-            log_needle_init(&it->needles[it->n_needles++], it->sel.must[i]);
-    }
 }
 
 bool log_iter_open(struct snapshot *snap, const struct log_select *sel, struct budget *budget,
@@ -382,123 +305,28 @@ bool log_iter_open(struct snapshot *snap, const struct log_select *sel, struct b
     struct log_iter *it = mem_zalloc(sizeof *it);
     it->snap = snap;
     it->sel = *sel;
-    it->budget = budget;
     it->step_bytes = STEP_BYTES_MIN;
     // the largest time is nobody's exclusive end
     it->last_ns = sel->end_ns == INT64_MAX ? INT64_MAX : sel->end_ns - (sel->end_ns > INT64_MIN);
     arena_init(&it->arena, SIZE_MAX, budget);
-    arena_init(&it->scratch, SIZE_MAX, budget);
     arena_init(&it->plan, SIZE_MAX, budget);
     arena_init(&it->out, SIZE_MAX, budget);
+    log_loader_init(&it->load, snap, &it->sel, budget, &it->arena);
     if (sel->start_ns < sel->end_ns) {
         if (!find_streams(it, err)) {
             log_iter_close(it);
             return false;
         }
-        prepare_needles(it);
         make_units(it);
         arena_reset(&it->plan);
         if (it->arena.over) {
+            (void)log_loader_no_room(&it->load, err);
             log_iter_close(it);
-            return no_room(&(struct log_iter){.budget = budget}, err);
+            return false;
         }
     }
     *out = it;
     return true;
-}
-
-/* ---- loaded pieces ---- */
-
-static size_t piece_bytes(const struct piece *p)
-{
-    return p->arena.used;
-}
-
-/* What decoding the piece will take, about. */
-static size_t piece_need(const struct log_iter *it, const struct piece *p, bool full)
-{
-    size_t rows = 0, raw = 0;
-    for (size_t i = 0; p->block && i < p->dir.n_runs; i++) {
-        rows += p->run_wanted[i] ? p->dir.runs[i].rows : 0;
-        raw += p->run_wanted[i] ? (size_t)p->dir.runs[i].raw : 0;
-    }
-    bool line = it->sel.want_line || full, meta = it->sel.want_meta || full;
-    return rows * (meta ? 192 : line ? 32 : 16) + (line ? raw + 4096 : 0);
-}
-
-/* Memory for a piece: the spare that fits best, else new, in one chunk if it is worth it. */
-static void take_arena(struct log_iter *it, struct piece *p, bool full)
-{
-    size_t need = piece_need(it, p, full), best = SPARES;
-    for (size_t i = 0; i < it->n_spares; i++) {
-        if (it->spares[i].used >= need &&
-            (best == SPARES || it->spares[i].used < it->spares[best].used))
-            best = i;
-    }
-    if (need >= SCRATCH_KEPT / 16 && best < SPARES) {
-        p->arena = it->spares[best];
-        it->spares[best] = it->spares[--it->n_spares];
-        return;
-    }
-    arena_init(&p->arena, SIZE_MAX, it->budget);
-    need = (need / (MIB / 2) + 1) * (MIB / 2);
-    if (need > MIB / 2 && arena_room(&p->arena, need + MIB)) {
-        (void)arena_alloc(&p->arena, need);
-        arena_reset(&p->arena);
-    }
-}
-
-static void drop_spare(struct log_iter *it)
-{
-    arena_deinit(&it->spares[--it->n_spares]);
-}
-
-static void give_arena(struct log_iter *it, struct piece *p)
-{
-    if (p->arena.used >= SCRATCH_KEPT / 16 && it->n_spares < SPARES) {
-        arena_reset(&p->arena);
-        it->spares[it->n_spares++] = p->arena;
-        p->arena = (struct arena){0};
-    } else {
-        arena_deinit(&p->arena);
-    }
-}
-
-static void unload(struct log_iter *it, struct piece *p)
-{
-    if (!p->is_loaded)
-        return;
-    it->loaded_bytes -= piece_bytes(p);
-    if (p->newer)
-        p->newer->older = p->older;
-    else
-        it->loaded = p->older;
-    if (p->older)
-        p->older->newer = p->newer;
-    p->newer = p->older = NULL;
-    p->is_loaded = p->is_full = false;
-    give_arena(it, p);
-}
-
-/* Drops the piece that was not used for longest, if it is not of this turn. */
-static bool unload_oldest(struct log_iter *it)
-{
-    struct piece *oldest = NULL;
-    for (struct piece *p = it->loaded; p; p = p->older) {
-        if (p->used < it->turn && (!oldest || p->used < oldest->used))
-            oldest = p;
-    }
-    if (oldest)
-        unload(it, oldest);
-    return oldest != NULL;
-}
-
-static void close_unit(struct log_iter *it, struct unit *u)
-{
-    for (struct piece *p = u->pieces; p; p = p->next)
-        unload(it, p);
-    u->pieces = NULL;
-    arena_deinit(&u->arena);
 }
 
 void log_iter_close(struct log_iter *it)
@@ -506,251 +334,17 @@ void log_iter_close(struct log_iter *it)
     if (!it)
         return;
     for (size_t i = 0; i < it->active.n; i++)
-        close_unit(it, it->active.v[i]);
+        log_unit_close(&it->load, it->active.v[i]);
     vec_free(&it->active);
-    while (it->n_spares > 0)
-        drop_spare(it);
     for (size_t i = 0; i < it->n_sources; i++) {
         if (it->sources[i].seg)
             logs_segment_unpin(it->sources[i].seg, it->sources[i].ls);
     }
     arena_deinit(&it->out);
     arena_deinit(&it->plan);
-    arena_deinit(&it->scratch);
+    log_loader_deinit(&it->load);
     arena_deinit(&it->arena);
     mem_free(it);
-}
-
-static bool holds_needles(const struct log_iter *it, str line)
-{
-    for (size_t i = 0; i < it->n_needles; i++) {
-        if (str_find(line, it->needles[i].text) == SIZE_MAX)
-            return false;
-    }
-    return true;
-}
-
-/* Rows of one stream of a generation, in the shape of a block with one run. */
-static void load_gen(struct log_iter *it, struct piece *p, bool meta)
-{
-    struct arena *a = &p->arena;
-    struct head_log_row *v;
-    size_t n = head_logs_rows(it->snap->head, p->unit->source->gen, p->gen_id, p->unit->t0_ns,
-                              p->unit->t1_ns, a, &v);
-    uint32_t *run_start = arena_array(a, uint32_t, 2);
-    int64_t *t_ns = arena_array(a, int64_t, n);
-    str *line = arena_array(a, str, n);
-    uint32_t *len = arena_array(a, uint32_t, n);
-    struct labels *metas = meta ? arena_array(a, struct labels, n) : NULL;
-    size_t kept = 0;
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < n; i++) {
-        bytes += v[i].line_n;
-        if (it->n_needles > 0 && !holds_needles(it, head_log_line(&v[i])))
-            continue;
-        t_ns[kept] = v[i].t_ns;
-        line[kept] = head_log_line(&v[i]);
-        len[kept] = v[i].line_n;
-        if (meta)
-            metas[kept] = head_log_meta(&v[i], a);
-        kept++;
-    }
-    run_start[0] = 0;
-    run_start[1] = (uint32_t)kept;
-    p->rows = (struct log_picked){
-        .n = kept,
-        .run_start = run_start,
-        .t_ns = t_ns,
-        .line = line,
-        .len = len,
-        .meta = metas,
-        .rows_seen = n,
-        .bytes_seen = bytes,
-    };
-}
-
-/* One large chunk that stays from block to block. */
-static void warm_scratch(struct log_iter *it, const struct piece *p)
-{
-    if (it->scratch.used > 0 || p->block->raw < SCRATCH_KEPT / 8 ||
-        !arena_room(&it->scratch, 2 * SCRATCH_KEPT))
-        return;
-    (void)arena_alloc(&it->scratch, SCRATCH_KEPT);
-    arena_reset(&it->scratch);
-}
-
-static bool load_block(struct log_iter *it, struct piece *p, bool full, struct err *err)
-{
-    warm_scratch(it, p);
-    struct log_pick pick = {
-        .run = p->run_wanted,
-        .start_ns = p->unit->t0_ns,
-        .last_ns = p->unit->t1_ns,
-        .line = it->sel.want_line || full,
-        .len = true,
-        .meta = it->sel.want_meta || full,
-        .needles = it->needles,
-        .n_needles = it->n_needles,
-    };
-    struct logs_parts parts;
-    logs_parts_init(&parts, p->unit->source->seg, p->block);
-    bool ok = log_block_read(&p->dir, &parts.base, &pick, &p->arena, &it->scratch, &p->rows, err);
-    arena_reset(&it->scratch);
-    return ok;
-}
-
-static void count_piece(struct log_iter *it, const struct piece *p)
-{
-    struct scan_stats *st = it->sel.stats;
-    if (!st)
-        return;
-    st->lines += p->rows.rows_seen;
-    st->bytes += p->rows.bytes_seen;
-    st->blocks++;
-}
-
-static bool load_once(struct log_iter *it, struct piece *p, bool full, struct err *err)
-{
-    take_arena(it, p, full);
-    bool ok = true;
-    if (p->block)
-        ok = load_block(it, p, full, err);
-    else
-        load_gen(it, p, it->sel.want_meta || full);
-    if (ok && p->arena.over)
-        ok = no_room(it, err);
-    if (!ok)
-        arena_deinit(&p->arena);
-    return ok;
-}
-
-/* Gives back memory that is only kept for speed; false when there is none. */
-static bool make_room(struct log_iter *it)
-{
-    if (it->n_spares == 0)
-        return unload_oldest(it);
-    drop_spare(it);
-    return true;
-}
-
-static bool load(struct log_iter *it, struct piece *p, bool full, struct err *err)
-{
-    p->used = it->turn;
-    if (p->is_loaded && (p->is_full || !full))
-        return true;
-    if (!tick(it, err))
-        return false;
-    bool is_first = !p->is_loaded;
-    unload(it, p);
-    while (it->loaded_bytes > LOG_ITER_BYTES && unload_oldest(it))
-        continue;
-    while (!load_once(it, p, full, err)) {
-        if (err->code == ERR_CORRUPT && p->block) {
-            (void)err_in(err, "segment %s, log block %lld", segment_name(p->unit->source->seg),
-                         (long long)p->block->id);
-            return segment_damaged(p->unit->source->seg, err);
-        }
-        if (err->code != ERR_LIMIT)
-            return false;
-        if (!make_room(it))
-            return no_room(it, err);
-    }
-    p->is_loaded = true;
-    p->is_full = full;
-    p->older = it->loaded;
-    if (it->loaded)
-        it->loaded->newer = p;
-    it->loaded = p;
-    it->loaded_bytes += piece_bytes(p);
-    if (is_first)
-        count_piece(it, p);
-    return true;
-}
-
-/* ---- opening units ---- */
-
-/* Which runs of the block are wanted; false when none is. */
-static bool map_runs(const struct source *s, struct piece *p, struct arena *a)
-{
-    size_t n = p->dir.n_runs;
-    uint32_t *stream = arena_array(a, uint32_t, n);
-    p->run_wanted = arena_array(a, bool, n);
-    bool any = false;
-    size_t k = 0;
-    for (size_t i = 0; i < n; i++) {
-        while (k < s->n && s->local[k] < p->dir.runs[i].stream)
-            k++;
-        p->run_wanted[i] = k < s->n && s->local[k] == p->dir.runs[i].stream;
-        stream[i] = p->run_wanted[i] ? s->stream[k] : UINT32_MAX;
-        any |= p->run_wanted[i];
-    }
-    p->run_stream = stream;
-    return any;
-}
-
-static bool block_may_match(struct log_iter *it, struct piece *p, bool *may, struct err *err)
-{
-    str filter = {0};
-    *may = true;
-    if (it->n_needles == 0)
-        return true;
-    if (log_block_filter_helps(&p->dir, it->needles, it->n_needles)) {
-        struct logs_parts parts;
-        logs_parts_init(&parts, p->unit->source->seg, p->block);
-        if (!parts.base.get(&parts.base, LOG_PART_FILTER, &it->scratch, &filter, err))
-            return false;
-    }
-    bool ok = log_block_may_match(&p->dir, filter, it->needles, it->n_needles, may, err);
-    arena_reset(&it->scratch);
-    return ok;
-}
-
-static bool open_block(struct log_iter *it, struct unit *u, const struct logs_block *b,
-                       struct err *err)
-{
-    if (b->t0_ns > u->t1_ns || b->t1_ns < u->t0_ns)
-        return true;
-    struct piece *p = arena_new(&u->arena, struct piece);
-    p->unit = u;
-    p->block = b;
-    bool may;
-    if (!log_dir_read(b->dir, &u->arena, &p->dir, err))
-        return false;
-    if (!map_runs(u->source, p, &u->arena))
-        return true;
-    if (!block_may_match(it, p, &may, err))
-        return false;
-    if (!may) {
-        if (it->sel.stats)
-            it->sel.stats->blocks_skipped++;
-        return true;
-    }
-    p->next = u->pieces;
-    u->pieces = p;
-    return !u->arena.over || no_room(it, err);
-}
-
-static bool open_unit(struct log_iter *it, struct unit *u, struct err *err)
-{
-    struct source *s = u->source;
-    u->is_open = true;
-    if (!s->seg) {
-        for (size_t i = 0; i < s->n; i++) {
-            struct piece *p = arena_new(&u->arena, struct piece);
-            *p = (struct piece){
-                .unit = u, .next = u->pieces, .gen_id = s->local[i], .gen_stream = s->stream[i]};
-            u->pieces = p;
-        }
-        return !u->arena.over || no_room(it, err);
-    }
-    for (size_t i = 0; i < u->n_blocks; i++) {
-        if (open_block(it, u, &s->ls->blocks[u->block + i], err))
-            continue;
-        if (err->code == ERR_CORRUPT)
-            return segment_damaged(s->seg, err);
-        return false;
-    }
-    return true;
 }
 
 /* ---- steps ---- */
@@ -759,11 +353,11 @@ static void drop_finished(struct log_iter *it)
 {
     size_t kept = 0;
     for (size_t i = 0; i < it->active.n; i++) {
-        struct unit *u = it->active.v[i];
+        struct log_unit *u = it->active.v[i];
         if (u->k0 < it->lo)
             it->active.v[kept++] = u;
         else
-            close_unit(it, u);
+            log_unit_close(&it->load, u);
     }
     it->active.n = kept;
 }
@@ -780,7 +374,7 @@ static bool choose_step(struct log_iter *it)
             raw += it->active.v[i]->raw;
         }
     } else if (it->next_unit < it->n_units) {
-        struct unit *u = it->units[it->next_unit++];
+        struct log_unit *u = it->units[it->next_unit++];
         vec_push(&it->active, NULL, u);
         it->hi = u->k1;
         it->lo = u->k0;
@@ -789,7 +383,7 @@ static bool choose_step(struct log_iter *it)
         return false;
     }
     for (; it->next_unit < it->n_units; it->next_unit++) {
-        struct unit *u = it->units[it->next_unit];
+        struct log_unit *u = it->units[it->next_unit];
         if (u->k1 < it->lo)
             break;
         if (raw + u->raw > it->step_bytes && u->k1 < it->hi) {
@@ -832,10 +426,10 @@ static bool plan_step(struct log_iter *it, struct err *err)
     VEC(struct entry) v = {0};
     arena_reset(&it->plan);
     for (size_t i = 0; i < it->active.n; i++) {
-        struct unit *u = it->active.v[i];
-        if (!u->is_open && !open_unit(it, u, err))
+        struct log_unit *u = it->active.v[i];
+        if (!u->is_open && !log_unit_open(&it->load, u, err))
             return false;
-        for (struct piece *p = u->pieces; p; p = p->next) {
+        for (struct log_piece *p = u->pieces; p; p = p->next) {
             struct entry e = {.stream = p->gen_stream, .rank = u->source->rank, .piece = p};
             if (!p->block)
                 vec_push(&v, &it->plan, e);
@@ -853,7 +447,7 @@ static bool plan_step(struct log_iter *it, struct err *err)
     if (v.n > 1)
         qsort(v.v, v.n, sizeof v.v[0], cmp_entry);
     it->has_step = true;
-    return !it->plan.over || no_room(it, err);
+    return !it->plan.over || log_loader_no_room(&it->load, err);
 }
 
 /* ---- the rows of one stream in one step ---- */
@@ -955,7 +549,7 @@ static bool load_group(struct log_iter *it, size_t n, bool full, struct err *err
     it->n_cursors = 0;
     for (size_t i = 0; i < n; i++) {
         const struct entry *e = &it->entries[it->next_entry + i];
-        if (!load(it, e->piece, full, err))
+        if (!log_piece_load(&it->load, e->piece, full, err))
             return false;
         if (cursor_of(it, e, &it->cursors[it->n_cursors]))
             it->n_cursors++;
@@ -970,7 +564,7 @@ static bool next_stream(struct log_iter *it, struct err *err)
     const struct entry *e = &it->entries[it->next_entry];
     while (n < left && e[n].stream == e[0].stream)
         n++;
-    it->turn++;
+    it->load.turn++;
     it->stream = e->stream;
     arena_reset(&it->out);
     it->cursors = arena_array(&it->plan, struct cursor, n);
@@ -980,7 +574,7 @@ static bool next_stream(struct log_iter *it, struct err *err)
     if (it->n_cursors > 1 && !has_all && share_time(it) && !load_group(it, n, true, err))
         return false;
     it->next_entry += n;
-    return !it->plan.over || no_room(it, err);
+    return !it->plan.over || log_loader_no_room(&it->load, err);
 }
 
 /* ---- blocks ---- */
@@ -1020,7 +614,7 @@ static void out_add(struct log_iter *it, struct rows_out *o, const struct cursor
     const struct log_picked *r = c->rows;
     o->t_ns[o->n] = r->t_ns[c->at];
     o->line[o->n] = r->line ? r->line[c->at] : (str){0};
-    o->len[o->n] = r->len[c->at];
+    o->len[o->n] = r->len ? r->len[c->at] : 0;
     o->meta[o->n] = r->meta ? r->meta[c->at] : (struct labels){0};
     o->n++;
 }
@@ -1098,7 +692,7 @@ static void view_rows(struct log_iter *it, struct log_block *out)
     out->n = MIN((size_t)(c->end - c->at), LOG_ITER_ROWS);
     out->t_ns = r->t_ns + c->at;
     out->line = r->line ? r->line + c->at : NULL;
-    out->line_len = r->len + c->at;
+    out->line_len = r->len ? r->len + c->at : NULL;
     out->meta = r->meta ? r->meta + c->at : NULL;
     c->at += (uint32_t)out->n;
 }
@@ -1149,10 +743,12 @@ static bool emit(struct log_iter *it, struct log_block *out, struct err *err)
         out->line = NULL;
     if (!it->sel.want_meta)
         out->meta = NULL;
+    if (it->sel.no_len)
+        out->line_len = NULL;
     bool is_left = rows_left(it);
     it->is_slice_done = !is_left && it->next_entry == it->n_entries;
     out->bound_ns = time_of(it, bound_key(it, is_left));
-    return !it->out.over || no_room(it, err);
+    return !it->out.over || log_loader_no_room(&it->load, err);
 }
 
 enum step log_next(struct log_iter *it, struct log_block *out, struct err *err)
@@ -1171,7 +767,7 @@ enum step log_next(struct log_iter *it, struct log_block *out, struct err *err)
         it->n_cursors = 0;
         if (!choose_step(it))
             return STEP_END;
-        if (!tick(it, err) || !plan_step(it, err))
+        if (!log_loader_tick(&it->load, err) || !plan_step(it, err))
             return STEP_ERROR;
     }
 }

@@ -271,7 +271,10 @@ static void check_everything(struct fixture *f)
         q = all_rows(backward);
         q.sel.want_meta = q.sel.want_line = false;
         (void)check_query(f, q);
+        q.sel.no_len = true;
+        (void)check_query(f, q);
         q.sel.want_line = true;
+        q.sel.no_len = false;
         q.sel.start_ns = T0 + 3 * NS_PER_S;
         q.sel.end_ns = T0 + 9 * NS_PER_S;
         (void)check_query(f, q);

@@ -1,0 +1,365 @@
+/* log_pieces.c - decoded pieces of log sources, their memory and its bounds; see log_pieces.h. */
+#include "storage/engine/log_pieces.h"
+
+#include "storage/engine/head_logs.h"
+
+/* Decoded pieces that are kept beyond the stream in work. */
+#define LOG_ITER_BYTES (24 * MIB)
+/* Memory for decoding that is kept while the iterator lives, once it met a block worth it. Like the
+ * spares: fresh memory costs a page fault every 4 KB, as much as decoding into it. */
+#define SCRATCH_KEPT (4 * MIB)
+bool log_loader_no_room(const struct log_loader *ld, struct err *err)
+{
+    return err_set(err, ERR_LIMIT, "%s: no room for log lines",
+                   ld->budget && ld->budget->name ? ld->budget->name : "memory");
+}
+
+bool log_loader_tick(struct log_loader *ld, struct err *err)
+{
+    return !ld->sel->ticker || ld->sel->ticker->tick(ld->sel->ticker, err);
+}
+
+void log_loader_init(struct log_loader *ld, struct snapshot *snap, const struct log_select *sel,
+                     struct budget *budget, struct arena *a)
+{
+    *ld = (struct log_loader){.snap = snap, .sel = sel, .budget = budget};
+    arena_init(&ld->scratch, SIZE_MAX, budget);
+    ld->needles = arena_array(a, struct log_needle, ld->sel->n_must);
+    for (size_t i = 0; i < ld->sel->n_must; i++) {
+        if (ld->sel->must[i].n > 0)
+            log_needle_init(&ld->needles[ld->n_needles++], ld->sel->must[i]);
+    }
+}
+
+/* ---- loaded pieces ---- */
+
+static size_t piece_bytes(const struct log_piece *p)
+{
+    return p->arena.used;
+}
+
+/* What decoding the piece will take, about. */
+static size_t piece_need(const struct log_loader *ld, const struct log_piece *p, bool full)
+{
+    size_t rows = 0, raw = 0;
+    for (size_t i = 0; p->block && i < p->dir.n_runs; i++) {
+        rows += p->run_wanted[i] ? p->dir.runs[i].rows : 0;
+        raw += p->run_wanted[i] ? (size_t)p->dir.runs[i].raw : 0;
+    }
+    bool line = ld->sel->want_line || full, meta = ld->sel->want_meta || full;
+    return rows * (meta ? 192 : line ? 32 : 16) + (line ? raw + 4096 : 0);
+}
+
+/* Memory for a piece: the spare that fits best, else new, in one chunk if it is worth it. */
+static void take_arena(struct log_loader *ld, struct log_piece *p, bool full)
+{
+    size_t need = piece_need(ld, p, full), best = LOG_SPARES;
+    for (size_t i = 0; i < ld->n_spares; i++) {
+        if (ld->spares[i].used >= need &&
+            (best == LOG_SPARES || ld->spares[i].used < ld->spares[best].used))
+            best = i;
+    }
+    if (need >= SCRATCH_KEPT / 16 && best < LOG_SPARES) {
+        p->arena = ld->spares[best];
+        ld->spares[best] = ld->spares[--ld->n_spares];
+        return;
+    }
+    arena_init(&p->arena, SIZE_MAX, ld->budget);
+    need = (need / (MIB / 2) + 1) * (MIB / 2);
+    if (need > MIB / 2 && arena_room(&p->arena, need + MIB)) {
+        (void)arena_alloc(&p->arena, need);
+        arena_reset(&p->arena);
+    }
+}
+
+static void drop_spare(struct log_loader *ld)
+{
+    arena_deinit(&ld->spares[--ld->n_spares]);
+}
+
+static void give_arena(struct log_loader *ld, struct log_piece *p)
+{
+    if (p->arena.used >= SCRATCH_KEPT / 16 && ld->n_spares < LOG_SPARES) {
+        arena_reset(&p->arena);
+        ld->spares[ld->n_spares++] = p->arena;
+        p->arena = (struct arena){0};
+    } else {
+        arena_deinit(&p->arena);
+    }
+}
+
+static void unload(struct log_loader *ld, struct log_piece *p)
+{
+    if (!p->is_loaded)
+        return;
+    ld->loaded_bytes -= piece_bytes(p);
+    if (p->newer)
+        p->newer->older = p->older;
+    else
+        ld->loaded = p->older;
+    if (p->older)
+        p->older->newer = p->newer;
+    p->newer = p->older = NULL;
+    p->is_loaded = p->is_full = false;
+    give_arena(ld, p);
+}
+
+/* Drops the piece that was not used for longest, if it is not of this turn. */
+static bool unload_oldest(struct log_loader *ld)
+{
+    struct log_piece *oldest = NULL;
+    for (struct log_piece *p = ld->loaded; p; p = p->older) {
+        if (p->used < ld->turn && (!oldest || p->used < oldest->used))
+            oldest = p;
+    }
+    if (oldest)
+        unload(ld, oldest);
+    return oldest != NULL;
+}
+
+void log_unit_close(struct log_loader *ld, struct log_unit *u)
+{
+    for (struct log_piece *p = u->pieces; p; p = p->next)
+        unload(ld, p);
+    u->pieces = NULL;
+    arena_deinit(&u->arena);
+}
+
+static bool holds_needles(const struct log_loader *ld, str line)
+{
+    for (size_t i = 0; i < ld->n_needles; i++) {
+        if (str_find(line, ld->needles[i].text) == SIZE_MAX)
+            return false;
+    }
+    return true;
+}
+
+/* Rows of one stream of a generation, in the shape of a block with one run. */
+static void load_gen(struct log_loader *ld, struct log_piece *p, bool meta)
+{
+    struct arena *a = &p->arena;
+    struct head_log_row *v;
+    size_t n = head_logs_rows(ld->snap->head, p->unit->source->gen, p->gen_id, p->unit->t0_ns,
+                              p->unit->t1_ns, a, &v);
+    uint32_t *run_start = arena_array(a, uint32_t, 2);
+    int64_t *t_ns = arena_array(a, int64_t, n);
+    str *line = arena_array(a, str, n);
+    uint32_t *len = arena_array(a, uint32_t, n);
+    struct labels *metas = meta ? arena_array(a, struct labels, n) : NULL;
+    size_t kept = 0;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        bytes += v[i].line_n;
+        if (ld->n_needles > 0 && !holds_needles(ld, head_log_line(&v[i])))
+            continue;
+        t_ns[kept] = v[i].t_ns;
+        line[kept] = head_log_line(&v[i]);
+        len[kept] = v[i].line_n;
+        if (meta)
+            metas[kept] = head_log_meta(&v[i], a);
+        kept++;
+    }
+    run_start[0] = 0;
+    run_start[1] = (uint32_t)kept;
+    p->rows = (struct log_picked){
+        .n = kept,
+        .run_start = run_start,
+        .t_ns = t_ns,
+        .line = line,
+        .len = len,
+        .meta = metas,
+        .rows_seen = n,
+        .bytes_seen = bytes,
+    };
+}
+
+/* One large chunk that stays from block to block. */
+static void warm_scratch(struct log_loader *ld, const struct log_piece *p)
+{
+    if (ld->scratch.used > 0 || p->block->raw < SCRATCH_KEPT / 8 ||
+        !arena_room(&ld->scratch, 2 * SCRATCH_KEPT))
+        return;
+    (void)arena_alloc(&ld->scratch, SCRATCH_KEPT);
+    arena_reset(&ld->scratch);
+}
+
+static bool load_block(struct log_loader *ld, struct log_piece *p, bool full, struct err *err)
+{
+    warm_scratch(ld, p);
+    struct log_pick pick = {
+        .run = p->run_wanted,
+        .start_ns = p->unit->t0_ns,
+        .last_ns = p->unit->t1_ns,
+        .line = ld->sel->want_line || full,
+        .len = !ld->sel->no_len,
+        .meta = ld->sel->want_meta || full,
+        .needles = ld->needles,
+        .n_needles = ld->n_needles,
+    };
+    struct logs_parts parts;
+    logs_parts_init(&parts, p->unit->source->seg, p->block);
+    bool ok = log_block_read(&p->dir, &parts.base, &pick, &p->arena, &ld->scratch, &p->rows, err);
+    arena_reset(&ld->scratch);
+    return ok;
+}
+
+static void count_piece(struct log_loader *ld, const struct log_piece *p)
+{
+    struct scan_stats *st = ld->sel->stats;
+    if (!st)
+        return;
+    st->lines += p->rows.rows_seen;
+    st->bytes += p->rows.bytes_seen;
+    st->blocks++;
+}
+
+static bool load_once(struct log_loader *ld, struct log_piece *p, bool full, struct err *err)
+{
+    take_arena(ld, p, full);
+    bool ok = true;
+    if (p->block)
+        ok = load_block(ld, p, full, err);
+    else
+        load_gen(ld, p, ld->sel->want_meta || full);
+    if (ok && p->arena.over)
+        ok = log_loader_no_room(ld, err);
+    if (!ok)
+        arena_deinit(&p->arena);
+    return ok;
+}
+
+/* Gives back memory that is only kept for speed; false when there is none. */
+static bool make_room(struct log_loader *ld)
+{
+    if (ld->n_spares == 0)
+        return unload_oldest(ld);
+    drop_spare(ld);
+    return true;
+}
+
+bool log_piece_load(struct log_loader *ld, struct log_piece *p, bool full, struct err *err)
+{
+    p->used = ld->turn;
+    if (p->is_loaded && (p->is_full || !full))
+        return true;
+    if (!log_loader_tick(ld, err))
+        return false;
+    bool is_first = !p->is_loaded;
+    unload(ld, p);
+    while (ld->loaded_bytes > LOG_ITER_BYTES && unload_oldest(ld))
+        continue;
+    while (!load_once(ld, p, full, err)) {
+        if (err->code == ERR_CORRUPT && p->block) {
+            (void)err_in(err, "segment %s, log block %lld", segment_name(p->unit->source->seg),
+                         (long long)p->block->id);
+            return segment_damaged(p->unit->source->seg, err);
+        }
+        if (err->code != ERR_LIMIT)
+            return false;
+        if (!make_room(ld))
+            return log_loader_no_room(ld, err);
+    }
+    p->is_loaded = true;
+    p->is_full = full;
+    p->older = ld->loaded;
+    if (ld->loaded)
+        ld->loaded->newer = p;
+    ld->loaded = p;
+    ld->loaded_bytes += piece_bytes(p);
+    if (is_first)
+        count_piece(ld, p);
+    return true;
+}
+
+/* ---- opening units ---- */
+
+/* Which runs of the block are wanted; false when none is. */
+static bool map_runs(const struct log_source *s, struct log_piece *p, struct arena *a)
+{
+    size_t n = p->dir.n_runs;
+    uint32_t *stream = arena_array(a, uint32_t, n);
+    p->run_wanted = arena_array(a, bool, n);
+    bool any = false;
+    size_t k = 0;
+    for (size_t i = 0; i < n; i++) {
+        while (k < s->n && s->local[k] < p->dir.runs[i].stream)
+            k++;
+        p->run_wanted[i] = k < s->n && s->local[k] == p->dir.runs[i].stream;
+        stream[i] = p->run_wanted[i] ? s->stream[k] : UINT32_MAX;
+        any |= p->run_wanted[i];
+    }
+    p->run_stream = stream;
+    return any;
+}
+
+static bool block_may_match(struct log_loader *ld, struct log_piece *p, bool *may, struct err *err)
+{
+    str filter = {0};
+    *may = true;
+    if (ld->n_needles == 0)
+        return true;
+    if (log_block_filter_helps(&p->dir, ld->needles, ld->n_needles)) {
+        struct logs_parts parts;
+        logs_parts_init(&parts, p->unit->source->seg, p->block);
+        if (!parts.base.get(&parts.base, LOG_PART_FILTER, &ld->scratch, &filter, err))
+            return false;
+    }
+    bool ok = log_block_may_match(&p->dir, filter, ld->needles, ld->n_needles, may, err);
+    arena_reset(&ld->scratch);
+    return ok;
+}
+
+static bool open_block(struct log_loader *ld, struct log_unit *u, const struct logs_block *b,
+                       struct err *err)
+{
+    if (b->t0_ns > u->t1_ns || b->t1_ns < u->t0_ns)
+        return true;
+    struct log_piece *p = arena_new(&u->arena, struct log_piece);
+    p->unit = u;
+    p->block = b;
+    bool may;
+    if (!log_dir_read(b->dir, &u->arena, &p->dir, err))
+        return false;
+    if (!map_runs(u->source, p, &u->arena))
+        return true;
+    if (!block_may_match(ld, p, &may, err))
+        return false;
+    if (!may) {
+        if (ld->sel->stats)
+            ld->sel->stats->blocks_skipped++;
+        return true;
+    }
+    p->next = u->pieces;
+    u->pieces = p;
+    return !u->arena.over || log_loader_no_room(ld, err);
+}
+
+bool log_unit_open(struct log_loader *ld, struct log_unit *u, struct err *err)
+{
+    struct log_source *s = u->source;
+    u->is_open = true;
+    if (!s->seg) {
+        for (size_t i = 0; i < s->n; i++) {
+            struct log_piece *p = arena_new(&u->arena, struct log_piece);
+            *p = (struct log_piece){
+                .unit = u, .next = u->pieces, .gen_id = s->local[i], .gen_stream = s->stream[i]};
+            u->pieces = p;
+        }
+        return !u->arena.over || log_loader_no_room(ld, err);
+    }
+    for (size_t i = 0; i < u->n_blocks; i++) {
+        if (open_block(ld, u, &s->ls->blocks[u->block + i], err))
+            continue;
+        if (err->code == ERR_CORRUPT)
+            return segment_damaged(s->seg, err);
+        return false;
+    }
+    return true;
+}
+
+void log_loader_deinit(struct log_loader *ld)
+{
+    while (ld->n_spares > 0)
+        drop_spare(ld);
+    arena_deinit(&ld->scratch);
+}

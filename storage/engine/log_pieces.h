@@ -1,0 +1,81 @@
+/* log_pieces.h - what log_iter reads from: sources (segments, generations), units of time in them,
+ * and pieces of units (blocks; streams of a generation) that are decoded when they are needed.
+ *
+ * Decoded pieces stay for the streams and steps of time that follow, up to LOG_ITER_BYTES; then the
+ * ones that were not used for longest go. Memory of dropped pieces is kept for the next ones
+ * (spares), and given up first when the budget runs short. One thread. */
+#pragma once
+
+#include "storage/engine/segment_logs.h"
+#include "storage/engine/signal.h"
+
+struct log_source {
+    struct segment *seg; // or NULL
+    struct logs_segment *ls;
+    struct gen *gen;
+    uint32_t *local;  // its stream numbers, ascending
+    uint32_t *stream; // and what the iterator calls them
+    size_t n;
+    uint32_t rank; // order of arrival among sources
+};
+
+/* Rows of some streams of one block, or of one stream of a generation. */
+struct log_piece {
+    struct log_unit *unit;
+    struct log_piece *next;         // of the unit
+    const struct logs_block *block; // segments
+    struct log_dir dir;             // segments
+    const uint32_t *run_stream;     // segments: stream of each run, UINT32_MAX = not wanted
+    bool *run_wanted;               // segments
+    uint32_t gen_id, gen_stream;    // generations
+    // decoded
+    bool is_loaded, is_full; // full: lines and metadata, too
+    struct arena arena;
+    struct log_picked rows;          // generations: run 0 only
+    uint64_t used;                   // turn of the last use
+    struct log_piece *newer, *older; // loaded pieces, by no order
+};
+
+struct log_unit {
+    struct log_source *source;
+    int64_t t0_ns, t1_ns; // inside the selection
+    int64_t k0, k1;       // the same as keys
+    uint64_t raw;
+    size_t block, n_blocks; // segments
+    bool is_open;
+    struct arena arena; // pieces and directories
+    struct log_piece *pieces;
+};
+
+/* Emptied memory of pieces that is kept for the next ones. */
+#define LOG_SPARES 4
+
+struct log_loader {
+    struct snapshot *snap;
+    const struct log_select *sel;
+    struct budget *budget; // may be NULL
+    struct arena scratch;  // decoding
+    struct log_needle *needles;
+    size_t n_needles;
+    struct log_piece *loaded;
+    size_t loaded_bytes;
+    uint64_t turn;                   // pieces used in this turn are not dropped
+    struct arena spares[LOG_SPARES]; // empty but for one chunk
+    size_t n_spares;
+};
+
+/* Borrows all of it; needles live in `a`. */
+void log_loader_init(struct log_loader *ld, struct snapshot *snap, const struct log_select *sel,
+                     struct budget *budget, struct arena *a);
+void log_loader_deinit(struct log_loader *ld); // all units are closed
+/* ERR_LIMIT that names the budget. Returns false. */
+bool log_loader_no_room(const struct log_loader *ld, struct err *err);
+MUST_USE bool log_loader_tick(struct log_loader *ld, struct err *err);
+
+/* Finds the unit's pieces: reads directories and, where it helps, filters. */
+MUST_USE bool log_unit_open(struct log_loader *ld, struct log_unit *u, struct err *err);
+void log_unit_close(struct log_loader *ld, struct log_unit *u); // twice is fine
+/* Decodes the piece, if it is not yet; full: lines and metadata, whatever was asked for. It stays
+ * until the next turn at least. */
+MUST_USE bool log_piece_load(struct log_loader *ld, struct log_piece *p, bool full,
+                             struct err *err);
