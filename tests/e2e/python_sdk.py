@@ -3,46 +3,13 @@ found again by trace id, TraceQL, LogQL and PromQL, also after a restart."""
 
 import os
 import subprocess
-import sys
 import time
-import urllib.request
 
 import signals
-from harness import Server, free_port, now, until
+from harness import Server, now, until
+from shop import Shop
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-DEMO = os.path.join(HERE, "..", "..", "packaging", "grafana", "demo")
 PROTOCOL = os.environ.get("OTLP", "http/protobuf")
-
-
-class Shop:
-    def __init__(self, server):
-        self.port = free_port()
-        env = dict(os.environ, OTEL_SERVICE_NAME="shop", OTEL_EXPORTER_OTLP_ENDPOINT=server.url,
-                   OTEL_EXPORTER_OTLP_PROTOCOL=PROTOCOL, OTEL_EXPORTER_OTLP_INSECURE="true",
-                   OTEL_METRIC_EXPORT_INTERVAL="1000", OTEL_EXPORTER_OTLP_COMPRESSION="gzip")
-        self.process = subprocess.Popen([sys.executable, "-m", "uvicorn", "app:app", "--port", str(self.port),
-                                         "--log-level", "warning"], cwd=DEMO, env=env)
-        until(self.is_up, "the demo app", 30)
-
-    def is_up(self):
-        try:
-            return urllib.request.urlopen(f"http://127.0.0.1:{self.port}/openapi.json", timeout=2).status == 200
-        except OSError:
-            return False
-
-    def post(self, path):
-        import json
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data=b"", method="POST")
-        try:
-            with urllib.request.urlopen(request, timeout=10) as reply:
-                return reply.status, json.loads(reply.read())
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(timeout=20)
 
 
 def place_orders(shop):
@@ -118,7 +85,7 @@ def check_all(server, placed, failed, counts):
 
 def main():
     with Server(keep=True) as server:
-        shop = Shop(server)
+        shop = Shop(server, PROTOCOL)
         try:
             placed, failed, counts = place_orders(shop)
             check_all(server, placed, failed, counts)
