@@ -367,12 +367,18 @@ static int64_t day_of(int64_t t_ns)
     return t_ns / DAY_NS - (t_ns % DAY_NS < 0);
 }
 
+static size_t slice_raw(const struct seal_sink *sink)
+{
+    size_t wish = sink->work_max > 0 ? sink->work_max / 2 : LOG_SLICE_RAW;
+    return MAX(MIN(wish, LOG_SLICE_RAW), LOG_SLICE_RAW_MIN);
+}
+
 /* Last times of all slices but the last: by weight, and where a day begins. */
 struct cuts {
     VEC(int64_t) last_ns;
 };
 
-static void find_cuts(const struct seal_stream *streams, size_t n, struct arena *a,
+static void find_cuts(const struct seal_stream *streams, size_t n, size_t slice, struct arena *a,
                       struct cuts *out)
 {
     size_t rows = 0, k = 0, weight = 0;
@@ -386,7 +392,7 @@ static void find_cuts(const struct seal_stream *streams, size_t n, struct arena 
             t1 = MAX(t1, streams[i].rows[streams[i].n - 1].t_ns);
         }
     }
-    if (weight <= LOG_SLICE_RAW + LOG_SLICE_RAW / 4 && (rows == 0 || day_of(t0) == day_of(t1)))
+    if (weight <= slice + slice / 4 && (rows == 0 || day_of(t0) == day_of(t1)))
         return; // the common case: one slice
     weight = 0;
     struct time_weight *v = mem_alloc(rows * sizeof v[0]);
@@ -401,7 +407,7 @@ static void find_cuts(const struct seal_stream *streams, size_t n, struct arena 
         weight += v[i].weight;
         bool day = day_of(v[i].t_ns) != day_of(v[i + 1].t_ns);
         if (v[i].t_ns != v[i + 1].t_ns &&
-            (weight >= LOG_SLICE_RAW ||
+            (weight >= slice ||
              (day && (weight >= DAY_SLICE_RAW || v[i + 1].t_ns - v[i].t_ns >= DAY_NS)))) {
             vec_push(&out->last_ns, a, v[i].t_ns);
             weight = 0;
@@ -444,7 +450,7 @@ bool logs_seal(struct head *head, struct gen *gen, struct seal_sink *sink, struc
     for (size_t i = 0; i < n; i++)
         labels[i] = streams[i].labels;
     struct cuts cuts = {0};
-    find_cuts(streams, n, &a, &cuts);
+    find_cuts(streams, n, slice_raw(sink), &a, &cuts);
     struct logs_builder *b = logs_builder_open(sink, 0, labels, n);
     bool ok = true;
     for (size_t i = 0; i < cuts.last_ns.n && ok; i++)
@@ -474,6 +480,7 @@ static void merge_rows(struct logs_builder *b, uint32_t stream, const struct log
  * right where the bound moves on. */
 static bool merge_slices(struct log_iter *it, struct logs_builder *b, struct err *err)
 {
+    size_t slice = slice_raw(b->sink);
     struct log_block block;
     enum step step;
     int64_t day = INT64_MIN;
@@ -484,8 +491,7 @@ static bool merge_slices(struct log_iter *it, struct logs_builder *b, struct err
         if (!log_iter_slice_done(it))
             continue;
         bool new_day = block.bound_ns != INT64_MAX && day_of(block.bound_ns) != day;
-        if (logs_builder_raw(b) < LOG_SLICE_RAW &&
-            !(new_day && logs_builder_raw(b) >= DAY_SLICE_RAW))
+        if (logs_builder_raw(b) < slice && !(new_day && logs_builder_raw(b) >= DAY_SLICE_RAW))
             continue;
         if (!logs_builder_cut(b, err))
             return false;

@@ -20,8 +20,10 @@
 #include "storage/engine/segment_labels.h"
 #include "storage/engine/signal.h"
 
-/* Bytes of lines and metadata of one slice. */
-#define LOG_SLICE_RAW (16 * MIB)
+/* Bytes of lines and metadata of one slice, at most and at least: its rows take twice that while
+ * they are sealed, so a small memory ceiling makes smaller slices. */
+#define LOG_SLICE_RAW     (16 * MIB)
+#define LOG_SLICE_RAW_MIN (2 * MIB)
 /* A stream with this much in a slice gets its own blocks. */
 #define LOG_STREAM_RAW MIB
 /* A segment is closed above this many bytes; the merge goes on in the next. */

@@ -102,8 +102,11 @@ static bool sink_end(struct seal_sink *base, struct segment_writer *w,
 
 void sink_init(struct segment_sink *sink, struct store_tenant *t, enum signal signal, uint32_t gen)
 {
+    const struct budget *b = t->store->o.budget;
     *sink = (struct segment_sink){
-        .base = {.begin = sink_begin, .end = sink_end},
+        .base = {.begin = sink_begin,
+                 .end = sink_end,
+                 .work_max = b && b->max != SIZE_MAX ? b->max / 3 : 0},
         .store = t->store,
         .tenant = t,
         .signal = signal,

@@ -43,6 +43,7 @@ struct seal_sink {
     /* info: level, t0, t1, rows, raw_bytes filled by the caller. */
     MUST_USE bool (*end)(struct seal_sink *s, struct segment_writer *w,
                          const struct segment_info *info, struct err *err);
+    size_t work_max; // bytes of scratch that seal and merge should stay near; 0: as they like
 };
 
 struct signal_ops {
