@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The look of C sources is .clang-format's: `tests/format.sh` names what differs and exits 1, `tests/format.sh -i` mends it.
+# The look of C sources is .clang-format's: `tests/format.sh` names what differs and exits 1,
+# `tests/format.sh -i` mends it.
 # CLANG_FORMAT names the program; another version formats differently, so only version 14 counts.
 set -u
 cd "$(dirname "$0")/.."

@@ -2,8 +2,9 @@
 """tidy.py - the rules that a machine keeps: who may include whom, where a library may be seen, which
 functions are banned, and what every file looks like.
 
-Usage: tests/tidy.py [root]. Prints `file:line: what is wrong; the cure`, one line each, and exits 1 if
-there is any. Lines that begin with `note:` are advice and do not fail. Standard library only.
+Usage: tests/tidy.py [--notes] [root]. Prints `file:line: what is wrong; the cure`, one line each, and exits 1 if
+there is any. Lines that begin with `note:` are advice and do not fail (--notes
+spells them out). Standard library only.
 
 The tables below are the law: a change of the layering is a change of a table, in the commit that needs it.
 """
@@ -253,7 +254,8 @@ def check_file(report, root, path, without_test):
 
 
 def main():
-    root = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(__file__), ".."))
+    args = [arg for arg in sys.argv[1:] if arg != "--notes"]
+    root = os.path.abspath(args[0] if args else os.path.join(os.path.dirname(__file__), ".."))
     report, without_test, count = Report(), [], 0
     for path in files_below(root):
         try:
@@ -264,7 +266,8 @@ def main():
     for text in report.notes:
         print(f"note: {text}")
     if without_test:
-        print(f"note: {len(without_test)} sources without a unit test of their name: {' '.join(without_test)}")
+        names = " ".join(without_test) if "--notes" in sys.argv else "tests/tidy.py --notes names them"
+        print(f"note: {len(without_test)} sources without a unit test of their name; {names}")
     for path, line, text in sorted(set(report.failures)):
         print(f"{path}:{line}: {text}")
     print(f"tidy: {count} files, {len(report.failures)} to mend, {len(report.notes)} notes")

@@ -35,7 +35,8 @@ trivet_dependency(xxhash libxxhash libxxhash.a)
 trivet_dependency(ssl openssl libssl.a)
 if(ssl_ARCHIVE)
   find_library(crypto_ARCHIVE NAMES libcrypto.a)
-  set_target_properties(dep_ssl PROPERTIES INTERFACE_LINK_LIBRARIES "${ssl_ARCHIVE};${crypto_ARCHIVE};Threads::Threads;dl")
+  set_target_properties(dep_ssl PROPERTIES
+    INTERFACE_LINK_LIBRARIES "${ssl_ARCHIVE};${crypto_ARCHIVE};Threads::Threads;dl")
 endif()
 
 # snappy ships no pkg-config file on some releases; its archive needs the C++ runtime.

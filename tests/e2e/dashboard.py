@@ -1,5 +1,5 @@
-"""Every panel of the Grafana dashboard shows data: its queries, filled in the way Grafana does it, asked of a server that the
-demo app reports to. Also: the provisioning files are valid, and every data source that they name exists."""
+"""Every panel of the Grafana dashboard shows data: its queries, filled in the way Grafana does it, asked of a server
+that the demo app reports to. Also: the provisioning files are valid, and every data source that they name exists."""
 
 import glob
 import json
@@ -62,12 +62,22 @@ def ask(server, target):
     """The numbers or rows that Grafana would draw."""
     kind, end = target["datasource"]["type"], now()
     if kind == "prometheus":
-        reply = server.get("/api/v1/query_range", {"query": fill(target["expr"]), "start": end - 60, "end": end, "step": 1})
+        reply = server.get(
+            "/api/v1/query_range", {"query": fill(target["expr"]), "start": end - 60, "end": end, "step": 1}
+        )
         return [float(v) for series in reply["data"]["result"] for _, v in series["values"]]
     if kind == "loki":
-        reply = server.get("/loki/api/v1/query_range",
-                           {"query": fill(target["expr"]), "start": int((end - 60) * 1e9), "end": int(end * 1e9),
-                            "step": "1000ms", "limit": target.get("maxLines", 100), "direction": "backward"})
+        reply = server.get(
+            "/loki/api/v1/query_range",
+            {
+                "query": fill(target["expr"]),
+                "start": int((end - 60) * 1e9),
+                "end": int(end * 1e9),
+                "step": "1000ms",
+                "limit": target.get("maxLines", 100),
+                "direction": "backward",
+            },
+        )
         return [value[1] for series in reply["data"]["result"] for value in series["values"]]
     query, window = fill(target["query"]), {"start": int(end) - 60, "end": int(end) + 1}
     if "metricsQueryType" in target:
@@ -79,7 +89,9 @@ def ask(server, target):
 def check_panels(server, dashboard):
     for variable in dashboard["templating"]["list"]:
         metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]["query"]).groups()
-        values = until(lambda: server.get(f"/api/v1/label/{label}/values", {"match[]": metric})["data"], variable["name"])
+        values = until(
+            lambda: server.get(f"/api/v1/label/{label}/values", {"match[]": metric})["data"], variable["name"]
+        )
         assert values == ["shop"], values
     for panel in dashboard["panels"]:
         for target in panel["targets"]:

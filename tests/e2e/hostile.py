@@ -1,5 +1,5 @@
-"""Hostile input costs bounded memory and gets a clear error: nesting, bombs, huge headers, thousands of idle connections,
-slow and broken clients. The server stays up, its memory under the ceiling."""
+"""Hostile input costs bounded memory and gets a clear error: nesting, bombs, huge headers, thousands of idle
+connections, slow and broken clients. The server stays up, its memory under the ceiling."""
 
 import gzip
 import io
@@ -36,12 +36,14 @@ def raw(server, data, wait=5, half_close=False):
 
 def nested_protobuf(depth):
     """An OTLP trace whose one attribute is a list in a list in a list."""
+
     def field(n, body):
         size, out = len(body), b""
         while size > 127:
             out += bytes([size & 127 | 128])
             size >>= 7
         return bytes([n << 3 | 2]) + out + bytes([size]) + body
+
     value = field(1, b"x")
     for _ in range(depth):
         value = field(5, field(1, value))
@@ -52,18 +54,27 @@ def nested_protobuf(depth):
 
 def nesting(server):
     for depth in (100, 20000):
-        status, body, _ = server.ask("/v1/traces", data=nested_protobuf(depth), headers={"Content-Type": "application/x-protobuf"})
+        status, body, _ = server.ask(
+            "/v1/traces", data=nested_protobuf(depth), headers={"Content-Type": "application/x-protobuf"}
+        )
         assert status == 400 or (status == 200 and body), (depth, status, body)
         value = '{"arrayValue":{"values":[' * depth + '{"stringValue":"x"}' + "]}}" * depth
-        text = ('{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"%s","spanId":"%s","name":"n","attributes":[{"key":"deep","value":%s}]}]}]}]}'
-                % ("01" * 16, "02" * 8, value))
+        text = (
+            '{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"%s","spanId":"%s","name":"n",'
+            '"attributes":[{"key":"deep","value":%s}]}]}]}]}'
+            % ("01" * 16, "02" * 8, value)
+        )
         status, body, _ = server.ask("/v1/traces", data=text.encode(), headers={"Content-Type": "application/json"})
         assert status == 400 or (status == 200 and b"partialSuccess" in body), (depth, status, body[:200])
         status, body, _ = server.ask("/api/v1/query", {"query": "(" * min(depth, 5000) + "1" + ")" * min(depth, 5000)})
         assert status in (200, 400), (status, body[:200])
-        status, body, _ = server.ask("/loki/api/v1/query", {"query": "(" * min(depth, 5000) + "vector(1)" + ")" * min(depth, 5000)})
+        status, body, _ = server.ask(
+            "/loki/api/v1/query", {"query": "(" * min(depth, 5000) + "vector(1)" + ")" * min(depth, 5000)}
+        )
         assert status in (200, 400), (status, body[:200])
-        status, body, _ = server.ask("/api/search", {"q": "{" + "(" * min(depth, 5000) + "true" + ")" * min(depth, 5000) + "}"})
+        status, body, _ = server.ask(
+            "/api/search", {"q": "{" + "(" * min(depth, 5000) + "true" + ")" * min(depth, 5000) + "}"}
+        )
         assert status in (200, 400), (status, body[:200])
 
 
@@ -78,10 +89,15 @@ def bombs(server):
             status, reply, _ = server.ask(path, data=body, headers={"Content-Type": kind, "Content-Encoding": coding})
             assert status == 413, (coding, path, status, reply)
     # a snappy block that claims 4 GB
-    status, reply, _ = server.ask("/api/v1/write", data=b"\xff\xff\xff\xff\x0f" + b"x" * 100,
-                                  headers={"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"})
+    status, reply, _ = server.ask(
+        "/api/v1/write",
+        data=b"\xff\xff\xff\xff\x0f" + b"x" * 100,
+        headers={"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"},
+    )
     assert status in (400, 413), (status, reply)
-    status, reply, _ = server.ask("/v1/logs", data=b"x", headers={"Content-Type": "application/x-protobuf", "Content-Encoding": "br"})
+    status, reply, _ = server.ask(
+        "/v1/logs", data=b"x", headers={"Content-Type": "application/x-protobuf", "Content-Encoding": "br"}
+    )
     assert status == 415, (status, reply)
     status, reply, _ = server.ask("/v1/logs", data=b"x", headers={"Content-Type": "text/plain"})
     assert status == 415, (status, reply)
@@ -99,9 +115,17 @@ def headers(server):
     # 60 KiB of query is fine
     query = "up or " * 9000 + "up"
     assert server.ask("/api/v1/query", {"query": query[:50000]})[0] in (200, 400)
-    reply = raw(server, b"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\nContent-Type: application/json\r\n\r\n")
+    reply = raw(
+        server,
+        b"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\nContent-Type: application/json\r\n\r\n",
+    )
     assert b" 413 " in reply.split(b"\r\n")[0], reply[:100]
-    for garbage in (b"\0" * 100, b"\x16\x03\x01\x02\x00", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 50, b"GET\r\n\r\n"):
+    for garbage in (
+        b"\0" * 100,
+        b"\x16\x03\x01\x02\x00",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 50,
+        b"GET\r\n\r\n",
+    ):
         raw(server, garbage, wait=1)
 
 
@@ -135,18 +159,41 @@ def idle_connections(server):
 def attributes(server):
     """64 KiB values, a thousand labels, empty everything, invalid UTF-8."""
     huge = "v" * 65536
-    text = {"resourceLogs": [{"resource": {"attributes": [{"key": f"a{i}", "value": {"stringValue": "x"}} for i in range(1000)]},
-                              "scopeLogs": [{"logRecords": [{"timeUnixNano": str(time.time_ns()), "body": {"stringValue": huge},
-                                                             "attributes": [{"key": "k" * 1024, "value": {"stringValue": huge}}]}]}]}]}
-    status, body, _ = server.ask("/v1/logs", data=json.dumps(text).encode(), headers={"Content-Type": "application/json"})
+    text = {
+        "resourceLogs": [
+            {
+                "resource": {"attributes": [{"key": f"a{i}", "value": {"stringValue": "x"}} for i in range(1000)]},
+                "scopeLogs": [
+                    {
+                        "logRecords": [
+                            {
+                                "timeUnixNano": str(time.time_ns()),
+                                "body": {"stringValue": huge},
+                                "attributes": [{"key": "k" * 1024, "value": {"stringValue": huge}}],
+                            }
+                        ]
+                    }
+                ],
+            }
+        ]
+    }
+    status, body, _ = server.ask(
+        "/v1/logs", data=json.dumps(text).encode(), headers={"Content-Type": "application/json"}
+    )
     assert status in (200, 204, 400), (status, body)
     for path in ("/v1/logs", "/v1/traces", "/v1/metrics"):
         for body in (b"{}", b'{"resourceLogs":[{}],"resourceSpans":[{}],"resourceMetrics":[{}]}'):
             status, reply, _ = server.ask(path, data=body, headers={"Content-Type": "application/json"})
             assert status in (200, 204), (path, status, reply)
-        assert server.ask(path, data=b"", headers={"Content-Type": "application/x-protobuf"}, method="POST")[0] in (200, 204)
-    status, body, _ = server.ask("/loki/api/v1/push", data=b'{"streams":[{"stream":{"app":"\xff\xfe"},"values":[["1","\xff"]]}]}',
-                                 headers={"Content-Type": "application/json"})
+        assert server.ask(path, data=b"", headers={"Content-Type": "application/x-protobuf"}, method="POST")[0] in (
+            200,
+            204,
+        )
+    status, body, _ = server.ask(
+        "/loki/api/v1/push",
+        data=b'{"streams":[{"stream":{"app":"\xff\xfe"},"values":[["1","\xff"]]}]}',
+        headers={"Content-Type": "application/json"},
+    )
     assert status in (204, 400), (status, body)
 
 

@@ -1,5 +1,5 @@
-"""The demo app (FastAPI with the OpenTelemetry Python SDK) over OTLP/gRPC or OTLP/HTTP (environment OTLP); every signal is
-found again by trace id, TraceQL, LogQL and PromQL, also after a restart."""
+"""The demo app (FastAPI with the OpenTelemetry Python SDK) over OTLP/gRPC or OTLP/HTTP (environment OTLP); every
+signal is found again by trace id, TraceQL, LogQL and PromQL, also after a restart."""
 
 import os
 import subprocess
@@ -30,16 +30,22 @@ def check_traces(server, placed, failed):
     spans = signals.find_trace(server, placed, "charge card")
     root = [span for span in spans if "parentSpanId" not in span]
     assert len(root) == 1 and root[0]["kind"] == "SPAN_KIND_SERVER", spans
-    trace = signals.search(server, '{ resource.service.name = "shop" && span.order.item != "broken" && name = "charge card" }', placed)
+    trace = signals.search(
+        server, '{ resource.service.name = "shop" && span.order.item != "broken" && name = "charge card" }', placed
+    )
     assert trace["rootServiceName"] == "shop" and trace["spanSets"][0]["matched"] == 1, trace
     trace = signals.search(server, '{ status = error && span.order.item = "broken" }', failed)
     assert trace["serviceStats"]["shop"]["errorCount"] >= 1, trace
     signals.search(server, "{ kind = server && duration > 1ns } ", placed)
-    found = server.get("/api/search", {"q": '{ resource.service.name = "nobody" }', "start": int(now()) - 900, "end": int(now()) + 60})
+    found = server.get(
+        "/api/search", {"q": '{ resource.service.name = "nobody" }', "start": int(now()) - 900, "end": int(now()) + 60}
+    )
     assert found["traces"] == []
     tags = server.get("/api/v2/search/tags", {"limit": 5000})
     scopes = {scope["name"]: scope["tags"] for scope in tags["scopes"]}
-    assert "service.name" in scopes["resource"] and "order.item" in scopes["span"] and "duration" in scopes["intrinsic"], scopes
+    assert (
+        "service.name" in scopes["resource"] and "order.item" in scopes["span"] and "duration" in scopes["intrinsic"]
+    ), scopes
     values = server.get("/api/v2/search/tag/span.order.item/values", {"limit": 5000})["tagValues"]
     assert {"type": "string", "value": "broken"} in values, values
 
@@ -53,7 +59,9 @@ def check_logs(server, placed, failed):
     assert value[2]["structuredMetadata"]["detected_level"] == "error", value
     values = server.get("/loki/api/v1/label/service_name/values")["data"]
     assert "shop" in values
-    counted = server.get("/loki/api/v1/query", {"query": 'sum by (service_name) (count_over_time({service_name="shop"}[15m]))'})
+    counted = server.get(
+        "/loki/api/v1/query", {"query": 'sum by (service_name) (count_over_time({service_name="shop"}[15m]))'}
+    )
     assert int(counted["data"]["result"][0]["value"][1]) >= 20, counted
 
 
@@ -62,6 +70,7 @@ def check_metrics(server, counts):
         result = signals.instant(server, 'sum by (status) (orders_total{job="shop"})')
         got = {r["metric"]["status"]: float(r["value"][1]) for r in result}
         return got if got == {k: v for k, v in counts.items() if v} else None
+
     until(orders, f"orders_total to be {counts}")
     buckets = signals.instant(server, 'sum(order_duration_seconds_bucket{le="+Inf"})')
     assert float(buckets[0]["value"][1]) == sum(counts.values()), buckets
@@ -71,7 +80,9 @@ def check_metrics(server, counts):
     assert signals.instant(server, 'sum({__name__=~"http_server_.*_count", job="shop"})')
     meta = server.get("/api/v1/metadata", {"metric": "orders_total"})["data"]
     assert meta["orders_total"][0]["type"] == "counter" and "outcome" in meta["orders_total"][0]["help"], meta
-    exemplars = server.get("/api/v1/query_exemplars", {"query": "order_duration_seconds_bucket", "start": now() - 900, "end": now() + 60})
+    exemplars = server.get(
+        "/api/v1/query_exemplars", {"query": "order_duration_seconds_bucket", "start": now() - 900, "end": now() + 60}
+    )
     ids = [e["labels"]["trace_id"] for series in exemplars["data"] for e in series["exemplars"]]
     assert ids, exemplars
     signals.find_trace(server, ids[0], "charge card")

@@ -16,11 +16,20 @@ DEMO = os.path.join(HERE, "..", "..", "packaging", "grafana", "demo")
 class Shop:
     def __init__(self, server, protocol="http/protobuf"):
         self.port = free_port()
-        env = dict(os.environ, OTEL_SERVICE_NAME="shop", OTEL_EXPORTER_OTLP_ENDPOINT=server.url,
-                   OTEL_EXPORTER_OTLP_PROTOCOL=protocol, OTEL_EXPORTER_OTLP_INSECURE="true",
-                   OTEL_METRIC_EXPORT_INTERVAL="1000", OTEL_EXPORTER_OTLP_COMPRESSION="gzip")
-        self.process = subprocess.Popen([sys.executable, "-m", "uvicorn", "app:app", "--port", str(self.port),
-                                         "--log-level", "warning"], cwd=DEMO, env=env)
+        env = dict(
+            os.environ,
+            OTEL_SERVICE_NAME="shop",
+            OTEL_EXPORTER_OTLP_ENDPOINT=server.url,
+            OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
+            OTEL_EXPORTER_OTLP_INSECURE="true",
+            OTEL_METRIC_EXPORT_INTERVAL="1000",
+            OTEL_EXPORTER_OTLP_COMPRESSION="gzip",
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", "app:app", "--port", str(self.port), "--log-level", "warning"],
+            cwd=DEMO,
+            env=env,
+        )
         until(self.is_up, "the demo app", 60)
 
     def is_up(self):

@@ -1,7 +1,9 @@
-"""A small shop that sends all three signals by OTLP: requests are traced automatically, orders are counted, their duration goes
-into a histogram with exemplars, and log lines carry the trace id. All settings are the standard OTEL_* variables.
+"""A small shop that sends all three signals by OTLP: requests are traced automatically, orders are counted, their
+duration goes into a histogram with exemplars, and log lines carry the trace id. All settings are the standard OTEL_*
+variables. The load is a service of its own, so traces cross two.
 
-Run: uvicorn app:app --port 8000        Load: python app.py http://127.0.0.1:8000
+Run:  OTEL_SERVICE_NAME=demo-shop uvicorn app:app --port 8000
+Load: OTEL_SERVICE_NAME=demo-customers python app.py http://127.0.0.1:8000
 """
 
 import logging
@@ -37,7 +39,9 @@ def set_up():
     tracer_provider = TracerProvider(resource=resource)
     tracer_provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), schedule_delay_millis=1000))
     trace.set_tracer_provider(tracer_provider)
-    meter_provider = MeterProvider(resource=resource, metric_readers=[PeriodicExportingMetricReader(OTLPMetricExporter())])
+    meter_provider = MeterProvider(
+        resource=resource, metric_readers=[PeriodicExportingMetricReader(OTLPMetricExporter())]
+    )
     metrics.set_meter_provider(meter_provider)
     logger_provider = LoggerProvider(resource=resource)
     logger_provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter(), schedule_delay_millis=1000))
@@ -60,7 +64,9 @@ app = FastAPI()
 @app.post("/orders/{item}")
 def place_order(item: str):
     started = time.monotonic()
-    with TRACER.start_as_current_span("charge card", attributes={"payment.provider": "demo", "order.item": item}) as span:
+    with TRACER.start_as_current_span(
+        "charge card", attributes={"payment.provider": "demo", "order.item": item}
+    ) as span:
         time.sleep(random.uniform(0.001, 0.01))
         failed = item == "broken" or random.random() < 0.02
         if failed:
@@ -88,11 +94,17 @@ FastAPIInstrumentor.instrument_app(app, excluded_urls="/flush")
 
 def generate_load(base_url):
     import httpx
+    from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 
+    HTTPXClientInstrumentor().instrument()  # its spans are the roots of the shop's
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     items = ["tea", "coffee", "milk", "sugar", "broken"]
     with httpx.Client(base_url=base_url) as client:
         while True:
-            client.post(f"/orders/{random.choice(items)}")
+            try:
+                client.post(f"/orders/{random.choice(items)}")
+            except httpx.TransportError as error:
+                LOG.warning("the shop does not answer: %s", error)
             time.sleep(random.uniform(0.05, 0.5))
 
 
