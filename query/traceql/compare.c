@@ -274,16 +274,20 @@ static bool finish_attr(struct comparing *c, struct attr_counts *attr, struct tq
     return query_tick(c->run->q, err);
 }
 
+static bool only_roots(const struct tq_plan *p)
+{
+    for (size_t i = 0; p->all_conds && i < p->conds.n; i++)
+        if (p->conds.v[i].field == COND_IS_ROOT)
+            return true;
+    return false;
+}
+
 bool tq_run_compare(struct tq_run *run, const struct tq_metrics *m, struct tq_matrix *out,
                     struct err *err)
 {
     struct comparing c = {.run = run, .compare = &m->fn.compare};
-    struct tq_walk w = {.run = run,
-                        .m = m,
-                        .whole_traces = true, // names of roots are compared, too
-                        .begin_block = begin_block,
-                        .visit = compare_span,
-                        .ctx = &c};
+    struct tq_walk w = {
+        .run = run, .m = m, .begin_block = begin_block, .visit = compare_span, .ctx = &c};
     if (!collect_attrs(&c, err))
         return false;
     size_t n = m->n_fields + c.attrs.n;
@@ -293,6 +297,8 @@ bool tq_run_compare(struct tq_run *run, const struct tq_metrics *m, struct tq_ma
     for (size_t i = 0; i < c.attrs.n; i++)
         fields[m->n_fields + i] = c.attrs.v[i]->field;
     tq_plan_make(run->q, fields, n, &m->pipeline, true, &w.plan);
+    /* Names of roots are compared, too; spans that are roots have them themselves. */
+    w.whole_traces = !tq_pipeline_is_local(&m->pipeline) || !only_roots(&w.plan);
     *out = (struct tq_matrix){0};
     if (!tq_walk_run(&w, err))
         return false;

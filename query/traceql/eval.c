@@ -111,6 +111,20 @@ static str trim_zeros(str hex)
     return hex;
 }
 
+static bool is_root_span(const struct tq_block *t, uint32_t row)
+{
+    static const uint8_t none[8];
+    return memcmp(t->b->parent_id[row], none, 8) == 0;
+}
+
+bool tq_root_row(const struct tq_block *t, uint32_t *row)
+{
+    for (*row = t->first; *row < t->last; (*row)++) // rows are in order of start
+        if (is_root_span(t, *row))
+            return true;
+    return false;
+}
+
 static struct traceql_value trace_value(struct tq_block *t, enum tq_intrinsic id)
 {
     if (id == IN_TRACE_DURATION) {
@@ -118,11 +132,11 @@ static struct traceql_value trace_value(struct tq_block *t, enum tq_intrinsic id
         tq_trace_span(t, &start, &end);
         return int_value(TQ_DURATION, end - start);
     }
-    int32_t root = tq_tree(t)->root;
+    uint32_t root;
     int column = id == IN_ROOT_NAME ? t->plan->name_column : t->plan->service_column;
-    if (root < 0)
+    if (!tq_root_row(t, &root))
         return nil;
-    const struct value *v = tq_column_value(t->b, column, t->first + (uint32_t)root);
+    const struct value *v = tq_column_value(t->b, column, root);
     return v && v->kind == VALUE_STR ? str_value(v->s) : nil;
 }
 
@@ -143,12 +157,6 @@ static struct traceql_value tree_value(struct tq_block *t, enum tq_intrinsic id,
     default:
         return int_value(TQ_INT, tree->children[i]);
     }
-}
-
-static bool is_root_span(const struct tq_block *t, uint32_t row)
-{
-    static const uint8_t none[8];
-    return memcmp(t->b->parent_id[row], none, 8) == 0;
 }
 
 static struct traceql_value intrinsic_value(struct tq_block *t, const struct tq_field *f,

@@ -9,7 +9,6 @@ struct tq_tree {           // of one trace; rows are counted from its first row
     int32_t *parent;       // row, TREE_ROOT, or TREE_ORPHAN (the parent is not here)
     int32_t *left, *right; // nested-set numbers from 1; 0 = not below a root
     uint32_t *children;
-    int32_t root; // earliest root row, -1 = none
 };
 #define TREE_ROOT   (-1)
 #define TREE_ORPHAN (-2)
@@ -40,6 +39,8 @@ void tq_block_trace(struct tq_block *t, size_t trace);
  * scratch memory has passed the budget. */
 MUST_USE bool tq_block_ok(const struct tq_block *t, struct err *err);
 const struct tq_tree *tq_tree(struct tq_block *t);
+/* The earliest root span's row; false when there is none. */
+bool tq_root_row(const struct tq_block *t, uint32_t *row);
 /* Earliest start and latest end of the trace's rows. */
 void tq_trace_span(struct tq_block *t, int64_t *start_ns, int64_t *end_ns);
 

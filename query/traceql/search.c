@@ -153,11 +153,10 @@ static struct traceql_trace make_trace(struct search *s, struct tq_block *t,
     for (size_t i = 0; i < groups->v.n; i++)
         sets[i] = make_spanset(s, t, &groups->v.v[i], a);
     out.sets = sets;
-    int32_t root = tq_tree(t)->root;
-    if (root >= 0) {
-        uint32_t row = t->first + (uint32_t)root;
-        out.root_service = arena_dup(a, text_of(t, s->plan.service_column, row));
-        out.root_name = arena_dup(a, text_of(t, s->plan.name_column, row));
+    uint32_t root;
+    if (tq_root_row(t, &root)) {
+        out.root_service = arena_dup(a, text_of(t, s->plan.service_column, root));
+        out.root_name = arena_dup(a, text_of(t, s->plan.name_column, root));
     }
     add_services(s, t, a, &out);
     return out;

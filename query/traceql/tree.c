@@ -135,12 +135,8 @@ const struct tq_tree *tq_tree(struct tq_block *t)
     tree->left = arena_zalloc(t->arena, n * sizeof *tree->left);
     tree->right = arena_zalloc(t->arena, n * sizeof *tree->right);
     tree->children = arena_zalloc(t->arena, n * sizeof *tree->children);
-    tree->root = -1;
     if (link_parents(t, tree, n))
         number_tree(t, tree, n);
-    for (uint32_t i = n; i > 0; i--)
-        if (tree->parent[i - 1] == TREE_ROOT)
-            tree->root = (int32_t)i - 1;
     t->tree = tree;
     return tree;
 }
