@@ -1,10 +1,12 @@
 /* select_metrics.c - series of a snapshot: a merge of segments and head in order of label sets.
  *
  * One cursor per segment and one for the head (all generations share its index). Cursors give label
- * sets in labels_cmp_series order; the heap joins equal ones, oldest writer first, so that of equal
- * times the later write wins. Memory: the ids and ordinals selected (4 bytes each; the head's 8 + 4
- * per label), per segment the open frames of one group, and the samples of one series. All of it
- * counts on the iterator's budget; passing that is ERR_LIMIT.
+ * sets in labels_cmp_series order; equal ones are read in order of writing, so that of equal times
+ * the later write wins. Neighbouring segments hold mostly the same series: cursors that stand at
+ * the same label set go on as one group, and the heap orders groups. Memory: the ids and ordinals
+ * selected (4 bytes each; the head's 8 + 4 per label), per segment the open frames of one group,
+ * and the samples of one series. All of it counts on the iterator's budget; passing that is
+ * ERR_LIMIT.
  *
  * The head's read lock is held while ids are selected and while one series of the active generation
  * is copied. */
@@ -25,7 +27,9 @@ struct cursor {
     size_t n, at;
     struct labels labels; // of the series at `at`
     struct arena arena;   // for them
+    uint32_t next;        // the next cursor of its group, or NONE
 };
+#define NONE UINT32_MAX
 
 struct series_iter {
     struct snapshot *snap;
@@ -36,7 +40,8 @@ struct series_iter {
     struct samples samples;
     struct cursor *cursors; // in order of writing, head last
     size_t n_cursors;
-    struct heap heap;
+    struct heap heap;  // first cursors of groups
+    uint32_t *members; // scratch: cursors at the series that is being read
     struct series_source *sources;
     size_t n_sources;
     bool keep_empty, started;
@@ -160,6 +165,7 @@ static bool open_cursors(struct series_iter *it, struct err *err)
         qsort(order, snap->n_segs, sizeof order[0], cmp_ordered);
     it->cursors = arena_array(&it->setup, struct cursor, snap->n_segs + 1);
     it->sources = arena_array(&it->setup, struct series_source, snap->n_segs + 1);
+    it->members = arena_array(&it->setup, uint32_t, snap->n_segs + 1);
     heap_init(&it->heap, &it->setup, snap->n_segs + 1, cursor_less, it);
     int64_t start_ns = ms_to_ns(it->sel.start_ms), end_ns = ms_to_ns(it->sel.end_ms);
     for (size_t i = 0; i <= snap->n_segs; i++) {
@@ -229,6 +235,7 @@ static bool start(struct series_iter *it, struct err *err)
             c->n = metrics_dir_keep(c->dir, it->sel.start_ms, it->sel.end_ms, c->ordinals, c->n);
         if (!cursor_load(c, err))
             return false;
+        c->next = NONE;
         if (c->at < c->n)
             heap_push(&it->heap, (uint32_t)i);
     }
@@ -258,27 +265,74 @@ static bool read_cursor(struct series_iter *it, struct cursor *c, struct err *er
     return true;
 }
 
-/* All cursors that stand at the same label set, into samples; moves them on. */
+static int cmp_u32(const void *x, const void *y)
+{
+    uint32_t a = *(const uint32_t *)x, b = *(const uint32_t *)y;
+    return (a > b) - (a < b);
+}
+
+/* Takes the cursors that stand at the label set off the heap, in order of writing. */
+static size_t take_members(struct series_iter *it, struct labels labels)
+{
+    size_t n = 0, groups = 0;
+    while (it->heap.n > 0 && labels_eq(it->cursors[heap_top(&it->heap)].labels, labels)) {
+        for (uint32_t c = heap_pop(&it->heap); c != NONE; c = it->cursors[c].next)
+            it->members[n++] = c;
+        groups++;
+    }
+    if (groups > 1)
+        qsort(it->members, n, sizeof it->members[0], cmp_u32);
+    return n;
+}
+
+/* Moves them on and groups them again. Two groups are looked for: most cursors go on to the same
+ * label set, some lack it. */
+static bool move_on(struct series_iter *it, size_t n, struct err *err)
+{
+    struct {
+        uint32_t first, last;
+    } group[2] = {{NONE, NONE}, {NONE, NONE}};
+    for (size_t i = 0; i < n; i++) {
+        uint32_t m = it->members[i];
+        struct cursor *c = &it->cursors[m];
+        c->at++;
+        c->next = NONE;
+        if (!cursor_load(c, err))
+            return false;
+        if (c->at == c->n)
+            continue;
+        size_t g = 0;
+        while (g < COUNTOF(group) && group[g].first != NONE &&
+               !labels_eq(it->cursors[group[g].first].labels, c->labels))
+            g++;
+        if (g == COUNTOF(group)) {
+            heap_push(&it->heap, m);
+        } else if (group[g].first == NONE) {
+            group[g].first = group[g].last = m;
+        } else {
+            it->cursors[group[g].last].next = m;
+            group[g].last = m;
+        }
+    }
+    for (size_t g = 0; g < COUNTOF(group); g++)
+        if (group[g].first != NONE)
+            heap_push(&it->heap, group[g].first);
+    return true;
+}
+
+/* All cursors that stand at the least label set, into samples; moves them on. */
 static bool gather(struct series_iter *it, struct labels *labels, struct err *err)
 {
     arena_reset(&it->one);
     samples_clear(&it->samples);
     it->n_sources = 0;
     *labels = labels_dup(&it->one, it->cursors[heap_top(&it->heap)].labels);
-    while (it->heap.n > 0) {
-        struct cursor *c = &it->cursors[heap_top(&it->heap)];
-        if (!labels_eq(c->labels, *labels))
-            break;
-        if (!read_cursor(it, c, err))
+    size_t n = take_members(it, *labels);
+    for (size_t i = 0; i < n; i++)
+        if (!read_cursor(it, &it->cursors[it->members[i]], err))
             return false;
-        c->at++;
-        if (!cursor_load(c, err))
-            return false;
-        if (c->at < c->n)
-            heap_fix_top(&it->heap);
-        else
-            (void)heap_pop(&it->heap);
-    }
+    if (!move_on(it, n, err))
+        return false;
     samples_settle(&it->samples, 0);
     return true;
 }
