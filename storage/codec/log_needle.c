@@ -62,6 +62,36 @@ static void needle_int(struct log_needle *n, str run)
     n->int_value = v;
 }
 
+static bool is_gap(str s)
+{
+    return s.n > 0 && !is_alnum(s.p[0]) && !is_alnum(s.p[s.n - 1]);
+}
+
+/* The first sequence of numbers, as long as it goes. */
+static void needle_numbers(struct log_needle *n)
+{
+    str s = n->text;
+    size_t end_before = 0;
+    for (size_t i = 0, end; i < s.n && n->n_numbers < LOG_NEEDLE_NUMBERS; i = end) {
+        end = i + 1;
+        if (!is_digit(s.p[i]))
+            continue;
+        while (end < s.n && is_digit(s.p[end]))
+            end++;
+        str gap = n->n_numbers ? str_sub(s, end_before, i) : (str){0};
+        if (end - i > LOG_INT_DIGITS || (n->n_numbers && !is_gap(gap)))
+            break;
+        struct log_needle_number *v = &n->numbers[n->n_numbers++];
+        *v = (struct log_needle_number){.gap = gap};
+        for (size_t k = i; k < end; k++)
+            v->value = v->value * 10 + (uint64_t)(s.p[k] - '0');
+        v->exact = i > 0 && !is_alnum(s.p[i - 1]) && end < s.n && !is_alnum(s.p[end]);
+        end_before = end;
+    }
+    if (n->n_numbers < 2)
+        n->n_numbers = 0;
+}
+
 static void needle_runs(struct log_needle *n)
 {
     str s = n->text;
@@ -123,6 +153,7 @@ void log_needle_init(struct log_needle *n, str text)
 {
     *n = (struct log_needle){.text = text};
     needle_runs(n);
+    needle_numbers(n);
     struct run_kind k = run_kind(text);
     n->is_word = text.n > 0 && run_end(text, 0) == text.n;
     n->is_hex =

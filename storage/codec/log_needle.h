@@ -10,6 +10,8 @@
 
 /* Hex ids of one needle that are looked up in filters; more are not used. */
 #define LOG_NEEDLE_IDS 4
+/* Numbers of one needle whose sequence is looked for (addresses, times); more are not used. */
+#define LOG_NEEDLE_NUMBERS 6
 
 struct log_needle {
     str text; // borrowed
@@ -23,6 +25,14 @@ struct log_needle {
     str core_wide; // the same when text variables are around; may be empty
     bool has_int;  // a number between two other characters: a line holds an integer of this value
     uint64_t int_value;
+    /* Numbers with text between them that no variable can be part of, as in 10.1.2.3 or 12:34:56: a
+     * line has them as neighbours. n_numbers 0: there are less than two. */
+    size_t n_numbers;
+    struct log_needle_number {
+        str gap; // text before it, behind the number before (not of the first)
+        uint64_t value;
+        bool exact; // it is the whole number
+    } numbers[LOG_NEEDLE_NUMBERS];
     struct log_needle_id {
         str digits;
         bool whole; // between two other characters: a value is this and nothing more

@@ -264,6 +264,63 @@ static bool rebuild_usage(struct rebuild *b, struct err *err)
     return true;
 }
 
+/* ---- sequences of numbers ---- */
+
+/* Do the needle's numbers fit ops[0], ops[1], ... of the template: gaps, and what is a number? */
+static bool numbers_fit_ops(const struct rebuild *b, const struct log_needle *n,
+                            const struct rebuild_op *op)
+{
+    for (size_t k = 0; k < n->n_numbers; k++, op++) {
+        str gap = n->numbers[k].gap;
+        if (!op->kind)
+            return false;
+        if (n->numbers[k].exact && op->kind != LOG_VAR_INT && op->kind != LOG_VAR_PAD)
+            return false;
+        if (k > 0 && (op->n_text != gap.n || memcmp(b->text.p + op->text, gap.p, gap.n) != 0))
+            return false;
+    }
+    return true;
+}
+
+static void add_place(struct rebuild *b, const struct log_needle *n, const struct rebuild_op *ops,
+                      const struct rebuild_op *at, size_t cap, struct rebuild_places *out)
+{
+    if (!out->v)
+        out->v = arena_array(b->a, struct rebuild_place, cap);
+    struct rebuild_place *p = &out->v[out->n++];
+    for (size_t k = 0; k < n->n_numbers; k++) {
+        p->column[k] = at[k].column;
+        p->before[k] = 0;
+        for (const struct rebuild_op *op = ops; op < at + k; op++)
+            p->before[k] += op->column == at[k].column;
+    }
+}
+
+/* More places than this in one template: all of its rows are built. */
+#define PLACES_MAX 8
+
+/* Finds the places of the numbers. Templates without any are out, before a column is read. */
+static void find_places(struct rebuild *b, size_t i)
+{
+    const struct log_needle *n = &b->needles[i];
+    size_t n_templates = b->dir->n_templates;
+    if (n->n_numbers == 0)
+        return;
+    b->places[i] = arena_zalloc(b->a, n_templates * sizeof b->places[i][0]);
+    for (uint32_t t = 0; t < n_templates; t++) {
+        if (class_of(b, i, t) != REBUILD_MAYBE)
+            continue;
+        struct rebuild_places *places = &b->places[i][t];
+        const struct rebuild_op *ops = ops_of(b, t), *op = ops;
+        for (; op->kind && places->n < PLACES_MAX; op++) {
+            if (numbers_fit_ops(b, n, op))
+                add_place(b, n, ops, op, PLACES_MAX, places);
+        }
+        if (places->n == 0)
+            b->classes[i * n_templates + t] = REBUILD_NO;
+    }
+}
+
 /* ---- columns ---- */
 
 #define WANT_VALUES 1 // integers; lengths of text variables
@@ -316,6 +373,8 @@ static void need_columns(const struct rebuild *b, const bool *keep, const struct
         if (!keep[i] || seen[t])
             continue;
         seen[t] = 1;
+        if (!log_rebuild_possible(b, t))
+            continue;
         for (const struct rebuild_op *op = ops_of(b, t); want && op->kind; op++)
             wanted[op->column] |= want;
         need_needles(b, t, wanted);
@@ -461,6 +520,8 @@ bool log_rebuild_columns(struct rebuild *b, str ints, struct log_parts *parts, c
         return corrupt(err, "column count");
     if (!make_ops(b, err) || !rebuild_usage(b, err))
         return false;
+    for (size_t i = 0; i < b->n_needles; i++)
+        find_places(b, i);
     uint8_t *wanted = arena_zalloc(b->a, n);
     need_columns(b, keep, need, wanted);
     bool bytes = false;
@@ -648,15 +709,41 @@ static bool variables_fit(struct rebuild *b, size_t i, uint32_t template, int64_
     return fit;
 }
 
+/* Does the row have the needle's numbers at one of the places? Moves no cursor. */
+static bool numbers_fit(const struct rebuild *b, size_t i, uint32_t template, int64_t t_ns)
+{
+    const struct log_needle *n = &b->needles[i];
+    const struct rebuild_places *places = &b->places[i][template];
+    if (places->n == PLACES_MAX)
+        return true;
+    for (size_t p = 0; p < places->n; p++) {
+        const struct rebuild_place *at = &places->v[p];
+        size_t k = 0;
+        while (k < n->n_numbers &&
+               (!n->numbers[k].exact ||
+                int_value(&b->hot[at->column[k]], b->cursor[at->column[k]] + at->before[k], t_ns) ==
+                    n->numbers[k].value))
+            k++;
+        if (k == n->n_numbers)
+            return true;
+    }
+    return false;
+}
+
 static bool variables_match(struct rebuild *b, uint32_t template, int64_t t_ns, bool *need_text)
 {
     for (size_t i = 0; i < b->n_needles; i++) {
         enum rebuild_class class = class_of(b, i, template);
         if (class == REBUILD_YES)
             continue;
-        if ((class == REBUILD_VARIABLE || b->needles[i].has_int) &&
-            !variables_fit(b, i, template, t_ns, class))
+        const struct log_needle *n = &b->needles[i];
+        if (class == REBUILD_MAYBE && n->n_numbers > 0) {
+            if (!numbers_fit(b, i, template, t_ns))
+                return false;
+        } else if ((class == REBUILD_VARIABLE || n->has_int) &&
+                   !variables_fit(b, i, template, t_ns, class)) {
             return false;
+        }
         *need_text |= class == REBUILD_MAYBE;
     }
     return true;

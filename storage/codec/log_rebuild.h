@@ -37,6 +37,14 @@ struct rebuild_column {
     const char *text;
 };
 
+struct rebuild_places { // of a sequence of numbers in a template
+    size_t n;
+    struct rebuild_place {
+        /* Per number: its column, and how many values of that column the row has before it. */
+        uint32_t column[LOG_NEEDLE_NUMBERS], before[LOG_NEEDLE_NUMBERS];
+    } * v;
+};
+
 struct rebuild_hot { // what printing needs of a column
     const int64_t *v;
     const uint32_t *index; // HEX
@@ -66,7 +74,9 @@ struct rebuild {
     struct rebuild_op *ops; // of all templates: variables and end
     struct rebuild_column *columns;
     struct rebuild_hot *hot;
-    uint32_t *cursor;                // per column: values before the current row
+    uint32_t *cursor; // per column: values before the current row
+    /* Per needle with numbers: per template: where they may stand. */
+    struct rebuild_places *places[LOG_NEEDLES_MAX];
     uint8_t **hits[LOG_NEEDLES_MAX]; // per needle: per column: a flag per value (HEX: per new
                                      // value), or NULL
 };
