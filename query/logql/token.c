@@ -106,8 +106,9 @@ const char *lq_vector_op_name(enum vector_op op)
 
 str lq_tok_name(const struct token *t)
 {
-    static const char *const plain[] = {"$end",     "IDENTIFIER", "STRING", "NUMBER",
-                                        "DURATION", "BYTES",      "RANGE",  "PARSER_FLAG"};
+    static const char *const plain[] = {"$end",   "IDENTIFIER",  "STRING",
+                                        "NUMBER", "DURATION",    "BYTES",
+                                        "RANGE",  "PARSER_FLAG", "IDENTIFIER"};
     if (t->kind < COUNTOF(plain))
         return str_c(plain[t->kind]);
     for (size_t i = 0; i < COUNTOF(punct_tok); i++)
@@ -128,7 +129,7 @@ static uint32_t column(const struct lexer *lx, size_t pos)
 
 static bool is_letter(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (uint8_t)c >= 0x80;
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 }
 
 static bool is_digit(char c)
@@ -136,8 +137,6 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* Names may hold any character beyond ASCII here; the checker sees to it that they match nothing.
- */
 static str take_name(struct lexer *lx)
 {
     size_t from = lx->pos;
@@ -281,7 +280,7 @@ static bool take_minus(struct lexer *lx, struct token *t)
     struct lexer ahead = *lx;
     struct token n = *t;
     ahead.pos++;
-    if (!is_digit(lexer_peek(&ahead, 0)) && lexer_peek(&ahead, 0) != '.')
+    if (!is_digit(lexer_peek(&ahead, lexer_peek(&ahead, 0) == '.' ? 1 : 0)))
         return false;
     take_number(&ahead, &n);
     if (n.kind != TOK_DURATION)
@@ -330,10 +329,12 @@ bool lq_tok_next(struct lexer *lx, struct token *out, struct err *err)
                 t.kind = punct_tok[i];
     } else if (c == '\0') {
         return err_at(err, t.line, t.col, "invalid character NUL");
-    } else { // any other character reads as a name, which fits nowhere
-        t.kind = TOK_IDENT;
-        t.text = str_sub(lx->in, lx->pos, lx->pos + 1);
-        lx->pos++;
+    } else { // letters beyond ASCII, too: no label is called so
+        size_t len;
+        (void)utf8_decode(str_sub(lx->in, lx->pos, lx->in.n), &len);
+        t.kind = TOK_OTHER;
+        t.text = str_sub(lx->in, lx->pos, lx->pos + len);
+        lx->pos += len;
     }
     *out = t;
     return true;

@@ -13,6 +13,7 @@ enum tok {
     TOK_BYTES,
     TOK_RANGE, // [5m]
     TOK_FLAG,  // --strict
+    TOK_OTHER, // a character that fits nowhere
     // punctuation
     TOK_COMMA,
     TOK_DOT,

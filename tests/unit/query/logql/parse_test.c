@@ -78,6 +78,8 @@ static const struct {
     {"{a=\"b\"} | regexp \"x\"", "at least one named capture must be supplied"},
     {"{a=\"b\"} | pattern \"<a><b>\"", "found consecutive capture '<a><b>'"},
     {"{a=\"b\"} | x > 0x10", "unable to parse literal as a float"},
+    {"-..u", "parse error at line 1, col 2: syntax error: unexpected ., expecting NUMBER"},
+    {"{\xc3\xa9=\"b\"}", "parse error at line 1, col 2: syntax error: unexpected IDENTIFIER"},
     {"{a=\"b", "parse error at line 1, col 4: unterminated quoted string"},
 };
 
