@@ -102,7 +102,9 @@ static inline struct value read_value(struct arena *a, str text)
     double d;
     if (num_parse_i64(text, &i)) {
         v = (struct value){.kind = VALUE_INT, .i = i};
-    } else if (str_find_char(text, '.') != SIZE_MAX && num_parse_f64(text, &d)) {
+    } else if (str_is(text, "nan") ||
+               (str_find_char(text, '.') != SIZE_MAX && num_parse_f64(text, &d))) {
+        d = str_is(text, "nan") ? f64_from_bits(UINT64_C(0x7ff8000000000000)) : d;
         v = (struct value){.kind = VALUE_DOUBLE, .d = d};
     } else if (str_is(text, "true") || str_is(text, "false")) {
         v = (struct value){.kind = VALUE_BOOL, .b = str_is(text, "true")};
