@@ -34,6 +34,7 @@ struct collector {
     struct heap heap;
     uint64_t seq;
     VEC(struct row) done; // interval: in order, final
+    int64_t bound;        // interval: of the last flush
 };
 
 /* ---- order ---- */
@@ -186,8 +187,9 @@ static void flush_before(struct collector *c, int64_t bound, bool all)
 static bool collector_full(struct collector *c, int64_t bound)
 {
     if (c->interval_ns > 0) {
-        if (c->rows.n > 0)
+        if (c->rows.n > 0 && bound != c->bound)
             flush_before(c, bound, false);
+        c->bound = bound;
         return c->done.n >= c->limit;
     }
     return c->heap.n >= c->limit &&
@@ -295,11 +297,6 @@ static bool read_blocks(struct collector *c, const struct lq_pipe *pipe, struct 
     return step == STEP_END;
 }
 
-static void close_iter(void *it)
-{
-    log_iter_close(it);
-}
-
 bool logql_logs(struct query *q, const struct logql_expr *e, int64_t start_ns, int64_t end_ns,
                 bool backward, size_t limit, int64_t interval_ns, struct logql_entries *out,
                 struct err *err)
@@ -310,35 +307,21 @@ bool logql_logs(struct query *q, const struct logql_expr *e, int64_t start_ns, i
                           .limit = limit,
                           .interval_ns = interval_ns,
                           .copies = copies_open(q)};
-    struct lq_line *l = arena_new(&q->arena, struct lq_line);
+    struct log_select wishes = {.start_ns = start_ns,
+                                .end_ns = end_ns,
+                                .backward = backward,
+                                .want_line = true,
+                                .want_meta = true};
     struct lq_pipe pipe;
-    struct snapshot *snap;
-    struct log_iter *it;
+    struct lq_reader *reader;
     ASSERT(e->kind == EXPR_LOG);
     if (!lq_pipe_compile(q, &e->log, &pipe, err) ||
-        !query_snapshot(q, SIGNAL_LOGS, (struct time_range){start_ns, end_ns}, &snap, err))
+        !lq_reader_open(q, &e->log, &wishes, &pipe, &no_hints, &reader, err))
         return false;
-    struct log_select *sel = arena_new(&q->arena, struct log_select);
-    *sel = (struct log_select){
-        .matchers = e->log.matchers,
-        .start_ns = start_ns,
-        .end_ns = end_ns,
-        .backward = backward,
-        .want_line = true,
-        .want_meta = true,
-        .must = pipe.must.v,
-        .n_must = pipe.must.n,
-        .ticker = &q->ticker,
-        .stats = &q->scan,
-    };
-    if (!log_iter_open(snap, sel, &q->budget, &it, err))
-        return false;
-    query_defer(q, close_iter, it);
-    lq_line_init(l, q, &no_hints);
-    query_defer(q, lq_line_deinit, l);
     heap_init(&c.heap, &q->arena, interval_ns > 0 ? 1 : limit, heap_worse, &c);
-    if (!read_blocks(&c, &pipe, l, it, err))
+    if (!read_blocks(&c, &pipe, &reader->line, reader->it, err))
         return false;
     collector_finish(&c, out);
+    lq_reader_close(reader);
     return query_room(q, 0, err);
 }

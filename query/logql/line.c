@@ -21,9 +21,8 @@ void lq_line_init(struct lq_line *l, struct query *q, const struct line_hints *h
     l->epoch = 1;
 }
 
-void lq_line_deinit(void *line)
+void lq_line_deinit(struct lq_line *l)
 {
-    struct lq_line *l = line;
     arena_deinit(&l->scratch);
 }
 
@@ -136,20 +135,19 @@ static inline void need_meta(struct lq_line *l)
 
 bool lq_line_get_cat(struct lq_line *l, struct lq_name name, str *value, enum line_cat *cat)
 {
-    need_meta(l);
-    const struct line_label *own = own_get(l, name);
-    if (own != NULL && !own->is_gone) {
-        *value = own->value;
-        *cat = own->cat;
-        return true;
-    }
     uint32_t at = base_find(l, name);
-    if (at != NONE && !l->base_gone[at]) {
+    if (at != NONE && !l->base_gone[at]) { // then no other category has the name
         *value = l->base.v[at].value;
         *cat = CAT_STREAM;
         return true;
     }
-    return false;
+    need_meta(l);
+    const struct line_label *own = own_get(l, name);
+    if (own == NULL || own->is_gone)
+        return false;
+    *value = own->value;
+    *cat = own->cat;
+    return true;
 }
 
 bool lq_line_get(struct lq_line *l, struct lq_name name, str *value)

@@ -71,7 +71,7 @@ struct lq_line {
 };
 
 void lq_line_init(struct lq_line *l, struct query *q, const struct line_hints *hints);
-void lq_line_deinit(void *line); // also as a query_defer function
+void lq_line_deinit(struct lq_line *l); // twice is fine
 /* A new stream: labels must live until the next one. */
 void lq_line_stream(struct lq_line *l, struct labels base);
 /* A new line; meta may be NULL. */

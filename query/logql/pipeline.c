@@ -104,3 +104,36 @@ bool lq_pipe_filters(struct query *q, const struct unwrap *u, struct lq_pipe *ou
     }
     return true;
 }
+
+/* ---- reading ---- */
+
+bool lq_reader_open(struct query *q, const struct log_query *log, const struct log_select *wishes,
+                    const struct lq_pipe *pipe, const struct line_hints *hints,
+                    struct lq_reader **out, struct err *err)
+{
+    struct lq_reader *r = arena_new(&q->arena, struct lq_reader);
+    struct time_range range = {wishes->start_ns, wishes->end_ns};
+    struct snapshot *snap;
+    if (!query_snapshot(q, SIGNAL_LOGS, range, &snap, err))
+        return false;
+    r->select = *wishes;
+    r->select.matchers = log->matchers;
+    r->select.must = pipe->must.v;
+    r->select.n_must = pipe->must.n;
+    r->select.ticker = &q->ticker;
+    r->select.stats = &q->scan;
+    if (!log_iter_open(snap, &r->select, &q->budget, &r->it, err))
+        return false;
+    lq_line_init(&r->line, q, hints);
+    query_defer(q, lq_reader_close, r);
+    *out = r;
+    return true;
+}
+
+void lq_reader_close(void *reader)
+{
+    struct lq_reader *r = reader;
+    log_iter_close(r->it);
+    r->it = NULL;
+    lq_line_deinit(&r->line);
+}

@@ -62,6 +62,21 @@ MUST_USE bool lq_compile_cond(struct query *q, const struct label_cond *cond, st
 MUST_USE bool lq_convert(struct lq_line *l, enum unwrap_conv conv, str value, double *out,
                          str *why);
 
+/* An iterator and the line that goes over its rows; closed early by the reader, at the latest with
+ * the query. */
+struct lq_reader {
+    struct log_iter *it;
+    struct log_select select;
+    struct lq_line line;
+};
+/* Snapshot and iterator over what log selects in [start, end); select's other wishes are set by the
+ * caller. */
+MUST_USE bool lq_reader_open(struct query *q, const struct log_query *log,
+                             const struct log_select *wishes, const struct lq_pipe *pipe,
+                             const struct line_hints *hints, struct lq_reader **out,
+                             struct err *err);
+void lq_reader_close(void *reader); // twice is fine
+
 /* Closes a regex with the query. */
 MUST_USE bool lq_regex(struct query *q, str pattern, int flags, struct regex **out,
                        struct err *err);

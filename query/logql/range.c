@@ -29,7 +29,8 @@ struct ranger {
     enum keep_mode mode;
     VEC(struct lq_name) names; // of KEEP_BY (sorted), KEEP_WITHOUT
     struct lq_name unwrap;
-    bool want_line;
+    bool want_line, want_meta;
+    bool just_count; // only times and lengths matter
     struct hmap map;
     VEC(struct rseries) series;
     struct label *key; // scratch: labels of a line's series
@@ -236,6 +237,32 @@ static bool take_line(struct ranger *r, struct lq_line *l, uint32_t line_len, st
     return true;
 }
 
+/* Lines whose content does not matter: only their times, and one series. Runs of lines in the same
+ * piece are one addition. */
+static void count_lines(struct ranger *r, struct lq_line *l, const struct log_block *b)
+{
+    double v = 0;
+    bool bytes = r->e->range.op == RANGE_BYTES || r->e->range.op == RANGE_BYTES_RATE;
+    uint32_t at = HMAP_NONE;
+    for (size_t i = 0; i < b->n; i++) {
+        uint32_t piece = lq_cuts_find(&r->cuts, b->t_ns[i], r->hint);
+        if (piece == UINT32_MAX || (piece != r->hint && !lq_cuts_used(&r->cuts, piece)))
+            continue;
+        r->hint = piece;
+        if (at == HMAP_NONE) {
+            lq_line_begin(l, b->t_ns[i], (str){0}, NULL);
+            at = find_series(r, l);
+        }
+        v += bytes ? (double)b->line_len[i] : 1;
+        int64_t end = r->cuts.at[piece + 1];
+        bool goes_on = i + 1 < b->n && b->t_ns[i + 1] > r->cuts.at[piece] && b->t_ns[i + 1] <= end;
+        if (!goes_on) {
+            lq_window_add(r->q, &r->series.v[at].window, r->e->range.op, piece, b->t_ns[i], v);
+            v = 0;
+        }
+    }
+}
+
 static bool read_lines(struct ranger *r, struct lq_line *l, struct log_iter *it, struct err *err)
 {
     struct log_block b;
@@ -245,7 +272,9 @@ static bool read_lines(struct ranger *r, struct lq_line *l, struct log_iter *it,
             r->static_series = HMAP_NONE;
         r->hint = UINT32_MAX - 1;
         lq_line_stream(l, b.stream);
-        for (size_t i = 0; i < b.n; i++) {
+        if (r->just_count)
+            count_lines(r, l, &b);
+        for (size_t i = 0; i < b.n && !r->just_count; i++) {
             lq_line_begin(l, b.t_ns[i], b.line != NULL ? b.line[i] : (str){0},
                           b.meta != NULL ? &b.meta[i] : NULL);
             if (!take_line(r, l, b.line_len[i], err) || !query_tick(r->q, err))
@@ -299,38 +328,20 @@ static bool invert(struct ranger *r, const struct matrix *in, struct matrix *out
     return true;
 }
 
-static void close_iter(void *it)
-{
-    log_iter_close(it);
-}
-
 static bool read_store(struct ranger *r, struct err *err)
 {
-    struct query *q = r->q;
-    struct snapshot *snap;
-    struct log_iter *it;
-    struct log_select *sel = arena_new(&q->arena, struct log_select);
-    struct lq_line *l = arena_new(&q->arena, struct lq_line);
-    struct time_range range = {time_add(r->cuts.at[0], 1), time_add(r->cuts.at[r->cuts.n - 1], 1)};
-    if (!query_snapshot(q, SIGNAL_LOGS, range, &snap, err))
-        return false;
-    *sel = (struct log_select){
-        .matchers = r->e->range.log.matchers,
-        .start_ns = range.start_ns,
-        .end_ns = range.end_ns,
+    struct lq_reader *reader;
+    struct log_select wishes = {
+        .start_ns = time_add(r->cuts.at[0], 1),
+        .end_ns = time_add(r->cuts.at[r->cuts.n - 1], 1),
         .want_line = r->want_line,
-        .want_meta = r->mode != KEEP_NONE || r->hints.n > 0 || r->pipe.reads_labels,
-        .must = r->pipe.must.v,
-        .n_must = r->pipe.must.n,
-        .ticker = &q->ticker,
-        .stats = &q->scan,
+        .want_meta = r->want_meta,
     };
-    if (!log_iter_open(snap, sel, &q->budget, &it, err))
+    if (!lq_reader_open(r->q, &r->e->range.log, &wishes, &r->pipe, &r->hints, &reader, err))
         return false;
-    query_defer(q, close_iter, it);
-    lq_line_init(l, q, &r->hints);
-    query_defer(q, lq_line_deinit, l);
-    return read_lines(r, l, it, err);
+    bool ok = read_lines(r, &reader->line, reader->it, err);
+    lq_reader_close(reader);
+    return ok;
 }
 
 bool lq_range_eval(struct query *q, const struct logql_expr *e, const struct grouping *outer,
@@ -346,6 +357,8 @@ bool lq_range_eval(struct query *q, const struct logql_expr *e, const struct gro
     plan_hints(&r);
     r.key = arena_array(&q->arena, struct label, r.names.n);
     r.want_line = r.pipe.reads_line || (r.pipe.has_parser && !r.hints.none);
+    r.want_meta = r.mode != KEEP_NONE || r.hints.n > 0 || r.pipe.reads_labels;
+    r.just_count = r.pipe.stages.n == 0 && !r.want_meta;
     hmap_init(&r.map, &q->arena);
     matrix_init(&m, grid);
     if (e->range.range_ns > 0 && (!read_store(&r, err) || !fill_matrix(&r, &m, err)))

@@ -208,6 +208,7 @@ static bool slide_parts(struct query *q, struct lq_window *w, const struct logql
     const struct lq_part *v = w->parts.v;
     size_t n = w->parts.n, head = 0, mid = 0, tail = 0;
     struct lq_part back = {0};
+    struct arena_mark mark = arena_mark(&q->arena);
     struct lq_part *front = arena_array(&q->arena, struct lq_part, n); // front[i] = i .. mid
     for (size_t i = 0; i < c->steps; i++) {
         while (tail < n && v[tail].piece < c->hi[i]) {
@@ -230,6 +231,7 @@ static bool slide_parts(struct query *q, struct lq_window *w, const struct logql
         if (!query_tick(q, err))
             return false;
     }
+    arena_release(&q->arena, mark);
     return true;
 }
 
