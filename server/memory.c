@@ -87,10 +87,8 @@ static void look_and_trim(struct memory_watch *w)
 /* Mutex held; false: closing. */
 static bool wait_look(struct memory_watch *w)
 {
-    struct timespec ts;
-    ASSERT(clock_gettime(CLOCK_MONOTONIC, &ts) == 0);
-    int64_t until = (int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec + LOOK_NS;
-    ts = (struct timespec){.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
+    int64_t until = clock_mono_ns(clock_real()) + LOOK_NS; // the condition's own clock
+    struct timespec ts = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
     (void)pthread_cond_timedwait(&w->changed, &w->mutex, &ts);
     return !w->is_closing;
 }

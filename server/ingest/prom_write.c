@@ -144,9 +144,10 @@ static bool read_side(struct arena *a, size_t n_spans, Prom__BucketSpan **spans,
     return true;
 }
 
-static double count_of(int which, int float_case, int int_case, double as_float, uint64_t as_int)
+/* The set member of a oneof: an integer, a float, or none. */
+static double count_of(bool is_float, bool is_int, double as_float, uint64_t as_int)
 {
-    return which == float_case ? as_float : which == int_case ? (double)as_int : 0;
+    return is_float ? as_float : is_int ? (double)as_int : 0;
 }
 
 static bool add_histogram(struct write_walk *w, uint32_t series, str bytes, struct err *err)
@@ -164,11 +165,11 @@ static bool add_histogram(struct write_walk *w, uint32_t series, str bytes, stru
     h->reset = has_hint ? hints[m->reset_hint] : HIST_RESET_UNKNOWN;
     h->is_int = !is_float;
     h->zero_threshold = m->zero_threshold;
-    h->count = count_of(m->count_case, PROM__HISTOGRAM__COUNT_COUNT_FLOAT,
-                        PROM__HISTOGRAM__COUNT_COUNT_INT, m->count_float, m->count_int);
-    h->zero_count = count_of(m->zero_count_case, PROM__HISTOGRAM__ZERO_COUNT_ZERO_COUNT_FLOAT,
-                             PROM__HISTOGRAM__ZERO_COUNT_ZERO_COUNT_INT, m->zero_count_float,
-                             m->zero_count_int);
+    h->count = count_of(is_float, m->count_case == PROM__HISTOGRAM__COUNT_COUNT_INT, m->count_float,
+                        m->count_int);
+    h->zero_count = count_of(m->zero_count_case == PROM__HISTOGRAM__ZERO_COUNT_ZERO_COUNT_FLOAT,
+                             m->zero_count_case == PROM__HISTOGRAM__ZERO_COUNT_ZERO_COUNT_INT,
+                             m->zero_count_float, m->zero_count_int);
     h->sum = m->sum;
     h->custom = m->custom_values;
     h->n_custom = m->n_custom_values;
