@@ -311,7 +311,8 @@ bool logql_logs(struct query *q, const struct logql_expr *e, int64_t start_ns, i
                                 .end_ns = end_ns,
                                 .backward = backward,
                                 .want_line = true,
-                                .want_meta = true};
+                                .want_meta = true,
+                                .no_len = true};
     struct lq_pipe pipe;
     struct lq_reader *reader;
     ASSERT(e->kind == EXPR_LOG);

@@ -190,6 +190,11 @@ static bool pipeline_error(struct lq_line *l, struct err *err)
 
 /* ---- lines ---- */
 
+static bool counts_bytes(enum range_op op)
+{
+    return op == RANGE_BYTES || op == RANGE_BYTES_RATE;
+}
+
 /* The sample of a line that came through. *has: it has one. */
 static bool sample_of(struct ranger *r, struct lq_line *l, uint32_t line_len, double *v, bool *has,
                       struct err *err)
@@ -209,7 +214,7 @@ static bool sample_of(struct ranger *r, struct lq_line *l, uint32_t line_len, do
         }
         return lq_pipe_run(&r->filters, l, has, err);
     }
-    if (op == RANGE_BYTES || op == RANGE_BYTES_RATE)
+    if (counts_bytes(op))
         *v = r->want_line ? (double)l->text.n : (double)line_len;
     return true;
 }
@@ -242,7 +247,7 @@ static bool take_line(struct ranger *r, struct lq_line *l, uint32_t line_len, st
 static void count_lines(struct ranger *r, struct lq_line *l, const struct log_block *b)
 {
     double v = 0;
-    bool bytes = r->e->range.op == RANGE_BYTES || r->e->range.op == RANGE_BYTES_RATE;
+    bool bytes = counts_bytes(r->e->range.op);
     uint32_t at = HMAP_NONE;
     for (size_t i = 0; i < b->n; i++) {
         uint32_t piece = lq_cuts_find(&r->cuts, b->t_ns[i], r->hint);
@@ -277,7 +282,8 @@ static bool read_lines(struct ranger *r, struct lq_line *l, struct log_iter *it,
         for (size_t i = 0; i < b.n && !r->just_count; i++) {
             lq_line_begin(l, b.t_ns[i], b.line != NULL ? b.line[i] : (str){0},
                           b.meta != NULL ? &b.meta[i] : NULL);
-            if (!take_line(r, l, b.line_len[i], err) || !query_tick(r->q, err))
+            if (!take_line(r, l, b.line_len != NULL ? b.line_len[i] : 0, err) ||
+                !query_tick(r->q, err))
                 return false;
         }
         if (!query_room(r->q, 0, err))
@@ -336,6 +342,7 @@ static bool read_store(struct ranger *r, struct err *err)
         .end_ns = time_add(r->cuts.at[r->cuts.n - 1], 1),
         .want_line = r->want_line,
         .want_meta = r->want_meta,
+        .no_len = r->want_line || !counts_bytes(r->e->range.op),
     };
     if (!lq_reader_open(r->q, &r->e->range.log, &wishes, &r->pipe, &r->hints, &reader, err))
         return false;
