@@ -16,6 +16,8 @@
 #include "server/ingest/otlp_names.h"
 #include "storage/base/enc.h"
 #include "storage/base/num.h"
+#include "storage/base/utf8.h"
+#include "storage/model/limits.h"
 #include "storage/model/timerange.h"
 
 #define FLAG_NO_RECORDED_VALUE 1u
@@ -64,10 +66,12 @@ static int compare_attrs(const void *a, const void *b)
     return str_cmp(((const struct attr *)a)->key, ((const struct attr *)b)->key);
 }
 
-/* Attributes in key order; two that end in one name are joined with ';'. */
+/* Attributes in key order; two that end in one name are joined with ';'. Every name is compared
+ * with those before it: callers keep their number below LIMIT_ATTRS. */
 static void add_attrs(struct arena *a, struct labels_builder *b, struct attrs attrs,
                       bool skip_identity)
 {
+    ASSERT(attrs.n <= LIMIT_ATTRS);
     struct attr *v = arena_array(a, struct attr, attrs.n + 1);
     if (attrs.n > 0)
         memcpy(v, attrs.v, attrs.n * sizeof *v);
@@ -135,6 +139,8 @@ static bool point_labels(struct metrics_walk *t, struct err *err)
     struct attrs attrs;
     if (t->has_point_labels)
         return true;
+    if (t->n_attributes > LIMIT_ATTRS)
+        return err_set(err, ERR_INVALID, "more than %d attributes", LIMIT_ATTRS);
     if (!otlp_attrs(t->walk.arena, t->attributes, t->n_attributes, &attrs, err))
         return false;
     labels_builder_init(&b, t->walk.arena);
@@ -149,6 +155,8 @@ static bool point_labels(struct metrics_walk *t, struct err *err)
             labels_builder_add(&b, name, t->target.v[i].value);
     }
     t->point_labels = labels_builder_done(&b);
+    if (t->point_labels.n > LIMIT_LABELS) // each part of the point copies them
+        return err_set(err, ERR_INVALID, LIMIT_LABELS_TEXT);
     t->has_point_labels = true;
     return true;
 }
@@ -179,7 +187,11 @@ static bool part_series(struct metrics_walk *t, enum part part, double bound, ui
     } key = {bound, part};
     struct hash128 raw = hash128_seed(str_of((const char *)&key, sizeof key), t->point_hash);
     bool is_new;
+    if (a->over) // small points can have many parts
+        return otlp_malformed(a, "", err);
     *out = decode_series(t->d, raw, &is_new);
+    t->d->batch->series.v[*out].is_derived = part == PART_SUM || part == PART_BUCKET ||
+                                             part == PART_QUANTILE; // the count stands for all
     if (!is_new)
         return true;
     if (!point_labels(t, err)) {
@@ -241,7 +253,8 @@ static struct labels exemplar_labels(struct arena *a, const Otlp__Exemplar *e, s
     for (size_t i = 0; i < b.pairs.n; i++)
         n += b.pairs.v[i].name.n + b.pairs.v[i].value.n;
     size_t before = b.pairs.n;
-    add_attrs(a, &b, attrs, false);
+    if (attrs.n <= EXEMPLAR_EXTRA_MAX) // else they cannot be short
+        add_attrs(a, &b, attrs, false);
     for (size_t i = before; i < b.pairs.n; i++)
         n += b.pairs.v[i].name.n + b.pairs.v[i].value.n;
     if (n > EXEMPLAR_EXTRA_MAX)
@@ -590,23 +603,39 @@ static bool on_resource(struct otlp_walk *w, str bytes, str schema_url, struct e
     return load_target(t);
 }
 
-/* target_info: the resource's attributes, when there are any beyond those that identify it. */
+/* What no label can hold is left out: points must not be refused because of what is added here. */
+static size_t drop_unfit(struct labels_builder *b)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < b->pairs.n; i++) {
+        struct label l = b->pairs.v[i];
+        if (l.name.n <= LIMIT_LABEL_NAME && l.value.n <= LIMIT_LABEL_VALUE && utf8_valid(l.name) &&
+            utf8_valid(l.value))
+            b->pairs.v[kept++] = l;
+    }
+    return b->pairs.n = kept;
+}
+
+/* target_info: the resource's attributes, when there are any beyond those that identify it (and no
+ * more than a series can have). */
 static bool on_resource_end(struct otlp_walk *w, struct err *err)
 {
     struct metrics_walk *t = CONTAINER_OF(w, struct metrics_walk, walk);
     struct labels_builder b;
     bool is_new;
     (void)err;
-    if (!t->has_points)
+    if (!t->has_points || t->resource.attrs.n > LIMIT_ATTRS)
         return true;
     labels_builder_init(&b, w->arena);
     add_attrs(w->arena, &b, t->resource.attrs, true);
-    size_t n_info = b.pairs.n;
+    size_t n_info = drop_unfit(&b);
     add_target(t, &b);
-    if (n_info == 0 || b.pairs.n == n_info)
+    size_t n_all = drop_unfit(&b);
+    if (n_info == 0 || n_all == n_info || n_all >= LIMIT_LABELS)
         return true;
     struct hash128 raw = hash128_seed(STR("target_info"), t->resource_hash);
     uint32_t series = decode_series(t->d, raw, &is_new);
+    t->d->batch->series.v[series].is_derived = true;
     if (is_new) {
         labels_builder_add(&b, METRIC_NAME, STR("target_info"));
         t->d->batch->series.v[series].labels = labels_builder_done(&b);

@@ -155,8 +155,6 @@ static void refuse(struct encoder *e, enum metrics_refusal why, int64_t t_ms)
         buf_fmt(&b, "timestamp %lld ms is too far in the future", (long long)t_ms);
     else if (why == REFUSED_SERIES)
         buf_fmt(&b, "limit of %zu series reached", e->max_series);
-    else if (why == REFUSED_EXEMPLARS)
-        buf_fmt(&b, "limit of %d exemplars reached", LIMIT_HEAD_EXEMPLARS);
     else
         buf_fmt(&b, "%s", e->err->text);
     size_t n = MIN(b.n, sizeof e->res->reason - 1);
@@ -165,11 +163,12 @@ static void refuse(struct encoder *e, enum metrics_refusal why, int64_t t_ms)
     buf_deinit(&b);
 }
 
-static bool in_window(struct encoder *e, int64_t t_ms)
+static bool in_window(struct encoder *e, uint32_t series, int64_t t_ms)
 {
     if (LIKELY(t_ms >= e->min_ms && t_ms <= e->max_ms))
         return true;
-    refuse(e, t_ms < e->min_ms ? REFUSED_OLD : REFUSED_FUTURE, t_ms);
+    if (!e->b->series.v[series].is_derived) // else the record that it belongs to is counted
+        refuse(e, t_ms < e->min_ms ? REFUSED_OLD : REFUSED_FUTURE, t_ms);
     return false;
 }
 
@@ -292,7 +291,7 @@ static bool encode_samples(struct encoder *e)
     uint64_t run = 0;
     for (size_t i = 0; i < n; i++) {
         struct batch_sample *s = &b->samples.v[i];
-        uint32_t id = in_window(e, s->t_ms) ? series_id(e, s->series) : REFUSED;
+        uint32_t id = in_window(e, s->series, s->t_ms) ? series_id(e, s->series) : REFUSED;
         if (UNLIKELY(id == REFUSED)) {
             if (e->failed)
                 return false;
@@ -346,7 +345,7 @@ static bool encode_hists(struct encoder *e, struct buf *out, size_t *kept)
         }
         if (!hist_is_stale(s->h) && !hist_check(s->h, e->err)) {
             refuse(e, REFUSED_HISTOGRAM, 0);
-        } else if (in_window(e, s->t_ms)) {
+        } else if (in_window(e, s->series, s->t_ms)) {
             id = series_id(e, s->series);
             if (id == REFUSED && !e->failed)
                 refuse(e, REFUSED_SERIES, 0);
@@ -378,8 +377,10 @@ static bool encode_exemplars(struct encoder *e, struct buf *out, size_t *kept)
         struct batch_exemplar *s = &b->exemplars.v[i];
         uint32_t id = REFUSED;
         if (e->gen->exemplars.n + *kept >= LIMIT_HEAD_EXEMPLARS) {
-            refuse(e, REFUSED_EXEMPLARS, 0);
-        } else if (in_window(e, s->t_ms)) {
+            // No fault of the sender's, who could do nothing about it: the samples are what counts.
+            atomic_fetch_add_explicit(&e->head->refused[REFUSED_EXEMPLARS], 1,
+                                      memory_order_relaxed);
+        } else if (in_window(e, s->series, s->t_ms)) {
             id = series_id(e, s->series);
             if (id == REFUSED && !e->failed)
                 refuse(e, REFUSED_SERIES, 0);

@@ -170,11 +170,12 @@ static void say_label_fault(struct batch *b, size_t n, const char *fault, struct
 
 #define GONE UINT32_MAX
 
-static bool time_fits(struct batch *b, int64_t t_ms)
+static bool time_fits(struct batch *b, uint32_t series, int64_t t_ms)
 {
     if (t_ms >= TIME_MIN_MS && t_ms <= TIME_MAX_MS)
         return true;
-    batch_reject(b, 1, "timestamp %" PRId64 " ms out of range", t_ms);
+    if (!b->series.v[series].is_derived)
+        batch_reject(b, 1, "timestamp %" PRId64 " ms out of range", t_ms);
     return false;
 }
 
@@ -224,7 +225,7 @@ static bool exemplar_ok(struct batch *b, struct batch_exemplar *x)
     }
     if (bad_value)
         repair_values(b->arena, &x->labels);
-    return time_fits(b, x->t_ms);
+    return time_fits(b, x->series, x->t_ms);
 }
 
 static bool hist_ok(struct batch *b, const struct hist *h)
@@ -271,14 +272,14 @@ static void validate_metrics(struct batch *b)
     size_t kept = 0;
     for (size_t i = 0; i < b->samples.n; i++) {
         struct batch_sample x = b->samples.v[i];
-        if (keep_of_series(b, map, &x.series) && time_fits(b, x.t_ms))
+        if (keep_of_series(b, map, &x.series) && time_fits(b, x.series, x.t_ms))
             b->samples.v[kept++] = x;
     }
     b->samples.n = kept;
     kept = 0;
     for (size_t i = 0; i < b->hists.n; i++) {
         struct batch_hist x = b->hists.v[i];
-        if (keep_of_series(b, map, &x.series) && time_fits(b, x.t_ms) && hist_ok(b, x.h))
+        if (keep_of_series(b, map, &x.series) && time_fits(b, x.series, x.t_ms) && hist_ok(b, x.h))
             b->hists.v[kept++] = x;
     }
     b->hists.n = kept;

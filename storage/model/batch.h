@@ -21,6 +21,10 @@ struct batch_series {
     struct hash128 raw;
     uint64_t ref; // 0 = unknown: labels are set
     struct labels labels;
+    /* Its samples repeat the time of a record of another series (a histogram's buckets,
+     * target_info) or were not sent at all: refused for their time they are not counted, that
+     * record is. */
+    bool is_derived;
 };
 
 struct batch_sample {

@@ -141,7 +141,8 @@
 /* Decoded bytes of one blob of 256 label sets in a segment: 256 x LIMIT_LABELS x the longest pair
  * fits, so that nothing accepted can fail to seal. */
 #define LIMIT_LABEL_BLOB (256 * MIB)
-/* Exemplars of one tenant's generation; more are refused. 200 bytes each, about 20 MiB at most. */
+/* Exemplars of one tenant's generation; more are left out (counted by the head, no fault of the
+ * sender's). 200 bytes each, about 20 MiB at most. */
 #define LIMIT_HEAD_EXEMPLARS 100000
 /* Decoded bytes of one metrics batch in the log: above what a 64 MiB request can need. */
 #define LIMIT_METRICS_LOG (192 * MIB)

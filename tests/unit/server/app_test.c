@@ -199,6 +199,102 @@ static void test_made_up_tenants(void **state)
     remove_tree(dir);
 }
 
+/* One OTLP/JSON push; true when it is answered with that status and holds that text. */
+static bool push_has(struct app *app, const char *path, str body, const char *status,
+                     const char *part)
+{
+    struct buf b;
+    buf_init(&b, 64 * MIB);
+    int fd = client_connect(app_port(app, 0));
+    buf_fmt(&b,
+            "POST %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
+            path, body.n);
+    buf_add(&b, body);
+    bool ok = fd >= 0 && client_send(fd, buf_str(&b));
+    buf_clear(&b);
+    if (ok)
+        client_read_all(fd, &b);
+    ok = ok && str_starts(buf_str(&b), str_c(status)) &&
+         str_find(buf_str(&b), str_c(part)) != SIZE_MAX;
+    if (!ok)
+        print_error("%s: %.*s\n", path, (int)b.n, b.n ? b.p : "");
+    if (fd >= 0)
+        close(fd);
+    buf_deinit(&b);
+    return ok;
+}
+
+/* A data point that is too old counts once, whatever is made of it. */
+static void test_partial_success_counts_points(void **state)
+{
+    (void)state;
+    static const char resource[] = "{\"resourceMetrics\":[{\"resource\":{\"attributes\":["
+                                   "{\"key\":\"service.name\",\"value\":{\"stringValue\":\"s\"}},"
+                                   "{\"key\":\"host.name\",\"value\":{\"stringValue\":\"h\"}}]},"
+                                   "\"scopeMetrics\":[{\"metrics\":[{\"name\":\"m\",";
+    static const char *const metrics[] = {
+        "\"gauge\":{\"dataPoints\":[{\"asInt\":\"1\",\"timeUnixNano\":\"1000000000000000000\"},"
+        "{\"asInt\":\"1\",\"timeUnixNano\":\"NOW\"}]}",
+        "\"histogram\":{\"aggregationTemporality\":2,\"dataPoints\":["
+        "{\"count\":\"3\",\"sum\":1,\"bucketCounts\":[\"1\",\"1\",\"1\"],"
+        "\"explicitBounds\":[1,2],\"timeUnixNano\":\"1000000000000000000\"},"
+        "{\"count\":\"3\",\"sum\":1,\"bucketCounts\":[\"1\",\"1\",\"1\"],"
+        "\"explicitBounds\":[1,2],\"timeUnixNano\":\"NOW\"}]}",
+        "\"summary\":{\"dataPoints\":[{\"count\":\"3\",\"sum\":1,\"quantileValues\":["
+        "{\"quantile\":0.5,\"value\":1}],\"timeUnixNano\":\"1000000000000000000\"},"
+        "{\"count\":\"3\",\"sum\":1,\"timeUnixNano\":\"NOW\"}]}",
+    };
+    char dir[] = DIR_TEMPLATE;
+    assert_non_null(mkdtemp(dir));
+    struct err err = ERR_OK;
+    struct app *app = start(dir, "127.0.0.1:0", &err);
+    assert_non_null(app);
+    assert_true(app_wait_ready(app, &err));
+    for (size_t i = 0; i < COUNTOF(metrics); i++) {
+        struct buf body;
+        buf_init(&body, MIB);
+        buf_add(&body, str_c(resource));
+        size_t mark = (size_t)(strstr(metrics[i], "NOW") - metrics[i]);
+        buf_add(&body, str_of(metrics[i], mark));
+        buf_fmt(&body, "%lld", (long long)clock_now_ns(clock_real()));
+        buf_add(&body, str_c(metrics[i] + mark + 3));
+        buf_add(&body, STR("}]}]}]}"));
+        assert_true(push_has(app, "/v1/metrics", buf_str(&body), "HTTP/1.1 200 ",
+                             "\"rejectedDataPoints\":\"1\""));
+        buf_deinit(&body);
+    }
+    assert_true(app_stop(app, &err));
+    remove_tree(dir);
+}
+
+/* Many short records below a resource with many attributes: heavy in memory, but no reason to
+ * refuse them as long as there is room. */
+static void test_shared_metadata(void **state)
+{
+    (void)state;
+    char dir[] = DIR_TEMPLATE;
+    assert_non_null(mkdtemp(dir));
+    struct err err = ERR_OK;
+    struct app *app = start(dir, "127.0.0.1:0", &err);
+    assert_non_null(app);
+    assert_true(app_wait_ready(app, &err));
+    struct buf body;
+    buf_init(&body, 16 * MIB);
+    buf_add(&body, STR("{\"resourceLogs\":[{\"resource\":{\"attributes\":["));
+    for (int i = 0; i < 60; i++)
+        buf_fmt(&body, "%s{\"key\":\"attribute.%d\",\"value\":{\"stringValue\":\"v%d\"}}",
+                i > 0 ? "," : "", i, i);
+    buf_add(&body, STR("]},\"scopeLogs\":[{\"logRecords\":["));
+    for (int i = 0; i < 5000; i++)
+        buf_fmt(&body, "%s{\"body\":{\"stringValue\":\"line %d\"}}", i > 0 ? "," : "", i);
+    buf_add(&body, STR("]}]}]}"));
+    assert_true(push_has(app, "/v1/logs", buf_str(&body), "HTTP/1.1 200 ", "{}"));
+    buf_deinit(&body);
+    assert_true(app_stop(app, &err));
+    remove_tree(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +303,8 @@ int main(void)
         cmocka_unit_test(test_locked_folder),
         cmocka_unit_test(test_reload),
         cmocka_unit_test(test_made_up_tenants),
+        cmocka_unit_test(test_partial_success_counts_points),
+        cmocka_unit_test(test_shared_metadata),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
