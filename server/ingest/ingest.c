@@ -17,10 +17,6 @@
 #include "storage/store.h"
 
 #define RETRY_AFTER_S 1
-#define ARENA_PER_BODY \
-    24 // arena ceiling as a multiple of the raw body: decoded spans weigh about 10 times their
-       // bytes
-#define ARENA_MIN (4 * MIB)
 
 enum answer { ANSWER_OTLP, ANSWER_LOKI_OTLP, ANSWER_PROM, ANSWER_LOKI };
 
@@ -279,19 +275,30 @@ static bool find_tenant(struct ingest_job *j, struct err *err)
     return false;
 }
 
+/* The arena is over what ingest may use: for now, or, when nearly all of it is this request's, for
+ * ever: sending it again would only keep others out. */
+static bool no_room(const struct ingest_job *j, struct err *err)
+{
+    size_t own = j->arena.used + j->batch.raw_bytes, max = j->svc->ingest_budget->max;
+    if (own >= max - max / 8)
+        return err_set(
+            err, ERR_TOO_LARGE,
+            "the request needs more than the %zu MiB of ingest memory: send smaller ones",
+            max / MIB);
+    return err_set(err, ERR_BUSY, "not enough ingest memory for this request now: try again later");
+}
+
 static bool run(struct ingest_job *j, struct err *err)
 {
     str body;
     if (!pick_form(j, err) || !inflate(j, &body, err) || !find_tenant(j, err))
         return false;
-    j->arena.max = MAX(ARENA_MIN, body.n * ARENA_PER_BODY);
     batch_init(&j->batch, j->protocol->signal, &j->arena);
     j->batch.raw_bytes = body.n;
     if (!decode(j, body, err))
-        return false;
+        return j->arena.over ? no_room(j, err) : false;
     if (j->arena.over)
-        return err_set(err, ERR_BUSY,
-                       "not enough ingest memory for this request now: try again later");
+        return no_room(j, err);
     batch_validate(&j->batch);
     if (batch_records(&j->batch) == 0 && j->batch.metas.n == 0) {
         j->result.rejected = j->batch.rejected;
@@ -309,7 +316,7 @@ static void ingest(const struct protocol *p, void *ctx, struct http_request *req
     struct services *svc = ctx;
     struct ingest_job j = {.svc = svc, .req = req, .rep = rep, .protocol = p};
     struct err err = ERR_OK;
-    arena_init(&j.arena, ARENA_MIN, svc->ingest_budget);
+    arena_init(&j.arena, SIZE_MAX, svc->ingest_budget);
     buf_init(&j.transcoded, (size_t)svc->config->max_body_raw);
     if (run(&j, &err))
         answer_success(&j);

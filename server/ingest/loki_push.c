@@ -21,6 +21,12 @@ struct push {
 
 /* ---- both forms ---- */
 
+/* Asked once for each foreign member: many tiny ones end near the arena's ceiling. */
+static bool has_room(const struct push *p, struct err *err)
+{
+    return !p->arena->over || otlp_malformed(p->arena, "", err);
+}
+
 static bool begin_stream(struct push *p, struct labels_builder *b, struct err *err)
 {
     for (size_t i = 0; i < b->pairs.n; i++)
@@ -69,8 +75,8 @@ static void add_entry(struct push *p, int64_t t_ns, str line)
 
 static bool end_push(struct push *p, struct err *err)
 {
-    if (p->arena->over)
-        return otlp_malformed(p->arena, "", err);
+    if (!has_room(p, err))
+        return false;
     if (p->d->batch->streams.n == 0)
         return err_set(err, ERR_EXEC, "error at least one valid stream is required for ingestion");
     return true;
@@ -150,6 +156,8 @@ static bool parse_labels(struct push *p, str s, struct labels_builder *b, struct
         goto fail;
     skip_blanks(s, &i);
     while (i < s.n && s.p[i] != '}') {
+        if (!has_room(p, err))
+            return false;
         size_t from = i;
         str value;
         while (i < s.n && s.p[i] != '=' && s.p[i] != ' ' && s.p[i] != ',' && s.p[i] != '}')
@@ -189,7 +197,7 @@ static bool read_entry(struct push *p, str bytes, struct err *err)
         Loki__LabelPair *pair = PB_UNPACK(loki__label_pair, &alloc, pb_str(e->metadata[i]));
         if (!pair)
             return otlp_malformed(p->arena, "LabelPair", err);
-        if (!add_meta(p, pb_str(pair->name), pb_str(pair->value), err))
+        if (!has_room(p, err) || !add_meta(p, pb_str(pair->name), pb_str(pair->value), err))
             return false;
     }
     add_entry(p, time_add(time_mul(ts->seconds, NS_PER_S), ts->nanos), pb_str(e->line));
@@ -213,7 +221,7 @@ static bool read_pb_stream(struct push *p, str message, struct err *err)
     if (!parse_labels(p, text, &labels, err) || !begin_stream(p, &labels, err))
         return false;
     for (r = rd_of(message); pb_next(&r, &f);)
-        if (f.tag == PB_TAG(2, PB_BYTES) && !read_entry(p, f.bytes, err))
+        if (f.tag == PB_TAG(2, PB_BYTES) && (!has_room(p, err) || !read_entry(p, f.bytes, err)))
             return false;
     return true;
 }
@@ -225,7 +233,8 @@ bool decode_loki_protobuf(struct decode *d, str body, struct err *err)
     struct pb_field f;
     labels_builder_init(&p.meta, p.arena);
     while (pb_next(&r, &f))
-        if (f.tag == PB_TAG(1, PB_BYTES) && !read_pb_stream(&p, f.bytes, err))
+        if (f.tag == PB_TAG(1, PB_BYTES) &&
+            (!has_room(&p, err) || !read_pb_stream(&p, f.bytes, err)))
             return false;
     if (r.bad)
         return otlp_malformed(p.arena, "PushRequest", err);
@@ -246,6 +255,8 @@ static bool read_pairs(struct push *p, struct json_reader *r, bool is_meta,
 {
     enum json_event ev;
     while ((ev = json_next(r)) == JSON_KEY) {
+        if (!has_room(p, err))
+            return false;
         str name = json_text(r, p->arena);
         if (json_next(r) != JSON_STRING)
             return json_fault(r, "label and metadata values must be strings", err);
@@ -289,7 +300,7 @@ static bool read_values(struct push *p, struct json_reader *r, struct err *err)
     if (ev != JSON_ARRAY)
         return json_fault(r, "values must be a list", err);
     while ((ev = json_next(r)) == JSON_ARRAY)
-        if (!read_value(p, r, err))
+        if (!has_room(p, err) || !read_value(p, r, err))
             return false;
     return ev == JSON_ARRAY_END || json_fault(r, "expected [timestamp, line, metadata]", err);
 }
@@ -342,7 +353,7 @@ bool decode_loki_json(struct decode *d, str body, struct err *err)
         if (ev != JSON_ARRAY)
             return json_fault(&r, "streams must be a list", err);
         while ((ev = json_next(&r)) == JSON_OBJECT)
-            if (!read_stream(&p, &r, err))
+            if (!has_room(&p, err) || !read_stream(&p, &r, err))
                 return false;
         if (ev != JSON_ARRAY_END)
             return json_fault(&r, "expected a stream", err);

@@ -36,13 +36,13 @@ static bool parse_list(struct arena *a, str bytes, int depth, struct value *out,
 {
     VEC(struct value) items = {0};
     struct rd r = rd_of(bytes);
-    for (str member; next_member(&r, &member);) {
+    for (str member; !a->over && next_member(&r, &member);) {
         struct value v;
         if (!otlp_value(a, member, depth + 1, &v, err))
             return false;
         vec_push(&items, a, v);
     }
-    if (r.bad)
+    if (r.bad || a->over)
         return otlp_malformed(a, "ArrayValue", err);
     *out = (struct value){.kind = VALUE_LIST, .list = {items.v, items.n}};
     return true;
@@ -53,13 +53,13 @@ static bool parse_map(struct arena *a, str bytes, int depth, struct value *out, 
 {
     VEC(struct attr) items = {0};
     struct rd r = rd_of(bytes);
-    for (str member; next_member(&r, &member);) {
+    for (str member; !a->over && next_member(&r, &member);) {
         struct attr item;
         if (!parse_key_value(a, member, depth + 1, &item, err))
             return false;
         vec_push(&items, a, item);
     }
-    if (r.bad)
+    if (r.bad || a->over)
         return otlp_malformed(a, "KeyValueList", err);
     *out = (struct value){.kind = VALUE_MAP, .map = {items.v, items.n}};
     return true;
@@ -135,6 +135,8 @@ bool otlp_attr(struct arena *a, str bytes, struct attr *out, struct err *err)
 bool otlp_attrs(struct arena *a, const ProtobufCBinaryData *list, size_t n, struct attrs *out,
                 struct err *err)
 {
+    if (!otlp_room(a, n * sizeof(struct attr)))
+        return otlp_malformed(a, "attributes", err);
     struct attr *v = n > 0 ? arena_array(a, struct attr, n) : NULL;
     for (size_t i = 0; i < n; i++)
         if (!parse_key_value(a, pb_str(list[i]), 0, &v[i], err))
@@ -179,7 +181,7 @@ bool otlp_scope(struct arena *a, str bytes, str schema_url, struct scope *out, s
 /* ---- the walk ----
  * Resource{Spans,Metrics,Logs} and Scope{Spans,Metrics,Logs} share their field numbers: 1 head
  * (resource, scope), 2 members, 3 schema_url. A head may follow its members, so it is looked for
- * first. Nothing is copied. */
+ * first. Nothing is copied. The loops end when the arena is over; otlp_walk then says so. */
 
 struct group {
     str head, schema_url, body;
@@ -218,7 +220,7 @@ static bool walk_scope(struct otlp_walk *w, str bytes, struct err *err)
         (w->scope && !w->scope(w, g.head, g.schema_url, err)))
         return false;
     struct rd r = rd_of(g.body);
-    for (str item; group_next(&r, &item);)
+    for (str item; !w->arena->over && group_next(&r, &item);)
         if (!w->item(w, item, err))
             return false;
     return true;
@@ -231,7 +233,7 @@ static bool walk_resource(struct otlp_walk *w, str bytes, struct err *err)
         (w->resource && !w->resource(w, g.head, g.schema_url, err)))
         return false;
     struct rd r = rd_of(g.body);
-    for (str scope; group_next(&r, &scope);)
+    for (str scope; !w->arena->over && group_next(&r, &scope);)
         if (!walk_scope(w, scope, err))
             return false;
     return !w->resource_end || w->resource_end(w, err);
@@ -240,7 +242,7 @@ static bool walk_resource(struct otlp_walk *w, str bytes, struct err *err)
 bool otlp_walk(struct otlp_walk *w, str body, struct err *err)
 {
     struct rd r = rd_of(body);
-    for (str group; next_member(&r, &group);)
+    for (str group; !w->arena->over && next_member(&r, &group);)
         if (!walk_resource(w, group, err))
             return false;
     return !(r.bad || w->arena->over) || otlp_malformed(w->arena, "request", err);

@@ -28,7 +28,15 @@ struct otlp_walk {
 };
 MUST_USE bool otlp_walk(struct otlp_walk *w, str body, struct err *err);
 
-/* ERR_INVALID "malformed protobuf: <what>", or ERR_LIMIT when the arena is over its ceiling.
+/* Room for n more bytes that are taken at once? If not the arena is over, which ends the decoding.
+ */
+MUST_USE static inline bool otlp_room(struct arena *a, size_t n)
+{
+    a->over = a->over || (n > MIB && !arena_room(a, n));
+    return !a->over;
+}
+/* ERR_INVALID "malformed protobuf: <what>", or ERR_BUSY when the arena is over its ceiling: loops
+ * over foreign members look at arena->over, so that a body of tiny ones ends near the ceiling.
  * Returns false. */
 bool otlp_malformed(const struct arena *a, const char *what, struct err *err);
 /* uint64 ns on the wire to int64; far-future times saturate. */

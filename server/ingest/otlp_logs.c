@@ -42,7 +42,7 @@ static void add_attr(struct logs_walk *t, struct labels_builder *b, str key,
 {
     struct arena *a = t->walk.arena;
     if (v->kind == VALUE_MAP) {
-        for (size_t i = 0; i < v->map.n; i++)
+        for (size_t i = 0; i < v->map.n && !a->over; i++) // long keys before many small ones
             add_attr(t, b,
                      arena_fmt(a, STR_FMT "_" STR_FMT, STR_ARG(key), STR_ARG(v->map.v[i].key)),
                      &v->map.v[i].value);
@@ -139,7 +139,7 @@ static bool read_record(struct logs_walk *t, str bytes, struct record *out, stru
     struct pb_field f;
     struct attr attr;
     *out = (struct record){.body = STR("")};
-    while (pb_next(&r, &f)) {
+    while (!t->walk.arena->over && pb_next(&r, &f)) {
         switch (f.tag) {
         case PB_TAG(1, PB_64):
             out->time = f.value;

@@ -45,6 +45,8 @@ static bool copy_id(ProtobufCBinaryData id, uint8_t *dst, size_t n)
 static bool read_events(struct arena *a, const Otlp__Span *m, struct span *s, struct err *err)
 {
     ProtobufCAllocator alloc = arena_allocator(a);
+    if (!otlp_room(a, m->n_events * sizeof(struct span_event)))
+        return otlp_malformed(a, "events", err);
     struct span_event *events =
         m->n_events > 0 ? arena_array(a, struct span_event, m->n_events) : NULL;
     for (size_t i = 0; i < m->n_events; i++) {
@@ -63,6 +65,8 @@ static bool read_events(struct arena *a, const Otlp__Span *m, struct span *s, st
 static bool read_links(struct arena *a, const Otlp__Span *m, struct span *s, struct err *err)
 {
     ProtobufCAllocator alloc = arena_allocator(a);
+    if (!otlp_room(a, m->n_links * sizeof(struct span_link)))
+        return otlp_malformed(a, "links", err);
     struct span_link *links = m->n_links > 0 ? arena_array(a, struct span_link, m->n_links) : NULL;
     for (size_t i = 0; i < m->n_links; i++) {
         Otlp__Link *l = PB_UNPACK(otlp__link, &alloc, pb_str(m->links[i]));

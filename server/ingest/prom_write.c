@@ -4,6 +4,7 @@
 #include "prom.pb-c.h"
 #include "server/ingest/otlp.h"
 #include "server/wire/pb_read.h"
+#include "storage/model/limits.h"
 
 struct write_walk {
     struct decode *d;
@@ -33,7 +34,7 @@ static bool read_labels(struct arena *a, str message, struct labels *out, size_t
     struct pb_field f;
     labels_builder_init(&b, a);
     *n = 0;
-    while (pb_next(&r, &f)) {
+    while (!a->over && pb_next(&r, &f)) {
         struct label l;
         if (f.tag != PB_TAG(1, PB_BYTES))
             continue;
@@ -56,7 +57,7 @@ static const char *label_fault(size_t n, struct labels l)
 /* What a TimeSeries holds, looked at before its series is known. */
 struct series_scan {
     struct hash128 raw; // over the bytes of the label fields
-    size_t records;
+    size_t labels, records;
 };
 
 static bool scan_series(str message, struct series_scan *out)
@@ -65,10 +66,12 @@ static bool scan_series(str message, struct series_scan *out)
     struct rd r = rd_of(message);
     struct pb_field f;
     while (pb_next(&r, &f)) {
-        if (f.tag == PB_TAG(1, PB_BYTES))
+        if (f.tag == PB_TAG(1, PB_BYTES)) {
             s.raw = hash128_seed(f.bytes, s.raw);
-        else
+            s.labels++;
+        } else {
             s.records += f.tag == PB_TAG(2, PB_BYTES) || f.tag == PB_TAG(4, PB_BYTES);
+        }
     }
     *out = s;
     return !r.bad;
@@ -83,8 +86,9 @@ static bool find_series(struct write_walk *w, str message, const struct series_s
         return true;
     struct labels l;
     size_t n;
-    const char *fault =
-        read_labels(w->arena, message, &l, &n) ? label_fault(n, l) : "malformed label";
+    const char *fault = scan->labels > LIMIT_LABELS              ? LIMIT_LABELS_TEXT
+                        : read_labels(w->arena, message, &l, &n) ? label_fault(n, l)
+                                                                 : "malformed label";
     if (fault) {
         w->d->batch->series.n--;
         batch_reject(w->d->batch, MAX(scan->records, (size_t)1), "%s", fault);
@@ -129,8 +133,10 @@ static bool read_side(struct arena *a, size_t n_spans, Prom__BucketSpan **spans,
                       const int64_t *deltas, size_t n_counts, const double *counts, bool is_float,
                       struct hist_side *out)
 {
-    struct hist_span *s = arena_array(a, struct hist_span, n_spans + 1);
     size_t n = is_float ? n_counts : n_deltas;
+    if (!otlp_room(a, n_spans * sizeof(struct hist_span) + n * sizeof(double)))
+        return false;
+    struct hist_span *s = arena_array(a, struct hist_span, n_spans + 1);
     double *c = arena_array(a, double, n + 1);
     int64_t sum = 0;
     for (size_t i = 0; i < n_spans; i++)
@@ -198,7 +204,7 @@ static bool add_series(struct write_walk *w, str message, struct err *err)
     struct rd r = rd_of(message);
     struct pb_field f;
     bool ok = true;
-    while (ok && pb_next(&r, &f)) {
+    while (ok && !w->arena->over && pb_next(&r, &f)) {
         if (f.tag == PB_TAG(2, PB_BYTES))
             ok = add_sample(w, series, f.bytes, err);
         else if (f.tag == PB_TAG(3, PB_BYTES))
@@ -232,7 +238,7 @@ bool decode_prom_write(struct decode *d, str body, struct err *err)
     struct rd r = rd_of(body);
     struct pb_field f;
     bool ok = true;
-    while (ok && pb_next(&r, &f)) {
+    while (ok && !w.arena->over && pb_next(&r, &f)) {
         if (f.tag == PB_TAG(1, PB_BYTES))
             ok = add_series(&w, f.bytes, err);
         else if (f.tag == PB_TAG(3, PB_BYTES))

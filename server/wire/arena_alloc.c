@@ -5,8 +5,9 @@ static void *take(void *ctx, size_t n)
 {
     struct arena *a = ctx;
     /* protobuf-c handles NULL as a failed decode: so an arena over its ceiling ends the decoding
-     * early. */
-    return a->over || (n > MIB && !arena_room(a, n)) ? NULL : arena_alloc(a, n);
+     * early, and `over` tells that it was not the bytes' fault. */
+    a->over = a->over || (n > MIB && !arena_room(a, n));
+    return a->over ? NULL : arena_alloc(a, n);
 }
 
 static void forget(void *ctx, void *p)

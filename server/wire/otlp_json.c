@@ -387,6 +387,9 @@ static bool put_message(struct transcoder *t, const struct message *m) // NOLINT
             if (ev == JSON_ERROR || !json_skip(&t->reader, ev))
                 return fail_json(t);
         }
+        if (t->scratch->over)
+            return err_set(t->err, ERR_BUSY,
+                           "not enough ingest memory for this request now: try again later");
         if (t->out->over)
             return err_set(t->err, ERR_TOO_LARGE, "the request is larger than %zu bytes",
                            t->out->max);
