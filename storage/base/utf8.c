@@ -67,8 +67,10 @@ static const uint8_t *valid_until(const uint8_t *p, const uint8_t *end)
 
 bool utf8_valid(str s)
 {
+    if (s.n == 0) // its pointer may be NULL
+        return true;
     const uint8_t *p = (const uint8_t *)s.p, *end = p + s.n;
-    return s.n == 0 || valid_until(p, end) == end;
+    return valid_until(p, end) == end;
 }
 
 /* How many bytes one U+FFFD stands for: the longest start of a sequence that could have been valid
@@ -89,9 +91,9 @@ static size_t bad_length(const uint8_t *p, const uint8_t *end)
 
 str utf8_repair(struct arena *a, str s)
 {
-    const uint8_t *p = (const uint8_t *)s.p, *end = p + s.n;
     if (utf8_valid(s))
         return s;
+    const uint8_t *p = (const uint8_t *)s.p, *end = p + s.n;
     size_t bad = 0;
     for (const uint8_t *q = p; (q = valid_until(q, end)) < end; q += bad_length(q, end))
         bad++;
