@@ -561,7 +561,8 @@ static void metrics_apply(struct head *h, struct gen *g, struct batch *b)
     for (size_t i = 0; i < b->series.n; i++) {
         const struct batch_series *s = &b->series.v[i];
         if (s->labels.n > 0 && (s->ref & REF_RESOLVED) && (s->raw.lo | s->raw.hi) != 0)
-            raw_cache_put(h->raw, s->raw, applied_id(b, (uint32_t)i));
+            raw_cache_put(h->raw, s->raw, applied_id(b, (uint32_t)i),
+                          label_index_alive_count(h->ix));
     }
 }
 

@@ -3,8 +3,12 @@
 
 #include <pthread.h>
 
+#include "storage/model/limits.h"
+
 #define SHARDS 16
 #define FREE   UINT32_MAX
+/* Entries that a shard may always have: a page of memory a few times. */
+#define SHARD_MIN 1024
 
 struct entry {
     uint64_t hi;
@@ -94,12 +98,21 @@ static void rebuild(struct raw_cache *c, struct shard *s, size_t cap,
     }
 }
 
-void raw_cache_put(struct raw_cache *c, struct hash128 raw, uint32_t id)
+static bool drop_all(const void *ctx, uint32_t id)
+{
+    (void)ctx, (void)id;
+    return true;
+}
+
+void raw_cache_put(struct raw_cache *c, struct hash128 raw, uint32_t id, size_t living)
 {
     ASSERT(id != FREE);
     struct shard *s = shard_of(c, raw);
+    size_t max = MAX((size_t)SHARD_MIN, living * LIMIT_RAW_PER_SERIES / SHARDS);
     pthread_mutex_lock(&s->mutex);
-    if ((s->n + 1) * 8 > s->cap * 7)
+    if (s->n >= max)
+        rebuild(c, s, 16, drop_all, NULL);
+    else if ((s->n + 1) * 8 > s->cap * 7)
         rebuild(c, s, s->cap == 0 ? 16 : s->cap * 2, NULL, NULL);
     struct entry *e = probe(s, raw.hi, (uint32_t)raw.lo);
     s->n += e->id == FREE;

@@ -144,6 +144,9 @@
 /* Exemplars of one tenant's generation; more are left out (counted by the head, no fault of the
  * sender's). 200 bytes each, about 20 MiB at most. */
 #define LIMIT_HEAD_EXEMPLARS 100000
+/* Raw names that are remembered per living series (16 bytes each): one for each sender of it, and
+ * those of processes that were restarted since. Beyond it old ones are forgotten. */
+#define LIMIT_RAW_PER_SERIES 8
 /* Decoded bytes of one metrics batch in the log: above what a 64 MiB request can need. */
 #define LIMIT_METRICS_LOG (192 * MIB)
 
