@@ -1,7 +1,7 @@
-/* template_funcs.c - functions of log templates: text, numbers, dates, JSON.
+/* template_funcs.c - functions of log templates: text, regexes, encodings, JSON.
  *
  * Two families differ in the place of the subject: those with capitals take it first, the others
- * last, so that they end a pipe. Numbers come as text from labels; what is no number counts 0. */
+ * last, so that they end a pipe. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@
 
 /* ---- arguments ---- */
 
-static bool all_texts(struct texec *x, const struct tval *args, size_t from, size_t to)
+bool targs_texts(struct texec *x, const struct tval *args, size_t from, size_t to)
 {
     for (size_t i = from; i < to; i++)
         if (args[i].kind != TVAL_STR)
@@ -26,13 +26,13 @@ static bool all_texts(struct texec *x, const struct tval *args, size_t from, siz
     return true;
 }
 
-static bool is_int(struct texec *x, const struct tval *v)
+bool targ_is_int(struct texec *x, const struct tval *v)
 {
     return v->kind == TVAL_INT ||
            texec_fail(x, "wrong type for value; expected int; got %s", tval_type(v));
 }
 
-static double to_float(const struct tval *v)
+double tval_to_float(const struct tval *v)
 {
     double f;
     switch (v->kind) {
@@ -50,20 +50,20 @@ static double to_float(const struct tval *v)
     }
 }
 
-static int64_t to_int(const struct tval *v)
+int64_t tval_to_int(const struct tval *v)
 {
     int64_t i;
     if (v->kind == TVAL_INT)
         return v->i;
     if (v->kind == TVAL_STR && num_parse_i64(v->s, &i))
         return i;
-    double f = to_float(v);
+    double f = tval_to_float(v);
     if (isnan(f))
         return 0;
     return f >= 9.2e18 ? INT64_MAX : f <= -9.2e18 ? INT64_MIN : (int64_t)f;
 }
 
-static bool give(struct tval *out, str s)
+bool texec_give(struct tval *out, str s)
 {
     *out = tval_str(s);
     return true;
@@ -124,17 +124,17 @@ static bool fold_text(struct texec *x, str s, enum fold_mode mode, struct tval *
 
 static bool run_upper(ARGS)
 {
-    return all_texts(x, args, 0, n) && fold_text(x, args[0].s, FOLD_UPPER, out);
+    return targs_texts(x, args, 0, n) && fold_text(x, args[0].s, FOLD_UPPER, out);
 }
 
 static bool run_lower(ARGS)
 {
-    return all_texts(x, args, 0, n) && fold_text(x, args[0].s, FOLD_LOWER, out);
+    return targs_texts(x, args, 0, n) && fold_text(x, args[0].s, FOLD_LOWER, out);
 }
 
 static bool run_title(ARGS)
 {
-    return all_texts(x, args, 0, n) && fold_text(x, args[0].s, FOLD_TITLE, out);
+    return targs_texts(x, args, 0, n) && fold_text(x, args[0].s, FOLD_TITLE, out);
 }
 
 static bool replace(struct texec *x, str s, str old, str new, int64_t limit, struct tval *out)
@@ -167,13 +167,13 @@ static bool replace(struct texec *x, str s, str old, str new, int64_t limit, str
 static bool run_replace_first(ARGS) // Replace s old new n
 {
     (void)n;
-    return all_texts(x, args, 0, 3) && is_int(x, &args[3]) &&
+    return targs_texts(x, args, 0, 3) && targ_is_int(x, &args[3]) &&
            replace(x, args[0].s, args[1].s, args[2].s, args[3].i, out);
 }
 
 static bool run_replace(ARGS) // replace old new s
 {
-    return all_texts(x, args, 0, n) && replace(x, args[2].s, args[0].s, args[1].s, -1, out);
+    return targs_texts(x, args, 0, n) && replace(x, args[2].s, args[0].s, args[1].s, -1, out);
 }
 
 static bool in_set(str set, str s, size_t *len)
@@ -206,28 +206,32 @@ static str trim_set(str s, str set, bool left, bool right)
 
 static bool run_trim_both(ARGS) // Trim s set
 {
-    return all_texts(x, args, 0, n) && give(out, trim_set(args[0].s, args[1].s, true, true));
+    return targs_texts(x, args, 0, n) &&
+           texec_give(out, trim_set(args[0].s, args[1].s, true, true));
 }
 
 static bool run_trim_left(ARGS)
 {
-    return all_texts(x, args, 0, n) && give(out, trim_set(args[0].s, args[1].s, true, false));
+    return targs_texts(x, args, 0, n) &&
+           texec_give(out, trim_set(args[0].s, args[1].s, true, false));
 }
 
 static bool run_trim_right(ARGS)
 {
-    return all_texts(x, args, 0, n) && give(out, trim_set(args[0].s, args[1].s, false, true));
+    return targs_texts(x, args, 0, n) &&
+           texec_give(out, trim_set(args[0].s, args[1].s, false, true));
 }
 
 static bool run_trim_all(ARGS) // trimAll set s
 {
-    return all_texts(x, args, 0, n) && give(out, trim_set(args[1].s, args[0].s, true, true));
+    return targs_texts(x, args, 0, n) &&
+           texec_give(out, trim_set(args[1].s, args[0].s, true, true));
 }
 
 static bool run_trim_space(ARGS)
 {
-    return all_texts(x, args, 0, n) &&
-           give(out, trim_set(args[0].s, STR(" \t\r\n\v\f"), true, true));
+    return targs_texts(x, args, 0, n) &&
+           texec_give(out, trim_set(args[0].s, STR(" \t\r\n\v\f"), true, true));
 }
 
 static str without_prefix(str s, str prefix)
@@ -242,28 +246,28 @@ static str without_suffix(str s, str suffix)
 
 static bool run_prefix_first(ARGS) // TrimPrefix s prefix
 {
-    return all_texts(x, args, 0, n) && give(out, without_prefix(args[0].s, args[1].s));
+    return targs_texts(x, args, 0, n) && texec_give(out, without_prefix(args[0].s, args[1].s));
 }
 
 static bool run_suffix_first(ARGS)
 {
-    return all_texts(x, args, 0, n) && give(out, without_suffix(args[0].s, args[1].s));
+    return targs_texts(x, args, 0, n) && texec_give(out, without_suffix(args[0].s, args[1].s));
 }
 
 static bool run_prefix(ARGS) // trimPrefix prefix s
 {
-    return all_texts(x, args, 0, n) && give(out, without_prefix(args[1].s, args[0].s));
+    return targs_texts(x, args, 0, n) && texec_give(out, without_prefix(args[1].s, args[0].s));
 }
 
 static bool run_suffix(ARGS)
 {
-    return all_texts(x, args, 0, n) && give(out, without_suffix(args[1].s, args[0].s));
+    return targs_texts(x, args, 0, n) && texec_give(out, without_suffix(args[1].s, args[0].s));
 }
 
 static bool run_trunc(ARGS) // trunc n s
 {
     (void)n;
-    if (!is_int(x, &args[0]) || !all_texts(x, args, 1, 2))
+    if (!targ_is_int(x, &args[0]) || !targs_texts(x, args, 1, 2))
         return false;
     int64_t c = args[0].i;
     str s = args[1].s;
@@ -271,13 +275,13 @@ static bool run_trunc(ARGS) // trunc n s
         s = str_sub(s, (size_t)((int64_t)s.n + c), s.n);
     else if (c >= 0 && (int64_t)s.n > c)
         s = str_sub(s, 0, (size_t)c);
-    return give(out, s);
+    return texec_give(out, s);
 }
 
 static bool run_substr(ARGS) // substr start end s
 {
     (void)n;
-    if (!is_int(x, &args[0]) || !is_int(x, &args[1]) || !all_texts(x, args, 2, 3))
+    if (!targ_is_int(x, &args[0]) || !targ_is_int(x, &args[1]) || !targs_texts(x, args, 2, 3))
         return false;
     str s = args[2].s;
     int64_t len = (int64_t)s.n, start = args[0].i, end = args[1].i;
@@ -289,12 +293,12 @@ static bool run_substr(ARGS) // substr start end s
         return texec_fail(x,
                           "runtime error: slice bounds out of range [%lld:%lld] with length %lld",
                           (long long)start, (long long)end, (long long)len);
-    return give(out, str_sub(s, (size_t)start, (size_t)end));
+    return texec_give(out, str_sub(s, (size_t)start, (size_t)end));
 }
 
 static bool run_contains(ARGS)
 {
-    if (!all_texts(x, args, 0, n))
+    if (!targs_texts(x, args, 0, n))
         return false;
     *out = tval_bool(str_find(args[1].s, args[0].s) != SIZE_MAX);
     return true;
@@ -302,7 +306,7 @@ static bool run_contains(ARGS)
 
 static bool run_has_prefix(ARGS)
 {
-    if (!all_texts(x, args, 0, n))
+    if (!targs_texts(x, args, 0, n))
         return false;
     *out = tval_bool(str_starts(args[1].s, args[0].s));
     return true;
@@ -310,7 +314,7 @@ static bool run_has_prefix(ARGS)
 
 static bool run_has_suffix(ARGS)
 {
-    if (!all_texts(x, args, 0, n))
+    if (!targs_texts(x, args, 0, n))
         return false;
     *out = tval_bool(str_ends(args[1].s, args[0].s));
     return true;
@@ -325,7 +329,7 @@ static void put_blanks(struct buf *b, int64_t n)
 static bool indent(struct texec *x, const struct tval *args, bool newline, struct tval *out)
 {
     struct buf b;
-    if (!is_int(x, &args[0]) || !all_texts(x, args, 1, 2))
+    if (!targ_is_int(x, &args[0]) || !targs_texts(x, args, 1, 2))
         return false;
     buf_init(&b, LIMIT_TEMPLATE_OUT);
     if (newline)
@@ -355,7 +359,7 @@ static bool run_repeat(ARGS) // repeat count s
 {
     struct buf b;
     (void)n;
-    if (!is_int(x, &args[0]) || !all_texts(x, args, 1, 2))
+    if (!targ_is_int(x, &args[0]) || !targs_texts(x, args, 1, 2))
         return false;
     if (args[0].i < 0)
         return texec_fail(x, "strings: negative Repeat count");
@@ -369,12 +373,12 @@ static bool run_repeat(ARGS) // repeat count s
 static bool align(struct texec *x, const struct tval *args, bool left, struct tval *out)
 {
     struct buf b;
-    if (!is_int(x, &args[0]) || !all_texts(x, args, 1, 2))
+    if (!targ_is_int(x, &args[0]) || !targs_texts(x, args, 1, 2))
         return false;
     str s = args[1].s;
     int64_t want = args[0].i, have = (int64_t)utf8_count(s);
     if (want < 0 || want == have)
-        return give(out, s);
+        return texec_give(out, s);
     for (int64_t i = have; i > want; i--) {
         size_t len = 1;
         if (left) {
@@ -417,7 +421,7 @@ static bool regex_replace(struct texec *x, const struct tval *args, bool literal
     str groups[GROUPS_MAX], s = args[1].s;
     struct buf b;
     size_t at = 0, last = 0;
-    if (!all_texts(x, args, 0, 3) || !texec_regex(x, args[0].s, &re))
+    if (!targs_texts(x, args, 0, 3) || !texec_regex(x, args[0].s, &re))
         return false;
     size_t n = MIN(regex_groups(re) + 1, (size_t)GROUPS_MAX);
     buf_init(&b, LIMIT_TEMPLATE_OUT);
@@ -445,13 +449,13 @@ static bool regex_replace(struct texec *x, const struct tval *args, bool literal
 static bool run_regex_replace(ARGS)
 {
     (void)n;
-    return all_texts(x, args, 0, 3) && regex_replace(x, args, false, out);
+    return targs_texts(x, args, 0, 3) && regex_replace(x, args, false, out);
 }
 
 static bool run_regex_literal(ARGS)
 {
     (void)n;
-    return all_texts(x, args, 0, 3) && regex_replace(x, args, true, out);
+    return targs_texts(x, args, 0, 3) && regex_replace(x, args, true, out);
 }
 
 static bool run_count(ARGS) // count regex s
@@ -459,7 +463,7 @@ static bool run_count(ARGS) // count regex s
     struct regex *re;
     str group;
     int64_t count = 0;
-    if (!all_texts(x, args, 0, n) || !texec_regex(x, args[0].s, &re))
+    if (!targs_texts(x, args, 0, n) || !texec_regex(x, args[0].s, &re))
         return false;
     str s = args[1].s;
     for (size_t at = 0; at <= s.n; count++) {
@@ -487,7 +491,7 @@ static int hex(char c)
 
 static bool run_urldecode(ARGS)
 {
-    if (!all_texts(x, args, 0, n))
+    if (!targs_texts(x, args, 0, n))
         return false;
     str s = args[0].s;
     char *p = arena_alloc(x->a, s.n);
@@ -503,7 +507,7 @@ static bool run_urldecode(ARGS)
         p[len++] = (char)(hex(s.p[i + 1]) * 16 + hex(s.p[i + 2]));
         i += 2;
     }
-    return give(out, str_of(p, len));
+    return texec_give(out, str_of(p, len));
 }
 
 static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -511,7 +515,7 @@ static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 static bool run_b64enc(ARGS)
 {
     struct buf b;
-    if (!all_texts(x, args, 0, n))
+    if (!targs_texts(x, args, 0, n))
         return false;
     str s = args[0].s;
     buf_init(&b, LIMIT_TEMPLATE_OUT);
@@ -528,7 +532,7 @@ static bool run_b64enc(ARGS)
 
 static bool run_b64dec(ARGS)
 {
-    if (!all_texts(x, args, 0, n))
+    if (!targs_texts(x, args, 0, n))
         return false;
     str s = args[0].s;
     char *p = arena_alloc(x->a, s.n);
@@ -541,14 +545,14 @@ static bool run_b64dec(ARGS)
         if (s.p[i] == '\n' || s.p[i] == '\r')
             continue;
         if (found == NULL)
-            return give(out, arena_fmt(x->a, "illegal base64 data at input byte %zu", i));
+            return texec_give(out, arena_fmt(x->a, "illegal base64 data at input byte %zu", i));
         v = v << 6 | (uint32_t)(found - base64);
         if (++digits % 4 != 1)
             p[len++] = (char)(v >> ((4 - (digits - 1) % 4 - 1) * 2));
     }
     if (digits % 4 == 1)
-        return give(out, arena_fmt(x->a, "illegal base64 data at input byte %zu", s.n));
-    return give(out, str_of(p, len));
+        return texec_give(out, arena_fmt(x->a, "illegal base64 data at input byte %zu", s.n));
+    return texec_give(out, str_of(p, len));
 }
 
 // NOLINTNEXTLINE(misc-no-recursion): the reader bounds the nesting
@@ -629,7 +633,7 @@ static void sort_maps(struct arena *a, struct tval *v)
 static bool run_from_json(ARGS)
 {
     struct json_reader r;
-    if (!all_texts(x, args, 0, n))
+    if (!targs_texts(x, args, 0, n))
         return false;
     json_reader_init(&r, args[0].s);
     if (!json_value(x, &r, json_next(&r), out) || json_next(&r) != JSON_END)
@@ -638,308 +642,7 @@ static bool run_from_json(ARGS)
     return true;
 }
 
-/* ---- numbers ---- */
-
-static bool run_int(ARGS)
-{
-    (void)x, (void)n;
-    *out = tval_int(to_int(&args[0]));
-    return true;
-}
-
-static bool run_float(ARGS)
-{
-    (void)x, (void)n;
-    *out = tval_float(to_float(&args[0]));
-    return true;
-}
-
-/* Integers wrap as Go's do. */
-static bool run_add(ARGS)
-{
-    uint64_t sum = 0;
-    (void)x;
-    for (size_t i = 0; i < n; i++)
-        sum += (uint64_t)to_int(&args[i]);
-    *out = tval_int((int64_t)sum);
-    return true;
-}
-
-static bool run_sub(ARGS)
-{
-    (void)x, (void)n;
-    *out = tval_int((int64_t)((uint64_t)to_int(&args[0]) - (uint64_t)to_int(&args[1])));
-    return true;
-}
-
-static bool run_mul(ARGS)
-{
-    uint64_t product = 1;
-    (void)x;
-    for (size_t i = 0; i < n; i++)
-        product *= (uint64_t)to_int(&args[i]);
-    *out = tval_int((int64_t)product);
-    return true;
-}
-
-static bool divide(struct texec *x, const struct tval *args, bool rest, struct tval *out)
-{
-    int64_t a = to_int(&args[0]), b = to_int(&args[1]);
-    if (b == 0)
-        return texec_fail(x, "runtime error: integer divide by zero");
-    if (b == -1)
-        *out = tval_int(rest ? 0 : (int64_t)(0 - (uint64_t)a));
-    else
-        *out = tval_int(rest ? a % b : a / b);
-    return true;
-}
-
-static bool run_div(ARGS)
-{
-    (void)n;
-    return divide(x, args, false, out);
-}
-
-static bool run_mod(ARGS)
-{
-    (void)n;
-    return divide(x, args, true, out);
-}
-
-/* Decimal arithmetic in the reference: 15 digits hide what binary fractions add. */
-static double decimal(double v)
-{
-    char text[40];
-    double out;
-    int n = snprintf(text, sizeof text, "%.15g", v);
-    return isfinite(v) && num_parse_f64(str_of(text, (size_t)n), &out) ? out : v;
-}
-
-#define FOLD_FLOATS(fn, expr)              \
-    static bool fn(ARGS)                   \
-    {                                      \
-        double a = to_float(&args[0]);     \
-        (void)x;                           \
-        for (size_t i = 1; i < n; i++) {   \
-            double b = to_float(&args[i]); \
-            a = (expr);                    \
-        }                                  \
-        *out = tval_float(a);              \
-        return true;                       \
-    }
-FOLD_FLOATS(run_addf, decimal(a + b))
-FOLD_FLOATS(run_subf, decimal(a - b))
-FOLD_FLOATS(run_mulf, decimal(a *b))
-FOLD_FLOATS(run_maxf, a > b ? a : b)
-FOLD_FLOATS(run_minf, a < b ? a : b)
-
-static bool run_divf(ARGS)
-{
-    double a = to_float(&args[0]);
-    for (size_t i = 1; i < n; i++) {
-        double b = to_float(&args[i]);
-        if (b == 0)
-            return texec_fail(x, "decimal division by 0");
-        a /= b;
-    }
-    *out = tval_float(a);
-    return true;
-}
-
-static bool run_max(ARGS)
-{
-    int64_t v = to_int(&args[0]);
-    (void)x;
-    for (size_t i = 1; i < n; i++)
-        v = MAX(v, to_int(&args[i]));
-    *out = tval_int(v);
-    return true;
-}
-
-static bool run_min(ARGS)
-{
-    int64_t v = to_int(&args[0]);
-    (void)x;
-    for (size_t i = 1; i < n; i++)
-        v = MIN(v, to_int(&args[i]));
-    *out = tval_int(v);
-    return true;
-}
-
-static bool run_ceil(ARGS)
-{
-    (void)x, (void)n;
-    *out = tval_float(ceil(to_float(&args[0])));
-    return true;
-}
-
-static bool run_floor(ARGS)
-{
-    (void)x, (void)n;
-    *out = tval_float(floor(to_float(&args[0])));
-    return true;
-}
-
-static bool run_round(ARGS) // round x digits [roundOn]
-{
-    if (!is_int(x, &args[1]))
-        return false;
-    double on = n > 2 ? to_float(&args[2]) : 0.5, v = to_float(&args[0]);
-    double pow10 = pow(10, (double)args[1].i), whole;
-    double rest = modf(pow10 * v, &whole);
-    double r = rest >= on ? ceil(pow10 * v) : floor(pow10 * v);
-    *out = tval_float(r / pow10);
-    return true;
-}
-
-static bool run_bytes(ARGS)
-{
-    struct err err = ERR_OK;
-    uint64_t size;
-    if (!all_texts(x, args, 0, n))
-        return false;
-    if (!size_parse_humanize(args[0].s, &size, &err))
-        return texec_fail(x, "%s", err.text);
-    *out = tval_float((double)size);
-    return true;
-}
-
-static bool run_duration(ARGS)
-{
-    struct err err = ERR_OK;
-    int64_t ns;
-    if (!all_texts(x, args, 0, n))
-        return false;
-    if (!dur_parse_go(args[0].s, &ns, &err))
-        return texec_fail(x, "%s", err.text);
-    *out = tval_float((double)ns / 1e9);
-    return true;
-}
-
-static bool run_default(ARGS)
-{
-    (void)x;
-    *out = n > 1 && tval_true(&args[1]) ? args[1] : args[0];
-    return true;
-}
-
-/* ---- the line and times ---- */
-
-static bool run_line(ARGS)
-{
-    (void)args, (void)n;
-    return give(out, x->env->line);
-}
-
-static bool run_timestamp(ARGS)
-{
-    (void)args, (void)n;
-    *out = (struct tval){.kind = TVAL_TIME, .i = x->env->t_ns};
-    return true;
-}
-
-static bool run_now(ARGS)
-{
-    (void)args, (void)n;
-    *out = (struct tval){.kind = TVAL_TIME, .i = x->env->now_ns};
-    return true;
-}
-
-static bool run_date(ARGS) // date layout time
-{
-    (void)n;
-    if (!all_texts(x, args, 0, 1))
-        return false;
-    int64_t t;
-    if (args[1].kind == TVAL_TIME)
-        t = args[1].i;
-    else if (args[1].kind != TVAL_INT)
-        t = x->env->now_ns;
-    else if (__builtin_mul_overflow(args[1].i, NS_PER_S, &t))
-        return texec_fail(x, "time out of range");
-    return give(out, ttime_format(x->a, args[0].s, t));
-}
-
-static bool parse_date(struct texec *x, str layout, str text, struct tval *out)
-{
-    int64_t t;
-    if (!ttime_parse(layout, text, &t))
-        return texec_fail(x, "parsing time \"" STR_FMT "\" as \"" STR_FMT "\": cannot parse",
-                          STR_ARG(text), STR_ARG(layout));
-    *out = (struct tval){.kind = TVAL_TIME, .i = t};
-    return true;
-}
-
-static bool run_to_date(ARGS) // toDate layout text; what does not fit is the zero time
-{
-    struct tval zero = {.kind = TVAL_TIME, .i = INT64_MIN};
-    if (!all_texts(x, args, 0, n))
-        return false;
-    if (!parse_date(x, args[0].s, args[1].s, out))
-        *out = zero;
-    return true;
-}
-
-static bool run_date_in_zone(ARGS) // toDateInZone layout zone text
-{
-    if (!all_texts(x, args, 0, n))
-        return false;
-    str zone = args[1].s;
-    if (zone.n > 0 && !str_is(zone, "UTC") && !str_is(zone, "Local") && !str_is(zone, "GMT"))
-        return texec_fail(x, "unknown time zone " STR_FMT " (this server knows UTC)",
-                          STR_ARG(zone));
-    return parse_date(x, args[0].s, args[2].s, out);
-}
-
-static bool epoch(struct texec *x, const struct tval *v, int64_t unit, struct tval *out)
-{
-    if (v->kind != TVAL_TIME)
-        return texec_fail(x, "wrong type for value; expected time.Time; got %s", tval_type(v));
-    int64_t t = v->i / unit - (v->i % unit < 0);
-    return give(out, arena_fmt(x->a, "%lld", (long long)t));
-}
-
-static bool run_epoch(ARGS)
-{
-    (void)n;
-    return epoch(x, &args[0], NS_PER_S, out);
-}
-
-static bool run_epoch_ms(ARGS)
-{
-    (void)n;
-    return epoch(x, &args[0], NS_PER_MS, out);
-}
-
-static bool run_epoch_ns(ARGS)
-{
-    (void)n;
-    return epoch(x, &args[0], 1, out);
-}
-
-static bool run_unix_to_time(ARGS) // by the number of digits: days, s, ms, us, ns
-{
-    static const struct {
-        size_t digits;
-        int64_t unit;
-    } units[] = {{5, 86400 * NS_PER_S}, {10, NS_PER_S}, {13, NS_PER_MS}, {16, 1000}, {19, 1}};
-    int64_t v;
-    if (!all_texts(x, args, 0, n))
-        return false;
-    for (size_t i = 0; i < COUNTOF(units); i++) {
-        if (units[i].digits == args[0].s.n && num_parse_i64(args[0].s, &v) &&
-            !__builtin_mul_overflow(v, units[i].unit, &v)) {
-            *out = (struct tval){.kind = TVAL_TIME, .i = v};
-            return true;
-        }
-    }
-    return texec_fail(x, "unable to parse time '" STR_FMT "'", STR_ARG(args[0].s));
-}
-
-#define ANY 255
 static const struct tfunc functions[] = {
-    {"__line__", run_line, 0, 0},
-    {"__timestamp__", run_timestamp, 0, 0},
     {"ToLower", run_lower, 1, 1},
     {"ToUpper", run_upper, 1, 1},
     {"Replace", run_replace_first, 4, 4},
@@ -974,36 +677,6 @@ static const struct tfunc functions[] = {
     {"b64enc", run_b64enc, 1, 1},
     {"b64dec", run_b64dec, 1, 1},
     {"fromJson", run_from_json, 1, 1},
-    {"bytes", run_bytes, 1, 1},
-    {"duration", run_duration, 1, 1},
-    {"duration_seconds", run_duration, 1, 1},
-    {"int", run_int, 1, 1},
-    {"float64", run_float, 1, 1},
-    {"add", run_add, 0, ANY},
-    {"sub", run_sub, 2, 2},
-    {"mul", run_mul, 1, ANY},
-    {"div", run_div, 2, 2},
-    {"mod", run_mod, 2, 2},
-    {"addf", run_addf, 1, ANY},
-    {"subf", run_subf, 1, ANY},
-    {"mulf", run_mulf, 1, ANY},
-    {"divf", run_divf, 1, ANY},
-    {"max", run_max, 1, ANY},
-    {"min", run_min, 1, ANY},
-    {"maxf", run_maxf, 1, ANY},
-    {"minf", run_minf, 1, ANY},
-    {"ceil", run_ceil, 1, 1},
-    {"floor", run_floor, 1, 1},
-    {"round", run_round, 2, 3},
-    {"default", run_default, 1, 2},
-    {"date", run_date, 2, 2},
-    {"toDate", run_to_date, 2, 2},
-    {"toDateInZone", run_date_in_zone, 3, 3},
-    {"now", run_now, 0, 0},
-    {"unixEpoch", run_epoch, 1, 1},
-    {"unixEpochMillis", run_epoch_ms, 1, 1},
-    {"unixEpochNanos", run_epoch_ns, 1, 1},
-    {"unixToTime", run_unix_to_time, 1, 1},
 };
 
 const struct tfunc *tfunc_find(str name)
@@ -1011,5 +684,6 @@ const struct tfunc *tfunc_find(str name)
     for (size_t i = 0; i < COUNTOF(functions); i++)
         if (str_eq(name, str_c(functions[i].name)))
             return &functions[i];
-    return tfunc_find_builtin(name);
+    const struct tfunc *f = tfunc_find_number(name);
+    return f != NULL ? f : tfunc_find_builtin(name);
 }

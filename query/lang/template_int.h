@@ -163,7 +163,15 @@ struct tfunc {
     uint8_t min, max; // arguments; max 255 = any number
 };
 const struct tfunc *tfunc_find(str name);         // template_funcs.c, or NULL
+const struct tfunc *tfunc_find_number(str name);  // template_numbers.c, or NULL
 const struct tfunc *tfunc_find_builtin(str name); // template_builtin.c, or NULL
+
+/* Arguments of functions, template_funcs.c: kinds or an error; conversions never fail. */
+bool targs_texts(struct texec *x, const struct tval *args, size_t from, size_t to);
+bool targ_is_int(struct texec *x, const struct tval *v);
+double tval_to_float(const struct tval *v);
+int64_t tval_to_int(const struct tval *v);
+bool texec_give(struct tval *out, str s); // returns true
 
 bool tval_true(const struct tval *v);
 const char *tval_type(const struct tval *v); // "string", "int", ...
