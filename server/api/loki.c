@@ -171,14 +171,16 @@ static void write_stats(struct json *j, struct api_call *c, int64_t started_ns, 
 
 /* The union that entries show without the encoding flag: what the pipeline made beats metadata
  * beats stream. */
-static struct labels union_labels(struct labels_builder *b, const struct logql_entry *e)
+static struct labels union_labels(struct arena *a, const struct logql_entry *e)
 {
-    labels_builder_clear(b);
-    const struct labels parts[] = {e->stream, e->meta, e->parsed};
+    const struct labels parts[] = {e->stream, e->meta, e->parsed}; // a name is in one of them only
+    struct label *v = arena_array(a, struct label, e->stream.n + e->meta.n + e->parsed.n);
+    size_t n = 0;
     for (size_t p = 0; p < COUNTOF(parts); p++)
         for (size_t i = 0; i < parts[p].n; i++)
-            labels_builder_add(b, parts[p].v[i].name, parts[p].v[i].value);
-    return labels_builder_done(b);
+            v[n++] = parts[p].v[i];
+    labels_sort(a, v, n);
+    return (struct labels){v, n};
 }
 
 struct result_stream {
@@ -207,12 +209,10 @@ static bool group_entries(struct api_call *c, const struct logql_entries *entrie
                           struct result_streams *out, struct err *err)
 {
     struct arena *a = &c->q.arena;
-    struct labels_builder builder;
-    labels_builder_init(&builder, a);
     hmap_init(&out->map, a);
     for (size_t i = 0; i < entries->n; i++) {
         const struct logql_entry *e = &entries->v[i];
-        struct labels shown = categorize ? e->stream : union_labels(&builder, e);
+        struct labels shown = categorize ? e->stream : union_labels(a, e);
         struct stream_key key = {out, shown};
         uint64_t hash = labels_hash(shown);
         uint32_t at = hmap_find(&out->map, hash, stream_eq, &key);

@@ -233,7 +233,7 @@ void label_quote(struct buf *b, str s)
                 continue;
             }
         }
-        buf_add(b, str_of(s.p + plain, i - plain));
+        buf_add(b, str_sub(s, plain, i));
         if (i == s.n)
             break;
         unsigned char c = (unsigned char)s.p[i];
