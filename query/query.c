@@ -40,7 +40,7 @@ void query_init(struct query *q, struct clock *clock, struct store *store,
 {
     *q = (struct query){
         .ticker = {tick_of}, .clock = clock, .limits = *limits, .store = store, .tenant = tenant};
-    budget_init(&q->budget, "query memory", limits->max_memory, parent);
+    budget_init(&q->budget, "query memory (query.memory)", limits->max_memory, parent);
     arena_init(&q->arena, limits->max_memory, &q->budget);
     q->now_ns = clock_now_ns(clock);
     if (limits->timeout_ns > 0)
@@ -59,12 +59,26 @@ void query_deinit(struct query *q)
     q->notes.n = q->notes.cap = 0;
 }
 
-static bool over_memory(const struct query *q, struct err *err)
+/* Names the ceiling that was in the way of `wish` more bytes: the query's own, or one that it
+ * shares with others. What others held may be free again by now; then it was theirs all the same,
+ * as its own has room. */
+static bool over_memory(const struct query *q, size_t wish, struct err *err)
 {
+    size_t used = MAX(budget_used(&q->budget), q->arena.used);
+    const struct budget *shared = q->budget.parent;
+    if (!shared || used >= q->limits.max_memory || wish > q->limits.max_memory - used)
+        return err_set(err, ERR_LIMIT,
+                       "query needs more memory than the %zu MiB it may use (query.memory): "
+                       "select fewer series, a shorter range or a larger step, or raise the limit",
+                       q->limits.max_memory / MIB);
+    if (shared->parent && budget_used(shared) < shared->max / 8 * 7)
+        shared = shared->parent;
     return err_set(err, ERR_LIMIT,
-                   "query needs more memory than the %zu MiB it may use (queries.max_memory): "
-                   "select fewer series, a shorter range or a larger step, or raise the limit",
-                   q->limits.max_memory / MIB);
+                   "query needs more memory than is left of the %zu MiB that %s (%s): "
+                   "ask again later, ask for less, or raise the limit",
+                   shared->max / MIB,
+                   shared->parent ? "all queries may use together" : "the server may use",
+                   shared->parent ? "query.memory_all" : "memory");
 }
 
 static bool check_clock(struct query *q, struct err *err)
@@ -79,7 +93,7 @@ static bool check_clock(struct query *q, struct err *err)
 bool query_tick(struct query *q, struct err *err)
 {
     if (UNLIKELY(q->arena.over))
-        return over_memory(q, err);
+        return over_memory(q, q->limits.max_memory / 8, err);
     if (LIKELY(++q->tick_count % TICKS_PER_CLOCK != 0))
         return true;
     return check_clock(q, err);
@@ -88,7 +102,7 @@ bool query_tick(struct query *q, struct err *err)
 bool query_room(struct query *q, size_t n, struct err *err)
 {
     if (q->arena.over || !arena_room(&q->arena, n))
-        return over_memory(q, err);
+        return over_memory(q, n, err);
     return check_clock(q, err);
 }
 

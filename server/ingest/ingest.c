@@ -220,13 +220,7 @@ static bool inflate(struct ingest_job *j, str *body, struct err *err)
     str coding = http_header_get(j->req, STR("content-encoding"));
     if (!always_snappy || (coding.n > 0 && !str_eq_nocase(coding, STR("snappy"))))
         return http_body(j->req, max, body, err);
-    struct buf raw;
-    buf_init(&raw, max);
-    bool ok = decompress(CODEC_SNAPPY, j->req->body, max, &raw, err);
-    if (ok)
-        *body = arena_dup(j->req->arena, buf_str(&raw));
-    buf_deinit(&raw);
-    return ok;
+    return http_inflate(j->req, CODEC_SNAPPY, max, body, err);
 }
 
 struct finder {

@@ -182,6 +182,12 @@ bool http_is_canceled(const struct http_request *req)
     return atomic_load_explicit(&x->job.canceled, memory_order_relaxed);
 }
 
+bool http_inflate(struct http_request *req, enum codec_kind kind, size_t max, str *out,
+                  struct err *err)
+{
+    return exchange_inflate(req->impl, kind, max, out, err);
+}
+
 bool http_body(struct http_request *req, size_t max, str *out, struct err *err)
 {
     struct exchange *x = req->impl;

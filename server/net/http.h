@@ -60,6 +60,9 @@ bool http_is_canceled(const struct http_request *req);
 /* The body with its Content-Encoding removed, at most max bytes (ERR_TOO_LARGE); unknown coding:
  * ERR_MEDIA. In the request's arena, or the body itself. */
 MUST_USE bool http_body(struct http_request *req, size_t max, str *out, struct err *err);
+/* The body decompressed by `kind`, whatever the headers say; otherwise as http_body. */
+MUST_USE bool http_inflate(struct http_request *req, enum codec_kind kind, size_t max, str *out,
+                           struct err *err);
 /* URL query and, for application/x-www-form-urlencoded bodies, form fields, in that order, decoded.
  * Parsed once. A bad escape: ERR_INVALID. */
 MUST_USE bool http_params(struct http_request *req, const struct http_param **out, size_t *n,

@@ -116,7 +116,9 @@ struct walk {
 
 static bool out_of_memory(const struct walk *w, struct err *err)
 {
-    return w->arena->over && !err_set(err, ERR_LIMIT, "label sets do not fit the memory limit");
+    const struct budget *b = w->arena->budget;
+    return w->arena->over && !err_set(err, ERR_LIMIT, "label sets do not fit the limit of %s",
+                                      b && b->name ? b->name : "memory");
 }
 
 static bool walk_head(struct walk *w, struct err *err)

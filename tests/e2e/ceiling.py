@@ -236,7 +236,7 @@ class Ask(threading.Thread):
         is_prom = self.path.startswith("/api/v1")
         if self.status in (400, 422) and b"memory" in self.body:
             assert self.status == (422 if is_prom else 400), (self.path, self.status, self.body)
-            assert b"memory" in self.body or b"query_memory" in self.body, self.body
+            assert re.search(rb"\(query\.memory(_all)?\)|\(memory\)", self.body), self.body
 
 
 def main():
