@@ -1,5 +1,6 @@
 /* fuzz_loki_push.c - any bytes as Loki push in both forms (first byte: which): decoded or refused;
- * every entry names a stream, and every stream has service_name. links: trivet_ingest */
+ * every entry names a stream, and every stream has service_name. */
+// links: trivet_ingest
 #include "server/ingest/decode.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

@@ -1,5 +1,6 @@
 /* fuzz_otlp_json.c - any text as OTLP/JSON: transcoded or refused; what is transcoded is
- * well-formed protobuf to the decoder. The first byte picks the signal. links: trivet_ingest */
+ * well-formed protobuf to the decoder. The first byte picks the signal. */
+// links: trivet_ingest
 #include "server/ingest/decode.h"
 #include "server/wire/otlp_json.h"
 

@@ -1,6 +1,6 @@
 /* fuzz_otlp_protobuf.c - any bytes as OTLP of each signal: decoded or refused, and what is decoded
- * passes validation once more without a change. The first byte picks the signal. links:
- * trivet_ingest */
+ * passes validation once more without a change. The first byte picks the signal. */
+// links: trivet_ingest
 #include "server/ingest/decode.h"
 #include "storage/base/base.h"
 

@@ -1,5 +1,6 @@
 /* fuzz_remote_write.c - any bytes as an inflated remote write request: decoded or refused; every
- * sample names a series of the batch, and validation is stable. links: trivet_ingest */
+ * sample names a series of the batch, and validation is stable. */
+// links: trivet_ingest
 #include "server/ingest/decode.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
