@@ -60,7 +60,7 @@ stage() {
     SECONDS=0
     # What passed stays in the log; what failed is shown with its output.
     # shellcheck disable=SC2086
-    (cd "$dir" && ctest -j "$jobs" --timeout 600 --output-on-failure --no-tests=error $select) 2>&1 |
+    (cd "$dir" && ctest -j "$jobs" --timeout 600 --no-label-summary --output-on-failure --no-tests=error $select) 2>&1 |
         tee "$log" | grep -v -e ' Passed ' -e '^ *Start ' -e '^Internal ctest' -e '^Test project' -e '^$'
     count "$name" "$log"
     echo "== $name: tested in $SECONDS s"
