@@ -173,7 +173,7 @@ void dispatch_run(struct dispatch *d, struct exchange *x)
     ASSERT(!x->is_run);
     x->is_run = true;
     x->dispatch = d;
-    d->requests++;
+    atomic_fetch_add_explicit(&d->requests, 1, memory_order_relaxed);
     x->req.body = buf_str(&x->body);
     struct err err = ERR_OK;
     if (x->is_too_large) {

@@ -9,10 +9,11 @@
 struct dispatch {
     const struct exchange_host *host;
     struct router *router;
-    bool is_ready;               // false while starting: lanes answer 503
-    bool is_stopping;            // true: lanes answer 503
-    uint64_t requests, running;  // since start; handlers in lanes now
-    void (*released)(void *ctx); // after each request; may be NULL
+    bool is_ready;                 // false while starting: lanes answer 503
+    bool is_stopping;              // true: lanes answer 503
+    atomic_uint_fast64_t requests; // since start; read by any thread
+    uint64_t running;              // handlers in lanes now
+    void (*released)(void *ctx);   // after each request; may be NULL
     void *released_ctx;
 };
 

@@ -166,6 +166,6 @@ void net_stats(const struct net *net, struct net_stats *out)
         .http2 = get(&net->http2),
         .bytes_in = get(&net->bytes_in),
         .bytes_out = get(&net->bytes_out),
-        .requests = net->dispatch.requests,
+        .requests = get(&net->dispatch.requests),
     };
 }
