@@ -57,13 +57,15 @@ static size_t resident(const struct memory_watch *w)
     return (size_t)pages * w->page;
 }
 
-/* Charges what the other budgets do not explain; gives back what they do by now. */
+/* Charges what the other budgets do not explain, and a 16th of the ceiling for what grows until the
+ * next look; gives back what they explain by now. */
 static size_t look(struct memory_watch *w)
 {
     size_t rss = HAS_SANITIZER ? 0 : resident(w), other = budget_used(&w->other),
            all = budget_used(w->root);
     size_t charged = all > other ? all - other : 0;
-    size_t now = rss > charged ? rss - charged : 0;
+    size_t ahead = HAS_SANITIZER ? 0 : w->root->max / 16;
+    size_t now = ahead + (rss > charged ? rss - charged : 0);
     if (now > other)
         budget_force(&w->other, now - other);
     else

@@ -21,6 +21,7 @@ struct put_value {
 
 struct put_name {
     str name;
+    size_t n_values;
     VEC(struct put_value) values;
 };
 
@@ -261,10 +262,17 @@ static uint32_t *put_rows(struct put_meta *m, const struct log_row *rows, size_t
             shape[i] = shape[i - 1];
         else
             shape[i] = put_shape_id(m, l);
+        for (size_t j = 0; j < l.n; j++)
+            m->names.v[m->shapes.v[shape[i]].names[j]].n_values++;
+    }
+    // Counted first: growing in an arena would leave as much behind again.
+    for (size_t k = 0; k < m->names.n; k++)
+        vec_reserve(&m->names.v[k].values, m->a, m->names.v[k].n_values);
+    for (size_t i = 0; i < n; i++) {
         const uint32_t *names = m->shapes.v[shape[i]].names;
-        for (size_t j = 0; j < l.n; j++) {
+        for (size_t j = 0; j < rows[i].meta.n; j++) {
             struct put_name *name = &m->names.v[names[j]];
-            vec_push(&name->values, m->a, (struct put_value){l.v[j].value, (uint32_t)i});
+            vec_push(&name->values, m->a, (struct put_value){rows[i].meta.v[j].value, (uint32_t)i});
         }
     }
     return shape;
