@@ -426,6 +426,11 @@ uint16_t app_port(const struct app *app, size_t i)
     return i < app->config.listen.n ? app->ports[i] : 0;
 }
 
+bool app_seal(struct app *app, struct err *err)
+{
+    return store_maintain(app->store, true, err);
+}
+
 void app_reload(struct app *app, const struct config *config)
 {
     struct buf now, later;

@@ -28,6 +28,9 @@ MUST_USE bool app_start(struct config *config, const struct app_options *o, stru
 MUST_USE bool app_wait_ready(struct app *app, struct err *err);
 /* The real port of the i-th configured listener; 0 past the end. */
 uint16_t app_port(const struct app *app, size_t i);
+/* Moves what is in memory into segments now, in the calling thread; waits for nothing else. After
+ * app_wait_ready. */
+MUST_USE bool app_seal(struct app *app, struct err *err);
 /* Changes what can change while running, logs what cannot. `config` stays the caller's. */
 void app_reload(struct app *app, const struct config *config);
 /* Stops accepting, lets requests finish for at most 10 s, cancels the rest, closes the store,
