@@ -541,8 +541,10 @@ bool logql_selector(struct query *q, str text, bool allow_empty, struct matchers
     if (!p.failed && p.tok.kind != TOK_END) {
         struct log_query log = {0};
         lq_parse_stages(&p, &log, NULL);
-        if (log.n > 0)
-            lq_refuse(&p, "only label matchers are supported");
+        if (log.n > 0 && !p.failed) { // a sentence of its own, no parse error
+            err_set(err, ERR_INVALID, "only label matchers are supported");
+            parser_stop(&p);
+        }
         lq_unexpected(&p, "");
     }
     if (!p.failed && (m.n > 0 || !allow_empty))

@@ -1,4 +1,5 @@
-/* loki.c - the Loki HTTP API: queries, names, index statistics, build information.
+/* loki.c - the Loki HTTP API: queries, names, index statistics, build information;
+ * what Logs Drilldown asks besides is in loki_explore.c.
  *
  * Each handler runs in the query lane. Errors are plain text with Loki's words and codes, never
  * JSON (Grafana shows the text as it is). Source of the shapes: the public HTTP API description of
@@ -8,7 +9,7 @@
 
 #include "query/logql/logql.h"
 #include "server/api/api.h"
-#include "server/api/params.h"
+#include "server/api/loki_priv.h"
 #include "server/api/prom_json.h"
 #include "storage/base/hmap.h"
 #include "storage/base/num.h"
@@ -125,14 +126,14 @@ static bool param_expr(struct api_call *c, const struct logql_expr **out, struct
 
 /* ---- answers ---- */
 
-static void begin_json(struct json *j, struct http_reply *rep)
+void loki_begin_json(struct json *j, struct http_reply *rep)
 {
     reply_header(rep, STR("content-type"), STR("application/json; charset=UTF-8"));
     json_begin(j, reply_sink(rep));
     json_object(j);
 }
 
-static void end_json(struct json *j, struct http_reply *rep)
+void loki_end_json(struct json *j, struct http_reply *rep)
 {
     json_object_end(j);
     if (!json_end(j))
@@ -260,7 +261,7 @@ static bool write_entries(struct api_call *c, const struct logql_entries *entrie
         return false;
     struct json j;
     char text[32];
-    begin_json(&j, c->rep);
+    loki_begin_json(&j, c->rep);
     json_kv_str(&j, "status", STR("success"));
     write_warnings(&j, &c->q);
     json_key(&j, STR("data"));
@@ -297,7 +298,7 @@ static bool write_entries(struct api_call *c, const struct logql_entries *entrie
     json_array_end(&j);
     write_stats(&j, c, started_ns, entries->n);
     json_object_end(&j);
-    end_json(&j, c->rep);
+    loki_end_json(&j, c->rep);
     return true;
 }
 
@@ -305,7 +306,7 @@ static void write_matrix(struct api_call *c, const struct matrix *m, const char 
                          int64_t started_ns)
 {
     struct json j;
-    begin_json(&j, c->rep);
+    loki_begin_json(&j, c->rep);
     json_kv_str(&j, "status", STR("success"));
     write_warnings(&j, &c->q);
     json_key(&j, STR("data"));
@@ -324,7 +325,7 @@ static void write_matrix(struct api_call *c, const struct matrix *m, const char 
     }
     write_stats(&j, c, started_ns, 0);
     json_object_end(&j);
-    end_json(&j, c->rep);
+    loki_end_json(&j, c->rep);
 }
 
 /* ---- queries ---- */
@@ -403,10 +404,10 @@ static bool run_format(struct api_call *c, struct err *err)
     struct json j;
     if (!param_expr(c, &e, err)) {
         reply_status(c->rep, 400);
-        begin_json(&j, c->rep);
+        loki_begin_json(&j, c->rep);
         json_kv_str(&j, "status", STR("invalid-query"));
         json_kv_str(&j, "error", str_c(err->text));
-        end_json(&j, c->rep);
+        loki_end_json(&j, c->rep);
         return true;
     }
     struct buf text;
@@ -414,18 +415,18 @@ static bool run_format(struct api_call *c, struct err *err)
     logql_print(&text, e);
     str copy = arena_dup(&c->q.arena, buf_str(&text));
     buf_deinit(&text);
-    begin_json(&j, c->rep);
+    loki_begin_json(&j, c->rep);
     json_kv_str(&j, "status", STR("success"));
     json_kv_str(&j, "data", copy);
-    end_json(&j, c->rep);
+    loki_end_json(&j, c->rep);
     return true;
 }
 
 /* ---- names ---- */
 
 /* A window of zero length still lists what is there at that moment (the context view asks so). */
-static bool names_begin(struct api_call *c, struct matchers m, struct name_select *sel,
-                        struct snapshot **snap, struct err *err)
+bool loki_names_begin(struct api_call *c, struct matchers m, struct name_select *sel,
+                      struct snapshot **snap, struct err *err)
 {
     int64_t start, end;
     if (!param_range(c, &start, &end, err))
@@ -436,7 +437,7 @@ static bool names_begin(struct api_call *c, struct matchers m, struct name_selec
                           err);
 }
 
-static bool param_selector(struct api_call *c, struct matchers *out, struct err *err)
+bool loki_param_selector(struct api_call *c, struct matchers *out, struct err *err)
 {
     str text = {0};
     (void)api_param(c, STR("query"), &text);
@@ -447,7 +448,7 @@ static bool param_selector(struct api_call *c, struct matchers *out, struct err 
 static void write_names(struct api_call *c, struct strs list)
 {
     struct json j;
-    begin_json(&j, c->rep);
+    loki_begin_json(&j, c->rep);
     json_kv_str(&j, "status", STR("success"));
     if (list.n > 0) {
         json_key(&j, STR("data"));
@@ -456,7 +457,7 @@ static void write_names(struct api_call *c, struct strs list)
             json_str(&j, list.v[i]);
         json_array_end(&j);
     }
-    end_json(&j, c->rep);
+    loki_end_json(&j, c->rep);
 }
 
 static bool run_labels(struct api_call *c, struct err *err)
@@ -466,7 +467,7 @@ static bool run_labels(struct api_call *c, struct err *err)
     struct snapshot *snap;
     struct strs list;
     bool cut;
-    if (!param_selector(c, &m, err) || !names_begin(c, m, &sel, &snap, err) ||
+    if (!loki_param_selector(c, &m, err) || !loki_names_begin(c, m, &sel, &snap, err) ||
         !store_label_names(snap, &sel, &c->q.arena, &list, &cut, err))
         return false;
     write_names(c, list);
@@ -480,7 +481,7 @@ static bool run_label_values(struct api_call *c, struct err *err)
     struct snapshot *snap;
     struct strs list;
     bool cut;
-    if (!param_selector(c, &m, err) || !names_begin(c, m, &sel, &snap, err) ||
+    if (!loki_param_selector(c, &m, err) || !loki_names_begin(c, m, &sel, &snap, err) ||
         !store_label_values(snap, c->req->path_args[0], &sel, &c->q.arena, &list, &cut, err))
         return false;
     write_names(c, list);
@@ -500,7 +501,7 @@ static bool run_series(struct api_call *c, struct err *err)
     struct snapshot *snap;
     struct labels_list some;
     bool cut;
-    if (!names_begin(c, (struct matchers){0}, &sel, &snap, err))
+    if (!loki_names_begin(c, (struct matchers){0}, &sel, &snap, err))
         return false;
     for (size_t i = 0; i <= c->n_params; i++) {
         bool is_match = i < c->n_params && (str_is(c->params[i].name, "match[]") ||
@@ -518,7 +519,7 @@ static bool run_series(struct api_call *c, struct err *err)
     if (all.n > 1)
         qsort(all.v, all.n, sizeof *all.v, compare_labels);
     struct json j;
-    begin_json(&j, c->rep);
+    loki_begin_json(&j, c->rep);
     json_kv_str(&j, "status", STR("success"));
     json_key(&j, STR("data"));
     json_array(&j);
@@ -526,7 +527,7 @@ static bool run_series(struct api_call *c, struct err *err)
         if (i == 0 || !labels_eq(all.v[i - 1], all.v[i]))
             prom_json_labels(&j, all.v[i]);
     json_array_end(&j);
-    end_json(&j, c->rep);
+    loki_end_json(&j, c->rep);
     return true;
 }
 
@@ -536,16 +537,16 @@ static bool run_index_stats(struct api_call *c, struct err *err)
     struct name_select sel;
     struct snapshot *snap;
     struct index_stats stats = {0};
-    if (!param_selector(c, &m, err) || !names_begin(c, m, &sel, &snap, err) ||
+    if (!loki_param_selector(c, &m, err) || !loki_names_begin(c, m, &sel, &snap, err) ||
         !store_index_stats(snap, &sel, &stats, err))
         return false;
     struct json j;
-    begin_json(&j, c->rep);
+    loki_begin_json(&j, c->rep);
     json_kv_i64(&j, "streams", (int64_t)stats.series);
     json_kv_i64(&j, "chunks", (int64_t)stats.chunks);
     json_kv_i64(&j, "bytes", (int64_t)stats.bytes);
     json_kv_i64(&j, "entries", (int64_t)stats.samples);
-    end_json(&j, c->rep);
+    loki_end_json(&j, c->rep);
     return true;
 }
 
@@ -574,20 +575,23 @@ ENTRY(get_labels, run_labels)
 ENTRY(get_label_values, run_label_values)
 ENTRY(get_series, run_series)
 ENTRY(get_index_stats, run_index_stats)
+ENTRY(get_volume, loki_run_volume)
+ENTRY(get_detected_labels, loki_run_detected_labels)
+ENTRY(get_drilldown_limits, loki_run_drilldown_limits)
 
 static void get_buildinfo(void *ctx, struct http_request *req, struct http_reply *rep)
 {
     (void)req;
     const struct services *svc = ctx;
     struct json j;
-    begin_json(&j, rep);
-    json_kv_str(&j, "version", STR("3.5.0"));
+    loki_begin_json(&j, rep);
+    json_kv_str(&j, "version", STR(LOKI_VERSION));
     json_kv_str(&j, "revision", str_c(svc->revision));
     json_kv_str(&j, "branch", STR("trivet"));
     json_kv_str(&j, "buildUser", STR("trivet"));
     json_kv_str(&j, "buildDate", STR(""));
     json_kv_str(&j, "goVersion", STR(""));
-    end_json(&j, rep);
+    loki_end_json(&j, rep);
 }
 
 #define GET_POST (HTTP_GET | HTTP_POST)
@@ -600,6 +604,9 @@ const struct route loki_routes[] = {
     {GET_POST, "/loki/api/v1/label/{name}/values", LANE_QUERY, get_label_values, loki_refuse},
     {GET_POST, "/loki/api/v1/series", LANE_QUERY, get_series, loki_refuse},
     {GET_POST, "/loki/api/v1/index/stats", LANE_QUERY, get_index_stats, loki_refuse},
+    {GET_POST, "/loki/api/v1/index/volume", LANE_QUERY, get_volume, loki_refuse},
+    {GET_POST, "/loki/api/v1/detected_labels", LANE_QUERY, get_detected_labels, loki_refuse},
+    {HTTP_GET, "/loki/api/v1/drilldown-limits", LANE_QUERY, get_drilldown_limits, loki_refuse},
     {HTTP_GET, "/loki/api/v1/status/buildinfo", LANE_LOOP, get_buildinfo, NULL},
     {0},
 };

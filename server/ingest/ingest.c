@@ -88,6 +88,8 @@ static void answer_error(struct ingest_job *j, const struct err *err)
         status = 400;
     if (err->code == ERR_EXEC) // Loki: a push without any stream
         status = 422;
+    if (err->code == ERR_MEDIA && j->protocol->answer == ANSWER_LOKI) // as Loki has it
+        status = 400;
     if (is_retryable(err->code)) {
         if (status != 429)
             status = 503;
