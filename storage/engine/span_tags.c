@@ -91,9 +91,8 @@ static void add_bytes(struct tag_values *t, str bytes, uint64_t n)
     t->count.v[code] += n;
 }
 
-void tag_values_add(struct tag_values *t, const struct value *v, uint64_t n)
+static void add_value(struct tag_values *t, const struct value *v, uint64_t n)
 {
-    t->total += n;
     if (v->kind != VALUE_STR && v->kind != VALUE_INT && v->kind != VALUE_DOUBLE &&
         v->kind != VALUE_BOOL)
         return;
@@ -104,6 +103,15 @@ void tag_values_add(struct tag_values *t, const struct value *v, uint64_t n)
     value_encode(&b, v);
     ASSERT(!b.over);
     add_bytes(t, buf_str(&b), n);
+}
+
+void tag_values_add(struct tag_values *t, const struct value *v, uint64_t n)
+{
+    t->total += n;
+    if (v->kind != VALUE_LIST)
+        add_value(t, v, n);
+    for (size_t i = 0; v->kind == VALUE_LIST && i < v->list.n; i++)
+        add_value(t, &v->list.v[i], n);
 }
 
 static void add_ints(struct tag_values *t, enum value_kind kind, const int64_t *v, uint32_t n,
@@ -155,6 +163,23 @@ static void add_dict(struct tag_values *t, const uint32_t *codes, uint32_t n, co
     t->total = total;
 }
 
+/* Lists of one column: each element is a value of its own. */
+static bool add_lists(struct tag_values *t, const uint32_t *codes, uint32_t n, const str *dict,
+                      uint32_t n_dict, struct arena *scratch, struct err *err)
+{
+    uint32_t *count = arena_zalloc(scratch, n_dict * sizeof(*count));
+    for (uint32_t i = 0; i < n; i++)
+        count[codes[i]]++;
+    for (uint32_t i = 0; i < n_dict; i++) {
+        struct value v;
+        if (!span_dict_value(VALUE_LIST, dict[i], scratch, &v, err))
+            return false;
+        if (count[i] > 0)
+            tag_values_add(t, &v, count[i]);
+    }
+    return true;
+}
+
 bool tag_values_column(struct tag_values *t, enum value_kind kind, uint32_t n, str raw,
                        struct arena *scratch, struct err *err)
 {
@@ -175,11 +200,13 @@ bool tag_values_column(struct tag_values *t, enum value_kind kind, uint32_t n, s
             struct value value = {.kind = kind, .d = v[i]};
             tag_values_add(t, &value, MIN((uint32_t)INT_SAMPLE, n - i));
         }
-    } else if (kind == VALUE_STR) {
+    } else if (kind == VALUE_STR || kind == VALUE_LIST) {
         uint32_t *codes = arena_array(scratch, uint32_t, n), n_dict;
         str *dict;
         ok = column_get_dict(&r, scratch, codes, n, &dict, &n_dict, err);
-        if (ok)
+        if (ok && kind == VALUE_LIST)
+            ok = add_lists(t, codes, n, dict, n_dict, scratch, err);
+        else if (ok)
             add_dict(t, codes, n, dict, n_dict, scratch);
     } else {
         t->total += n;

@@ -28,7 +28,8 @@ struct tag_values {
 };
 
 void tag_values_init(struct tag_values *t, struct arena *a);
-/* Nested values, bytes and long strings are only counted. */
+/* Elements of a list count as values; maps, nested lists, bytes and long strings are only counted.
+ */
 void tag_values_add(struct tag_values *t, const struct value *v, uint64_t n);
 /* A column as it was written (raw bytes of codec/span_block.h). */
 MUST_USE bool tag_values_column(struct tag_values *t, enum value_kind kind, uint32_t n, str raw,
