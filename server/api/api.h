@@ -5,5 +5,6 @@
 #include "server/net/http.h"
 
 extern const struct route prom_routes[];
+extern const struct route prom_status_routes[];
 extern const struct route loki_routes[];
 extern const struct route tempo_routes[];

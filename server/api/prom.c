@@ -1,4 +1,5 @@
-/* prom.c - the Prometheus HTTP API below /api/v1: queries, names, metadata, exemplars, status.
+/* prom.c - the Prometheus HTTP API below /api/v1: queries, names, metadata, exemplars;
+ * prom_status.c tells about the server.
  *
  * Each handler runs in the query lane: parameters -> query -> JSON. Errors before the first body
  * byte become Prometheus' envelope {"status":"error",...} with its codes. Source of the shapes: the
@@ -711,44 +712,6 @@ ENTRY(get_series, run_series)
 ENTRY(get_metadata, run_metadata)
 ENTRY(get_exemplars, run_exemplars)
 
-/* No rules can be configured, so there are none: the list is truly empty. */
-static void get_rules(void *ctx, struct http_request *req, struct http_reply *rep)
-{
-    (void)ctx, (void)req;
-    reply_send(rep, 200, STR("application/json"),
-               STR("{\"status\":\"success\",\"data\":{\"groups\":[]}}"));
-}
-
-static void get_alerts(void *ctx, struct http_request *req, struct http_reply *rep)
-{
-    (void)ctx, (void)req;
-    reply_send(rep, 200, STR("application/json"),
-               STR("{\"status\":\"success\",\"data\":{\"alerts\":[]}}"));
-}
-
-/* The version is that of the API that is spoken: clients switch features on by it. */
-static void get_buildinfo(void *ctx, struct http_request *req, struct http_reply *rep)
-{
-    (void)req;
-    const struct services *svc = ctx;
-    reply_header(rep, STR("content-type"), STR("application/json"));
-    struct json j;
-    json_begin(&j, reply_sink(rep));
-    json_object(&j);
-    json_kv_str(&j, "status", STR("success"));
-    json_key(&j, STR("data"));
-    json_object(&j);
-    json_kv_str(&j, "version", STR("3.5.0"));
-    json_kv_str(&j, "revision", str_c(svc->revision));
-    json_kv_str(&j, "branch", STR("trivet"));
-    json_kv_str(&j, "buildUser", STR("trivet"));
-    json_kv_str(&j, "buildDate", STR(""));
-    json_kv_str(&j, "goVersion", STR(""));
-    json_object_end(&j);
-    json_object_end(&j);
-    json_end(&j);
-}
-
 #define GET_POST (HTTP_GET | HTTP_POST)
 const struct route prom_routes[] = {
     {GET_POST, "/api/v1/query", LANE_QUERY, get_query, prom_refuse},
@@ -759,10 +722,5 @@ const struct route prom_routes[] = {
     {GET_POST, "/api/v1/label/{name}/values", LANE_QUERY, get_label_values, prom_refuse},
     {GET_POST, "/api/v1/series", LANE_QUERY, get_series, prom_refuse},
     {HTTP_GET, "/api/v1/metadata", LANE_QUERY, get_metadata, prom_refuse},
-    {HTTP_GET, "/api/v1/rules", LANE_LOOP, get_rules, NULL},
-    {HTTP_GET, "/prometheus/api/v1/rules", LANE_LOOP, get_rules, NULL}, // Loki's place for them
-    {HTTP_GET, "/api/v1/alerts", LANE_LOOP, get_alerts, NULL},
-    {HTTP_GET, "/prometheus/api/v1/alerts", LANE_LOOP, get_alerts, NULL},
-    {GET_POST, "/api/v1/status/buildinfo", LANE_LOOP, get_buildinfo, NULL},
     {0},
 };

@@ -249,9 +249,11 @@ static str request_body(struct arena *a, str body)
     if (str_is(kind, "%snappy"))
         return pack(a, CODEC_SNAPPY, from_hex(a, rest));
     uint64_t n;
-    if (!str_is(kind, "%zeros") || !num_parse_u64(rest, &n) || n > BODY_MAX)
+    bool is_packed = str_is(kind, "%gzip-zeros");
+    if ((!is_packed && !str_is(kind, "%zeros")) || !num_parse_u64(rest, &n) || n > BODY_MAX)
         return body;
-    return str_of(arena_zalloc(a, n), n);
+    str zeros = str_of(arena_zalloc(a, n), n);
+    return is_packed ? pack(a, CODEC_GZIP, zeros) : zeros;
 }
 
 /* What a URL cannot hold is encoded, everything else is left as it was written. */

@@ -1,0 +1,165 @@
+/* prom_status.c - what the Prometheus API tells about the server itself. Nothing is scraped and no
+ * rule is evaluated here, so the lists of targets, pools, alert managers, rules and alerts are
+ * truly empty. On the loop: short answers from memory. */
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "server/api/api.h"
+#include "server/services.h"
+#include "storage/base/dur.h"
+#include "storage/base/json_write.h"
+
+/* The version is that of the API that is spoken: clients switch features on by it. */
+#define PROM_VERSION "3.5.0"
+
+static void begin_object(struct json *j, struct http_reply *rep)
+{
+    reply_header(rep, STR("content-type"), STR("application/json"));
+    json_begin(j, reply_sink(rep));
+    json_object(j);
+    json_kv_str(j, "status", STR("success"));
+    json_key(j, STR("data"));
+    json_object(j);
+}
+
+static void end_object(struct json *j, struct http_reply *rep)
+{
+    json_object_end(j);
+    json_object_end(j);
+    if (!json_end(j))
+        reply_abort(rep);
+}
+
+static void send_data(struct http_reply *rep, const char *data)
+{
+    struct json j;
+    reply_header(rep, STR("content-type"), STR("application/json"));
+    json_begin(&j, reply_sink(rep));
+    json_object(&j);
+    json_kv_str(&j, "status", STR("success"));
+    json_key(&j, STR("data"));
+    json_raw(&j, str_c(data));
+    json_object_end(&j);
+    if (!json_end(&j))
+        reply_abort(rep);
+}
+
+#define EMPTY(name, data)                                                         \
+    static void name(void *ctx, struct http_request *req, struct http_reply *rep) \
+    {                                                                             \
+        (void)ctx, (void)req;                                                     \
+        send_data(rep, data);                                                     \
+    }
+EMPTY(get_rules, "{\"groups\":[]}")
+EMPTY(get_alerts, "{\"alerts\":[]}")
+EMPTY(get_targets, "{\"activeTargets\":[],\"droppedTargets\":[],\"droppedTargetCounts\":{}}")
+EMPTY(get_pools, "{\"scrapePools\":[]}")
+EMPTY(get_alertmanagers, "{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}")
+
+static void get_buildinfo(void *ctx, struct http_request *req, struct http_reply *rep)
+{
+    const struct services *svc = ctx;
+    struct json j;
+    (void)req;
+    begin_object(&j, rep);
+    json_kv_str(&j, "version", STR(PROM_VERSION));
+    json_kv_str(&j, "revision", str_c(svc->revision));
+    json_kv_str(&j, "branch", STR("trivet"));
+    json_kv_str(&j, "buildUser", STR("trivet"));
+    json_kv_str(&j, "buildDate", STR(""));
+    json_kv_str(&j, "goVersion", STR(""));
+    end_object(&j, rep);
+}
+
+static void write_time(struct json *j, const char *name, int64_t ns)
+{
+    char text[40];
+    time_t seconds = (time_t)(ns / NS_PER_S);
+    struct tm tm;
+    size_t n = gmtime_r(&seconds, &tm) ? strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm) : 0;
+    json_key(j, str_c(name));
+    json_str(j, str_of(text, n));
+}
+
+static str retention_text(const struct services *svc, char *text)
+{
+    int64_t ns = svc->config->retention_ns[SIGNAL_METRICS];
+    return ns > 0 ? dur_print_prom(text, ns / NS_PER_MS) : STR("");
+}
+
+/* The names are Prometheus'; what only its runtime has is zero or empty. */
+static void get_runtimeinfo(void *ctx, struct http_request *req, struct http_reply *rep)
+{
+    const struct services *svc = ctx;
+    char folder[512], host[256], text[64];
+    struct json j;
+    (void)req;
+    begin_object(&j, rep);
+    write_time(&j, "startTime", svc->start_ns);
+    json_kv_str(&j, "CWD", getcwd(folder, sizeof folder) ? str_c(folder) : STR(""));
+    bool has_name = gethostname(host, sizeof host) == 0;
+    host[sizeof host - 1] = 0;
+    json_kv_str(&j, "hostname", has_name ? str_c(host) : STR(""));
+    write_time(&j, "serverTime", clock_now_ns(svc->clock));
+    json_kv_bool(&j, "reloadConfigSuccess", true);
+    write_time(&j, "lastConfigTime", svc->start_ns);
+    json_kv_i64(&j, "corruptionCount", 0);
+    json_kv_i64(&j, "goroutineCount", 0);
+    json_kv_i64(&j, "GOMAXPROCS", (int64_t)svc->config->query_workers);
+    json_kv_i64(&j, "GOMEMLIMIT", (int64_t)svc->config->memory);
+    json_kv_str(&j, "GOGC", STR(""));
+    json_kv_str(&j, "GODEBUG", STR(""));
+    json_kv_str(&j, "storageRetention", retention_text(svc, text));
+    end_object(&j, rep);
+}
+
+/* The settings that have a flag of the same meaning. */
+static void get_flags(void *ctx, struct http_request *req, struct http_reply *rep)
+{
+    const struct services *svc = ctx;
+    char text[64];
+    struct json j;
+    (void)req;
+    begin_object(&j, rep);
+    json_kv_str(&j, "query.lookback-delta",
+                dur_print_prom(text, svc->config->lookback_ns / NS_PER_MS));
+    int n = snprintf(text, sizeof text, "%llu", (unsigned long long)svc->config->max_samples);
+    json_kv_str(&j, "query.max-samples", str_of(text, (size_t)n));
+    json_kv_str(&j, "query.timeout",
+                dur_print_prom(text, svc->config->query_timeout_ns / NS_PER_MS));
+    json_kv_str(&j, "storage.tsdb.retention.time", retention_text(svc, text));
+    json_kv_str(&j, "web.enable-otlp-receiver", STR("true"));
+    json_kv_str(&j, "web.enable-remote-write-receiver", STR("true"));
+    end_object(&j, rep);
+}
+
+static void get_config(void *ctx, struct http_request *req, struct http_reply *rep)
+{
+    const struct services *svc = ctx;
+    struct buf text;
+    struct json j;
+    (void)req;
+    buf_init(&text, MIB);
+    config_print(svc->config, false, &text);
+    begin_object(&j, rep);
+    json_kv_str(&j, "yaml", buf_str(&text));
+    end_object(&j, rep);
+    buf_deinit(&text);
+}
+
+#define GET_POST (HTTP_GET | HTTP_POST)
+const struct route prom_status_routes[] = {
+    {HTTP_GET, "/api/v1/rules", LANE_LOOP, get_rules, NULL},
+    {HTTP_GET, "/prometheus/api/v1/rules", LANE_LOOP, get_rules, NULL}, // Loki's place for them
+    {HTTP_GET, "/api/v1/alerts", LANE_LOOP, get_alerts, NULL},
+    {HTTP_GET, "/prometheus/api/v1/alerts", LANE_LOOP, get_alerts, NULL},
+    {HTTP_GET, "/api/v1/targets", LANE_LOOP, get_targets, NULL},
+    {HTTP_GET, "/api/v1/scrape_pools", LANE_LOOP, get_pools, NULL},
+    {HTTP_GET, "/api/v1/alertmanagers", LANE_LOOP, get_alertmanagers, NULL},
+    {GET_POST, "/api/v1/status/buildinfo", LANE_LOOP, get_buildinfo, NULL},
+    {HTTP_GET, "/api/v1/status/runtimeinfo", LANE_LOOP, get_runtimeinfo, NULL},
+    {HTTP_GET, "/api/v1/status/flags", LANE_LOOP, get_flags, NULL},
+    {HTTP_GET, "/api/v1/status/config", LANE_LOOP, get_config, NULL},
+    {0},
+};
