@@ -198,21 +198,42 @@ static bool fail_json(struct transcoder *t)
                    t->reader.error ? t->reader.error : "unexpected value");
 }
 
-/* Integers come as numbers or strings, also in exponent form ("1e3") where the value is whole. */
-static bool to_i64(str s, int64_t *out)
+/* Integers come as numbers or strings, also in exponent form ("1e3") where the value is whole. The
+ * upper half of uint64 comes as negative numbers with *is_huge. */
+static bool to_i64(str s, int64_t *out, bool *is_huge)
 {
     double d;
     uint64_t u;
+    *is_huge = false;
     if (num_parse_i64(s, out))
         return true;
-    if (num_parse_u64(s, &u)) { // the upper half of uint64
+    if (num_parse_u64(s, &u)) {
         *out = (int64_t)u;
+        *is_huge = true;
         return true;
     }
     if (!num_parse_f64(s, &d) || !(fabs(d) < 9.2e18) || d != floor(d))
         return false;
     *out = (int64_t)d;
     return true;
+}
+
+/* A number that its type cannot hold is refused: cut bits would be another number. */
+static bool is_in_range(enum kind kind, int64_t v, bool is_huge)
+{
+    switch (kind) {
+    case UINT32:
+    case FIXED32:
+        return !is_huge && v >= 0 && v <= UINT32_MAX;
+    case SINT32:
+    case ENUM:
+        return !is_huge && v >= INT32_MIN && v <= INT32_MAX;
+    case UINT64:
+    case FIXED64:
+        return is_huge || v >= 0;
+    default:
+        return !is_huge;
+    }
 }
 
 static bool to_f64(str s, enum json_event ev, double *out)
@@ -229,7 +250,8 @@ static bool put_enum(struct transcoder *t, const struct message *m, const struct
                      enum json_event ev)
 {
     int64_t v;
-    if (to_i64(text, &v)) {
+    bool is_huge;
+    if (to_i64(text, &v, &is_huge) && is_in_range(ENUM, v, is_huge)) {
         pb_int(t->out, f->number, v);
         return true;
     }
@@ -268,6 +290,7 @@ static bool put_number(struct transcoder *t, const struct message *m, const stru
 {
     int64_t v;
     double d;
+    bool is_huge;
     if (f->kind == DOUBLE) {
         if (!to_f64(text, ev, &d))
             return fail(t, m, f, "not a number");
@@ -277,8 +300,10 @@ static bool put_number(struct transcoder *t, const struct message *m, const stru
             pb_double(t->out, f->number, d);
         return true;
     }
-    if (!to_i64(text, &v))
+    if (!to_i64(text, &v, &is_huge))
         return fail(t, m, f, "not an integer");
+    if (!is_in_range(f->kind, v, is_huge))
+        return fail(t, m, f, "a number out of range");
     switch (f->kind) {
     case FIXED32:
         pb_fixed32(t->out, f->number, (uint32_t)v);
