@@ -168,6 +168,8 @@ void utf8_encode(struct buf *b, uint32_t cp)
 
 size_t utf8_count(str s)
 {
+    if (s.n == 0)
+        return 0; // there may be no pointer
     const uint8_t *p = (const uint8_t *)s.p, *end = p + s.n;
     size_t count = 0;
     while (p < end) {

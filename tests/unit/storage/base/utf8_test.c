@@ -22,6 +22,7 @@ static const struct {
     {STR_INIT("a\0b"), true, 3, STR_INIT("a\0b")},
     {STR_INIT("h\xC3\xA9llo \xE2\x82\xAC \xF0\x9F\x98\x80"), true, 9,
      STR_INIT("h\xC3\xA9llo \xE2\x82\xAC \xF0\x9F\x98\x80")},
+    {{NULL, 0}, true, 0, STR_INIT("")}, // empty text needs no pointer
     {STR_INIT("\x7F\xC2\x80\xDF\xBF"), true, 3, STR_INIT("\x7F\xC2\x80\xDF\xBF")},
     {STR_INIT("\xE0\xA0\x80\xED\x9F\xBF\xEE\x80\x80\xEF\xBF\xBF"), true, 4,
      STR_INIT("\xE0\xA0\x80\xED\x9F\xBF\xEE\x80\x80\xEF\xBF\xBF")},
