@@ -270,6 +270,9 @@ static bool logs_prepare(const struct batch *b, struct buf *payload, struct err 
 
 enum { STREAM_UNSEEN, STREAM_KNOWN, STREAM_REFUSED };
 
+/* Open streams stay when a generation is sealed: a quarter of the heads' and caches' memory. */
+#define LOGS_INDEX_PART 4
+
 /* Is there such a stream, or may there be one more? */
 static uint8_t stream_admit(struct logs_head *h, struct labels l)
 {
@@ -277,7 +280,8 @@ static uint8_t stream_admit(struct logs_head *h, struct labels l)
     if (label_index_find(h->index, l, hash) != LABEL_ID_NONE)
         return STREAM_KNOWN;
     size_t max = h->env.options->max_streams;
-    if (max > 0 && label_index_alive_count(h->index) >= max)
+    if ((max > 0 && label_index_alive_count(h->index) >= max) ||
+        label_index_is_full(h->index, LOGS_INDEX_PART))
         return STREAM_REFUSED;
     (void)stream_add(h, l, hash);
     return STREAM_KNOWN;

@@ -128,6 +128,10 @@ void head_metrics_refused(struct head *head, uint64_t counts[METRICS_REFUSALS])
 
 /* ---- encode ---- */
 
+/* The index of open series may have half of the heads' and caches' memory: it stays when a
+ * generation is sealed, so that nothing else would make room. */
+#define METRICS_INDEX_PART 2
+
 struct encoder {
     struct head *head;
     struct gen *gen;
@@ -136,6 +140,7 @@ struct encoder {
     struct err *err;
     int64_t min_ms, max_ms;
     size_t max_series;
+    bool is_index_full; // why the limit is where it is
     size_t n_defs;
     struct buf defs;
     bool failed;
@@ -154,7 +159,8 @@ static void refuse(struct encoder *e, enum metrics_refusal why, int64_t t_ms)
     else if (why == REFUSED_FUTURE)
         buf_fmt(&b, "timestamp %lld ms is too far in the future", (long long)t_ms);
     else if (why == REFUSED_SERIES)
-        buf_fmt(&b, "limit of %zu series reached", e->max_series);
+        buf_fmt(&b, "limit of %zu series reached%s", label_index_alive_count(e->head->ix),
+                e->is_index_full ? ": more memory would allow more (memory)" : "");
     else
         buf_fmt(&b, "%s", e->err->text);
     size_t n = MIN(b.n, sizeof e->res->reason - 1);
@@ -181,6 +187,9 @@ static uint32_t series_of_labels(struct encoder *e, struct labels l)
     if (id != LABEL_ID_NONE)
         return id;
     if (e->max_series > 0 && label_index_alive_count(h->ix) >= e->max_series)
+        return REFUSED;
+    e->is_index_full = label_index_is_full(h->ix, METRICS_INDEX_PART);
+    if (e->is_index_full)
         return REFUSED;
     pthread_rwlock_wrlock(&h->lock);
     id = label_index_add(h->ix, l, hash);

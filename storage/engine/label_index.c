@@ -397,6 +397,11 @@ size_t label_index_bytes(const struct label_index *ix)
     return ix->bytes;
 }
 
+bool label_index_is_full(const struct label_index *ix, size_t part)
+{
+    return ix->budget != NULL && ix->bytes > ix->budget->max / part;
+}
+
 static bool id_has_labels(const struct label_index *ix, uint32_t id, struct labels l)
 {
     size_t n;

@@ -18,6 +18,8 @@ void label_index_close(struct label_index *ix);
 size_t label_index_count(const struct label_index *ix); // ids given out, removed ones included
 size_t label_index_alive_count(const struct label_index *ix);
 size_t label_index_bytes(const struct label_index *ix);
+/* Does it hold more than one part-th of its budget? */
+bool label_index_is_full(const struct label_index *ix, size_t part);
 uint32_t label_index_find(const struct label_index *ix, struct labels l, struct hash128 hash);
 /* Adds an absent set. */
 uint32_t label_index_add(struct label_index *ix, struct labels l, struct hash128 hash);

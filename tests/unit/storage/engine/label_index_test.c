@@ -242,6 +242,21 @@ static void keys_sort(void **state)
     assert_int_equal(k.n, 0);
 }
 
+static void full_of_its_budget(void **state)
+{
+    struct fixture *f = *state;
+    add(f, 100);
+    assert_false(label_index_is_full(f->ix, 2)); // no ceiling
+    f->budget.max = 2 * label_index_bytes(f->ix);
+    assert_false(label_index_is_full(f->ix, 2));
+    assert_true(label_index_is_full(f->ix, 4));
+    f->budget.max--;
+    assert_true(label_index_is_full(f->ix, 2));
+    struct label_index *unbounded = label_index_open(NULL);
+    assert_false(label_index_is_full(unbounded, 2));
+    label_index_close(unbounded);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -249,6 +264,7 @@ int main(void)
         TEST(sets_and_selections),
         TEST(churn),
         TEST(keys_sort),
+        TEST(full_of_its_budget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
