@@ -24,7 +24,7 @@
 
 struct stream_state {
     uint32_t gens;   // open generations with rows of it
-    int64_t last_ns; // wall time of its last record
+    int64_t last_ns; // monotonic time of its last record
 };
 
 struct logs_head {
@@ -156,7 +156,7 @@ static uint32_t stream_add(struct logs_head *h, struct labels l, struct hash128 
     uint32_t id = label_index_add(h->index, l, hash);
     while (h->streams.n <= id)
         vec_push(&h->streams, NULL, (struct stream_state){0});
-    h->streams.v[id].last_ns = clock_now_ns(h->env.clock);
+    h->streams.v[id].last_ns = clock_mono_ns(h->env.clock);
     unlock(h);
     return id;
 }
@@ -292,13 +292,10 @@ static bool logs_encode(struct head *head, struct gen *gen, struct batch *b, str
 {
     (void)gen;
     struct logs_head *h = head_of(head);
-    const struct store_options *o = h->env.options;
-    int64_t now = clock_now_ns(h->env.clock);
-    int64_t oldest = TIME_MIN_NS, newest = TIME_MAX_NS;
-    if (o->window_past_ns > 0)
-        oldest = MAX(oldest, time_add(now, -o->window_past_ns));
-    if (o->window_future_ns > 0)
-        newest = MIN(newest, time_add(now, o->window_future_ns));
+    int64_t oldest, newest;
+    time_guard_window(h->env.time, h->env.clock, h->env.options, &oldest, &newest);
+    oldest = MAX(oldest, TIME_MIN_NS);
+    newest = MIN(newest, TIME_MAX_NS);
     uint8_t *state = arena_zalloc(b->arena, b->streams.n);
     size_t kept = 0, n = b->logs.n;
     for (size_t i = 0; i < n; i++) {
@@ -403,7 +400,7 @@ static void logs_apply(struct head *head, struct gen *gen, struct batch *b)
     struct logs_gen *g = gen_of(gen);
     if (b->logs.n == 0)
         return;
-    int64_t now = clock_now_ns(h->env.clock);
+    int64_t now = clock_mono_ns(h->env.clock);
     uint64_t rows = atomic_load(&g->rows);
     int64_t t0 = rows ? atomic_load(&g->t0_ns) : INT64_MAX;
     int64_t t1 = rows ? atomic_load(&g->t1_ns) : INT64_MIN;
@@ -454,14 +451,14 @@ static bool logs_replay(struct head *head, struct gen *gen, str payload, struct 
     return ok;
 }
 
-static void logs_expire(struct head *head, int64_t now_ns)
+static void logs_expire(struct head *head, int64_t mono_ns)
 {
     struct logs_head *h = head_of(head);
     VEC(uint32_t) idle = {0};
     write_lock(h);
     for (size_t id = 0; id < h->streams.n; id++) {
         const struct stream_state *s = &h->streams.v[id];
-        if (s->gens == 0 && time_add(s->last_ns, STREAM_IDLE_NS) < now_ns &&
+        if (s->gens == 0 && time_add(s->last_ns, STREAM_IDLE_NS) < mono_ns &&
             label_index_alive(h->index, (uint32_t)id))
             vec_push(&idle, NULL, (uint32_t)id);
     }

@@ -504,21 +504,18 @@ static bool metrics_encode(struct head *h, struct gen *g, struct batch *b, struc
                            struct write_result *res, struct err *err)
 {
     const struct store_options *o = h->env.options;
-    int64_t now = clock_now_ns(h->env.clock);
+    int64_t oldest, newest;
+    time_guard_window(h->env.time, h->env.clock, o, &oldest, &newest);
     struct encoder e = {
         .head = h,
         .gen = g,
         .b = b,
         .res = res,
         .err = err,
-        .min_ms = TIME_MIN_MS,
-        .max_ms = TIME_MAX_MS,
+        .min_ms = MAX(TIME_MIN_MS, ns_to_ms_floor(oldest)),
+        .max_ms = MIN(TIME_MAX_MS, ns_to_ms_floor(newest)),
         .max_series = o->max_series,
     };
-    if (o->window_past_ns > 0)
-        e.min_ms = MAX(e.min_ms, ns_to_ms_floor(time_add(now, -o->window_past_ns)));
-    if (o->window_future_ns > 0)
-        e.max_ms = MIN(e.max_ms, ns_to_ms_floor(time_add(now, o->window_future_ns)));
     buf_init(&e.defs, LIMIT_METRICS_LOG);
     for (size_t i = 0; i < b->series.n; i++) { // a batch that comes again brings its old marks
         uint64_t ref = b->series.v[i].ref;

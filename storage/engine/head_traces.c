@@ -374,13 +374,10 @@ static void gen_add(struct head *head, struct gen *gen, struct pending *p)
  * before the window, but one that ends behind it is refused: its file would never grow too old. */
 static bool window_cut(struct head *head, struct batch *b, struct write_result *res)
 {
-    const struct store_options *o = head->env.options;
-    int64_t now = clock_now_ns(head->env.clock);
-    int64_t lo = TIME_MIN_NS, hi = TIME_MAX_NS;
-    if (o->window_past_ns > 0)
-        lo = MAX(lo, time_add(now, -o->window_past_ns));
-    if (o->window_future_ns > 0)
-        hi = MIN(hi, time_add(now, o->window_future_ns));
+    int64_t lo, hi;
+    time_guard_window(head->env.time, head->env.clock, head->env.options, &lo, &hi);
+    lo = MAX(lo, TIME_MIN_NS);
+    hi = MIN(hi, TIME_MAX_NS);
     size_t to = 0;
     for (size_t i = 0; i < b->spans.n; i++) {
         const struct span *s = &b->spans.v[i];

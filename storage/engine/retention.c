@@ -93,7 +93,8 @@ static bool free_up(struct store *s, int signal, uint64_t need, const char *why)
 
 static void by_age(struct store *s)
 {
-    int64_t now = clock_now_ns(s->o.clock);
+    int64_t now, ignored;
+    time_guard_now(&s->time, &now, &ignored);
     for (int k = 0; k < SIGNAL_COUNT; k++) {
         struct victim v;
         while (s->o.retention_ns[k] > 0 && oldest(s, k, now - s->o.retention_ns[k], &v)) {

@@ -18,6 +18,7 @@
 #pragma once
 
 #include "storage/engine/segment.h"
+#include "storage/engine/time_guard.h"
 #include "storage/store.h"
 
 struct head;
@@ -26,7 +27,8 @@ struct gen;
 struct head_env { // borrowed by the head for its life
     const struct store_options *options;
     struct clock *clock;
-    struct budget *budget; // the heads' share; count memory with budget_force / budget_give
+    struct time_guard *time; // NULL: the clock is believed
+    struct budget *budget;   // the heads' share; count memory with budget_force / budget_give
     str tenant;
 };
 
@@ -73,9 +75,9 @@ struct signal_ops {
                    struct gen *fresh); // writer thread; NULL = nothing
     bool (*seal)(struct head *head, struct gen *gen, struct seal_sink *sink,
                  struct err *err); // background, gen frozen
-    /* After the gen's segments are live: forget series and streams that were idle for long. Writer
-     * thread. */
-    void (*expire)(struct head *head, int64_t now_ns);
+    /* After the gen's segments are live: forget series and streams that were idle for long; mono_ns
+     * is the monotonic clock. Writer thread. */
+    void (*expire)(struct head *head, int64_t mono_ns);
     /* Inputs sorted by t0. Streams through bounded memory. The output covers all their rows
      * (duplicates removed). */
     bool (*merge)(struct segment *const *in, size_t n, int level, struct seal_sink *sink,

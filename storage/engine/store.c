@@ -135,6 +135,7 @@ static struct store_tenant *tenant_new(struct store *s, str name)
     memcpy(t->name, name.p, name.n);
     t->env = (struct head_env){.options = &s->o,
                                .clock = s->o.clock,
+                               .time = &s->time,
                                .budget = s->o.budget,
                                .tenant = {t->name, t->name_n}};
     for (int i = 0; i < SIGNAL_COUNT; i++) {
@@ -446,6 +447,7 @@ static struct store *store_new(const struct store_options *o,
     for (int i = 0; i < SIGNAL_COUNT; i++)
         s->ops[i] = ops[i];
     s->next_seq = 1;
+    time_guard_init(&s->time, o->clock);
     s->wants_keeping = true; // the first look comes with the start
     pthread_condattr_t attr;
     ASSERT(pthread_mutex_init(&s->mutex, NULL) == 0);
@@ -460,6 +462,27 @@ static struct store *store_new(const struct store_options *o,
     return s;
 }
 
+/* The newest record that is not from the future; INT64_MIN: none. Before the threads start. */
+static int64_t newest_record(struct store *s)
+{
+    int64_t now = clock_now_ns(s->o.clock), newest = INT64_MIN;
+    for (size_t i = 0; i < s->tenants.n; i++) {
+        const struct store_tenant *t = s->tenants.v[i];
+        for (int k = 0; k < SIGNAL_COUNT; k++) {
+            for (size_t j = 0; j < t->live[k].n; j++) {
+                int64_t end = segment_file_name(t->live[k].v[j])->end_ns;
+                newest = end <= now ? MAX(newest, end) : newest;
+            }
+            for (size_t j = 0; j < t->shares[k].n; j++) {
+                struct gen_stats gs;
+                s->ops[k]->gen_stats(t->shares[k].v[j]->gen, &gs);
+                newest = gs.rows > 0 && gs.t1_ns <= now ? MAX(newest, gs.t1_ns) : newest;
+            }
+        }
+    }
+    return newest;
+}
+
 bool store_open_with(const struct store_options *o,
                      const struct signal_ops *const ops[SIGNAL_COUNT], struct store **out,
                      struct err *err)
@@ -470,8 +493,10 @@ bool store_open_with(const struct store_options *o,
     struct recovered from;
     struct segment_cache_options co = {.fs = o->fs, .budget = &s->cache_budget};
     bool ok = make_folders(s, err) && take_lock(s, err) &&
-              segment_cache_open(&co, &s->cache, err) && store_recover(s, &from, err) &&
-              writer_open(s, &from, !o->no_background, &s->writer, err) && start_threads(s, err);
+              segment_cache_open(&co, &s->cache, err) && store_recover(s, &from, err);
+    if (ok)
+        time_guard_seen(&s->time, newest_record(s));
+    ok = ok && writer_open(s, &from, !o->no_background, &s->writer, err) && start_threads(s, err);
     if (!ok) {
         store_close(s);
         return err_in(err, "store " STR_FMT, STR_ARG(o->dir));
@@ -523,6 +548,7 @@ void store_close(struct store *s)
         wal_close(s->wal[i]);
     segment_cache_close(s->cache);
     fs_close(s->o.fs, s->lock);
+    time_guard_deinit(&s->time);
     (void)pthread_cond_destroy(&s->changed);
     (void)pthread_mutex_destroy(&s->mutex);
     mem_free((void *)(uintptr_t)s->o.dir.p);

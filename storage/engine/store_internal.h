@@ -94,6 +94,7 @@ struct store {
     struct store_options o; // dir is our copy
     const struct signal_ops *ops[SIGNAL_COUNT];
     struct file *lock;
+    struct time_guard time;
     struct segment_cache *cache;
     struct budget cache_budget;
     struct wal *wal[SIGNAL_COUNT];

@@ -357,9 +357,8 @@ static void expire_due(struct writer *w)
         arena_init(&a, SIZE_MAX, NULL);
         struct store_tenant **tenants;
         size_t n = tenants_copy(s, &a, &tenants);
-        int64_t now = clock_now_ns(s->o.clock);
         for (size_t k = 0; k < n; k++)
-            s->ops[i]->expire(tenants[k]->head[i], now);
+            s->ops[i]->expire(tenants[k]->head[i], mono_now(w));
         arena_deinit(&a);
     }
 }

@@ -28,7 +28,7 @@ static int setup(void **state)
     struct fixture *f = mem_zalloc(sizeof(*f));
     clock_manual_init(&f->clock, T0);
     budget_init(&f->budget, "heads", SIZE_MAX, NULL);
-    f->env = (struct head_env){&f->o, &f->clock, &f->budget, STR("default")};
+    f->env = (struct head_env){&f->o, &f->clock, NULL, &f->budget, STR("default")};
     f->head = traces_ops.head_open(&f->env);
     f->gen = traces_ops.gen_open(f->head);
     arena_init(&f->a, SIZE_MAX, NULL);

@@ -409,6 +409,35 @@ static void test_retention(void **state)
     assert_int_equal(stats_of(f, SIGNAL_METRICS).expired, 3);
 }
 
+/* The clock says 2100 for a minute, also over a restart: nothing goes. When it stays, it does. */
+static void test_retention_after_jump(void **state)
+{
+    struct fixture *f = *state;
+    const int64_t year_2100 = INT64_C(4102444800) * NS_PER_S;
+    f->o.retention_ns[SIGNAL_LOGS] = 48 * TINY_HOUR;
+    reopen(f);
+    put(f, SIGNAL_LOGS, 0, 10, T0);
+    maintain(f, true);
+    clock_manual_set(&f->clock, year_2100);
+    maintain(f, false);
+    reopen(f);
+    maintain(f, false);
+    expect_ids(f, SIGNAL_LOGS, 0, 10);
+    clock_manual_set(&f->clock, T0 - 24 * TINY_HOUR);
+    maintain(f, false);
+    clock_manual_set(&f->clock, T0);
+    maintain(f, false);
+    expect_ids(f, SIGNAL_LOGS, 0, 10);
+    clock_manual_set(&f->clock, year_2100);
+    maintain(f, false);
+    clock_manual_advance(&f->clock, TIME_GUARD_SETTLE_NS - NS_PER_S);
+    maintain(f, false);
+    expect_ids(f, SIGNAL_LOGS, 0, 10);
+    clock_manual_advance(&f->clock, NS_PER_S);
+    maintain(f, false);
+    expect_ids(f, SIGNAL_LOGS, 0, 0);
+}
+
 /* The reserve: oldest first over all signals; nothing else than what is needed. */
 static void test_free_space(void **state)
 {
@@ -681,6 +710,7 @@ int main(void)
         T(test_disk_full_recovers),
         T(test_compaction),
         T(test_retention),
+        T(test_retention_after_jump),
         T(test_free_space),
         T(test_full_disk_with_log_only),
         T(test_removed_segment),
