@@ -330,6 +330,12 @@ static void write_matrix(struct api_call *c, const struct matrix *m, const char 
 
 /* ---- queries ---- */
 
+static int64_t floor_to_step(int64_t t_ms, int64_t step_ms)
+{
+    int64_t past = t_ms % step_ms;
+    return t_ms - (past < 0 ? past + step_ms : past);
+}
+
 static bool run_metric_range(struct api_call *c, const struct logql_expr *e, int64_t start,
                              int64_t end, int64_t started, struct err *err)
 {
@@ -342,7 +348,9 @@ static bool run_metric_range(struct api_call *c, const struct logql_expr *e, int
         return err_set(err, ERR_INVALID,
                        "zero or negative query resolution step widths are not accepted. Try a "
                        "positive integer");
-    int64_t start_ms = ns_to_ms_floor(start), end_ms = ns_to_ms_floor(end);
+    // Loki's frontend, as it is set by default, widens the range to whole steps of Unix time.
+    int64_t start_ms = floor_to_step(ns_to_ms_floor(start), step);
+    int64_t end_ms = -floor_to_step(-ns_to_ms_floor(end), step);
     uint64_t steps = (uint64_t)(end_ms - start_ms) / (uint64_t)step;
     if (steps > c->q.limits.max_steps)
         return err_set(err, ERR_INVALID,
