@@ -83,7 +83,8 @@ static const struct field fields[] = {
     {"disk.total", FIELD_SIZE, AT(disk_max_total), "none", 0, ANY, false,
      "Most disk space of all three together."},
     {"disk.keep_free", FIELD_SIZE, AT(disk_free_min), "512MiB", 0, ANY, false,
-     "Space that stays free on the disk: below, the oldest segments go, then writes are refused."},
+     "Space that stays free on the disk (a tenth of it at most): below, the oldest segments go, then "
+     "writes are refused. 0: nothing goes, a full disk refuses writes."},
 
     {"ingest.window_past", FIELD_DURATION, AT(window_past_ns), "auto", 0, ANY, false,
      "Records older than this are refused. auto: the longest retention; none: any time."},

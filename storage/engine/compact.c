@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "storage/base/log.h"
+#include "storage/engine/disk.h"
 #include "storage/engine/segments.h"
 
 #define HOUR_NS         (3600 * NS_PER_S)
@@ -269,14 +270,13 @@ static bool merge(struct merge_job *job, struct err *err)
     return true;
 }
 
-/* Room for the output beside its inputs, and for the reserve. */
-static bool has_room(struct store *s, const struct merge_job *job)
+/* What the output takes at most, beside its inputs. */
+static uint64_t output_max(const struct merge_job *job)
 {
-    uint64_t free_bytes, total, need = 0;
-    struct err ignored = ERR_OK;
+    uint64_t need = 0;
     for (size_t i = 0; i < job->in.n; i++)
         need += segment_file_bytes(job->in.v[i]);
-    return !fs_space(s->o.fs, s->o.dir, &free_bytes, &total, &ignored) || free_bytes > need;
+    return need;
 }
 
 bool compact_one(struct store *s, bool *did, struct err *err)
@@ -285,13 +285,16 @@ bool compact_one(struct store *s, bool *did, struct err *err)
     *did = pick(s, &job);
     if (!*did)
         return true;
-    if (!has_room(s, &job)) {
+    uint64_t need = output_max(&job);
+    if (!disk_has_merge_room(s, job.signal, need)) {
         *did = false;
         segment_list_free(&job.in);
         return true;
     }
     struct err here = ERR_OK;
+    atomic_store(&s->merging_bytes[job.signal], need); // one merge at a time
     bool ok = merge(&job, &here);
+    atomic_store(&s->merging_bytes[job.signal], 0);
     if (!ok && here.code == ERR_CORRUPT && blame(&job, &here))
         ok = true; // the next round does without it
     if (!ok && (here.code == ERR_CORRUPT || here.code == ERR_LIMIT || here.code == ERR_INVALID ||

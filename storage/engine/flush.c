@@ -8,6 +8,7 @@
  * A tenant whose share cannot be sealed does not hold up the others: the generation stays in the
  * queue with what is left, and so does its log. Generations of a signal go in order. */
 #include "storage/base/log.h"
+#include "storage/engine/disk.h"
 #include "storage/engine/segments.h"
 #include "storage/engine/writer.h"
 
@@ -102,7 +103,9 @@ static bool seal_shares(struct store *s, struct generation *g, struct err *err)
             continue;
         }
         g->shares.v[left++] = sh;
-        if (here.code != ERR_NONE && here.code != ERR_CANCELED)
+        if (here.code == ERR_UNAVAILABLE)
+            disk_note_full(s, &here);
+        else if (here.code != ERR_NONE && here.code != ERR_CANCELED)
             LOG_WARN("seal_failed", "gen=%u err=\"%s\"", g->number, here.text);
         if (ok)
             *err = here;
@@ -129,13 +132,12 @@ static bool drop_log(struct store *s, struct generation *g, struct err *err)
     return true;
 }
 
-static void note_failure(struct store *s, struct generation *g, const struct err *err)
+static void note_failure(struct store *s, struct generation *g)
 {
     int64_t wait = RETRY_MIN_NS << MIN(g->failures, 6u);
     pthread_mutex_lock(&s->mutex);
     g->failures++;
     g->retry_mono_ns = clock_mono_ns(s->o.clock) + MIN(wait, RETRY_MAX_NS);
-    s->wants_keeping = s->wants_keeping || err->code == ERR_UNAVAILABLE; // a full disk
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->mutex);
 }
@@ -155,7 +157,7 @@ bool flush_one(struct store *s, bool ignore_retry, bool *did, struct err *err)
     if (!g)
         return true;
     if (!seal_shares(s, g, err) || !drop_log(s, g, err)) {
-        note_failure(s, g, err);
+        note_failure(s, g);
         return false;
     }
     enum signal sig = g->signal;

@@ -250,6 +250,8 @@ void live_add(struct store_tenant *t, struct segment *seg)
 {
     struct segment_list *l = &t->live[segment_info(seg)->signal];
     segment_ref(seg);
+    (void)atomic_fetch_add(&t->store->live_bytes[segment_info(seg)->signal],
+                           segment_file_bytes(seg));
     vec_push(l, NULL, seg);
     size_t i = l->n - 1;
     for (; i > 0 && name_before(segment_file_name(seg), segment_file_name(l->v[i - 1])); i--)
@@ -265,6 +267,8 @@ bool live_remove(struct store_tenant *t, struct segment *seg)
             continue;
         memmove(&l->v[i], &l->v[i + 1], (l->n - i - 1) * sizeof(struct segment *));
         l->n--;
+        (void)atomic_fetch_sub(&t->store->live_bytes[segment_info(seg)->signal],
+                               segment_file_bytes(seg));
         return true;
     }
     return false;
@@ -300,6 +304,9 @@ void removal_add(struct store *s, struct segment_list gone, struct segment_list 
     r->outputs = outputs;
     r->next = s->removals;
     s->removals = r;
+    for (size_t i = 0; i < gone.n; i++)
+        (void)atomic_fetch_add(&s->doomed_bytes[segment_info(gone.v[i])->signal],
+                               segment_file_bytes(gone.v[i]));
     s->wants_keeping = true;
     pthread_cond_broadcast(&s->changed);
 }
@@ -397,6 +404,9 @@ bool removals_run(struct store *s, struct err *err)
         if (ok) {
             for (size_t i = 0; i < r->outputs.n; i++)
                 segment_set_settled(r->outputs.v[i], true);
+            for (size_t i = 0; i < r->gone.n; i++)
+                (void)atomic_fetch_sub(&s->doomed_bytes[segment_info(r->gone.v[i])->signal],
+                                       segment_file_bytes(r->gone.v[i]));
         } else { // try again later
             r->next = s->removals;
             s->removals = r;

@@ -15,11 +15,13 @@
 #include <unistd.h>
 
 #include "storage/base/log.h"
+#include "storage/engine/disk.h"
 #include "storage/engine/segments.h"
 #include "storage/engine/writer.h"
 
 #define DAY_NS        (86400 * NS_PER_S)
 #define KEEP_EVERY_NS (60 * NS_PER_S) // retention and compaction look at the clock this often
+#define KEEP_FULL_NS  NS_PER_S        // and while the disk is full
 #define MAINTAIN_MAX  10000           // rounds of one store_maintain, against endless loops
 
 char signal_letter(enum signal signal)
@@ -298,8 +300,9 @@ static void *sealer_main(void *arg)
 static bool keep(struct store *s, struct err *err)
 {
     bool did = true;
-    if (!removals_run(s, err) || !retention_run(s, err))
+    if (!removals_run(s, err) || !retention_run(s, err) || !removals_run(s, err))
         return false;
+    disk_look(s);
     for (int i = 0; did && i < MAINTAIN_MAX && !atomic_load(&s->is_closing); i++)
         if (!compact_one(s, &did, err) || !removals_run(s, err))
             return false;
@@ -329,12 +332,15 @@ static void *keeper_main(void *arg)
     struct store *s = arg;
     be_idle();
     pthread_mutex_lock(&s->mutex);
-    int64_t due = 0;
+    int64_t due = 0, full_due = 0;
     while (!atomic_load(&s->is_closing)) {
-        if (s->is_keeping || (!s->wants_keeping && clock_mono_ns(s->o.clock) < due)) {
-            wait_until(s, s->is_keeping || !has_segments(s) ? INT64_MAX : due);
+        bool is_full = atomic_load(&s->is_disk_full);
+        int64_t until = is_full ? MIN(due, full_due) : due;
+        if (s->is_keeping || (!s->wants_keeping && clock_mono_ns(s->o.clock) < until)) {
+            wait_until(s, s->is_keeping || (!has_segments(s) && !is_full) ? INT64_MAX : until);
             continue;
         }
+        full_due = clock_mono_ns(s->o.clock) + KEEP_FULL_NS;
         bool is_minute = clock_mono_ns(s->o.clock) >= due;
         s->is_keeping = true;
         s->wants_keeping = false;
@@ -342,7 +348,7 @@ static void *keeper_main(void *arg)
         struct err err = ERR_OK;
         if (is_minute)
             segment_cache_tick(s->cache);
-        if (!keep(s, &err) && err.code != ERR_CANCELED)
+        if (!keep(s, &err) && err.code != ERR_CANCELED && !disk_explains(s, &err))
             LOG_WARN("maintenance_failed", "err=\"%s\"", err.text);
         baton_give(s, &s->is_keeping);
         pthread_mutex_lock(&s->mutex);

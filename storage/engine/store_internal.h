@@ -88,6 +88,7 @@ struct store_counters {
     _Atomic uint64_t sealed[SIGNAL_COUNT], compacted[SIGNAL_COUNT], expired[SIGNAL_COUNT];
     _Atomic uint64_t written_seal, written_compact, syncs;
     _Atomic uint64_t replayed_records, replay_ns, corrupt_segments, damaged_log;
+    _Atomic uint64_t disk_full_times;
 };
 
 struct store {
@@ -103,6 +104,10 @@ struct store {
     atomic_bool is_closing; // cancels seals and merges, too
     atomic_bool is_disk_full;
     atomic_uint snapshots;
+    // Bytes of live segments, of those that wait to be unlinked, and the most that a running merge
+    // may still write.
+    _Atomic uint64_t live_bytes[SIGNAL_COUNT], doomed_bytes[SIGNAL_COUNT];
+    _Atomic uint64_t merging_bytes[SIGNAL_COUNT];
 
     pthread_mutex_t mutex;  // guards what follows, shares and live lists of tenants, settled flags
     pthread_cond_t changed; // monotonic clock

@@ -684,6 +684,19 @@ uint64_t wal_gen_bytes(struct wal *w, uint32_t gen)
     return n;
 }
 
+uint64_t wal_largest(struct wal *w)
+{
+    uint64_t most = 0, n = 0;
+    pthread_mutex_lock(&w->mutex);
+    for (size_t i = 0; i < w->files.n; i++) { // generations follow each other
+        bool is_next = i > 0 && w->files.v[i].gen != w->files.v[i - 1].gen;
+        n = (is_next ? 0 : n) + w->files.v[i].bytes;
+        most = MAX(most, n);
+    }
+    pthread_mutex_unlock(&w->mutex);
+    return most;
+}
+
 uint64_t wal_written(struct wal *w)
 {
     pthread_mutex_lock(&w->mutex);

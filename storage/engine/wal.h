@@ -93,6 +93,7 @@ bool wal_is_dirty(const struct wal *w); // written and not synced
 MUST_USE bool wal_drop(struct wal *w, uint32_t gen, struct err *err);
 uint64_t wal_bytes(struct wal *w);                   // on disk
 uint64_t wal_gen_bytes(struct wal *w, uint32_t gen); // of one generation
+uint64_t wal_largest(struct wal *w);                 // of the largest generation
 uint64_t wal_written(struct wal *w);                 // since open
 
 /* For tools: reads one file's bytes (header included) as replay would. letter 0 = any. False: no

@@ -15,11 +15,7 @@
 
 #include "storage/base/log.h"
 #include "storage/base/queue.h"
-
-/* Free bytes that must be there (besides twice the batch) before a full disk is tried again. */
-#define DISK_RESUME MIB
-/* A log above this part of the signal's disk budget is sealed: as segments it is a tenth. */
-#define LOG_SHARE 4
+#include "storage/engine/disk.h"
 
 enum job_kind { JOB_WRITE, JOB_FREEZE, JOB_FREEZE_DUE, JOB_SYNC, JOB_NUDGE };
 
@@ -144,26 +140,16 @@ static void job_finish(struct writer *w, struct job *j, bool ok)
     pthread_mutex_unlock(&w->mutex);
 }
 
-static void note_disk_full(struct store *s)
-{
-    if (atomic_exchange(&s->is_disk_full, true))
-        return;
-    LOG_ERROR("disk_full", "writes are refused until space returns");
-    pthread_mutex_lock(&s->mutex);
-    s->wants_keeping = true;
-    pthread_cond_broadcast(&s->changed);
-    pthread_mutex_unlock(&s->mutex);
-}
-
 /* The group of a signal could not be logged. */
 static void group_fail(struct writer *w, enum signal sig, const struct err *why)
 {
     struct lane *lane = &w->lane[sig];
-    LOG_ERROR("log_write_failed", "signal=%s batches=%zu err=\"%s\"", signal_name(sig),
-              lane->n_group, why->text);
     bool is_full = why->code == ERR_UNAVAILABLE;
     if (is_full)
-        note_disk_full(w->s);
+        disk_note_full(w->s, why);
+    else
+        LOG_ERROR("log_write_failed", "signal=%s batches=%zu err=\"%s\"", signal_name(sig),
+                  lane->n_group, why->text);
     for (size_t i = 0; i < lane->n_group; i++) {
         struct job *j = lane->group[i];
         err_set(&j->err, ERR_UNAVAILABLE, "%s%s", is_full ? "disk full: " : "", why->text);
@@ -220,10 +206,6 @@ static void commit(struct writer *w, enum signal sig)
         group_fail(w, sig, &err);
         return;
     }
-    if (atomic_load_explicit(&s->is_disk_full, memory_order_relaxed)) {
-        atomic_store(&s->is_disk_full, false);
-        LOG_INFO("disk_full_over", "writes are accepted again");
-    }
     apply_group(w, sig);
     for (size_t i = 0; i < lane->n_group; i++)
         job_finish(w, lane->group[i], true);
@@ -233,12 +215,9 @@ static void commit(struct writer *w, enum signal sig)
         w->sync_due_mono_ns =
             mono_now(w) + MAX(s->o.sync_interval_ns, time_mul(2, w->sync_cost_ns));
     }
-    uint64_t log_max = LIMIT_GENERATION_LOG;
-    if (s->o.max_bytes[sig] > 0)
-        log_max = MIN(log_max, s->o.max_bytes[sig] / LOG_SHARE);
     if (lane->bytes >= s->o.head_bytes[sig])
         freeze(w, sig, "size");
-    else if (wal_gen_bytes(lane->wal, lane->gen) >= log_max)
+    else if (wal_gen_bytes(lane->wal, lane->gen) >= disk_log_max(s, sig))
         freeze(w, sig, "log_size");
 }
 
@@ -456,20 +435,6 @@ static bool submit(struct writer *w, struct job *j, struct err *err)
 
 /* ---- the public face ---- */
 
-/* A full disk is tried again only when there is room; asking costs one system call. */
-static bool disk_has_room(struct store *s, const struct batch *b, struct err *err)
-{
-    if (!atomic_load_explicit(&s->is_disk_full, memory_order_relaxed))
-        return true;
-    uint64_t free_bytes, total;
-    struct err ignored = ERR_OK;
-    if (!fs_space(s->o.fs, s->o.dir, &free_bytes, &total, &ignored) ||
-        free_bytes >= DISK_RESUME + 2 * b->raw_bytes)
-        return true;
-    return err_set(err, ERR_UNAVAILABLE, "disk full: %llu bytes free in " STR_FMT,
-                   (unsigned long long)free_bytes, STR_ARG(s->o.dir));
-}
-
 static bool memory_has_room(struct store *s, enum signal sig, struct err *err)
 {
     unsigned pending = 0;
@@ -490,8 +455,8 @@ bool writer_write(struct writer *w, struct store_tenant *t, struct batch *b, str
                   struct write_result *res, struct err *err)
 {
     struct job j = {.kind = JOB_WRITE, .tenant = t, .batch = b, .payload = payload, .res = res};
-    return disk_has_room(w->s, b, err) && memory_has_room(w->s, b->signal, err) &&
-           submit(w, &j, err);
+    return disk_admit(w->s, b->signal, b->raw_bytes, err) &&
+           memory_has_room(w->s, b->signal, err) && submit(w, &j, err);
 }
 
 bool writer_freeze(struct writer *w, bool all, struct err *err)

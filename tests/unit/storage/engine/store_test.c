@@ -402,7 +402,7 @@ static void test_retention(void **state)
     maintain(f, false);
     expect_ids(f, SIGNAL_LOGS, 4, 2); // the second ends a second inside the 48 hours
     expect_ids(f, SIGNAL_METRICS, 0, 6);
-    f->o.max_bytes[SIGNAL_METRICS] = stats_of(f, SIGNAL_METRICS).segment_bytes / 2;
+    f->o.max_bytes[SIGNAL_METRICS] = stats_of(f, SIGNAL_METRICS).segment_bytes * 2 / 3;
     reopen(f);
     maintain(f, false);
     expect_ids(f, SIGNAL_METRICS, 3, 3);
@@ -462,7 +462,8 @@ static void test_free_space(void **state)
     assert_int_equal(stats_of(f, SIGNAL_TRACES).expired, 1);
 }
 
-/* Nothing but the log is left, the disk is full, and sealing cannot work: the log goes. */
+/* Nothing but the log is left, the disk is full, and sealing cannot work: nothing is lost, and it
+ * ends by itself. */
 static void test_full_disk_with_log_only(void **state)
 {
     struct fixture *f = *state;
@@ -478,14 +479,23 @@ static void test_full_disk_with_log_only(void **state)
         clock_manual_advance(&f->clock, 100 * NS_PER_S);
         (void)!store_maintain(f->s, false, &f->err);
     }
-    assert_int_equal(stats_of(f, SIGNAL_LOGS).wal_bytes, 0);
-    expect_ids(f, SIGNAL_LOGS, 0, 0);
+    assert_true(id > 0 && stats_of(f, SIGNAL_LOGS).wal_bytes > 0);
+    expect_ids(f, SIGNAL_LOGS, 0, id);
+    struct store_stats st;
+    store_stats(f->s, &st);
+    assert_int_equal(st.disk_full, 1);
+    reopen(f); // a start on a full disk
+    expect_ids(f, SIGNAL_LOGS, 0, id);
     f->err = ERR_OK;
     fs_sim_set_capacity(f->sim, 0);
-    put(f, SIGNAL_LOGS, 0, 10, T0);
+    maintain(f, false);
+    store_stats(f->s, &st);
+    assert_int_equal(st.disk_full, 0);
+    put(f, SIGNAL_LOGS, id, 10, T0);
     maintain(f, true);
+    assert_int_equal(stats_of(f, SIGNAL_LOGS).wal_bytes, 0);
     reopen(f);
-    expect_ids(f, SIGNAL_LOGS, 0, 10);
+    expect_ids(f, SIGNAL_LOGS, 0, id + 10);
 }
 
 static void test_removed_segment(void **state)
