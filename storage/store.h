@@ -104,6 +104,7 @@ struct series {
     const int64_t *t_ms;
     const double *v;             // undefined where h[i] is set
     const struct hist *const *h; // NULL when the series has no histograms; h[i] NULL = float
+    const int64_t *start_ms;     // when counting began, 0 = unknown; NULL: of all unknown
 };
 struct series_iter;
 /* Series in labels_cmp_series order, each once with all its samples of the range. Series without a

@@ -447,7 +447,7 @@ static bool add_exponential_point(struct metrics_walk *t, str bytes, bool is_del
         h->sum = f64_from_bits(STALE_NAN_BITS);
     if (!part_series(t, PART_NATIVE, 0, &series, err))
         return false;
-    vec_push(&t->d->batch->hists, a, (struct batch_hist){series, t_ms, h});
+    vec_push(&t->d->batch->hists, a, (struct batch_hist){series, t_ms, h, 0});
     return add_exemplars(t, p->exemplars, p->n_exemplars, pick_native, NULL, err);
 }
 

@@ -189,7 +189,7 @@ static bool add_histogram(struct write_walk *w, uint32_t series, str bytes, stru
         return true;
     }
     vec_push(&w->d->batch->hists, w->arena,
-             (struct batch_hist){series, m->timestamp, h}); // checked by batch_validate
+             (struct batch_hist){series, m->timestamp, h, 0}); // checked by batch_validate
     return true;
 }
 

@@ -5,25 +5,22 @@
  * its stream and the position of its first sample in it.
  *
  * Layout, little-endian, v = varint, z = zigzag varint:
- *   u8 version (1) | u8 flags (bit 0: counts per series) | v series | v samples (common, or the
- *   largest) | v meta_len | v hi_len | v lo_len | v z_len | lo[lo_len] | zstd of meta + hi [z_len]
- *   | u32 crc32c of everything before
- * lo holds low bits that do not compress, as an MSB-first bit stream. meta, per series:
- *   v stream, v start, [v n], and unless n is 0: u8 mode
- *   mode 0xFF  xor of neighbours, 8 byte planes in hi
- *   mode 0xFE  native histograms (chunk_hist.h): v bytes in hi
- *   else bits 0-3 decimal exponent e, bits 4-5 transform (0 constant, 1 delta, 2 delta of delta,
- *     3 delta minus the delta of the series before), bits 6-7 layout (0 planes, 1 split, 2 sparse);
- *     z m0, then unless constant planes: u8 width, split: u8 shift, sparse: v non-zeros;
- *     then u8 extras: bit 0 ulp residual, bit 1 exceptions, bit 2 unit; and in this order: unit:
- *     v unit (differences count units), residual: u8 width (constant: z k), exceptions: v count
- * hi, per series in this order:
- *   planes     width x (n - 1) bytes, zigzag of the differences
- *   split      n - 1 bytes (difference >> shift; 255 = escape), then v (rest - 255) per escape;
- *              `shift` low bits of each go to lo
- *   sparse     v zeros before, per non-zero; then v zigzag per non-zero
- *   residual   width x n bytes, planes of the differences of k
+ *   u8 version (1; 2 when a sample has a start time) | u8 flags (bit 0: counts per series) | v
+ * series | v samples (common, or the largest) | v meta_len | v hi_len | v lo_len | (version 2: v
+ * starts_len) | v z_len | lo[lo_len] | zstd of meta + hi + starts [z_len] | u32 crc32c of
+ * everything before lo holds low bits that do not compress, as an MSB-first bit stream. meta, per
+ * series: v stream, v start, [v n], and unless n is 0: u8 mode mode 0xFF  xor of neighbours, 8 byte
+ * planes in hi mode 0xFE  native histograms (chunk_hist.h): v bytes in hi else bits 0-3 decimal
+ * exponent e, bits 4-5 transform (0 constant, 1 delta, 2 delta of delta, 3 delta minus the delta of
+ * the series before), bits 6-7 layout (0 planes, 1 split, 2 sparse); z m0, then unless constant
+ * planes: u8 width, split: u8 shift, sparse: v non-zeros; then u8 extras: bit 0 ulp residual, bit 1
+ * exceptions, bit 2 unit; and in this order: unit: v unit (differences count units), residual: u8
+ * width (constant: z k), exceptions: v count hi, per series in this order: planes     width x (n -
+ * 1) bytes, zigzag of the differences split      n - 1 bytes (difference >> shift; 255 = escape),
+ * then v (rest - 255) per escape; `shift` low bits of each go to lo sparse     v zeros before, per
+ * non-zero; then v zigzag per non-zero residual   width x n bytes, planes of the differences of k
  *   exceptions v gap since the exception before; then f64 each: NaN, stale marker, -0, infinities
+ * starts (version 2), per series up to the last one that has any: v length, bytes as in starts.h.
  * value = (double)m / 10^e, correctly rounded, then its bits + k. |m| < 2^51. */
 #pragma once
 
@@ -32,7 +29,8 @@
 #include "storage/base/err.h"
 #include "storage/model/hist.h"
 
-#define FRAME_VERSION 1
+#define FRAME_VERSION        1
+#define FRAME_VERSION_STARTS 2
 
 /* Series of one frame, samples of one series in it, decoded bytes (meta + hi) of one frame: what a
  * reader must be ready to hold. Writers stay far below (64 x 480, 32 x 1440). */
@@ -52,6 +50,8 @@ void frame_add(struct frame_writer *w, uint32_t stream, uint32_t start, const do
 /* The same for a series with histograms; h[i] NULL = float v[i]. */
 void frame_add_hists(struct frame_writer *w, uint32_t stream, uint32_t start,
                      const struct hist *const *h, const double *v, size_t n);
+/* Start times (starts_encode) of the series added last; not called: it has none. */
+void frame_add_starts(struct frame_writer *w, str starts);
 size_t frame_raw_bytes(const struct frame_writer *w); // so far, before compression
 /* Appends the frame to out. ERR_LIMIT: above FRAME_RAW_MAX. */
 MUST_USE bool frame_finish(struct frame_writer *w, int zstd_level, struct buf *out,
@@ -63,6 +63,7 @@ struct frame_series {
     uint32_t stream, start; // meaningless when n is 0
     uint32_t n;
     bool has_hists;
+    str starts; // start times (starts_decode), empty: none; lies in the reader's arena
 };
 
 struct frame_reader {
@@ -73,6 +74,7 @@ struct frame_reader {
     bool counts;
     size_t at; // series given out
     const uint8_t *meta, *meta_end, *hi, *hi_end, *lo;
+    struct rd starts;
     size_t lo_bits, lo_at;
     int64_t *d, *prev; // differences of this and the series before
     size_t prev_n;     // 0 = the series before has none

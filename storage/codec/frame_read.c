@@ -30,17 +30,19 @@ bool frame_reader_open(struct frame_reader *r, str bytes, struct arena *a, struc
     uint8_t flags = rd_u8(&h);
     uint64_t n_series = rd_varint(&h), n_max = rd_varint(&h);
     uint64_t n_meta = rd_varint(&h), n_hi = rd_varint(&h), n_lo = rd_varint(&h);
+    uint64_t n_starts = version == FRAME_VERSION_STARTS ? rd_varint(&h) : 0;
     uint64_t n_z = rd_varint(&h);
-    if (h.bad || version != FRAME_VERSION || flags > FRAME_COUNTS)
+    if (h.bad || version < FRAME_VERSION || version > FRAME_VERSION_STARTS || flags > FRAME_COUNTS)
         return corrupt(err, "unknown version or flags");
     if (n_series > FRAME_SERIES_MAX || n_max > FRAME_SAMPLES_MAX || n_meta > FRAME_RAW_MAX ||
-        n_hi > FRAME_RAW_MAX || n_meta + n_hi > FRAME_RAW_MAX || n_lo > FRAME_RAW_MAX)
+        n_hi > FRAME_RAW_MAX || n_starts > FRAME_RAW_MAX ||
+        n_meta + n_hi + n_starts > FRAME_RAW_MAX || n_lo > FRAME_RAW_MAX)
         return corrupt(err, "counts above their limits");
     str lo = rd_take(&h, (size_t)n_lo);
     str z = rd_take(&h, (size_t)n_z);
     if (h.bad || rd_left(&h) > 0)
         return corrupt(err, "sections do not add up");
-    size_t n_raw = (size_t)(n_meta + n_hi);
+    size_t n_raw = (size_t)(n_meta + n_hi + n_starts);
     size_t n_scratch = (size_t)n_max + 1;
     if (!arena_room(a, n_raw + lo.n + n_scratch * (2 * sizeof(int64_t) + sizeof(uint32_t)) + 64))
         return err_set(err, ERR_LIMIT, "no memory for a frame of %zu bytes", n_raw);
@@ -59,7 +61,8 @@ bool frame_reader_open(struct frame_reader *r, str bytes, struct arena *a, struc
         .meta = raw,
         .meta_end = raw + n_meta,
         .hi = raw + n_meta,
-        .hi_end = raw + n_raw,
+        .hi_end = raw + n_meta + n_hi,
+        .starts = {raw + n_meta + n_hi, raw + n_raw, false},
         .lo = low,
         .lo_bits = lo.n * 8,
         .d = arena_array(a, int64_t, n_scratch),
@@ -305,7 +308,13 @@ bool frame_reader_next(struct frame_reader *r, double *v, struct arena *a,
     uint64_t n = r->counts ? rd_varint(&meta) : r->n_max;
     if (meta.bad || stream > UINT32_MAX || start > UINT32_MAX || n > r->n_max)
         return corrupt(err, "bad series head");
-    struct frame_series s = {(uint32_t)stream, (uint32_t)start, (uint32_t)n, false};
+    struct frame_series s = {
+        .stream = (uint32_t)stream, .start = (uint32_t)start, .n = (uint32_t)n};
+    if (rd_left(&r->starts) > 0) {
+        s.starts = rd_bytes(&r->starts);
+        if (r->starts.bad)
+            return corrupt(err, "bad start times");
+    }
     if (v != NULL && h != NULL)
         *h = NULL;
     if (n > 0) {

@@ -27,10 +27,11 @@
 #define ULP_MAX (INT64_C(1) << 22)
 
 struct frame_writer {
-    struct buf meta, hi;
+    struct buf meta, hi, starts;
     struct buf lo;
     struct bit_writer bits;
     size_t n_series, n_max;
+    size_t n_starts; // series that `starts` covers
     int64_t *m, *k, *d, *x, *prev;
     uint32_t *bad; // positions of exceptions
     size_t cap;    // samples that the arrays hold
@@ -42,6 +43,7 @@ struct frame_writer *frame_writer_open(void)
     struct frame_writer *w = mem_zalloc(sizeof *w);
     buf_init(&w->meta, FRAME_RAW_MAX);
     buf_init(&w->hi, FRAME_RAW_MAX);
+    buf_init(&w->starts, FRAME_RAW_MAX);
     buf_init(&w->lo, FRAME_RAW_MAX);
     return w;
 }
@@ -52,6 +54,7 @@ void frame_writer_close(struct frame_writer *w)
         return;
     buf_deinit(&w->meta);
     buf_deinit(&w->hi);
+    buf_deinit(&w->starts);
     buf_deinit(&w->lo);
     mem_free(w->m);
     mem_free(w->bad);
@@ -62,9 +65,10 @@ void frame_begin(struct frame_writer *w)
 {
     buf_clear(&w->meta);
     buf_clear(&w->hi);
+    buf_clear(&w->starts);
     buf_clear(&w->lo);
     w->bits = (struct bit_writer){0};
-    w->n_series = w->n_max = w->prev_n = 0;
+    w->n_series = w->n_max = w->prev_n = w->n_starts = 0;
 }
 
 static void room_for(struct frame_writer *w, size_t n)
@@ -475,17 +479,29 @@ void frame_add_hists(struct frame_writer *w, uint32_t stream, uint32_t start,
     buf_varint(&w->meta, w->hi.n - before);
 }
 
+void frame_add_starts(struct frame_writer *w, str starts)
+{
+    ASSERT(w->n_series > w->n_starts);
+    if (starts.n == 0)
+        return;
+    for (; w->n_starts + 1 < w->n_series; w->n_starts++)
+        buf_varint(&w->starts, 0);
+    buf_bytes(&w->starts, starts);
+    w->n_starts = w->n_series;
+}
+
 size_t frame_raw_bytes(const struct frame_writer *w)
 {
-    return w->meta.n + w->hi.n + w->lo.n;
+    return w->meta.n + w->hi.n + w->lo.n + w->starts.n;
 }
 
 bool frame_finish(struct frame_writer *w, int zstd_level, struct buf *out, struct err *err)
 {
     size_t n_meta = w->meta.n;
     buf_add(&w->meta, buf_str(&w->hi));
+    buf_add(&w->meta, buf_str(&w->starts));
     uint8_t *last = (uint8_t *)buf_reserve(&w->lo, 1);
-    if (w->meta.over || w->hi.over || last == NULL)
+    if (w->meta.over || w->hi.over || w->starts.over || last == NULL)
         return err_set(err, ERR_LIMIT, "frame above %zu bytes", (size_t)FRAME_RAW_MAX);
     w->bits.p = last;
     bits_flush(&w->bits);
@@ -496,13 +512,15 @@ bool frame_finish(struct frame_writer *w, int zstd_level, struct buf *out, struc
     bool ok = zstd_pack(zstd_level, buf_str(&w->meta), &z, err);
     if (ok) {
         size_t start = out->n;
-        buf_u8(out, FRAME_VERSION);
+        buf_u8(out, w->n_starts > 0 ? FRAME_VERSION_STARTS : FRAME_VERSION);
         buf_u8(out, FRAME_COUNTS);
         buf_varint(out, w->n_series);
         buf_varint(out, w->n_max);
         buf_varint(out, n_meta);
         buf_varint(out, w->hi.n);
         buf_varint(out, w->lo.n);
+        if (w->n_starts > 0)
+            buf_varint(out, w->starts.n);
         buf_varint(out, z.n);
         buf_add(out, buf_str(&w->lo));
         buf_add(out, buf_str(&z));

@@ -9,6 +9,8 @@
  *   0x61            varint length, bytes: a native histogram (hist_encode)
  *   0x62            8 bytes: a value outside the mode (NaN, stale marker, infinity, -0)
  *   0x63            varint: so many times of the stream are skipped before the next sample
+ *   0x64 | kind     start times from here on (starts.h): 0x64 zigzag moment, 0x65 zigzag distance,
+ *                   0x66 the sample before, 0x67 unknown (as they are at the beginning)
  * Each sample token moves to the next time of the stream. The chunk is written and read only inside
  * one process, so that its reader asserts what it relies on. */
 #include "storage/engine/gen_metrics.h"
@@ -20,6 +22,7 @@
 #include "storage/base/rd.h"
 #include "storage/codec/bits.h"
 #include "storage/codec/frame_format.h"
+#include "storage/codec/starts.h"
 
 #define BLOCK_DATA 60
 #define SLAB_BITS  10
@@ -41,6 +44,7 @@ enum {
     TOKEN_HIST = 0x61,
     TOKEN_RAW = 0x62,
     TOKEN_SKIP = 0x63,
+    TOKEN_START = 0x64,
     TOKEN_RUN = 0x80,
 };
 #define RUN_MAX   126 // run tokens end at 0xFE
@@ -99,6 +103,9 @@ void gen_metrics_close(struct gen *g)
         mem_free(g->streams.v[i].after);
     for (size_t i = 0; i < g->late.n; i++)
         mem_free(g->late.v[i].v);
+    for (size_t i = 0; i < g->cap_starts; i++)
+        mem_free(g->starts[i]);
+    mem_free(g->starts);
     mem_free(g->pages);
     mem_free(g->slabs);
     vec_free(&g->streams);
@@ -435,8 +442,7 @@ static uint32_t late_find(const struct gen *g, uint32_t id)
     return hmap_find(&g->late_map, hash_mix(id, 1), late_eq, &key);
 }
 
-static void add_late(struct gen *g, struct gen_series *s, uint32_t id, int64_t t, double v,
-                     const struct hist *h)
+static void add_late(struct gen *g, struct gen_series *s, uint32_t id, struct gen_late late)
 {
     uint32_t i = late_find(g, id);
     if (i == HMAP_NONE) {
@@ -447,10 +453,9 @@ static void add_late(struct gen *g, struct gen_series *s, uint32_t id, int64_t t
         count_bytes(g, g->late.cap * sizeof g->late.v[0] + hmap_bytes(&g->late_map), before);
     }
     struct gen_late_list *list = &g->late.v[i];
-    struct gen_late late = {t, v, NULL};
-    if (h != NULL) {
+    if (late.h != NULL) {
         struct hist *copy = arena_new(&g->arena, struct hist);
-        *copy = hist_dup(&g->arena, h);
+        *copy = hist_dup(&g->arena, late.h);
         late.h = copy;
         s->flags |= SERIES_HISTS;
         count_arena(g);
@@ -476,16 +481,81 @@ static bool is_repeat(const struct gen_series *s, double v)
     return fits_exponent(v, s->exponent, &m) && m == s->value && (s->flags & SERIES_RUN) != 0;
 }
 
-void gen_metrics_add(struct gen *g, uint32_t id, int64_t t_ms, double v, const struct hist *h)
+static struct gen_start *start_make(struct gen *g, uint32_t id)
+{
+    size_t page = id >> GEN_PAGE_BITS;
+    if (page >= g->cap_starts) {
+        size_t cap = g->cap_pages; // has the page of the series
+        size_t before = g->cap_starts * sizeof g->starts[0];
+        g->starts = resize(g, g->starts, before, cap * sizeof g->starts[0]);
+        memset(g->starts + g->cap_starts, 0, (cap - g->cap_starts) * sizeof g->starts[0]);
+        g->cap_starts = cap;
+    }
+    if (g->starts[page] == NULL) {
+        g->starts[page] = mem_zalloc(GEN_PAGE_IDS * sizeof(struct gen_start));
+        count_bytes(g, GEN_PAGE_IDS * sizeof(struct gen_start), 0);
+    }
+    return &g->starts[page][id & (GEN_PAGE_IDS - 1)];
+}
+
+/* The start time of the newest sample. */
+static int64_t newest_start(const struct gen *g, const struct gen_series *s, uint32_t id)
+{
+    if (!(s->flags & SERIES_STARTS))
+        return 0;
+    return g->starts[id >> GEN_PAGE_BITS][id & (GEN_PAGE_IDS - 1)].start_ms;
+}
+
+/* What the token before says about a sample at t whose predecessor was at `newest`. */
+static int64_t start_expected(const struct gen_start *x, int64_t newest, int64_t t)
+{
+    return x->kind == START_MOMENT     ? x->start_ms
+           : x->kind == START_DISTANCE ? sub_wrap(t, sub_wrap(newest, x->start_ms))
+           : x->kind == START_PREVIOUS ? newest
+                                       : 0;
+}
+
+/* Says the start time of the sample at t, when it is news. */
+static void put_start(struct gen *g, struct gen_series *s, uint32_t id, int64_t newest, int64_t t,
+                      int64_t start)
+{
+    struct gen_start *x = start_make(g, id);
+    if (!(s->flags & SERIES_STARTS))
+        x->kind = START_UNKNOWN;
+    s->flags |= SERIES_STARTS;
+    if (start_expected(x, newest, t) != start) {
+        uint8_t token[12];
+        size_t n = 1;
+        bool same_distance =
+            s->n > 0 && x->start_ms != 0 && sub_wrap(newest, x->start_ms) == sub_wrap(t, start);
+        x->kind = start == 0                    ? START_UNKNOWN
+                  : s->n > 0 && start == newest ? START_PREVIOUS
+                  : same_distance               ? START_DISTANCE
+                                                : START_MOMENT;
+        token[0] = (uint8_t)(TOKEN_START | x->kind);
+        if (x->kind == START_MOMENT)
+            n += put_varint(token + 1, zz(start));
+        else if (x->kind == START_DISTANCE)
+            n += put_varint(token + 1, zz(sub_wrap(t, start)));
+        put_bytes(g, s, token, n);
+        s->flags &= (uint8_t)~SERIES_RUN;
+    }
+    x->start_ms = start;
+}
+
+void gen_metrics_add(struct gen *g, uint32_t id, int64_t t_ms, double v, const struct hist *h,
+                     int64_t start_ms)
 {
     struct gen_series *s = series_make(g, id);
     int64_t newest = s->n > 0 ? gen_stream_time(&g->streams.v[s->stream], s->at) : INT64_MIN;
     if (UNLIKELY(s->n > 0 && t_ms <= newest)) {
-        if (h == NULL && t_ms == newest && is_repeat(s, v))
+        if (h == NULL && t_ms == newest && is_repeat(s, v) && newest_start(g, s, id) == start_ms)
             return;
-        add_late(g, s, id, t_ms, v, h);
+        add_late(g, s, id, (struct gen_late){t_ms, start_ms, v, h});
     } else {
         advance(g, s, t_ms);
+        if (UNLIKELY(start_ms != 0 || (s->flags & SERIES_STARTS)))
+            put_start(g, s, id, newest, t_ms, start_ms);
         if (h != NULL)
             put_hist(g, s, h);
         else
@@ -574,18 +644,34 @@ void samples_reserve(struct samples *s, size_t more)
     s->v = mem_realloc(s->v, cap * sizeof s->v[0]);
     s->h = mem_realloc(s->h, cap * sizeof s->h[0]);
     s->cap = cap;
+    if (s->has_starts)
+        samples_want_starts(s);
+}
+
+void samples_want_starts(struct samples *s)
+{
+    if (s->cap_start < s->cap) {
+        if (s->budget != NULL)
+            budget_force(s->budget, (s->cap - s->cap_start) * sizeof s->start[0]);
+        s->start = mem_realloc(s->start, s->cap * sizeof s->start[0]);
+        s->cap_start = s->cap;
+    }
+    if (!s->has_starts && s->n > 0)
+        memset(s->start, 0, s->n * sizeof s->start[0]);
+    s->has_starts = true;
 }
 
 void samples_clear(struct samples *s)
 {
     s->n = 0;
-    s->has_hists = false;
+    s->has_hists = s->has_starts = false;
 }
 
 void samples_deinit(struct samples *s)
 {
     if (s->budget != NULL)
-        budget_give(s->budget, s->cap * SAMPLE_BYTES);
+        budget_give(s->budget, s->cap * SAMPLE_BYTES + s->cap_start * sizeof s->start[0]);
+    mem_free(s->start);
     mem_free(s->t);
     mem_free(s->v);
     mem_free(s->h);
@@ -593,7 +679,7 @@ void samples_deinit(struct samples *s)
 }
 
 struct settle {
-    int64_t t;
+    int64_t t, start;
     size_t i;
     double v;
     const struct hist *h;
@@ -622,7 +708,8 @@ void samples_settle(struct samples *s, size_t from)
         budget_force(s->budget, n * sizeof(struct settle));
     struct settle *v = mem_alloc(n * sizeof *v);
     for (size_t i = 0; i < n; i++)
-        v[i] = (struct settle){s->t[from + i], i, s->v[from + i], s->h[from + i]};
+        v[i] = (struct settle){s->t[from + i], s->has_starts ? s->start[from + i] : 0, i,
+                               s->v[from + i], s->h[from + i]};
     qsort(v, n, sizeof *v, cmp_settle);
     size_t k = from;
     for (size_t i = 0; i < n; i++) {
@@ -631,6 +718,8 @@ void samples_settle(struct samples *s, size_t from)
         s->t[k] = v[i].t;
         s->v[k] = v[i].v;
         s->h[k] = v[i].h;
+        if (s->has_starts)
+            s->start[k] = v[i].start;
         k++;
     }
     s->n = k;
@@ -690,6 +779,11 @@ struct chunk_reader {
     uint32_t at;     // of the next sample in the stream
     uint32_t lo, hi; // positions in the stream that are in the range: [lo, hi)
     bool is_xor;
+    bool has_starts;
+    enum start_kind start_kind;
+    int64_t start;     // moment or distance
+    int64_t start_now; // of the newest sample
+    int64_t before;    // has_starts: time of the sample before
     unsigned exponent;
     int64_t value; // m or bits of the value before
     int64_t start_ms, end_ms;
@@ -713,22 +807,42 @@ static double value_now(const struct chunk_reader *c)
     return c->exponent == 0 ? (double)c->value : (double)c->value / frame_pow10[c->exponent];
 }
 
+static int64_t start_of(const struct chunk_reader *c, uint32_t at)
+{
+    return c->start_kind == START_MOMENT     ? c->start
+           : c->start_kind == START_DISTANCE ? sub_wrap(gen_stream_time(c->st, at), c->start)
+           : c->start_kind == START_PREVIOUS ? c->before
+                                             : 0;
+}
+
 /* Is the next sample in the range? Moves over it. */
 static bool next_wanted(struct chunk_reader *c)
 {
     uint32_t at = c->at++;
+    if (UNLIKELY(c->has_starts)) {
+        c->start_now = start_of(c, at);
+        c->before = gen_stream_time(c->st, at);
+    }
     return at >= c->lo && at < c->hi;
 }
 
 static void emit(struct chunk_reader *c, double v, const struct hist *h)
 {
     samples_push(c->out, gen_stream_time(c->st, c->at - 1), v, h);
+    if (UNLIKELY(c->has_starts))
+        samples_set_start(c->out, c->start_now);
 }
 
 static void read_run(struct chunk_reader *c, uint32_t n)
 {
     uint32_t from = MAX(c->at, c->lo), to = MIN(c->at + n, c->hi);
     ASSERT(c->at + n <= c->st->n);
+    if (UNLIKELY(c->has_starts)) {
+        for (; n > 0; n--)
+            if (next_wanted(c))
+                emit(c, value_now(c), NULL);
+        return;
+    }
     c->at += n;
     double v = from < to ? value_now(c) : 0;
     for (uint32_t i = from; i < to; i++)
@@ -789,9 +903,14 @@ static void read_rare(struct chunk_reader *c, uint8_t token)
     } else if (token == TOKEN_RAW) {
         read_raw(c);
         return;
-    } else {
-        ASSERT(token == TOKEN_SKIP);
+    } else if (token == TOKEN_SKIP) {
         c->at += (uint32_t)rd_varint(&c->r);
+        return;
+    } else {
+        ASSERT(token >= TOKEN_START && token <= (TOKEN_START | START_UNKNOWN));
+        c->start_kind = (enum start_kind)(token & 3);
+        if (c->start_kind == START_MOMENT || c->start_kind == START_DISTANCE)
+            c->start = rd_zigzag(&c->r);
         return;
     }
     if (next_wanted(c))
@@ -831,6 +950,8 @@ void gen_metrics_read(const struct gen *g, uint32_t id, int64_t start_ms, int64_
         str bytes = chunk_bytes(g, s, a);
         struct chunk_reader c = {.r = rd_of(bytes),
                                  .g = g,
+                                 .has_starts = (s->flags & SERIES_STARTS) != 0,
+                                 .start_kind = START_UNKNOWN,
                                  .start_ms = start_ms,
                                  .end_ms = end_ms,
                                  .arena = a,
@@ -843,7 +964,9 @@ void gen_metrics_read(const struct gen *g, uint32_t id, int64_t start_ms, int64_
         return;
     const struct gen_late_list *list = &g->late.v[late_find(g, id)];
     for (size_t i = 0; i < list->n; i++)
-        if (list->v[i].t_ms >= start_ms && list->v[i].t_ms <= end_ms)
+        if (list->v[i].t_ms >= start_ms && list->v[i].t_ms <= end_ms) {
             samples_push(out, list->v[i].t_ms, list->v[i].v, list->v[i].h);
+            samples_set_start(out, list->v[i].start_ms);
+        }
     samples_settle(out, from);
 }

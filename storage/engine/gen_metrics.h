@@ -28,11 +28,12 @@ struct gen_series {
     int64_t value;        // decimal mode: m of the newest value; xor mode: its bits
 };
 enum {
-    SERIES_LOGGED = 1, // the log of this generation (as written by this process) defines its id
-    SERIES_XOR = 2,    // values are no short decimals
-    SERIES_RUN = 4,    // the last byte is a run token that can grow
-    SERIES_HISTS = 8,  // has native histograms (chunk or late samples)
-    SERIES_LATE = 16,  // has late samples
+    SERIES_LOGGED = 1,  // the log of this generation (as written by this process) defines its id
+    SERIES_XOR = 2,     // values are no short decimals
+    SERIES_RUN = 4,     // the last byte is a run token that can grow
+    SERIES_HISTS = 8,   // has native histograms (chunk or late samples)
+    SERIES_LATE = 16,   // has late samples
+    SERIES_STARTS = 32, // has start times in its chunk
 };
 
 struct gen_stream { // ascending times
@@ -47,7 +48,7 @@ static inline int64_t gen_stream_time(const struct gen_stream *st, uint32_t i)
 
 /* A sample that came out of order (or again for the time of the newest one). */
 struct gen_late {
-    int64_t t_ms;
+    int64_t t_ms, start_ms;
     double v;
     const struct hist *h; // NULL = float; in the generation's arena
 };
@@ -55,6 +56,12 @@ struct gen_late_list {
     uint32_t id;
     struct gen_late *v;
     size_t n, cap;
+};
+
+/* Start times of a series that has any: what the newest sample has, and how that goes on. */
+struct gen_start {
+    int64_t start_ms;
+    uint8_t kind; // enum start_kind
 };
 
 struct gen_exemplar {
@@ -70,6 +77,8 @@ struct gen {
     struct budget *budget;
     struct gen_series **pages; // by id
     size_t n_pages, cap_pages;
+    struct gen_start **starts; // pages by id, as `pages`; NULL until there is one
+    size_t cap_starts;
     struct gen_block **slabs;
     size_t n_slabs, cap_slabs;
     uint32_t n_blocks;
@@ -92,8 +101,10 @@ struct gen *gen_metrics_open(struct head *head, struct budget *budget);
 void gen_metrics_close(struct gen *g);
 void gen_metrics_stats(struct gen *g, struct gen_stats *out);
 
-/* Appends one sample; late ones go aside. h NULL = float. Copies h. */
-void gen_metrics_add(struct gen *g, uint32_t id, int64_t t_ms, double v, const struct hist *h);
+/* Appends one sample; late ones go aside. h NULL = float. Copies h. start_ms: when the counting
+ * that led to it began, 0 = unknown. */
+void gen_metrics_add(struct gen *g, uint32_t id, int64_t t_ms, double v, const struct hist *h,
+                     int64_t start_ms);
 void gen_metrics_add_exemplar(struct gen *g, uint32_t id, int64_t t_ms, double v,
                               struct labels labels);
 /* Newer metadata of a family replaces older. */
@@ -116,13 +127,14 @@ static inline bool gen_has(const struct gen *g, uint32_t id) // any sample
 bool gen_metrics_bounds(const struct gen *g, uint32_t id, int64_t *t0_ms, int64_t *t1_ms);
 void gen_metrics_mark_logged(struct gen *g, uint32_t id);
 
-/* Samples in the making: three parallel heap arrays. */
+/* Samples in the making: parallel heap arrays. */
 struct samples {
     int64_t *t;
     double *v;
     const struct hist **h; // valid up to n when has_hists
-    size_t n, cap;
-    bool has_hists;
+    int64_t *start;        // start times, 0 = unknown; valid up to n when has_starts
+    size_t n, cap, cap_start;
+    bool has_hists, has_starts;
     struct budget *budget; // counts cap; may be NULL
 };
 void samples_reserve(struct samples *s, size_t more);
@@ -135,8 +147,21 @@ static inline void samples_push(struct samples *s, int64_t t, double v, const st
     s->t[s->n] = t;
     s->v[s->n] = v;
     s->h[s->n] = h;
+    if (UNLIKELY(s->has_starts))
+        s->start[s->n] = 0;
     s->n++;
     s->has_hists |= h != NULL;
+}
+/* Room for start times up to cap: from here on s->start is valid (0 up to n). */
+void samples_want_starts(struct samples *s);
+/* Of the sample pushed last. */
+static inline void samples_set_start(struct samples *s, int64_t start_ms)
+{
+    if (start_ms == 0)
+        return;
+    if (!s->has_starts)
+        samples_want_starts(s);
+    s->start[s->n - 1] = start_ms;
 }
 /* Sorts by time from position `from` on; of equal times the one that was pushed last stays. */
 void samples_settle(struct samples *s, size_t from);

@@ -7,17 +7,15 @@
  * first record of the generation that uses it (flag SERIES_LOGGED, set by apply), and carries the
  * epoch of the process, because ids start anew after a restart.
  *
- * Payload: u8 version 1 | u8 codec (0 plain, 1 zstd: varint raw length first) | body
- *   le32 epoch
- *   varint n, per new series:   varint id, bytes labels (labels_encode)
- *   varint n, per metadata:     u8 type, bytes name, bytes unit, bytes help
- *   varint n samples, then columns:
- *     bytes  zigzag differences of id
- *     bytes  runs of equal time: varint samples, zigzag difference to the time before
- *     n x u8 controls: e << 4 | k: k bytes of zigzag m, value = m / 10^e; 0xF8: 8 bytes of f64
- *     bytes  values
- *   varint n, per histogram:    varint id, zigzag time, bytes hist_encode
- *   varint n, per exemplar:     varint id, zigzag time, f64, bytes labels */
+ * Payload: u8 version 1 (2 when a record has a start time) | u8 codec (0 plain, 1 zstd: varint raw
+ * length first) | body le32 epoch varint n, per new series:   varint id, bytes labels
+ * (labels_encode) varint n, per metadata:     u8 type, bytes name, bytes unit, bytes help version
+ * 2: bytes start times of the samples, bytes those of the histograms, both as runs until the last
+ * one that has any: varint records, zigzag difference to the start time before varint n samples,
+ * then columns: bytes  zigzag differences of id bytes  runs of equal time: varint samples, zigzag
+ * difference to the time before n x u8 controls: e << 4 | k: k bytes of zigzag m, value = m / 10^e;
+ * 0xF8: 8 bytes of f64 bytes  values varint n, per histogram:    varint id, zigzag time, bytes
+ * hist_encode varint n, per exemplar:     varint id, zigzag time, f64, bytes labels */
 #include "storage/engine/head_metrics.h"
 
 #include <math.h>
@@ -29,7 +27,8 @@
 #include "storage/codec/frame_format.h"
 #include "storage/model/limits.h"
 
-#define PAYLOAD_VERSION 1
+#define PAYLOAD_VERSION        1
+#define PAYLOAD_VERSION_STARTS 2
 enum { PAYLOAD_PLAIN, PAYLOAD_ZSTD };
 #define PAYLOAD_ZSTD_MIN 512
 /* Measured (bench_metrics): 3.15 instead of 4.66 bytes a sample for 8 ns; level 1 gives 3.12
@@ -132,6 +131,36 @@ void head_metrics_refused(struct head *head, uint64_t counts[METRICS_REFUSALS])
  * generation is sealed, so that nothing else would make room. */
 #define METRICS_INDEX_PART 2
 
+/* Start times in the making, see above. */
+struct start_runs {
+    struct buf b;
+    uint64_t run; // records of start_ms; unknown ones at the end are not written
+    int64_t start_ms, before;
+};
+
+static void flush_starts(struct start_runs *x)
+{
+    buf_varint(&x->b, x->run);
+    buf_zigzag(&x->b, sub_wrap(x->start_ms, x->before));
+    x->before = x->start_ms;
+    x->run = 0;
+}
+
+static inline void put_start(struct start_runs *x, int64_t start_ms)
+{
+    if (x->run > 0 && start_ms != x->start_ms)
+        flush_starts(x);
+    x->start_ms = start_ms;
+    x->run++;
+}
+
+static str end_starts(struct start_runs *x)
+{
+    if (x->run > 0 && x->start_ms != 0)
+        flush_starts(x);
+    return buf_str(&x->b);
+}
+
 struct encoder {
     struct head *head;
     struct gen *gen;
@@ -143,6 +172,7 @@ struct encoder {
     bool is_index_full; // why the limit is where it is
     size_t n_defs;
     struct buf defs;
+    struct start_runs starts, hist_starts;
     bool failed;
 };
 
@@ -324,6 +354,8 @@ static bool encode_samples(struct encoder *e)
         t_run = s->t_ms;
         run++;
         const struct gen_series *known = gen_series(e->gen, id);
+        if (UNLIKELY(b->starts.n > 0))
+            put_start(&e->starts, batch_start(b, i));
         value_p += put_value(control + kept, value_p, s->v, known != NULL ? known : &no_series);
         kept++;
     }
@@ -370,6 +402,7 @@ static bool encode_hists(struct encoder *e, struct buf *out, size_t *kept)
         buf_clear(&one);
         hist_encode(&one, s->h);
         buf_bytes(out, buf_str(&one));
+        put_start(&e->hist_starts, s->start_ms);
         (*kept)++;
     }
     e->res->accepted += *kept;
@@ -436,9 +469,9 @@ static size_t encode_metas(struct encoder *e, struct buf *out)
     return n;
 }
 
-static bool pack_payload(str body, struct buf *payload, struct err *err)
+static bool pack_payload(uint8_t version, str body, struct buf *payload, struct err *err)
 {
-    buf_u8(payload, PAYLOAD_VERSION);
+    buf_u8(payload, version);
     if (body.n < PAYLOAD_ZSTD_MIN) {
         buf_u8(payload, PAYLOAD_PLAIN);
         buf_add(payload, body);
@@ -468,6 +501,12 @@ static bool encode_body(struct encoder *e, struct buf *payload)
         buf_add(b, buf_str(&e->defs));
         buf_varint(b, n_metas);
         buf_add(b, buf_str(&metas));
+        str starts = end_starts(&e->starts), hist_starts = end_starts(&e->hist_starts);
+        bool has_starts = starts.n + hist_starts.n > 0;
+        if (has_starts) {
+            buf_bytes(b, starts);
+            buf_bytes(b, hist_starts);
+        }
         buf_varint(b, h->controls.n);
         buf_bytes(b, buf_str(&h->ids));
         buf_bytes(b, buf_str(&h->times));
@@ -478,11 +517,13 @@ static bool encode_body(struct encoder *e, struct buf *payload)
         buf_varint(b, n_exemplars);
         buf_add(b, buf_str(&exemplars));
         bool is_empty = h->controls.n + n_hists + n_exemplars + n_metas == 0;
-        if (b->over || hists.over || exemplars.over || metas.over || e->defs.over)
+        if (b->over || hists.over || exemplars.over || metas.over || e->defs.over ||
+            e->starts.b.over || e->hist_starts.b.over)
             ok = err_set(e->err, ERR_LIMIT, "batch needs more than %zu bytes of log",
                          (size_t)LIMIT_METRICS_LOG);
         else if (!is_empty)
-            ok = pack_payload(buf_str(b), payload, e->err);
+            ok = pack_payload(has_starts ? PAYLOAD_VERSION_STARTS : PAYLOAD_VERSION, buf_str(b),
+                              payload, e->err);
     }
     buf_deinit(&hists);
     buf_deinit(&exemplars);
@@ -517,12 +558,16 @@ static bool metrics_encode(struct head *h, struct gen *g, struct batch *b, struc
         .max_series = o->max_series,
     };
     buf_init(&e.defs, LIMIT_METRICS_LOG);
+    buf_init(&e.starts.b, LIMIT_METRICS_LOG);
+    buf_init(&e.hist_starts.b, LIMIT_METRICS_LOG);
     for (size_t i = 0; i < b->series.n; i++) { // a batch that comes again brings its old marks
         uint64_t ref = b->series.v[i].ref;
         b->series.v[i].ref = ref & REF_REFUSED ? 0 : ref & UINT32_MAX;
     }
     bool ok = encode_body(&e, payload);
     buf_deinit(&e.defs);
+    buf_deinit(&e.starts.b);
+    buf_deinit(&e.hist_starts.b);
     trim_scratch(&h->body);
     trim_scratch(&h->ids);
     trim_scratch(&h->times);
@@ -546,12 +591,12 @@ static void metrics_apply(struct head *h, struct gen *g, struct batch *b)
         if (UNLIKELY(s->series == REFUSED))
             continue;
         uint32_t id = applied_id(b, s->series);
-        gen_metrics_add(g, id, s->t_ms, s->v, NULL);
+        gen_metrics_add(g, id, s->t_ms, s->v, NULL, batch_start(b, i));
     }
     for (size_t i = 0; i < b->hists.n; i++)
         if (b->hists.v[i].series != REFUSED)
             gen_metrics_add(g, applied_id(b, b->hists.v[i].series), b->hists.v[i].t_ms, 0,
-                            b->hists.v[i].h);
+                            b->hists.v[i].h, b->hists.v[i].start_ms);
     for (size_t i = 0; i < b->exemplars.n; i++) {
         const struct batch_exemplar *s = &b->exemplars.v[i];
         if (s->series != REFUSED)
@@ -580,6 +625,11 @@ struct replay {
     struct rd r;
     struct arena arena;
     uint32_t epoch;
+    struct start_reader {
+        struct rd r;
+        uint64_t run;
+        int64_t start_ms;
+    } starts, hist_starts;
     size_t unknown; // records of ids that nothing defined
 };
 
@@ -658,9 +708,38 @@ static bool replay_metas(struct replay *p, struct err *err)
     return true;
 }
 
+/* The start time of the next record; 0 beyond the last one that has any. */
+static int64_t next_start(struct start_reader *x)
+{
+    if (x->run == 0) {
+        if (rd_left(&x->r) == 0)
+            return 0;
+        x->run = rd_varint(&x->r);
+        x->start_ms = add_wrap(x->start_ms, rd_zigzag(&x->r));
+        if (x->run == 0)
+            rd_fail(&x->r);
+    }
+    x->run--;
+    return x->start_ms;
+}
+
 static bool time_ok(int64_t t)
 {
     return t >= TIME_MIN_MS && t <= TIME_MAX_MS;
+}
+
+static bool start_ok(int64_t t)
+{
+    return t == 0 || time_ok(t);
+}
+
+static bool replay_starts(struct replay *p, uint8_t version, struct err *err)
+{
+    if (version < PAYLOAD_VERSION_STARTS)
+        return true;
+    p->starts.r = rd_of(rd_bytes(&p->r));
+    p->hist_starts.r = rd_of(rd_bytes(&p->r));
+    return !p->r.bad || err_set(err, ERR_CORRUPT, "metrics record: cut in its start times");
 }
 
 static bool get_value(uint8_t control, struct rd *values, double *v)
@@ -693,13 +772,14 @@ static bool replay_samples(struct replay *p, struct err *err)
             run = rd_varint(&times);
             t = add_wrap(t, rd_zigzag(&times));
         }
-        if (ids.bad || times.bad || run == 0 || id < 0 || !time_ok(t) ||
-            !get_value((uint8_t)controls.p[i], &values, &v))
+        int64_t start = next_start(&p->starts);
+        if (ids.bad || times.bad || p->starts.r.bad || run == 0 || id < 0 || !time_ok(t) ||
+            !start_ok(start) || !get_value((uint8_t)controls.p[i], &values, &v))
             return err_set(err, ERR_CORRUPT, "metrics record: bad sample %zu", i);
         run--;
         uint32_t here = log_id_get(p, (uint64_t)id);
         if (here != REFUSED)
-            gen_metrics_add(p->gen, here, t, v, NULL);
+            gen_metrics_add(p->gen, here, t, v, NULL, start);
     }
     return !p->r.bad || err_set(err, ERR_CORRUPT, "metrics record: cut in its samples");
 }
@@ -713,11 +793,13 @@ static bool replay_rest(struct replay *p, struct err *err)
         struct rd one = rd_of(rd_bytes(&p->r));
         struct hist h;
         struct arena_mark mark = arena_mark(&p->arena);
-        if (p->r.bad || !time_ok(t) || !hist_decode(&one, &p->arena, &h, err))
+        int64_t start = next_start(&p->hist_starts);
+        if (p->r.bad || p->hist_starts.r.bad || !time_ok(t) || !start_ok(start) ||
+            !hist_decode(&one, &p->arena, &h, err))
             return err_set(err, ERR_CORRUPT, "metrics record: bad histogram %zu", i);
         uint32_t here = log_id_get(p, id);
         if (here != REFUSED)
-            gen_metrics_add(p->gen, here, t, 0, &h);
+            gen_metrics_add(p->gen, here, t, 0, &h, start);
         arena_release(&p->arena, mark);
     }
     n = rd_count(&p->r, SIZE_MAX);
@@ -740,11 +822,14 @@ static bool replay_rest(struct replay *p, struct err *err)
                : err_set(err, ERR_CORRUPT, "metrics record: wrong length");
 }
 
-static bool unpack_payload(str payload, struct arena *a, str *body, struct err *err)
+static bool unpack_payload(str payload, struct arena *a, uint8_t *version, str *body,
+                           struct err *err)
 {
     struct rd r = rd_of(payload);
-    uint8_t version = rd_u8(&r), codec = rd_u8(&r);
-    if (r.bad || version != PAYLOAD_VERSION || codec > PAYLOAD_ZSTD)
+    *version = rd_u8(&r);
+    uint8_t codec = rd_u8(&r);
+    if (r.bad || *version < PAYLOAD_VERSION || *version > PAYLOAD_VERSION_STARTS ||
+        codec > PAYLOAD_ZSTD)
         return err_set(err, ERR_CORRUPT, "metrics record: unknown version or codec");
     if (codec == PAYLOAD_PLAIN) {
         *body = (str){(const char *)r.p, rd_left(&r)};
@@ -765,12 +850,13 @@ static bool metrics_replay(struct head *h, struct gen *g, str payload, struct er
     struct replay p = {.head = h, .gen = g};
     str body = {0};
     arena_init(&p.arena, SIZE_MAX, NULL);
-    bool ok = unpack_payload(payload, &p.arena, &body, err);
+    uint8_t version = 0;
+    bool ok = unpack_payload(payload, &p.arena, &version, &body, err);
     if (ok) {
         p.r = rd_of(body);
         p.epoch = rd_le32(&p.r);
-        ok = replay_defs(&p, err) && replay_metas(&p, err) && replay_samples(&p, err) &&
-             replay_rest(&p, err);
+        ok = replay_defs(&p, err) && replay_metas(&p, err) && replay_starts(&p, version, err) &&
+             replay_samples(&p, err) && replay_rest(&p, err);
     }
     if (ok && p.unknown > 0) // a record before this one was damaged
         ok = err_set(err, ERR_CORRUPT, "metrics record: %zu samples of unknown series", p.unknown);

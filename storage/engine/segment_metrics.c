@@ -7,6 +7,7 @@
 
 #include "storage/codec/block.h"
 #include "storage/codec/frame.h"
+#include "storage/codec/starts.h"
 #include "storage/codec/ts_stream.h"
 #include "storage/model/limits.h"
 
@@ -36,7 +37,7 @@ struct member {      // a series of the open group
     uint32_t start;  // position of the first sample there
     size_t pos;      // next sample to write, relative to from
     size_t window;   // most samples in one frame
-    bool has_hists;
+    bool has_hists, has_starts;
 };
 
 struct recent {
@@ -279,6 +280,11 @@ static bool write_window(struct metrics_writer *mw, int64_t end, struct err *err
             frame_add_hists(mw->frame, stream, start, mw->group.h + at, mw->group.v + at, n);
         else
             frame_add(mw->frame, stream, start, mw->group.v + at, n);
+        if (m->has_starts) {
+            buf_clear(&mw->raw);
+            starts_encode(t, mw->group.start + at, n, &mw->raw);
+            frame_add_starts(mw->frame, buf_str(&mw->raw));
+        }
         if (n > 0) {
             t0 = MIN(t0, t[0]);
             t1 = MAX(t1, t[n - 1]);
@@ -366,6 +372,7 @@ bool metrics_writer_add(struct metrics_writer *mw, str name, const struct sample
     struct member m = {.from = mw->group.n,
                        .n = s->n,
                        .has_hists = s->has_hists,
+                       .has_starts = s->has_starts,
                        .window = shapes[mw->level].samples};
     if (!stream_for(mw, s->t, s->n, &m.stream, &m.start, err))
         return false;
@@ -374,6 +381,10 @@ bool metrics_writer_add(struct metrics_writer *mw, str name, const struct sample
     samples_reserve(&mw->group, s->n);
     memcpy(mw->group.t + m.from, s->t, s->n * sizeof s->t[0]);
     memcpy(mw->group.v + m.from, s->v, s->n * sizeof s->v[0]);
+    if (s->has_starts) {
+        samples_want_starts(&mw->group);
+        memcpy(mw->group.start + m.from, s->start, s->n * sizeof s->start[0]);
+    }
     for (size_t i = 0; s->has_hists && i < s->n; i++) {
         struct hist *copy = NULL;
         if (s->h[i] != NULL) {

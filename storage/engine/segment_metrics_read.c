@@ -8,6 +8,7 @@
 #include "storage/base/rd.h"
 #include "storage/codec/block.h"
 #include "storage/codec/frame.h"
+#include "storage/codec/starts.h"
 #include "storage/codec/ts_stream.h"
 #include "storage/model/limits.h"
 
@@ -306,6 +307,22 @@ static size_t lower_bound(const int64_t *t, size_t n, int64_t want)
     return lo;
 }
 
+/* The start times of the n samples from lo on of a series with these times, to out->n. */
+static bool take_starts(struct metrics_reader *r, const struct frame_series *s, const int64_t *t,
+                        size_t lo, size_t n, struct samples *out, struct err *err)
+{
+    if (s->starts.n == 0 && !out->has_starts)
+        return true;
+    if (!out->has_starts)
+        samples_want_starts(out);
+    int64_t *start = out->start + out->n; // room for all of s->n, see metrics_reader_read
+    if (!starts_decode(s->starts, t, s->n, start, err))
+        return err_in(err, "%s", segment_name(r->seg));
+    if (lo > 0)
+        memmove(start, start + lo, n * sizeof start[0]);
+    return true;
+}
+
 /* The samples that stand decoded at out->v[out->n..] get their times; what is out of range goes. */
 static bool take(struct metrics_reader *r, const struct frame_series *s,
                  const struct hist *const *h, struct samples *out, struct err *err)
@@ -331,6 +348,8 @@ static bool take(struct metrics_reader *r, const struct frame_series *s,
     } else {
         memset(out->h + out->n, 0, n * sizeof out->h[0]);
     }
+    if (!take_starts(r, s, t, lo, n, out, err))
+        return false;
     out->n += n;
     if (r->stats != NULL)
         r->stats->samples += n;

@@ -360,7 +360,8 @@ enum step series_next(struct series_iter *it, struct series *out, struct err *er
                                .n = it->samples.n,
                                .t_ms = it->samples.t,
                                .v = it->samples.v,
-                               .h = it->samples.has_hists ? it->samples.h : NULL};
+                               .h = it->samples.has_hists ? it->samples.h : NULL,
+                               .start_ms = it->samples.has_starts ? it->samples.start : NULL};
         return STEP_ITEM;
     }
     return STEP_END;

@@ -37,6 +37,16 @@ void batch_reject(struct batch *b, size_t n, const char *fmt, ...)
     va_end(args);
 }
 
+void batch_set_start(struct batch *b, int64_t start_ms)
+{
+    ASSERT(b->samples.n > b->starts.n);
+    if (start_ms == 0)
+        return;
+    while (b->starts.n + 1 < b->samples.n)
+        vec_push(&b->starts, b->arena, 0);
+    vec_push(&b->starts, b->arena, start_ms);
+}
+
 size_t batch_records(const struct batch *b)
 {
     switch (b->signal) {
@@ -179,6 +189,12 @@ static bool time_fits(struct batch *b, uint32_t series, int64_t t_ms)
     return false;
 }
 
+/* A start time that no sample could have is no reason to lose the sample. */
+static int64_t start_fits(int64_t start_ms)
+{
+    return start_ms >= TIME_MIN_MS && start_ms <= TIME_MAX_MS ? start_ms : 0;
+}
+
 /* Series map: old index -> new index or GONE. NULL when all stay. */
 static uint32_t *drop_series(struct batch *b)
 {
@@ -272,13 +288,18 @@ static void validate_metrics(struct batch *b)
     size_t kept = 0;
     for (size_t i = 0; i < b->samples.n; i++) {
         struct batch_sample x = b->samples.v[i];
-        if (keep_of_series(b, map, &x.series) && time_fits(b, x.series, x.t_ms))
-            b->samples.v[kept++] = x;
+        if (!keep_of_series(b, map, &x.series) || !time_fits(b, x.series, x.t_ms))
+            continue;
+        if (kept < b->starts.n)
+            b->starts.v[kept] = start_fits(batch_start(b, i));
+        b->samples.v[kept++] = x;
     }
     b->samples.n = kept;
+    b->starts.n = MIN(b->starts.n, kept);
     kept = 0;
     for (size_t i = 0; i < b->hists.n; i++) {
         struct batch_hist x = b->hists.v[i];
+        x.start_ms = start_fits(x.start_ms);
         if (keep_of_series(b, map, &x.series) && time_fits(b, x.series, x.t_ms) && hist_ok(b, x.h))
             b->hists.v[kept++] = x;
     }
@@ -704,6 +725,14 @@ static void dump_hist(struct buf *out, const struct hist *h)
     buf_fmt(out, "%s%s}", resets[h->reset], h->is_int ? " int" : "");
 }
 
+static void dump_times(struct buf *out, int64_t t_ms, int64_t start_ms)
+{
+    buf_fmt(out, " @%" PRId64, t_ms);
+    if (start_ms != 0)
+        buf_fmt(out, " since %" PRId64, start_ms);
+    buf_add_char(out, '\n');
+}
+
 static void dump_metrics(const struct batch *b, struct buf *out)
 {
     for (size_t i = 0; i < b->metas.n; i++) {
@@ -721,14 +750,14 @@ static void dump_metrics(const struct batch *b, struct buf *out)
         dump_series(out, b, x->series);
         buf_add_char(out, ' ');
         dump_f64(out, x->v);
-        buf_fmt(out, " @%" PRId64 "\n", x->t_ms);
+        dump_times(out, x->t_ms, batch_start(b, i));
     }
     for (size_t i = 0; i < b->hists.n; i++) {
         const struct batch_hist *x = &b->hists.v[i];
         dump_series(out, b, x->series);
         buf_add_char(out, ' ');
         dump_hist(out, x->h);
-        buf_fmt(out, " @%" PRId64 "\n", x->t_ms);
+        dump_times(out, x->t_ms, x->start_ms);
     }
     for (size_t i = 0; i < b->exemplars.n; i++) {
         const struct batch_exemplar *x = &b->exemplars.v[i];

@@ -36,6 +36,7 @@ struct batch_hist {
     uint32_t series;
     int64_t t_ms;
     const struct hist *h;
+    int64_t start_ms; // as of samples, see batch_start
 };
 struct batch_exemplar {
     uint32_t series;
@@ -60,6 +61,7 @@ struct batch {
     // metrics
     VEC(struct batch_series) series;
     VEC(struct batch_sample) samples;
+    VEC(int64_t) starts; // of samples; shorter or empty: the rest has none
     VEC(struct batch_hist) hists;
     VEC(struct batch_exemplar) exemplars;
     VEC(struct metric_meta) metas;
@@ -77,6 +79,13 @@ struct batch {
 };
 
 void batch_init(struct batch *b, enum signal signal, struct arena *arena);
+/* When the counting that led to sample i began; 0: unknown. Set for the sample pushed last; what is
+ * not set costs nothing. */
+static inline int64_t batch_start(const struct batch *b, size_t i)
+{
+    return i < b->starts.n ? b->starts.v[i] : 0;
+}
+void batch_set_start(struct batch *b, int64_t start_ms);
 /* Counts n refused records; keeps the first reason. */
 void batch_reject(struct batch *b, size_t n, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Applies the product's record limits (model/limits.h): label counts and lengths, UTF-8 (repaired

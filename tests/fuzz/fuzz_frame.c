@@ -50,17 +50,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         frame_writer_close(w);
         read_all(buf_str(&out), v, n);
     }
-    if (size > 6 && size - 6 >= data[5]) { // data: series, samples, length of meta and of lo
+    if (size > 6 &&
+        size - 6 >= data[5]) { // data: series, samples, version, length of meta and of lo
         size_t n_lo = data[5], n_raw = size - 6 - n_lo, n_meta = data[4] % (n_raw + 1);
         str lo = {(const char *)data + 6, n_lo};
         if (zstd_pack(1, (str){lo.p + n_lo, n_raw}, &z, &err)) {
             buf_clear(&out);
-            buf_add(&out, (str){"\1\1", 2});
+            size_t n_starts = data[3] & 1 ? (n_raw - n_meta) * data[3] / 256 : 0;
+            buf_add(&out, (str){data[3] & 1 ? "\2\1" : "\1\1", 2});
             buf_varint(&out, data[0]);
             buf_varint(&out, data[1] | (uint64_t)data[2] << 8);
             buf_varint(&out, n_meta);
-            buf_varint(&out, n_raw - n_meta);
+            buf_varint(&out, n_raw - n_meta - n_starts);
             buf_varint(&out, n_lo);
+            if (data[3] & 1)
+                buf_varint(&out, n_starts);
             buf_varint(&out, z.n);
             buf_add(&out, lo);
             buf_add(&out, buf_str(&z));

@@ -19,7 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct gen *gen = metrics_ops.gen_open(head);
     arena_init(&a, SIZE_MAX, NULL);
     buf_init(&payload, MIB);
-    buf_add(&payload, STR("\1\0\0\0\0\0")); // version, plain, epoch
+    // version (2 has start times), plain, epoch
+    buf_add(&payload, size % 2 == 0 ? STR("\1\0\0\0\0\0") : STR("\2\0\0\0\0\0"));
     buf_add(&payload, (str){(const char *)data, size});
     if (!metrics_ops.replay(head, gen, (str){(const char *)data, size}, &err)) // as it is
         (void)metrics_ops.replay(head, gen, buf_str(&payload), &err);          // or behind a head

@@ -351,7 +351,7 @@ static void batch_row(struct batch *b, const struct row *row, int64_t step_ms)
         if (v->kind == FLOAT)
             vec_push(&b->samples, b->arena, (struct batch_sample){series, t, v->v});
         else if (v->kind == HIST)
-            vec_push(&b->hists, b->arena, (struct batch_hist){series, t, v->h});
+            vec_push(&b->hists, b->arena, (struct batch_hist){series, t, v->h, 0});
     }
 }
 

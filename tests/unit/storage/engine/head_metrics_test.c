@@ -93,8 +93,15 @@ static void tokens(void **state)
                 v = f64_from_bits(prng_below(&f->r, 2) ? STALE_NAN_BITS : UINT64_C(1) << 63);
             if (prng_below(&f->r, 2000) == 0)
                 v = f64_from_bits(prng_next(&f->r));
-            gen_metrics_add(f->gen, i, now, v, NULL);
+            int64_t start = i % 4 == 1   ? T0 - 5
+                            : i % 4 == 2 ? t[i]
+                            : i % 4 == 3 ? now - 999
+                                         : 0;
+            if (prng_below(&f->r, 300) == 0)
+                start = prng_below(&f->r, 2) ? 0 : now - 7;
+            gen_metrics_add(f->gen, i, now, v, NULL, start);
             samples_push(&want[i], now, v, NULL);
+            samples_set_start(&want[i], start);
             t[i] = now;
         }
     }
@@ -104,6 +111,8 @@ static void tokens(void **state)
         assert_int_equal(got.n, want[i].n);
         assert_memory_equal(got.t, want[i].t, got.n * sizeof got.t[0]);
         assert_memory_equal(got.v, want[i].v, got.n * sizeof got.v[0]);
+        assert_true(got.has_starts && want[i].has_starts);
+        assert_memory_equal(got.start, want[i].start, got.n * sizeof got.start[0]);
         assert_true(gen_metrics_bounds(f->gen, i, &t0, &t1));
         assert_true(t0 == want[i].t[0] && t1 == t[i]);
         samples_deinit(&want[i]);
@@ -125,9 +134,9 @@ static void far_times(void **state)
     struct samples got = {0};
     for (uint32_t i = 0; i < 5; i++)
         for (int64_t k = 0; k < 50; k++)
-            gen_metrics_add(f->gen, i, T0 + k * k * INT64_C(200000000), (double)k, NULL);
-    gen_metrics_add(f->gen, 0, TIME_MIN_MS, 1, NULL);
-    gen_metrics_add(f->gen, 0, TIME_MAX_MS, 2, NULL);
+            gen_metrics_add(f->gen, i, T0 + k * k * INT64_C(200000000), (double)k, NULL, 0);
+    gen_metrics_add(f->gen, 0, TIME_MIN_MS, 1, NULL, 0);
+    gen_metrics_add(f->gen, 0, TIME_MAX_MS, 2, NULL, 0);
     for (uint32_t i = 0; i < 5; i++) {
         size_t first = i == 0;
         read_all(f->gen, i, &f->a, &got);
@@ -157,7 +166,7 @@ static void write_batches(struct fixture *f, struct head *head, struct gen *gen,
         static const double counts[] = {1, 2, 3};
         static const struct hist_span spans[] = {{0, 3}};
         struct hist h = {.count = 6, .sum = step, .pos = {spans, 1, counts, 3}};
-        vec_push(&b.hists, &a, (struct batch_hist){3, T0 + step * 1000 + 1, &h});
+        vec_push(&b.hists, &a, (struct batch_hist){3, T0 + step * 1000 + 1, &h, 0});
         struct label l = {STR("trace_id"), STR("x")};
         vec_push(&b.exemplars, &a, (struct batch_exemplar){5, T0 + step * 1000, 1.5, {&l, 1}});
         vec_push(&b.metas, &a, (struct metric_meta){STR("m"), METRIC_GAUGE, STR("s"), STR("help")});

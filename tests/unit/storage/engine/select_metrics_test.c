@@ -23,6 +23,7 @@ struct rec { // what the model knows of one sample
     int64_t t_ms;
     double v;
     const struct hist *h;
+    int64_t start_ms;
     size_t arrival;
 };
 
@@ -115,10 +116,27 @@ static void new_batch(struct fixture *f)
         vec_push(&f->batch.series, &f->batch_arena, (struct batch_series){.labels = f->series[i]});
 }
 
+/* Some series have no start times, some a fixed one, some are deltas, some change their mind. */
+static int64_t start_of(struct fixture *f, uint32_t series, int64_t t_ms)
+{
+    switch (series % 5) {
+    case 1:
+        return T0_MS - 777;
+    case 2:
+        return t_ms - 15000;
+    case 3:
+        return prng_below(&f->r, 20) == 0 ? 0 : t_ms - (int64_t)prng_below(&f->r, 3);
+    default:
+        return 0;
+    }
+}
+
 static void add(struct fixture *f, uint32_t series, int64_t t_ms, double v)
 {
+    int64_t start = start_of(f, series, t_ms);
     vec_push(&f->batch.samples, &f->batch_arena, (struct batch_sample){series, t_ms, v});
-    vec_push(&f->recs, NULL, (struct rec){series, t_ms, v, NULL, f->recs.n});
+    batch_set_start(&f->batch, start);
+    vec_push(&f->recs, NULL, (struct rec){series, t_ms, v, NULL, start, f->recs.n});
     f->is_sorted = false;
 }
 
@@ -126,8 +144,9 @@ static void add_hist(struct fixture *f, uint32_t series, int64_t t_ms, const str
 {
     struct hist *copy = arena_new(&f->a, struct hist);
     *copy = hist_dup(&f->a, h);
-    vec_push(&f->batch.hists, &f->batch_arena, (struct batch_hist){series, t_ms, copy});
-    vec_push(&f->recs, NULL, (struct rec){series, t_ms, 0, copy, f->recs.n});
+    int64_t start = start_of(f, series, t_ms);
+    vec_push(&f->batch.hists, &f->batch_arena, (struct batch_hist){series, t_ms, copy, start});
+    vec_push(&f->recs, NULL, (struct rec){series, t_ms, 0, copy, start, f->recs.n});
     f->is_sorted = false;
 }
 
@@ -235,6 +254,7 @@ static void expect_series(struct fixture *f, const struct series *x, int64_t sta
     for (size_t i = 0; i < n; i++) {
         assert_true(x->t_ms[i] == want[i]->t_ms);
         const struct hist *h = x->h != NULL ? x->h[i] : NULL;
+        assert_int_equal(x->start_ms != NULL ? x->start_ms[i] : 0, want[i]->start_ms);
         assert_int_equal(h == NULL, want[i]->h == NULL);
         if (h != NULL)
             assert_true(hist_eq(h, want[i]->h));
@@ -423,15 +443,16 @@ static void histograms(void **state)
     // stale marker; and one that no reader could understand
     struct hist stale = {.schema = -99, .sum = f64_from_bits(STALE_NAN_BITS)};
     new_batch(f);
-    vec_push(&f->batch.hists, &f->batch_arena, (struct batch_hist){0, T0_MS + HOUR_MS, &stale});
+    vec_push(&f->batch.hists, &f->batch_arena, (struct batch_hist){0, T0_MS + HOUR_MS, &stale, 0});
     struct hist bad = {.schema = 77, .sum = 1};
-    vec_push(&f->batch.hists, &f->batch_arena, (struct batch_hist){0, T0_MS + HOUR_MS + 1, &bad});
+    vec_push(&f->batch.hists, &f->batch_arena,
+             (struct batch_hist){0, T0_MS + HOUR_MS + 1, &bad, 0});
     write_batch(f);
     assert_int_equal(f->res.accepted, 1);
     assert_int_equal(f->res.rejected, 1);
     struct hist *kept = arena_new(&f->a, struct hist);
     kept->sum = stale.sum;
-    vec_push(&f->recs, NULL, (struct rec){0, T0_MS + HOUR_MS, 0, kept, f->recs.n});
+    vec_push(&f->recs, NULL, (struct rec){0, T0_MS + HOUR_MS, 0, kept, 0, f->recs.n});
     f->is_sorted = false;
     expect_all(f);
     seal(f);
@@ -677,7 +698,7 @@ static void refusals(void **state)
     assert_int_equal(counts[REFUSED_OLD], 1);
     assert_int_equal(counts[REFUSED_FUTURE], 1);
     for (uint32_t i = 0; i < 10; i++)
-        vec_push(&f->recs, NULL, (struct rec){i, T0_MS, 1, NULL, i});
+        vec_push(&f->recs, NULL, (struct rec){i, T0_MS, 1, NULL, 0, i});
     expect_all(f);
     reopen(f);
     expect_all(f);

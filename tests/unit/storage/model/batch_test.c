@@ -133,9 +133,9 @@ static void test_metric_records(void **state)
     struct hist good = {.schema = 0, .count = 1, .zero_count = 1, .is_int = true};
     struct hist bad = {.schema = 99};
     struct hist stale = {.schema = 99, .sum = f64_from_bits(STALE_NAN_BITS)};
-    vec_push(&batch.hists, &arena, (struct batch_hist){up, 1, &good});
-    vec_push(&batch.hists, &arena, (struct batch_hist){up, 2, &bad});
-    vec_push(&batch.hists, &arena, (struct batch_hist){up, 3, &stale});
+    vec_push(&batch.hists, &arena, (struct batch_hist){up, 1, &good, 0});
+    vec_push(&batch.hists, &arena, (struct batch_hist){up, 2, &bad, 0});
+    vec_push(&batch.hists, &arena, (struct batch_hist){up, 3, &stale, 0});
     vec_push(&batch.exemplars, &arena,
              (struct batch_exemplar){up, 4, 0.5, RAW(STR("trace_id"), STR("ab\xff"))});
     vec_push(&batch.exemplars, &arena,
