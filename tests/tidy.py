@@ -96,6 +96,8 @@ BANNED = {
     "printf puts putchar": (["server/main.c", "server/cmd_", "server/config"], "log, or write into a sink"),
 }
 BANNED_BY_NAME = {name: (ok, cure) for names, (ok, cure) in BANNED.items() for name in names.split()}
+# A macro that evaluates an argument twice, with an argument that changes something.
+TWICE = re.compile(r"\b(MIN|MAX)\((?:[^();]|\([^()]*\))*(?:\+\+|--)")
 CALL = re.compile(r"(?<![\w.>])(" + "|".join(map(re.escape, BANNED_BY_NAME)) + r")\s*\(")
 
 # --- what every file looks like ------------------------------------------------------------------
@@ -200,6 +202,9 @@ def check_calls(report, path, code):
         allowed, cure = BANNED_BY_NAME[m.group(1)]
         if not starts_with_any(path, allowed):
             report.fail(path, code.count("\n", 0, m.start()) + 1, f"{m.group(1)}() is banned", cure)
+    for m in TWICE.finditer(code):
+        report.fail(path, code.count("\n", 0, m.start()) + 1, f"{m.group(1)} evaluates ++ or -- twice",
+                    "count in a statement of its own")
 
 
 def check_shape(report, path, text):

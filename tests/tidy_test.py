@@ -41,6 +41,8 @@ CASES = [  # extra files, part of the expected message
     (product("int a; \n"), "blanks at the end"),
     (product("\tint a;\n"), "a tab"),
     (product("int " + "a" * 120 + ";\n"), "125 columns"),
+    (product("int a = MIN(b, v[--n]);\n"), "MIN evaluates ++ or -- twice"),
+    (product("int a = MIN(f(b), v[n]);\nn--;\n"), None),
     (product("int a;\n" * 1200), "x.c:1200: 1202 lines"),
     (product("// see /work/main/notes\n"), "no part of the project"),
     ({"storage/base/y.c": "int a;\n"}, "y.c:1: no header comment"),

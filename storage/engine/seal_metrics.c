@@ -130,8 +130,8 @@ static bool seal_series(struct sealer *s, struct output *o, size_t i, int64_t t0
         end++;
     while (x < end && s->exemplars[x]->t_ms < t0)
         x++;
-    while (end > x && s->exemplars[end - 1]->t_ms > t1)
-        *next = MIN(*next, s->exemplars[--end]->t_ms);
+    for (; end > x && s->exemplars[end - 1]->t_ms > t1; end--)
+        *next = MIN(*next, s->exemplars[end - 1]->t_ms);
     samples_clear(&s->samples);
     arena_reset(&s->one);
     gen_metrics_read(s->gen, id, t0, INT64_MAX, &s->one, &s->samples);

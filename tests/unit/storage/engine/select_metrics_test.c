@@ -864,6 +864,35 @@ static void crashes(void **state)
     expect_steps(f, step, step);
 }
 
+/* One generation with exemplars and samples of several days: each file has its own, none is lost.
+ */
+static void exemplars_of_days(void **state)
+{
+    struct fixture *f = *state;
+    struct label id = {STR("trace_id"), STR("abc")};
+    for (int64_t step = 0; step < 9; step++) {
+        new_batch(f);
+        add(f, 0, T0_MS + step * 10 * HOUR_MS, 1);
+        vec_push(&f->batch.exemplars, &f->batch_arena,
+                 (struct batch_exemplar){0, T0_MS + step * 10 * HOUR_MS, (double)step, {&id, 1}});
+        write_batch(f);
+    }
+    for (int round = 0; round < 2; round++) {
+        struct snapshot *snap = snapshot(f);
+        struct series_select sel = {.start_ms = TIME_MIN_MS, .end_ms = TIME_MAX_MS};
+        const struct exemplar *x;
+        size_t n;
+        assert_true(store_exemplars(snap, &sel, 0, &f->a, &x, &n, &f->err));
+        assert_int_equal(n, 9);
+        for (size_t i = 0; i < n; i++)
+            assert_true(x[i].t_ms == T0_MS + (int64_t)i * 10 * HOUR_MS && x[i].v == (double)i);
+        assert_true(round == 0 || snap->n_segs >= 4);
+        snapshot_close(snap);
+        if (round == 0)
+            seal(f);
+    }
+}
+
 /* Any byte of a file may rot: an error or the right answer, never a crash, never a wrong sample. */
 static void rotten_bytes(void **state)
 {
@@ -1000,6 +1029,7 @@ int main(void)
         TEST(every_matcher),
         TEST(names_and_values),
         TEST(exemplars_and_metadata),
+        TEST(exemplars_of_days),
         TEST(refusals),
         TEST(raw_hashes_and_idle_series),
         TEST(memory_limit),

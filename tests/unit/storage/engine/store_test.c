@@ -678,20 +678,27 @@ static void test_threads(void **state)
     f->o.no_background = false;
     f->o.clock = clock_real();
     f->o.head_bytes[SIGNAL_LOGS] = 100 * TINY_BYTES;
+    f->o.retention_ns[SIGNAL_LOGS] = 0; // T0 recedes from the real clock
     reopen(f);
     struct hammer writers[3], reader = {.f = f, .signal = SIGNAL_LOGS};
     pthread_t threads[3], reading;
-    assert_int_equal(pthread_create(&reading, NULL, hammer_read, &reader), 0);
-    for (size_t i = 0; i < 3; i++) {
-        writers[i] = (struct hammer){.f = f, .signal = SIGNAL_LOGS, .first = i * 600};
-        assert_int_equal(pthread_create(&threads[i], NULL, hammer_write, &writers[i]), 0);
+    // No assertion while threads run: it would jump to the teardown, which closes the store below
+    // a reader's snapshot. A machine short of threads is told apart from that.
+    bool is_reading = pthread_create(&reading, NULL, hammer_read, &reader) == 0;
+    size_t n = 0;
+    for (; n < 3; n++) {
+        writers[n] = (struct hammer){.f = f, .signal = SIGNAL_LOGS, .first = n * 600};
+        if (pthread_create(&threads[n], NULL, hammer_write, &writers[n]) != 0)
+            break;
     }
     for (int i = 0; i < 5; i++)
         (void)!store_maintain(f->s, true, &f->err);
-    for (size_t i = 0; i < 3; i++)
-        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    for (size_t i = 0; i < n; i++)
+        ASSERT(pthread_join(threads[i], NULL) == 0);
     atomic_store(&reader.stop, true);
-    assert_int_equal(pthread_join(reading, NULL), 0);
+    if (is_reading)
+        ASSERT(pthread_join(reading, NULL) == 0);
+    assert_true(is_reading && n == 3);
     for (size_t i = 0; i < 3; i++)
         assert_false(writers[i].failed);
     assert_false(reader.failed);
