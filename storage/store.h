@@ -150,6 +150,15 @@ struct index_stats {
 };
 MUST_USE bool store_index_stats(struct snapshot *snap, const struct name_select *sel,
                                 struct index_stats *out, struct err *err);
+/* Logs only: calls `visit` with each selected stream and the bytes of its lines and metadata in
+ * n_steps steps of step_ns from sel->start_ns on; what ends later than sel->end_ns or than the last
+ * step is left out. A stream comes once for the head and once for each segment that has it. Read
+ * from the indexes: a block's bytes count as spread evenly over its time. Labels and bytes live
+ * during the call only; a visit that returns false ends the walk with its error. */
+typedef bool volume_visit(void *ctx, struct labels stream, const uint64_t *bytes, struct err *err);
+MUST_USE bool store_stream_volumes(struct snapshot *snap, const struct name_select *sel,
+                                   int64_t step_ns, size_t n_steps, volume_visit *visit, void *ctx,
+                                   struct err *err);
 
 /* -- logs -- */
 struct log_select {

@@ -39,3 +39,35 @@ MUST_USE bool logql_logs(struct query *q, const struct logql_expr *e, int64_t st
  * applies (instant). */
 MUST_USE bool logql_metric(struct query *q, const struct logql_expr *e, struct grid grid,
                            struct matrix *out, struct err *err);
+
+/* ---- fields that lines have ---- */
+
+enum logql_field_type {
+    LOGQL_INT,
+    LOGQL_FLOAT,
+    LOGQL_BOOLEAN,
+    LOGQL_DURATION,
+    LOGQL_BYTES,
+    LOGQL_STRING
+};
+enum { // bits
+    LOGQL_PARSER_JSON = 1,
+    LOGQL_PARSER_LOGFMT = 2,
+    LOGQL_PARSER_REGEXP = 4,
+    LOGQL_PARSER_PATTERN = 8,
+    LOGQL_PARSER_UNPACK = 16,
+};
+
+struct logql_field {
+    str name;
+    enum logql_field_type type; // fits all values
+    unsigned parsers;           // 0: structured metadata
+    struct strs path;           // of keys, JSON in lines only
+    struct strs values;         // distinct, in order of appearance
+};
+/* Fields of the entries that logql_logs gave for this log query (ERR_INVALID for metric queries):
+ * of metadata, of the query's parsers, or, when it has none, of JSON and logfmt in the lines. At
+ * most max_fields, the first ones seen; in order of appearance. */
+MUST_USE bool logql_detect_fields(struct query *q, const struct logql_expr *e,
+                                  const struct logql_entries *entries, size_t max_fields,
+                                  const struct logql_field **out, size_t *n, struct err *err);

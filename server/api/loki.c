@@ -54,7 +54,7 @@ static bool param_time(const struct api_call *c, const char *name, int64_t fallb
 }
 
 /* start, end, since: the last hour when nothing is given. */
-static bool param_range(const struct api_call *c, int64_t *start, int64_t *end, struct err *err)
+bool loki_param_range(const struct api_call *c, int64_t *start, int64_t *end, struct err *err)
 {
     str text;
     int64_t since = DEFAULT_SINCE_NS, now = c->q.now_ns;
@@ -102,8 +102,8 @@ static bool param_direction(const struct api_call *c, bool *backward, struct err
     return err_set(err, ERR_INVALID, "invalid direction '" STR_FMT "'", STR_ARG(text));
 }
 
-static bool param_duration(const struct api_call *c, const char *name, int64_t fallback_ns,
-                           int64_t *out, struct err *err)
+bool loki_param_duration(const struct api_call *c, const char *name, int64_t fallback_ns,
+                         int64_t *out, struct err *err)
 {
     str text;
     *out = fallback_ns;
@@ -113,7 +113,7 @@ static bool param_duration(const struct api_call *c, const char *name, int64_t f
                    name, STR_ARG(text));
 }
 
-static bool param_expr(struct api_call *c, const struct logql_expr **out, struct err *err)
+bool loki_param_expr(struct api_call *c, const struct logql_expr **out, struct err *err)
 {
     str text = {0};
     (void)api_param(c, STR("query"), &text);
@@ -341,7 +341,7 @@ static bool run_metric_range(struct api_call *c, const struct logql_expr *e, int
 {
     int64_t step_ns, fallback = MAX((end - start) / NS_PER_S / 250, 1) * NS_PER_S;
     struct matrix m;
-    if (!param_duration(c, "step", fallback, &step_ns, err))
+    if (!loki_param_duration(c, "step", fallback, &step_ns, err))
         return false;
     int64_t step = step_ns / NS_PER_MS;
     if (step <= 0)
@@ -371,12 +371,12 @@ static bool run_range(struct api_call *c, struct err *err)
     struct logql_entries entries = {0};
     size_t limit;
     bool backward;
-    if (!param_range(c, &start, &end, err) || !param_direction(c, &backward, err) ||
-        !param_duration(c, "interval", 0, &interval, err))
+    if (!loki_param_range(c, &start, &end, err) || !param_direction(c, &backward, err) ||
+        !loki_param_duration(c, "interval", 0, &interval, err))
         return false;
     if (interval < 0)
         return err_set(err, ERR_INVALID, "interval must be >= 0");
-    if (!param_expr(c, &e, err) || !param_limit(c, !logql_is_metric(e), &limit, err))
+    if (!loki_param_expr(c, &e, err) || !param_limit(c, !logql_is_metric(e), &limit, err))
         return false;
     if (logql_is_metric(e))
         return run_metric_range(c, e, start, end, started, err);
@@ -393,7 +393,7 @@ static bool run_instant(struct api_call *c, struct err *err)
     bool backward;
     struct matrix m;
     if (!param_time(c, "time", c->q.now_ns, &t_ns, err) || !param_direction(c, &backward, err) ||
-        !param_expr(c, &e, err) || !param_limit(c, !logql_is_metric(e), &limit, err))
+        !loki_param_expr(c, &e, err) || !param_limit(c, !logql_is_metric(e), &limit, err))
         return false;
     if (!logql_is_metric(e))
         return err_set(err, ERR_INVALID,
@@ -410,7 +410,7 @@ static bool run_format(struct api_call *c, struct err *err)
 {
     const struct logql_expr *e;
     struct json j;
-    if (!param_expr(c, &e, err)) {
+    if (!loki_param_expr(c, &e, err)) {
         reply_status(c->rep, 400);
         loki_begin_json(&j, c->rep);
         json_kv_str(&j, "status", STR("invalid-query"));
@@ -437,7 +437,7 @@ bool loki_names_begin(struct api_call *c, struct matchers m, struct name_select 
                       struct snapshot **snap, struct err *err)
 {
     int64_t start, end;
-    if (!param_range(c, &start, &end, err))
+    if (!loki_param_range(c, &start, &end, err))
         return false;
     *sel = (struct name_select){
         .matchers = m, .start_ns = start, .end_ns = end, .ticker = &c->q.ticker};
@@ -584,6 +584,9 @@ ENTRY(get_label_values, run_label_values)
 ENTRY(get_series, run_series)
 ENTRY(get_index_stats, run_index_stats)
 ENTRY(get_volume, loki_run_volume)
+ENTRY(get_volume_range, loki_run_volume_range)
+ENTRY(get_detected_fields, loki_run_detected_fields)
+ENTRY(get_detected_values, loki_run_detected_values)
 ENTRY(get_detected_labels, loki_run_detected_labels)
 ENTRY(get_drilldown_limits, loki_run_drilldown_limits)
 
@@ -613,6 +616,10 @@ const struct route loki_routes[] = {
     {GET_POST, "/loki/api/v1/series", LANE_QUERY, get_series, loki_refuse},
     {GET_POST, "/loki/api/v1/index/stats", LANE_QUERY, get_index_stats, loki_refuse},
     {GET_POST, "/loki/api/v1/index/volume", LANE_QUERY, get_volume, loki_refuse},
+    {GET_POST, "/loki/api/v1/index/volume_range", LANE_QUERY, get_volume_range, loki_refuse},
+    {GET_POST, "/loki/api/v1/detected_fields", LANE_QUERY, get_detected_fields, loki_refuse},
+    {GET_POST, "/loki/api/v1/detected_field/{name}/values", LANE_QUERY, get_detected_values,
+     loki_refuse},
     {GET_POST, "/loki/api/v1/detected_labels", LANE_QUERY, get_detected_labels, loki_refuse},
     {HTTP_GET, "/loki/api/v1/drilldown-limits", LANE_QUERY, get_drilldown_limits, loki_refuse},
     {HTTP_GET, "/loki/api/v1/status/buildinfo", LANE_LOOP, get_buildinfo, NULL},

@@ -1,209 +1,14 @@
-/* loki_explore.c - what Grafana's Logs Drilldown asks of a Loki besides queries: volumes by label,
- * detected labels, limits. All of it is read from the indexes; no line is unpacked. */
-#include <stdlib.h>
-
+/* loki_explore.c - what Grafana's Logs Drilldown asks of a Loki besides queries and volumes:
+ * detected labels and fields, limits. Labels are read from the indexes, fields from some lines. */
 #include "query/logql/logql.h"
 #include "server/api/loki_priv.h"
-#include "server/api/prom_json.h"
 #include "storage/base/dur.h"
-#include "storage/base/hmap.h"
 #include "storage/base/num.h"
 
-#define VOLUME_LIMIT_DEFAULT 100  // entries of an answer
-#define VOLUME_GROUPS_MAX    5000 // label sets that one call may count
-
-/* ---- volume ---- */
-
-struct volume {
-    struct labels labels;
-    uint64_t bytes;
-};
-
-struct volumes {
-    VEC(struct volume) v;
-    struct hmap map;
-};
-
-struct volume_key {
-    const struct volumes *volumes;
-    struct labels labels;
-};
-
-static bool volume_eq(const void *ctx, uint32_t index)
-{
-    const struct volume_key *key = ctx;
-    return labels_eq(key->volumes->v.v[index].labels, key->labels);
-}
-
-static int compare_volumes(const void *x, const void *y)
-{
-    const struct volume *a = x, *b = y;
-    if (a->bytes != b->bytes)
-        return a->bytes > b->bytes ? -1 : 1;
-    return labels_cmp(a->labels, b->labels);
-}
-
-static void add_name(struct arena *a, struct strs *list, str name)
-{
-    str *v = arena_array(a, str, list->n + 1);
-    for (size_t i = 0; i < list->n; i++) {
-        if (str_eq(list->v[i], name))
-            return;
-        v[i] = list->v[i];
-    }
-    v[list->n] = name;
-    *list = (struct strs){v, list->n + 1};
-}
-
-/* targetLabels, else the labels that the selector names. */
-static struct strs target_labels(struct api_call *c, struct matchers m)
-{
-    struct strs out = {0};
-    str text, part;
-    if (api_param(c, STR("targetLabels"), &text)) {
-        while (str_split(&text, ',', &part))
-            if (str_trim(part).n > 0)
-                add_name(&c->q.arena, &out, str_trim(part));
-        return out;
-    }
-    for (size_t i = 0; i < m.n; i++)
-        add_name(&c->q.arena, &out, m.v[i].name);
-    return out;
-}
-
-/* One entry per name and, unless names alone count, per combination of values of the targets. */
-static bool add_stream(struct api_call *c, struct volumes *out, struct labels shown,
-                       struct err *err)
-{
-    struct volume_key key = {out, shown};
-    uint64_t hash = labels_hash(shown);
-    if (shown.n == 0 || hmap_find(&out->map, hash, volume_eq, &key) != HMAP_NONE)
-        return true;
-    if (out->v.n >= VOLUME_GROUPS_MAX)
-        return err_set(err, ERR_LIMIT,
-                       "more than %d volumes: ask for fewer target labels or select fewer streams",
-                       VOLUME_GROUPS_MAX);
-    hmap_put(&out->map, hash, (uint32_t)out->v.n);
-    vec_push(&out->v, &c->q.arena, (struct volume){.labels = shown});
-    return true;
-}
-
-static bool find_volumes(struct api_call *c, struct strs targets, bool by_name,
-                         struct labels_list streams, struct volumes *out, struct err *err)
-{
-    struct arena *a = &c->q.arena;
-    hmap_init(&out->map, a);
-    for (size_t i = 0; i < streams.n; i++) {
-        struct labels shown = labels_keep(a, streams.v[i], targets.v, targets.n);
-        if (!by_name) {
-            if (!add_stream(c, out, shown, err) || !query_tick(&c->q, err))
-                return false;
-            continue;
-        }
-        for (size_t k = 0; k < shown.n; k++) {
-            struct label *one = arena_array(a, struct label, 1);
-            *one = (struct label){shown.v[k].name, STR("")};
-            if (!add_stream(c, out, (struct labels){one, 1}, err) || !query_tick(&c->q, err))
-                return false;
-        }
-    }
-    return true;
-}
-
-/* The bytes of the selected streams with these values; by name: with any value. */
-static bool count_volume(struct api_call *c, struct snapshot *snap, const struct name_select *sel,
-                         struct strs targets, bool by_name, struct volume *v, struct err *err)
-{
-    struct name_select some = *sel;
-    struct index_stats stats;
-    size_t n = sel->matchers.n, more = by_name ? 1 : targets.n;
-    some.matchers.v = arena_array(&c->q.arena, struct matcher, n + more);
-    if (n > 0)
-        memcpy(some.matchers.v, sel->matchers.v, n * sizeof *some.matchers.v);
-    for (size_t i = 0; i < more; i++) {
-        str name = by_name ? v->labels.v[0].name : targets.v[i];
-        str value = by_name ? STR("") : labels_get(v->labels, name);
-        if (!query_matcher(&c->q, &some.matchers.v[n + i], by_name ? MATCH_NE : MATCH_EQ, name,
-                           value.p ? value : STR(""), err))
-            return false;
-    }
-    some.matchers.n = n + more;
-    if (!store_index_stats(snap, &some, &stats, err))
-        return false;
-    v->bytes = stats.bytes;
-    return query_tick(&c->q, err);
-}
-
-static bool param_aggregate(const struct api_call *c, bool *by_name, struct err *err)
-{
-    str text = STR("series");
-    (void)api_param(c, STR("aggregateBy"), &text);
-    *by_name = str_is(text, "labels");
-    return *by_name || str_is(text, "series") ||
-           err_set(err, ERR_INVALID, "invalid aggregation option");
-}
-
-static bool param_volume_limit(const struct api_call *c, size_t *out, struct err *err)
-{
-    str text;
-    int64_t n = 0;
-    if (api_param(c, STR("limit"), &text) && (!num_parse_i64(text, &n) || n < 0))
-        return err_set(err, ERR_INVALID, "limit must be a positive value");
-    *out = n > 0 ? (size_t)n : VOLUME_LIMIT_DEFAULT;
-    return true;
-}
-
-static void write_volumes(struct api_call *c, const struct volumes *all, size_t limit,
-                          int64_t end_ns)
-{
-    struct json j;
-    loki_begin_json(&j, c->rep);
-    json_kv_str(&j, "status", STR("success"));
-    json_key(&j, STR("data"));
-    json_object(&j);
-    json_kv_str(&j, "resultType", STR("vector"));
-    json_key(&j, STR("result"));
-    json_array(&j);
-    for (size_t i = 0; i < all->v.n && i < limit && j.ok; i++) {
-        json_object(&j);
-        json_key(&j, STR("metric"));
-        prom_json_labels(&j, all->v.v[i].labels);
-        json_key(&j, STR("value"));
-        json_array(&j);
-        prom_json_time(&j, ns_to_ms_floor(end_ns));
-        json_u64_str(&j, all->v.v[i].bytes);
-        json_array_end(&j);
-        json_object_end(&j);
-    }
-    json_array_end(&j);
-    json_object_end(&j);
-    loki_end_json(&j, c->rep);
-}
-
-bool loki_run_volume(struct api_call *c, struct err *err)
-{
-    struct matchers m;
-    struct name_select sel;
-    struct snapshot *snap;
-    struct labels_list streams;
-    struct volumes all = {0};
-    size_t limit = VOLUME_LIMIT_DEFAULT;
-    bool by_name = false, cut;
-    if (!param_aggregate(c, &by_name, err) || !param_volume_limit(c, &limit, err) ||
-        !loki_param_selector(c, &m, err) || !loki_names_begin(c, m, &sel, &snap, err) ||
-        !store_label_sets(snap, &sel, &c->q.arena, &streams, &cut, err))
-        return false;
-    struct strs targets = target_labels(c, m);
-    if (!find_volumes(c, targets, by_name, streams, &all, err))
-        return false;
-    for (size_t i = 0; i < all.v.n; i++)
-        if (!count_volume(c, snap, &sel, targets, by_name, &all.v.v[i], err))
-            return false;
-    if (all.v.n > 1)
-        qsort(all.v.v, all.v.n, sizeof *all.v.v, compare_volumes);
-    write_volumes(c, &all, limit, sel.end_ns);
-    return true;
-}
+#define DETECT_LINES      100 // lines that are looked at, and how many may be asked for
+#define DETECT_LINES_MAX  5000
+#define DETECT_FIELDS     1000 // fields of an answer, and how many may be asked for
+#define DETECT_FIELDS_MAX 10000
 
 /* ---- detected labels ---- */
 
@@ -276,6 +81,123 @@ bool loki_run_detected_labels(struct api_call *c, struct err *err)
     return true;
 }
 
+/* ---- detected fields ---- */
+
+static bool param_count(const struct api_call *c, const char *name, int64_t max, size_t *out,
+                        struct err *err)
+{
+    str text;
+    int64_t n;
+    if (!api_param(c, str_c(name), &text))
+        return true;
+    if (!num_parse_i64(text, &n) || n <= 0 || n > max)
+        return err_set(err, ERR_INVALID, "%s must be a number from 1 to %lld", name,
+                       (long long)max);
+    *out = (size_t)n;
+    return true;
+}
+
+struct detected {
+    const struct logql_field *v;
+    size_t n, limit;
+};
+
+/* Fields of the newest lines of the query. */
+static bool detect(struct api_call *c, size_t max_fields, struct detected *out, struct err *err)
+{
+    int64_t start, end;
+    const struct logql_expr *e;
+    struct logql_entries entries = {0};
+    size_t lines = DETECT_LINES;
+    *out = (struct detected){.limit = DETECT_FIELDS};
+    if (!loki_param_range(c, &start, &end, err) ||
+        !param_count(c, "line_limit", DETECT_LINES_MAX, &lines, err) ||
+        !param_count(c, "field_limit", DETECT_FIELDS_MAX, &out->limit, err) ||
+        !param_count(c, "limit", DETECT_FIELDS_MAX, &out->limit, err) ||
+        !loki_param_expr(c, &e, err))
+        return false;
+    if (logql_is_metric(e))
+        return err_set(err, ERR_INVALID, "fields are detected in log queries only");
+    if (start < end && !logql_logs(&c->q, e, start, end, true, lines, 0, &entries, err))
+        return false;
+    return logql_detect_fields(&c->q, e, &entries, max_fields > 0 ? max_fields : out->limit,
+                               &out->v, &out->n, err);
+}
+
+static void write_strs(struct json *j, struct strs list)
+{
+    json_array(j);
+    for (size_t i = 0; i < list.n && j->ok; i++)
+        json_str(j, list.v[i]);
+    json_array_end(j);
+}
+
+/* null, not missing and not empty, says structured metadata. */
+static void write_parsers(struct json *j, unsigned parsers)
+{
+    static const char *const names[] = {"json", "logfmt", "regexp", "pattern", "unpack"};
+    json_key(j, STR("parsers"));
+    if (parsers == 0) {
+        json_null(j);
+        return;
+    }
+    json_array(j);
+    for (size_t i = 0; i < COUNTOF(names); i++)
+        if (parsers & 1u << i)
+            json_str(j, str_c(names[i]));
+    json_array_end(j);
+}
+
+bool loki_run_detected_fields(struct api_call *c, struct err *err)
+{
+    static const char *const types[] = {"int", "float", "boolean", "duration", "bytes", "string"};
+    struct detected d;
+    struct json j;
+    if (!detect(c, 0, &d, err))
+        return false;
+    loki_begin_json(&j, c->rep);
+    json_key(&j, STR("fields"));
+    json_array(&j);
+    for (size_t i = 0; i < d.n && j.ok; i++) {
+        const struct logql_field *f = &d.v[i];
+        json_object(&j);
+        json_kv_str(&j, "label", f->name);
+        json_kv_str(&j, "type", str_c(types[f->type]));
+        json_key(&j, STR("cardinality"));
+        json_u64(&j, f->values.n);
+        write_parsers(&j, f->parsers);
+        if (f->path.n > 0) {
+            json_key(&j, STR("jsonPath"));
+            write_strs(&j, f->path);
+        }
+        json_object_end(&j);
+    }
+    json_array_end(&j);
+    json_kv_i64(&j, "limit", (int64_t)d.limit);
+    loki_end_json(&j, c->rep);
+    return true;
+}
+
+/* Here `limit` bounds the values. */
+bool loki_run_detected_values(struct api_call *c, struct err *err)
+{
+    struct detected d;
+    struct json j;
+    struct strs values = {0};
+    if (!detect(c, DETECT_FIELDS_MAX, &d, err))
+        return false;
+    for (size_t i = 0; i < d.n; i++)
+        if (str_eq(d.v[i].name, c->req->path_args[0]))
+            values = d.v[i].values;
+    values.n = MIN(values.n, d.limit);
+    loki_begin_json(&j, c->rep);
+    json_key(&j, STR("values"));
+    write_strs(&j, values);
+    json_kv_i64(&j, "limit", (int64_t)d.limit);
+    loki_end_json(&j, c->rep);
+    return true;
+}
+
 /* ---- limits ---- */
 
 static void write_duration(struct json *j, const char *name, int64_t ns)
@@ -305,7 +227,7 @@ bool loki_run_drilldown_limits(struct api_call *c, struct err *err)
     write_duration(&j, "query_timeout", cfg->query_timeout_ns);
     write_duration(&j, "retention_period", cfg->retention_ns[SIGNAL_LOGS]);
     json_kv_bool(&j, "volume_enabled", true);
-    json_kv_i64(&j, "volume_max_series", VOLUME_GROUPS_MAX);
+    json_kv_i64(&j, "volume_max_series", LOKI_VOLUMES_MAX);
     json_object_end(&j);
     json_kv_bool(&j, "pattern_ingester_enabled", false);
     json_kv_str(&j, "version", STR(LOKI_VERSION));

@@ -15,6 +15,21 @@ MUST_USE bool loki_param_selector(struct api_call *c, struct matchers *out, stru
 MUST_USE bool loki_names_begin(struct api_call *c, struct matchers m, struct name_select *sel,
                                struct snapshot **snap, struct err *err);
 
+/* start, end, since; end >= start. */
+MUST_USE bool loki_param_range(const struct api_call *c, int64_t *start, int64_t *end,
+                               struct err *err);
+/* A duration or a number of seconds; fallback when it is not there. */
+MUST_USE bool loki_param_duration(const struct api_call *c, const char *name, int64_t fallback_ns,
+                                  int64_t *out, struct err *err);
+struct logql_expr;
+/* Parameter `query`. */
+MUST_USE bool loki_param_expr(struct api_call *c, const struct logql_expr **out, struct err *err);
+
+#define LOKI_VOLUMES_MAX 5000 // label sets that one call of volume counts
+
 MUST_USE bool loki_run_volume(struct api_call *c, struct err *err);
+MUST_USE bool loki_run_volume_range(struct api_call *c, struct err *err);
 MUST_USE bool loki_run_detected_labels(struct api_call *c, struct err *err);
+MUST_USE bool loki_run_detected_fields(struct api_call *c, struct err *err);
+MUST_USE bool loki_run_detected_values(struct api_call *c, struct err *err);
 MUST_USE bool loki_run_drilldown_limits(struct api_call *c, struct err *err);

@@ -803,6 +803,37 @@ static bool names_seg_stats(struct segment *seg, void *pin, int64_t start_ns, in
     return each_run(seg, pin, start_ns, end_ns, ordinals, n, count_run, &ctx, err);
 }
 
+static void names_head_volumes(struct snapshot *snap, const uint32_t *ids, size_t n,
+                               struct volumes *out)
+{
+    for (size_t k = 0; k < snap->n_gens; k++) {
+        for (size_t i = 0; i < n; i++) {
+            const struct gen_stream *s = overlap(snap->gens[k], ids[i], out->start_ns, out->end_ns);
+            if (!s)
+                continue;
+            double per_row = (double)s->extent.bytes / (double)s->extent.rows;
+            if (out->n_steps == 1 && s->extent.t0_ns >= out->start_ns &&
+                s->extent.t1_ns <= out->end_ns) {
+                volumes_add(out, i, s->extent.t0_ns, s->extent.t1_ns, (double)s->extent.bytes);
+                continue;
+            }
+            for (size_t j = 0; j < s->rows.n; j++)
+                volumes_add(out, i, s->rows.v[j].t_ns, s->rows.v[j].t_ns, per_row);
+        }
+    }
+}
+
+static void volume_run(void *ctx, size_t i, const struct logs_block *b, const struct log_run *run)
+{
+    volumes_add(ctx, i, b->t0_ns, b->t1_ns, (double)b->raw * (double)run->rows / (double)b->rows);
+}
+
+static bool names_seg_volumes(struct segment *seg, void *pin, const uint32_t *ordinals, size_t n,
+                              struct volumes *out, struct err *err)
+{
+    return each_run(seg, pin, out->start_ns, out->end_ns, ordinals, n, volume_run, out, err);
+}
+
 const struct names_ops logs_names = {
     .head_lock = names_lock,
     .head_unlock = names_unlock,
@@ -812,6 +843,8 @@ const struct names_ops logs_names = {
     .seg_unpin = names_seg_unpin,
     .seg_keep = names_seg_keep,
     .seg_stats = names_seg_stats,
+    .head_volumes = names_head_volumes,
+    .seg_volumes = names_seg_volumes,
 };
 
 const struct signal_ops logs_ops = {

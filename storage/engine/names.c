@@ -289,3 +289,126 @@ bool store_index_stats(struct snapshot *snap, const struct name_select *sel,
         *out = st;
     return ok;
 }
+
+/* ---- volumes ---- */
+
+void volumes_add(struct volumes *v, size_t i, int64_t t0_ns, int64_t t1_ns, double bytes)
+{
+    int64_t from = MAX(t0_ns, v->start_ns), to = MIN(t1_ns, v->end_ns);
+    if (from > to)
+        return;
+    // Offsets from the start: a range may span all of int64.
+    uint64_t start = (uint64_t)v->start_ns, step = (uint64_t)v->step_ns;
+    uint64_t off0 = (uint64_t)from - start, off1 = (uint64_t)to - start;
+    double per_ns = bytes / ((double)t1_ns - (double)t0_ns + 1);
+    for (uint64_t k = off0 / step; k <= off1 / step && k < v->n_steps; k++) {
+        uint64_t k0 = MAX(off0, k * step), k1 = MIN(off1, k * step + (step - 1));
+        v->by[i * v->n_steps + k] += (uint64_t)(per_ns * ((double)(k1 - k0) + 1) + 0.5);
+    }
+}
+
+struct volume_walk {
+    struct snapshot *snap;
+    const struct name_select *sel;
+    struct volumes volumes;
+    volume_visit *visit;
+    void *ctx;
+    struct arena scratch;
+};
+
+static bool volumes_begin(struct volume_walk *w, size_t n, struct err *err)
+{
+    w->volumes.by = arena_zalloc(&w->scratch, n * w->volumes.n_steps * sizeof(uint64_t));
+    const struct budget *b = w->scratch.budget;
+    return !w->scratch.over || err_set(err, ERR_LIMIT, "volumes do not fit the limit of %s",
+                                       b && b->name ? b->name : "memory");
+}
+
+static bool volumes_head(struct volume_walk *w, struct err *err)
+{
+    const struct names_ops *ops = ops_of(w->snap);
+    struct label_keys keys = {0};
+    uint32_t *ids;
+    size_t n;
+    const struct label_index *ix = ops->head_lock(w->snap->head);
+    bool ok = label_index_select(ix, w->sel->matchers, &w->scratch, &ids, &n, err);
+    if (ok) {
+        n = ops->head_keep(w->snap, w->sel->start_ns, w->sel->end_ns, ids, n);
+        label_index_keys(ix, ids, n, &w->scratch, &keys);
+        ok = volumes_begin(w, n, err);
+    }
+    if (ok)
+        ops->head_volumes(w->snap, ids, n, &w->volumes);
+    ops->head_unlock(w->snap->head);
+    for (size_t i = 0; ok && i < n; i++) {
+        struct arena_mark mark = arena_mark(&w->scratch);
+        ok = w->visit(w->ctx, label_keys_get(&keys, i, &w->scratch),
+                      &w->volumes.by[i * w->volumes.n_steps], err);
+        arena_release(&w->scratch, mark);
+    }
+    return ok;
+}
+
+static bool volumes_ordinals(struct volume_walk *w, struct segment *seg, struct segment_labels *sl,
+                             void *pin, struct err *err)
+{
+    uint32_t *ordinals;
+    size_t n;
+    if (!segment_labels_select(sl, w->sel->matchers, &w->scratch, &ordinals, &n, err) ||
+        !volumes_begin(w, n, err) ||
+        !ops_of(w->snap)->seg_volumes(seg, pin, ordinals, n, &w->volumes, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t *by = &w->volumes.by[i * w->volumes.n_steps];
+        struct labels l;
+        size_t k = 0;
+        while (k < w->volumes.n_steps && by[k] == 0)
+            k++;
+        if (k == w->volumes.n_steps)
+            continue;
+        struct arena_mark mark = arena_mark(&w->scratch);
+        if (!segment_labels_get(sl, ordinals[i], &w->scratch, &l, err) ||
+            !w->visit(w->ctx, l, by, err))
+            return false;
+        arena_release(&w->scratch, mark);
+    }
+    return true;
+}
+
+static bool volumes_segment(struct volume_walk *w, struct segment *seg, struct err *err)
+{
+    const struct names_ops *ops = ops_of(w->snap);
+    const struct segment_info *info = segment_info(seg);
+    struct segment_labels *sl;
+    void *pin;
+    if (info->t0_ns > w->sel->end_ns || info->t1_ns < w->sel->start_ns)
+        return true;
+    if (!ops->seg_pin(seg, &sl, &pin, err))
+        return false;
+    bool ok = volumes_ordinals(w, seg, sl, pin, err);
+    ops->seg_unpin(seg, pin);
+    return ok;
+}
+
+bool store_stream_volumes(struct snapshot *snap, const struct name_select *sel, int64_t step_ns,
+                          size_t n_steps, volume_visit *visit, void *ctx, struct err *err)
+{
+    struct volume_walk w = {
+        .snap = snap,
+        .sel = sel,
+        .volumes = {sel->start_ns, sel->end_ns, step_ns, n_steps, NULL},
+        .visit = visit,
+        .ctx = ctx,
+    };
+    if (sel->start_ns > sel->end_ns || step_ns <= 0)
+        return true;
+    arena_init(&w.scratch, SIZE_MAX, snap->cache);
+    struct arena_mark empty = arena_mark(&w.scratch);
+    bool ok = snap->n_gens == 0 || volumes_head(&w, err);
+    for (size_t i = 0; ok && i < snap->n_segs; i++) {
+        arena_release(&w.scratch, empty);
+        ok = tick(sel, err) && volumes_segment(&w, snap->segs[i], err);
+    }
+    arena_deinit(&w.scratch);
+    return ok;
+}

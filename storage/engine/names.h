@@ -9,6 +9,15 @@
 #include "storage/engine/segment_labels.h"
 #include "storage/engine/signal.h"
 
+/* Bytes by id (or ordinal) and step of time: by[i * n_steps + step]. */
+struct volumes {
+    int64_t start_ns, end_ns, step_ns; // both inclusive
+    size_t n_steps;
+    uint64_t *by;
+};
+/* Adds bytes of the i-th id that lie evenly in [t0, t1]. */
+void volumes_add(struct volumes *v, size_t i, int64_t t0_ns, int64_t t1_ns, double bytes);
+
 struct names_ops {
     /* Takes the head's read lock; the index is valid until head_unlock. */
     const struct label_index *(*head_lock)(struct head *head);
@@ -31,6 +40,10 @@ struct names_ops {
     /* As head_stats. */
     bool (*seg_stats)(struct segment *seg, void *pin, int64_t start_ns, int64_t end_ns,
                       const uint32_t *ordinals, size_t n, struct index_stats *st, struct err *err);
+    /* Logs only, else NULL: bytes over time, of ids under the head's lock and of ordinals. */
+    void (*head_volumes)(struct snapshot *snap, const uint32_t *ids, size_t n, struct volumes *out);
+    bool (*seg_volumes)(struct segment *seg, void *pin, const uint32_t *ordinals, size_t n,
+                        struct volumes *out, struct err *err);
 };
 
 extern const struct names_ops metrics_names; // select_metrics.c

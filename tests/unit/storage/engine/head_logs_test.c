@@ -259,6 +259,15 @@ static void test_payload(void **state)
 
 /* ---- names and counts ---- */
 
+static bool add_volume(void *ctx, struct labels stream, const uint64_t *bytes, struct err *err)
+{
+    (void)err;
+    assert_int_equal(stream.n, 1);
+    for (size_t i = 0; i < 2; i++)
+        ((uint64_t *)ctx)[i] += bytes[i];
+    return true;
+}
+
 static void check_names(struct fixture *f, size_t rows, int gen)
 {
     struct snapshot *snap;
@@ -282,6 +291,17 @@ static void check_names(struct fixture *f, size_t rows, int gen)
     assert_int_equal(st.bytes, rows * 10);
     assert_true(st.chunks >= 3);
     assert_int_equal(st.min_ms, T0 / NS_PER_MS);
+    uint64_t bytes[2] = {0};
+    assert_true(store_stream_volumes(snap, &sel, INT64_MAX, 2, add_volume, bytes, &f->err));
+    assert_int_equal(bytes[0], 0); // before 1970
+    assert_int_equal(bytes[1], rows * 10);
+    sel.start_ns = T0;
+    sel.end_ns = T0 + 1000 * NS_PER_S;
+    memset(bytes, 0, sizeof bytes);
+    assert_true(store_stream_volumes(snap, &sel, 10 * NS_PER_S, 2, add_volume, bytes, &f->err));
+    assert_in_range(bytes[0] + bytes[1], 1, rows * 10);
+    sel.start_ns = INT64_MIN;
+    sel.end_ns = INT64_MAX;
     struct matcher m;
     assert_true(matcher_init(&m, MATCH_RE, STR("app"), STR("one|two"), &f->err));
     sel.matchers = (struct matchers){&m, 1};

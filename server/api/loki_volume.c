@@ -1,0 +1,230 @@
+/* loki_volume.c - bytes of logs by label, in all and over time: index/volume and volume_range.
+ *
+ * Read from the indexes alone; a block that reaches over a border counts with its share of time. */
+#include <stdlib.h>
+
+#include "query/logql/logql.h"
+#include "server/api/loki_priv.h"
+#include "server/api/prom_json.h"
+#include "storage/base/hmap.h"
+#include "storage/base/num.h"
+
+#define VOLUME_LIMIT_DEFAULT 100 // entries of an answer
+
+struct volume {
+    struct labels labels;
+    uint64_t total, *by; // by step
+};
+
+struct volumes {
+    struct api_call *c;
+    struct strs targets;
+    bool by_name; // an entry for each name, else for each combination of values
+    size_t n_steps;
+    VEC(struct volume) v;
+    struct hmap map;
+};
+
+struct volume_key {
+    const struct volumes *volumes;
+    struct labels labels;
+};
+
+static bool volume_eq(const void *ctx, uint32_t index)
+{
+    const struct volume_key *key = ctx;
+    return labels_eq(key->volumes->v.v[index].labels, key->labels);
+}
+
+static int compare_volumes(const void *x, const void *y)
+{
+    const struct volume *a = x, *b = y;
+    if (a->total != b->total)
+        return a->total > b->total ? -1 : 1;
+    return labels_cmp(a->labels, b->labels);
+}
+
+static void add_name(struct arena *a, struct strs *list, str name)
+{
+    str *v = arena_array(a, str, list->n + 1);
+    for (size_t i = 0; i < list->n; i++) {
+        if (str_eq(list->v[i], name))
+            return;
+        v[i] = list->v[i];
+    }
+    v[list->n] = name;
+    *list = (struct strs){v, list->n + 1};
+}
+
+/* targetLabels, else the labels that the selector names. */
+static struct strs target_labels(struct api_call *c, struct matchers m)
+{
+    struct strs out = {0};
+    str text, part;
+    if (api_param(c, STR("targetLabels"), &text)) {
+        while (str_split(&text, ',', &part))
+            if (str_trim(part).n > 0)
+                add_name(&c->q.arena, &out, str_trim(part));
+        return out;
+    }
+    for (size_t i = 0; i < m.n; i++)
+        add_name(&c->q.arena, &out, m.v[i].name);
+    return out;
+}
+
+static bool count(struct volumes *all, struct labels shown, const uint64_t *bytes, struct err *err)
+{
+    struct arena *a = &all->c->q.arena;
+    struct volume_key key = {all, shown};
+    uint64_t hash = labels_hash(shown);
+    if (shown.n == 0)
+        return true;
+    uint32_t at = hmap_find(&all->map, hash, volume_eq, &key);
+    if (at == HMAP_NONE) {
+        if (all->v.n >= LOKI_VOLUMES_MAX)
+            return err_set(err, ERR_LIMIT,
+                           "more than %d volumes: ask for fewer target labels or select fewer "
+                           "streams",
+                           LOKI_VOLUMES_MAX);
+        at = (uint32_t)all->v.n;
+        hmap_put(&all->map, hash, at);
+        vec_push(&all->v, a,
+                 (struct volume){labels_dup(a, shown), 0,
+                                 arena_zalloc(a, all->n_steps * sizeof(uint64_t))});
+    }
+    for (size_t i = 0; i < all->n_steps; i++) {
+        all->v.v[at].by[i] += bytes[i];
+        all->v.v[at].total += bytes[i];
+    }
+    return true;
+}
+
+static bool visit(void *ctx, struct labels stream, const uint64_t *bytes, struct err *err)
+{
+    struct volumes *all = ctx;
+    struct arena scratch;
+    arena_init(&scratch, SIZE_MAX, NULL);
+    struct labels shown = labels_keep(&scratch, stream, all->targets.v, all->targets.n);
+    bool ok = true;
+    if (!all->by_name)
+        ok = count(all, shown, bytes, err);
+    for (size_t k = 0; all->by_name && ok && k < shown.n; k++) {
+        struct label one = {shown.v[k].name, STR("")};
+        ok = count(all, (struct labels){&one, 1}, bytes, err);
+    }
+    arena_deinit(&scratch);
+    return ok && query_tick(&all->c->q, err);
+}
+
+static bool param_aggregate(const struct api_call *c, bool *by_name, struct err *err)
+{
+    str text = STR("series");
+    (void)api_param(c, STR("aggregateBy"), &text);
+    *by_name = str_is(text, "labels");
+    return *by_name || str_is(text, "series") ||
+           err_set(err, ERR_INVALID, "invalid aggregation option");
+}
+
+static bool param_volume_limit(const struct api_call *c, size_t *out, struct err *err)
+{
+    str text;
+    int64_t n = 0;
+    if (api_param(c, STR("limit"), &text) && (!num_parse_i64(text, &n) || n < 0))
+        return err_set(err, ERR_INVALID, "limit must be a positive value");
+    *out = n > 0 ? (size_t)n : VOLUME_LIMIT_DEFAULT;
+    return true;
+}
+
+/* The end of step i, or of the range when that comes first. */
+static void write_point(struct json *j, const struct name_select *sel, int64_t step_ns, size_t i,
+                        uint64_t bytes)
+{
+    int64_t end = time_add(sel->start_ns, (int64_t)(i + 1) * step_ns);
+    json_array(j);
+    prom_json_time(j, ns_to_ms_floor(MIN(end, sel->end_ns)));
+    json_u64_str(j, bytes);
+    json_array_end(j);
+}
+
+static void write_volumes(const struct volumes *all, size_t limit, const struct name_select *sel,
+                          int64_t step_ns)
+{
+    struct json j;
+    bool is_matrix = all->n_steps > 1;
+    loki_begin_json(&j, all->c->rep);
+    json_kv_str(&j, "status", STR("success"));
+    json_key(&j, STR("data"));
+    json_object(&j);
+    json_kv_str(&j, "resultType", is_matrix ? STR("matrix") : STR("vector"));
+    json_key(&j, STR("result"));
+    json_array(&j);
+    for (size_t i = 0; i < all->v.n && i < limit && j.ok; i++) {
+        const struct volume *v = &all->v.v[i];
+        json_object(&j);
+        json_key(&j, STR("metric"));
+        prom_json_labels(&j, v->labels);
+        json_key(&j, is_matrix ? STR("values") : STR("value"));
+        if (is_matrix)
+            json_array(&j);
+        for (size_t k = 0; k < all->n_steps && j.ok; k++)
+            if (!is_matrix || v->by[k] > 0)
+                write_point(&j, sel, step_ns, k, v->by[k]);
+        if (is_matrix)
+            json_array_end(&j);
+        json_object_end(&j);
+    }
+    json_array_end(&j);
+    json_object_end(&j);
+    loki_end_json(&j, all->c->rep);
+}
+
+/* step_ns 0: all in one. */
+static bool run(struct api_call *c, int64_t step_ns, struct err *err)
+{
+    struct matchers m;
+    struct name_select sel;
+    struct snapshot *snap;
+    struct volumes all = {.c = c};
+    size_t limit = VOLUME_LIMIT_DEFAULT;
+    if (!param_aggregate(c, &all.by_name, err) || !param_volume_limit(c, &limit, err) ||
+        !loki_param_selector(c, &m, err) || !loki_names_begin(c, m, &sel, &snap, err))
+        return false;
+    uint64_t length = (uint64_t)sel.end_ns - (uint64_t)sel.start_ns;
+    int64_t step = step_ns > 0 ? step_ns : (int64_t)MIN(length, (uint64_t)INT64_MAX - 1) + 1;
+    uint64_t steps = MAX((length + (uint64_t)step - 1) / (uint64_t)step, 1);
+    if (steps > c->q.limits.max_steps)
+        return err_set(
+            err, ERR_INVALID,
+            "exceeded maximum resolution of %zu points per time series (query.max_points)"
+            ". Try increasing the value of the step parameter",
+            c->q.limits.max_steps);
+    hmap_init(&all.map, &c->q.arena);
+    all.targets = target_labels(c, m);
+    all.n_steps = (size_t)steps;
+    if (!store_stream_volumes(snap, &sel, step, all.n_steps, visit, &all, err))
+        return false;
+    if (all.v.n > 1)
+        qsort(all.v.v, all.v.n, sizeof *all.v.v, compare_volumes);
+    write_volumes(&all, limit, &sel, step);
+    return true;
+}
+
+bool loki_run_volume(struct api_call *c, struct err *err)
+{
+    return run(c, 0, err);
+}
+
+bool loki_run_volume_range(struct api_call *c, struct err *err)
+{
+    int64_t start, end, step;
+    if (!loki_param_range(c, &start, &end, err))
+        return false;
+    // As of query_range: about 250 steps.
+    int64_t fallback = MAX((end - start) / NS_PER_S / 250, 1) * NS_PER_S;
+    if (!loki_param_duration(c, "step", fallback, &step, err))
+        return false;
+    return step > 0 ? run(c, step, err)
+                    : err_set(err, ERR_INVALID,
+                              "zero or negative query resolution step widths are not accepted. "
+                              "Try a positive integer");
+}
