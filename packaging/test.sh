@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # Installs what the tests need, builds, runs all tests, ends with one summary line. Exit 0 = all passed.
 #   packaging/test.sh              everything
-#   packaging/test.sh gcc asan e2e only these stages
+#   packaging/test.sh gcc asan tsan e2e   only these stages
 # gcc: release build, all warnings are errors; units, case files, fuzz seeds, simulation, the look of the sources.
-# asan: the same tests under clang's address and undefined sanitizers. e2e: the release binary under real clients.
+# asan: the same tests under clang's address and undefined sanitizers. tsan: those with threads, under the thread
+# sanitizer. e2e: the release binary under real clients.
 set -u
 cd "$(dirname "$0")/.."
 root=$PWD
-stages=${*:-gcc asan e2e}
+stages=${*:-gcc asan tsan e2e}
 for s in $stages; do
     case "$s" in
-    gcc | asan | e2e) ;;
+    gcc | asan | tsan | e2e) ;;
     *)
-        echo "test.sh: there is no stage '$s', only gcc, asan, e2e" >&2
+        echo "test.sh: there is no stage '$s', only gcc, asan, tsan, e2e" >&2
         exit 2
         ;;
     esac
@@ -42,6 +43,9 @@ count() {
     failures="$failures$(sed -n 's/^\t *[0-9]* - \(.* (.*)\).*$/\\n  '"$1"': \1/p' "$2" | tr -d '\n')"
 }
 
+targets=all # what a stage builds
+wrap=""     # in front of ctest
+
 # stage NAME BUILD_DIR CTEST_ARGS CMAKE_ARGS...
 stage() {
     local name=$1 dir=$2 select=$3 log=$2.log
@@ -49,7 +53,7 @@ stage() {
     SECONDS=0
     echo "== $name: build"
     mkdir -p "$(dirname "$dir")"
-    if ! { cmake -G Ninja -S "$root" -B "$dir" $launcher "$@" && ninja -C "$dir"; } >"$log" 2>&1; then
+    if ! { cmake -G Ninja -S "$root" -B "$dir" $launcher "$@" && ninja -C "$dir" $targets; } >"$log" 2>&1; then
         # The compiler's words, not the steps that went well.
         grep -v '^\[[0-9]*/[0-9]*\] ' "$log" | tail -n 60
         failed=$((failed + 1))
@@ -60,7 +64,7 @@ stage() {
     SECONDS=0
     # What passed stays in the log; what failed is shown with its output.
     # shellcheck disable=SC2086
-    (cd "$dir" && ctest -j "$jobs" --timeout 600 --no-label-summary --output-on-failure --no-tests=error $select) 2>&1 |
+    (cd "$dir" && $wrap ctest -j "$jobs" --timeout 600 --no-label-summary --output-on-failure --no-tests=error $select) 2>&1 |
         tee "$log" | grep -v -e ' Passed ' -e '^ *Start ' -e '^Internal ctest' -e '^Test project' -e '^$'
     count "$name" "$log"
     echo "== $name: tested in $SECONDS s"
@@ -73,6 +77,15 @@ for s in $stages; do
         export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
         stage asan "$root/build/asan" "-LE e2e|sources" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS=-O1 \
             -DCMAKE_C_COMPILER=clang-14 -DTRIVET_SANITIZE=address,undefined
+        ;;
+    tsan)
+        export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+        targets=threads_tests
+        # The sanitizer's memory map collides with the widest randomization of addresses that kernels offer.
+        ! setarch -R true 2>/dev/null || wrap="setarch -R"
+        stage tsan "$root/build/tsan" "-L threads" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS=-O1 \
+            -DCMAKE_C_COMPILER=clang-14 -DTRIVET_SANITIZE=thread
+        targets=all wrap=""
         ;;
     e2e) stage e2e "$root/build/gcc" "-L e2e" -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_COMPILER=gcc ;;
     esac
