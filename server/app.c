@@ -384,6 +384,7 @@ bool app_start(struct config *config, const struct app_options *o, struct app **
         app_free(app);
         return false;
     }
+    app->services.sqlite_memory = memory_watch_sqlite(app->watch);
     app->services.other_memory = memory_watch_other(app->watch);
     int rc = uv_loop_init(&app->loop);
     if (rc < 0) {

@@ -9,15 +9,15 @@
 #include "server/app.h"
 #include "server/cmd.h"
 
-/* Keeps glibc's allocator within bounds: few arenas, as each keeps its own free memory; what is an
- * eighth of the ceiling goes back to the system at once. Smaller thresholds cost up to half of the
- * ingest speed in page faults; server/memory.c trims when memory runs short instead. */
+/* Keeps glibc's allocator within bounds: few arenas, as each keeps its own free memory; blocks of a
+ * 64th of the ceiling are mapped by themselves, and as much free memory at an arena's end goes back
+ * to the system at once. server/README.md has the measurements; server/memory.c trims the rest. */
 static void tune_malloc(uint64_t memory)
 {
-    int eighth = (int)(MIN(memory, 256 * MIB) / 8);
+    int part = (int)(MIN(memory, 256 * MIB) / 64);
     mallopt(M_ARENA_MAX, memory < 128 * MIB ? 2 : 4);
-    mallopt(M_MMAP_THRESHOLD, eighth);
-    mallopt(M_TRIM_THRESHOLD, eighth);
+    mallopt(M_MMAP_THRESHOLD, part);
+    mallopt(M_TRIM_THRESHOLD, part);
 }
 
 static void on_failed(void *ctx)

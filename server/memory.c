@@ -14,6 +14,7 @@
 
 #include "storage/base/clock.h"
 #include "storage/base/num.h"
+#include "storage/store.h"
 
 #define LOOK_NS     (5 * NS_PER_MS)
 #define QUIET_LOOKS 1000 // looks without a poke until it trims once more and sleeps: 5 s
@@ -34,7 +35,7 @@
 #endif
 
 struct memory_watch {
-    struct budget *root, other;
+    struct budget *root, sqlite, other;
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -57,19 +58,25 @@ static size_t resident(const struct memory_watch *w)
     return (size_t)pages * w->page;
 }
 
+static void charge(struct budget *b, size_t now)
+{
+    size_t before = budget_used(b);
+    if (now > before)
+        budget_force(b, now - before);
+    else
+        budget_give(b, before - now);
+}
+
 /* Charges what the other budgets do not explain, and a 16th of the ceiling for what grows until the
  * next look; gives back what they explain by now. */
 static size_t look(struct memory_watch *w)
 {
+    charge(&w->sqlite, (size_t)store_sqlite_bytes());
     size_t rss = HAS_SANITIZER ? 0 : resident(w), other = budget_used(&w->other),
            all = budget_used(w->root);
     size_t charged = all > other ? all - other : 0;
     size_t ahead = HAS_SANITIZER ? 0 : w->root->max / 16;
-    size_t now = ahead + (rss > charged ? rss - charged : 0);
-    if (now > other)
-        budget_force(&w->other, now - other);
-    else
-        budget_give(&w->other, other - now);
+    charge(&w->other, ahead + (rss > charged ? rss - charged : 0));
     return rss;
 }
 
@@ -145,6 +152,11 @@ const struct budget *memory_watch_other(const struct memory_watch *w)
     return &w->other;
 }
 
+const struct budget *memory_watch_sqlite(const struct memory_watch *w)
+{
+    return &w->sqlite;
+}
+
 bool memory_watch_open(struct budget *root, struct memory_watch **out, struct err *err)
 {
     int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
@@ -154,6 +166,7 @@ bool memory_watch_open(struct budget *root, struct memory_watch **out, struct er
     w->root = root;
     w->statm = fd;
     w->page = (size_t)sysconf(_SC_PAGESIZE);
+    budget_init(&w->sqlite, "SQLite memory", SIZE_MAX, root);
     budget_init(&w->other, "other memory", SIZE_MAX, root);
     pthread_condattr_t attr;
     ASSERT(pthread_condattr_init(&attr) == 0);
@@ -181,7 +194,8 @@ void memory_watch_close(struct memory_watch *w)
     pthread_cond_signal(&w->changed);
     pthread_mutex_unlock(&w->mutex);
     ASSERT(pthread_join(w->thread, NULL) == 0);
-    budget_give(&w->other, budget_used(&w->other));
+    charge(&w->other, 0);
+    charge(&w->sqlite, 0);
     (void)pthread_cond_destroy(&w->changed);
     (void)pthread_mutex_destroy(&w->mutex);
     close(w->statm);

@@ -28,6 +28,7 @@ struct services {
     struct budget *ingest_budget; // request bodies and batches in flight
     struct budget *query_budget;  // all running queries together; one query: config->query_memory
     struct budget *store_budget;  // heads and caches
+    const struct budget *sqlite_memory;
     const struct budget *other_memory; // resident but not counted by the others: see memory.h
     _Atomic enum server_state state;
     int64_t start_ns;     // wall clock at start

@@ -58,15 +58,31 @@ struct store_tenant *store_tenant_empty(struct store *s);
 
 /* ---- writing ---- */
 
+/* Why records are not kept, as /metrics counts it. */
+enum refusal {
+    REFUSED_MALFORMED, // by the decoder, or a histogram that contradicts itself
+    REFUSED_OLD,       // before the window
+    REFUSED_FUTURE,    // after the window
+    REFUSED_LIMIT,     // a new series or stream above max_series or max_streams
+    REFUSED_MEMORY,    // ... above what the index of open ones may have of the budget
+    REFUSED_EXEMPLARS, // above LIMIT_HEAD_EXEMPLARS: not told to the sender, not in `rejected`
+    REFUSALS
+};
+const char *refusal_name(enum refusal r); // "malformed", ...
+
 struct write_result {
     size_t accepted, rejected; // records; rejected includes the batch's own
-    char reason[256];          // first reason, empty when none
+    size_t refused[REFUSALS];
+    char reason[256]; // first reason, empty when none
 };
 /* Logs, (by mode) syncs, applies and publishes one batch; blocks until it is acknowledged.
  * ERR_BUSY/ERR_UNAVAILABLE: nothing was stored, try again. Records that can never be stored are
  * dropped and counted in the result. */
 MUST_USE bool store_write(struct store *s, struct store_tenant *t, struct batch *b,
                           struct write_result *res, struct err *err);
+/* A batch that never came to store_write, as its decoder left nothing of it: counted as malformed.
+ */
+void store_count_malformed(struct store *s, enum signal signal, size_t n);
 /* Fast way for known series (see batch_series): 0 when unknown. Lock-free or briefly locked. */
 uint64_t store_series_find(struct store *s, struct store_tenant *t, struct hash128 raw);
 
@@ -296,6 +312,7 @@ MUST_USE bool store_maintain(struct store *s, bool force_seal, struct err *err);
 
 struct store_signal_stats {
     uint64_t records, rejected, bytes_in;      // since start
+    uint64_t refused[REFUSALS];                // since start
     uint64_t head_bytes, head_records, series; // series or streams
     uint64_t segments, segment_bytes;
     uint64_t wal_bytes;                  // on disk now
@@ -309,6 +326,9 @@ struct store_stats {
     uint64_t disk_full; // 0 or 1: refusing writes
 };
 void store_stats(struct store *s, struct store_stats *out);
+
+/* Memory that SQLite holds, of all stores of this process; no budget counts it. Any thread. */
+uint64_t store_sqlite_bytes(void);
 
 /* Offline: every checksum and invariant below dir. Findings go through `say` (one line each); true
  * when all is well, *faults counts. */

@@ -299,6 +299,7 @@ static bool run(struct ingest_job *j, struct err *err)
     if (batch_records(&j->batch) == 0 && j->batch.metas.n == 0) {
         j->result.rejected = j->batch.rejected;
         memcpy(j->result.reason, j->batch.reason, sizeof j->result.reason);
+        store_count_malformed(j->svc->store, j->protocol->signal, j->batch.rejected);
         return true;
     }
     if (!j->tenant && !store_tenant(j->svc->store, j->tenant_name, true, &j->tenant, err))

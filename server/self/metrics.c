@@ -102,11 +102,9 @@ static void put_budgets(const struct services *svc, struct sink *out)
     const struct {
         const char *name;
         const struct budget *budget;
-    } budgets[] = {{"all", svc->memory},
-                   {"ingest", svc->ingest_budget},
-                   {"query", svc->query_budget},
-                   {"store", svc->store_budget},
-                   {"other", svc->other_memory}};
+    } budgets[] = {{"all", svc->memory},           {"ingest", svc->ingest_budget},
+                   {"query", svc->query_budget},   {"store", svc->store_budget},
+                   {"sqlite", svc->sqlite_memory}, {"other", svc->other_memory}};
     head(out, "trivet_memory_used_bytes", "gauge", "Memory charged to a budget.");
     for (size_t i = 0; i < COUNTOF(budgets); i++)
         put(out, "trivet_memory_used_bytes{budget=\"%s\"} %zu\n", budgets[i].name,
@@ -290,6 +288,12 @@ static void put_store(struct store *store, struct sink *out)
                 (unsigned long long)*(const uint64_t *)(const void *)at);
         }
     }
+    head(out, "trivet_store_refused_total", "counter", "Records not kept, by reason.");
+    for (int i = 0; i < SIGNAL_COUNT; i++)
+        for (int r = 0; r < REFUSALS; r++)
+            put(out, "trivet_store_refused_total{signal=\"%s\",reason=\"%s\"} %llu\n",
+                signal_name((enum signal)i), refusal_name((enum refusal)r),
+                (unsigned long long)s.signal[i].refused[r]);
     head(out, "trivet_store_written_bytes_total", "counter", "Bytes written to disk, by cause.");
     put(out, "trivet_store_written_bytes_total{cause=\"wal\"} %llu\n",
         (unsigned long long)s.written_wal);

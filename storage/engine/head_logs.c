@@ -212,11 +212,8 @@ static void put_time(struct buf *out, int64_t t_ns)
             (int)(rest % 60));
 }
 
-static void refuse(struct write_result *res, size_t n, const struct buf *why)
+static void refuse_text(struct write_result *res, const struct buf *why)
 {
-    res->rejected += n;
-    if (res->reason[0])
-        return;
     size_t len = MIN(why->n, sizeof res->reason - 1);
     memcpy(res->reason, why->p, len);
     res->reason[len] = 0;
@@ -226,10 +223,10 @@ static void refuse_time(struct write_result *res, struct labels stream, int64_t 
                         int64_t limit_ns, bool is_old)
 {
     struct buf why;
-    if (res->reason[0]) { // the text is told once
-        res->rejected++;
+    res->rejected++;
+    res->refused[is_old ? REFUSED_OLD : REFUSED_FUTURE]++;
+    if (res->reason[0]) // the text is told once
         return;
-    }
     buf_init(&why, 64 * KIB);
     buf_fmt(&why, "entry for stream '");
     labels_print(&why, stream, false);
@@ -239,17 +236,18 @@ static void refuse_time(struct write_result *res, struct labels stream, int64_t 
         buf_fmt(&why, ", oldest acceptable timestamp is: ");
         put_time(&why, limit_ns);
     }
-    refuse(res, 1, &why);
+    refuse_text(res, &why);
     buf_deinit(&why);
 }
 
-static void refuse_stream(struct write_result *res, struct labels stream, str tenant)
+static void refuse_stream(struct write_result *res, struct labels stream, str tenant,
+                          bool is_memory)
 {
     struct buf why;
-    if (res->reason[0]) {
-        res->rejected++;
+    res->rejected++;
+    res->refused[is_memory ? REFUSED_MEMORY : REFUSED_LIMIT]++;
+    if (res->reason[0])
         return;
-    }
     buf_init(&why, 64 * KIB);
     buf_fmt(&why, "maximum active stream limit exceeded when trying to create stream ");
     labels_print(&why, stream, false);
@@ -257,7 +255,9 @@ static void refuse_stream(struct write_result *res, struct labels stream, str te
             ", reduce the number of active streams (reduce labels or reduce label values), user: "
             "'" STR_FMT "'",
             STR_ARG(tenant));
-    refuse(res, 1, &why);
+    if (is_memory)
+        buf_fmt(&why, "; more memory would allow more (memory)");
+    refuse_text(res, &why);
     buf_deinit(&why);
 }
 
@@ -268,7 +268,7 @@ static bool logs_prepare(const struct batch *b, struct buf *payload, struct err 
     return log_payload_write(b, payload, err);
 }
 
-enum { STREAM_UNSEEN, STREAM_KNOWN, STREAM_REFUSED };
+enum { STREAM_UNSEEN, STREAM_KNOWN, STREAM_ABOVE_LIMIT, STREAM_ABOVE_MEMORY };
 
 /* Open streams stay when a generation is sealed: a quarter of the heads' and caches' memory. */
 #define LOGS_INDEX_PART 4
@@ -280,9 +280,10 @@ static uint8_t stream_admit(struct logs_head *h, struct labels l)
     if (label_index_find(h->index, l, hash) != LABEL_ID_NONE)
         return STREAM_KNOWN;
     size_t max = h->env.options->max_streams;
-    if ((max > 0 && label_index_alive_count(h->index) >= max) ||
-        label_index_is_full(h->index, LOGS_INDEX_PART))
-        return STREAM_REFUSED;
+    if (max > 0 && label_index_alive_count(h->index) >= max)
+        return STREAM_ABOVE_LIMIT;
+    if (label_index_is_full(h->index, LOGS_INDEX_PART))
+        return STREAM_ABOVE_MEMORY;
     (void)stream_add(h, l, hash);
     return STREAM_KNOWN;
 }
@@ -307,8 +308,8 @@ static bool logs_encode(struct head *head, struct gen *gen, struct batch *b, str
         }
         if (state[row.stream] == STREAM_UNSEEN)
             state[row.stream] = stream_admit(h, stream);
-        if (UNLIKELY(state[row.stream] == STREAM_REFUSED)) {
-            refuse_stream(res, stream, h->env.tenant);
+        if (UNLIKELY(state[row.stream] != STREAM_KNOWN)) {
+            refuse_stream(res, stream, h->env.tenant, state[row.stream] == STREAM_ABOVE_MEMORY);
             continue;
         }
         b->logs.v[kept++] = row;

@@ -119,12 +119,6 @@ uint64_t head_metrics_find(struct head *head, struct hash128 raw)
     return id == UINT32_MAX ? 0 : (uint64_t)id + 1;
 }
 
-void head_metrics_refused(struct head *head, uint64_t counts[METRICS_REFUSALS])
-{
-    for (int i = 0; i < METRICS_REFUSALS; i++)
-        counts[i] = atomic_load(&head->refused[i]);
-}
-
 /* ---- encode ---- */
 
 /* The index of open series may have half of the heads' and caches' memory: it stays when a
@@ -176,27 +170,34 @@ struct encoder {
     bool failed;
 };
 
-static void refuse(struct encoder *e, enum metrics_refusal why, int64_t t_ms)
+static void refuse(struct encoder *e, enum refusal why, int64_t t_ms)
 {
     e->res->rejected++;
-    atomic_fetch_add_explicit(&e->head->refused[why], 1, memory_order_relaxed);
+    e->res->refused[why]++;
     if (e->res->reason[0] != '\0')
         return;
+    size_t n_series = label_index_alive_count(e->head->ix);
     struct buf b;
     buf_init(&b, sizeof e->res->reason);
     if (why == REFUSED_OLD)
         buf_fmt(&b, "timestamp %lld ms is older than the accepted window", (long long)t_ms);
     else if (why == REFUSED_FUTURE)
         buf_fmt(&b, "timestamp %lld ms is too far in the future", (long long)t_ms);
-    else if (why == REFUSED_SERIES)
-        buf_fmt(&b, "limit of %zu series reached%s", label_index_alive_count(e->head->ix),
-                e->is_index_full ? ": more memory would allow more (memory)" : "");
+    else if (why == REFUSED_LIMIT)
+        buf_fmt(&b, "limit of %zu series reached (storage.max_series)", n_series);
+    else if (why == REFUSED_MEMORY)
+        buf_fmt(&b, "limit of %zu series reached: more memory would allow more (memory)", n_series);
     else
         buf_fmt(&b, "%s", e->err->text);
     size_t n = MIN(b.n, sizeof e->res->reason - 1);
     memcpy(e->res->reason, b.p, n);
     e->res->reason[n] = '\0';
     buf_deinit(&b);
+}
+
+static void refuse_series(struct encoder *e)
+{
+    refuse(e, e->is_index_full ? REFUSED_MEMORY : REFUSED_LIMIT, 0);
 }
 
 static bool in_window(struct encoder *e, uint32_t series, int64_t t_ms)
@@ -216,10 +217,9 @@ static uint32_t series_of_labels(struct encoder *e, struct labels l)
     uint32_t id = label_index_find(h->ix, l, hash);
     if (id != LABEL_ID_NONE)
         return id;
-    if (e->max_series > 0 && label_index_alive_count(h->ix) >= e->max_series)
-        return REFUSED;
-    e->is_index_full = label_index_is_full(h->ix, METRICS_INDEX_PART);
-    if (e->is_index_full)
+    bool is_limit = e->max_series > 0 && label_index_alive_count(h->ix) >= e->max_series;
+    e->is_index_full = !is_limit && label_index_is_full(h->ix, METRICS_INDEX_PART);
+    if (is_limit || e->is_index_full)
         return REFUSED;
     pthread_rwlock_wrlock(&h->lock);
     id = label_index_add(h->ix, l, hash);
@@ -335,7 +335,7 @@ static bool encode_samples(struct encoder *e)
             if (e->failed)
                 return false;
             if (s->t_ms >= e->min_ms && s->t_ms <= e->max_ms)
-                refuse(e, REFUSED_SERIES, 0);
+                refuse_series(e);
             s->series = REFUSED;
             continue;
         }
@@ -385,11 +385,11 @@ static bool encode_hists(struct encoder *e, struct buf *out, size_t *kept)
             s->h = stale;
         }
         if (!hist_is_stale(s->h) && !hist_check(s->h, e->err)) {
-            refuse(e, REFUSED_HISTOGRAM, 0);
+            refuse(e, REFUSED_MALFORMED, 0);
         } else if (in_window(e, s->series, s->t_ms)) {
             id = series_id(e, s->series);
             if (id == REFUSED && !e->failed)
-                refuse(e, REFUSED_SERIES, 0);
+                refuse_series(e);
         }
         if (e->failed)
             break;
@@ -420,12 +420,11 @@ static bool encode_exemplars(struct encoder *e, struct buf *out, size_t *kept)
         uint32_t id = REFUSED;
         if (e->gen->exemplars.n + *kept >= LIMIT_HEAD_EXEMPLARS) {
             // No fault of the sender's, who could do nothing about it: the samples are what counts.
-            atomic_fetch_add_explicit(&e->head->refused[REFUSED_EXEMPLARS], 1,
-                                      memory_order_relaxed);
+            e->res->refused[REFUSED_EXEMPLARS]++;
         } else if (in_window(e, s->series, s->t_ms)) {
             id = series_id(e, s->series);
             if (id == REFUSED && !e->failed)
-                refuse(e, REFUSED_SERIES, 0);
+                refuse_series(e);
         }
         if (e->failed)
             break;

@@ -13,15 +13,6 @@
 #include "storage/engine/label_index.h"
 #include "storage/engine/raw_cache.h"
 
-enum metrics_refusal {
-    REFUSED_OLD,       // before the window
-    REFUSED_FUTURE,    // after the window
-    REFUSED_SERIES,    // above max_series
-    REFUSED_EXEMPLARS, // above LIMIT_HEAD_EXEMPLARS
-    REFUSED_HISTOGRAM, // malformed
-    METRICS_REFUSALS
-};
-
 struct id_bits { // a set of ids
     uint64_t *v;
     size_t words;
@@ -37,7 +28,6 @@ struct head {
     struct gen *gens;
     struct id_bits recent[2]; // ids of the last two frozen generations; the writer's
     _Atomic uint64_t n_series;
-    _Atomic uint64_t refused[METRICS_REFUSALS];
     // the writer's scratch
     struct buf body, ids, times, controls, values;
     // replay's: id in the log -> id here
@@ -48,8 +38,6 @@ struct head {
     })
     log_id_list;
 };
-
-void head_metrics_refused(struct head *head, uint64_t counts[METRICS_REFUSALS]); // any thread
 
 /* The seal of metrics_ops, in segment_metrics.c, with merge and check. */
 bool metrics_seal(struct head *head, struct gen *gen, struct seal_sink *sink, struct err *err);

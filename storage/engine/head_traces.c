@@ -382,8 +382,10 @@ static bool window_cut(struct head *head, struct batch *b, struct write_result *
     for (size_t i = 0; i < b->spans.n; i++) {
         const struct span *s = &b->spans.v[i];
         int64_t end = MAX(s->end_ns, s->start_ns);
-        if (UNLIKELY(end < lo || end > hi || s->start_ns < TIME_MIN_NS))
+        if (UNLIKELY(end < lo || end > hi || s->start_ns < TIME_MIN_NS)) {
+            res->refused[end > hi ? REFUSED_FUTURE : REFUSED_OLD]++;
             continue;
+        }
         if (to != i)
             b->spans.v[to] = *s;
         to++;

@@ -18,6 +18,7 @@
 // lookaside; 64 handles would hold 10 MB that way.
 #define VFS_LOOKASIDE_SIZE  512
 #define VFS_LOOKASIDE_COUNT 16
+#define VFS_HEAP_MIN        (8 * MIB)   // a writer's cache, its largest row, a few readers
 #define VFS_LENGTH_MIN      (64 * 1024) // SQL texts and small values always fit
 
 struct sqlite_vfs {
@@ -268,10 +269,27 @@ static void vfs_configure(void)
     (void)sqlite3_initialize();
 }
 
-bool sqlite_vfs_open(struct fs *fs, struct sqlite_vfs **out, struct err *err)
+static void vfs_configure_once(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, vfs_configure);
+}
+
+void sqlite_memory_limit(size_t max)
+{
+    vfs_configure_once();
+    int64_t limit = max == SIZE_MAX ? 0 : (int64_t)MIN(MAX(max, VFS_HEAP_MIN), INT64_MAX);
+    (void)sqlite3_hard_heap_limit64(limit);
+}
+
+uint64_t sqlite_memory_used(void)
+{
+    return (uint64_t)sqlite3_memory_used();
+}
+
+bool sqlite_vfs_open(struct fs *fs, struct sqlite_vfs **out, struct err *err)
+{
+    vfs_configure_once();
     struct sqlite_vfs *v = mem_zalloc(sizeof(*v));
     v->fs = fs;
     (void)snprintf(v->name, sizeof(v->name), "trivet-%llx", (unsigned long long)(uintptr_t)v);

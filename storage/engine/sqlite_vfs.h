@@ -19,6 +19,12 @@ struct sqlite_vfs;
 MUST_USE bool sqlite_vfs_open(struct fs *fs, struct sqlite_vfs **out, struct err *err);
 void sqlite_vfs_close(struct sqlite_vfs *v); // all connections are closed; NULL is fine
 
+/* What SQLite may allocate in this process, all stores together; beyond, calls fail with ERR_BUSY,
+ * and shortly before, page caches recycle instead of growing. SIZE_MAX: no limit; small values are
+ * raised to what a seal needs. */
+void sqlite_memory_limit(size_t max);
+uint64_t sqlite_memory_used(void); // bytes, all stores of this process; any thread
+
 /* Opens a finished database for reading. No value in it can be larger than the file, so a damaged
  * length costs no memory. */
 MUST_USE bool sqlite_vfs_open_read(struct sqlite_vfs *v, str path, struct sqlite3 **out,

@@ -17,12 +17,16 @@
 #include "storage/base/log.h"
 #include "storage/engine/disk.h"
 #include "storage/engine/segments.h"
+#include "storage/engine/sqlite_vfs.h"
 #include "storage/engine/writer.h"
 
 #define DAY_NS        (86400 * NS_PER_S)
 #define KEEP_EVERY_NS (60 * NS_PER_S) // retention and compaction look at the clock this often
 #define KEEP_FULL_NS  NS_PER_S        // and while the disk is full
-#define MAINTAIN_MAX  10000           // rounds of one store_maintain, against endless loops
+#define HANDLE_BYTES  (128 * KIB)     // of an open segment: page cache, schema, statements
+#define HANDLES_MIN   8
+#define HANDLES_MAX   64
+#define MAINTAIN_MAX  10000 // rounds of one store_maintain, against endless loops
 
 char signal_letter(enum signal signal)
 {
@@ -234,14 +238,33 @@ bool store_write(struct store *s, struct store_tenant *t, struct batch *b, struc
     // The encoder counts what it refused; what the decoder refused comes on top, and came first.
     r.accepted = n - MIN(n, r.rejected);
     r.rejected += b->rejected;
+    r.refused[REFUSED_MALFORMED] += b->rejected;
     if (b->reason[0] != '\0')
         memcpy(r.reason, b->reason, MIN(sizeof(r.reason), sizeof(b->reason)));
     r.reason[sizeof(r.reason) - 1] = '\0';
     (void)atomic_fetch_add(&s->n.records[b->signal], r.accepted);
     (void)atomic_fetch_add(&s->n.rejected[b->signal], r.rejected);
+    for (int i = 0; i < REFUSALS; i++)
+        if (r.refused[i] > 0)
+            (void)atomic_fetch_add(&s->n.refused[b->signal][i], r.refused[i]);
     (void)atomic_fetch_add(&s->n.bytes_in[b->signal], b->raw_bytes);
     *res = r;
     return true;
+}
+
+void store_count_malformed(struct store *s, enum signal signal, size_t n)
+{
+    (void)atomic_fetch_add(&s->n.rejected[signal], n);
+    (void)atomic_fetch_add(&s->n.refused[signal][REFUSED_MALFORMED], n);
+}
+
+const char *refusal_name(enum refusal r)
+{
+    static const char *const names[REFUSALS] = {
+        [REFUSED_MALFORMED] = "malformed",  [REFUSED_OLD] = "too_old",
+        [REFUSED_FUTURE] = "in_the_future", [REFUSED_LIMIT] = "limit",
+        [REFUSED_MEMORY] = "memory",        [REFUSED_EXEMPLARS] = "exemplars"};
+    return names[r];
 }
 
 /* ---- background ---- */
@@ -489,6 +512,11 @@ static int64_t newest_record(struct store *s)
     return newest;
 }
 
+uint64_t store_sqlite_bytes(void)
+{
+    return sqlite_memory_used();
+}
+
 bool store_open_with(const struct store_options *o,
                      const struct signal_ops *const ops[SIGNAL_COUNT], struct store **out,
                      struct err *err)
@@ -497,7 +525,13 @@ bool store_open_with(const struct store_options *o,
         return err_set(err, ERR_INVALID, "no data directory");
     struct store *s = store_new(o, ops);
     struct recovered from;
+    // SQLite's memory comes from the allocator, not from a budget: it has its own limit, and the
+    // process charges what it uses (store_sqlite_bytes). A blob that does not fit could not have
+    // been built within the heads' budget either.
+    sqlite_memory_limit(o->budget ? o->budget->max : SIZE_MAX);
     struct segment_cache_options co = {.fs = o->fs, .budget = &s->cache_budget};
+    if (s->cache_budget.max != SIZE_MAX) // half of it for handles, half for decoded state
+        co.max_handles = MIN(MAX(s->cache_budget.max / 2 / HANDLE_BYTES, HANDLES_MIN), HANDLES_MAX);
     bool ok = make_folders(s, err) && take_lock(s, err) &&
               segment_cache_open(&co, &s->cache, err) && store_recover(s, &from, err);
     if (ok)
@@ -608,6 +642,8 @@ void store_stats(struct store *s, struct store_stats *out)
         sig->oldest_ns = sig->oldest_ns == INT64_MAX ? 0 : sig->oldest_ns;
         sig->records = atomic_load(&s->n.records[i]);
         sig->rejected = atomic_load(&s->n.rejected[i]);
+        for (int k = 0; k < REFUSALS; k++)
+            sig->refused[k] = atomic_load(&s->n.refused[i][k]);
         sig->bytes_in = atomic_load(&s->n.bytes_in[i]);
         sig->sealed = atomic_load(&s->n.sealed[i]);
         sig->compacted = atomic_load(&s->n.compacted[i]);

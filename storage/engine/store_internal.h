@@ -85,6 +85,7 @@ struct ghost {
 
 struct store_counters {
     _Atomic uint64_t records[SIGNAL_COUNT], rejected[SIGNAL_COUNT], bytes_in[SIGNAL_COUNT];
+    _Atomic uint64_t refused[SIGNAL_COUNT][REFUSALS];
     _Atomic uint64_t sealed[SIGNAL_COUNT], compacted[SIGNAL_COUNT], expired[SIGNAL_COUNT];
     _Atomic uint64_t written_seal, written_compact, syncs;
     _Atomic uint64_t replayed_records, replay_ns, corrupt_segments, damaged_log;

@@ -691,12 +691,18 @@ static void refusals(void **state)
     write_batch(f);
     assert_int_equal(f->res.accepted, 10);
     assert_int_equal(f->res.rejected, 12);
-    assert_string_equal(f->res.reason, "limit of 10 series reached");
-    uint64_t counts[METRICS_REFUSALS];
-    head_metrics_refused(f->t->head[SIGNAL_METRICS], counts);
-    assert_int_equal(counts[REFUSED_SERIES], 10);
-    assert_int_equal(counts[REFUSED_OLD], 1);
-    assert_int_equal(counts[REFUSED_FUTURE], 1);
+    assert_string_equal(f->res.reason, "limit of 10 series reached (storage.max_series)");
+    struct store_stats stats;
+    store_stats(f->s, &stats);
+    const uint64_t *refused = stats.signal[SIGNAL_METRICS].refused;
+    assert_int_equal(refused[REFUSED_LIMIT], 10);
+    assert_int_equal(refused[REFUSED_MEMORY], 0);
+    assert_int_equal(refused[REFUSED_OLD], 1);
+    assert_int_equal(refused[REFUSED_FUTURE], 1);
+    store_count_malformed(f->s, SIGNAL_METRICS, 3);
+    store_stats(f->s, &stats);
+    assert_int_equal(stats.signal[SIGNAL_METRICS].refused[REFUSED_MALFORMED], 3);
+    assert_int_equal(stats.signal[SIGNAL_METRICS].rejected, 15);
     for (uint32_t i = 0; i < 10; i++)
         vec_push(&f->recs, NULL, (struct rec){i, T0_MS, 1, NULL, 0, i});
     expect_all(f);
