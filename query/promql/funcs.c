@@ -169,3 +169,12 @@ const struct func *func_at(size_t i)
 {
     return i < COUNTOF(funcs) ? &funcs[i] : NULL;
 }
+
+bool promql_function_name(size_t i, str *out)
+{
+    const struct func *f = func_at(i);
+    if (f == NULL)
+        return false;
+    *out = f->name;
+    return true;
+}

@@ -1,4 +1,5 @@
-/* print.c - canonical text of a tree, on one line; what it prints parses to the same tree. */
+/* print.c - canonical text of a tree, on one line or indented; what it prints parses to the same
+ * tree. */
 #include <math.h>
 
 #include "query/lang/print.h"
@@ -176,14 +177,19 @@ static void print_match(struct buf *b, const struct node *n)
     }
 }
 
-static void print_aggr(struct buf *b, const struct node *n)
+static void print_aggr_head(struct buf *b, const struct node *n)
 {
     buf_add(b, str_c(aggr_name(n->aggr.op)));
-    if (n->aggr.has_clause) {
-        buf_add(b, n->aggr.without ? STR(" without ") : STR(" by "));
-        print_names(b, n->aggr.names, n->aggr.n_names);
-        buf_add_char(b, ' ');
-    }
+    if (!n->aggr.has_clause)
+        return;
+    buf_add(b, n->aggr.without ? STR(" without ") : STR(" by "));
+    print_names(b, n->aggr.names, n->aggr.n_names);
+    buf_add_char(b, ' ');
+}
+
+static void print_aggr(struct buf *b, const struct node *n)
+{
+    print_aggr_head(b, n);
     buf_add_char(b, '(');
     if (n->aggr.param != NULL) {
         node_print(b, n->aggr.param);
@@ -205,6 +211,18 @@ static void print_call(struct buf *b, const struct node *n)
     buf_add_char(b, ')');
 }
 
+/* [range:step] and what follows it. */
+static void print_subquery_tail(struct buf *b, const struct node *n)
+{
+    buf_add_char(b, '[');
+    dur_print(b, n->subquery.range);
+    buf_add_char(b, ':');
+    if (n->subquery.step != NULL)
+        dur_print(b, n->subquery.step);
+    buf_add_char(b, ']');
+    print_mods(b, &n->subquery.mods);
+}
+
 static void print_range(struct buf *b, const struct node *n)
 {
     if (n->kind == NODE_MATRIX) {
@@ -216,13 +234,13 @@ static void print_range(struct buf *b, const struct node *n)
         return;
     }
     node_print(b, n->subquery.expr);
-    buf_add_char(b, '[');
-    dur_print(b, n->subquery.range);
-    buf_add_char(b, ':');
-    if (n->subquery.step != NULL)
-        dur_print(b, n->subquery.step);
-    buf_add_char(b, ']');
-    print_mods(b, &n->subquery.mods);
+    print_subquery_tail(b, n);
+}
+
+static bool is_power_of_inf(const struct node *n)
+{
+    return n->binary.b.op == BIN_POW && n->binary.l->kind == NODE_NUMBER &&
+           isinf(n->binary.l->number.v);
 }
 
 // NOLINTNEXTLINE(misc-no-recursion): depth is bounded by the parser
@@ -256,8 +274,7 @@ void node_print(struct buf *b, const struct node *n)
         node_print(b, n->unary.expr);
         break;
     case NODE_BINARY:
-        if (n->binary.b.op == BIN_POW && n->binary.l->kind == NODE_NUMBER &&
-            isinf(n->binary.l->number.v))
+        if (is_power_of_inf(n))
             buf_add(b, STR("Inf")); // a sign would take in the whole power
         else
             node_print(b, n->binary.l);
@@ -274,4 +291,89 @@ void node_print(struct buf *b, const struct node *n)
         print_call(b, n);
         break;
     }
+}
+
+/* ---- over several lines ---- */
+
+#define PRETTY_WIDTH 100 // what is longer is split at its outermost node
+
+static void pretty(struct buf *b, const struct node *n, unsigned level);
+
+static void indent(struct buf *b, unsigned level)
+{
+    for (unsigned i = 0; i < level; i++)
+        buf_add(b, STR("  "));
+}
+
+/* "(", the children on lines of their own one level further in, ")". */
+static void pretty_list(struct buf *b, struct node *const *v, size_t n, unsigned level)
+{
+    buf_add(b, STR("(\n"));
+    for (size_t i = 0; i < n; i++) {
+        pretty(b, v[i], level + 1);
+        buf_add(b, i + 1 < n ? STR(",\n") : STR("\n"));
+    }
+    indent(b, level);
+    buf_add_char(b, ')');
+}
+
+static void pretty_binary(struct buf *b, const struct node *n, unsigned level)
+{
+    pretty(b, n->binary.l, level + 1);
+    buf_add_char(b, '\n');
+    indent(b, level);
+    buf_add(b, str_c(binop_text(n->binary.b.op)));
+    print_match(b, n);
+    buf_add_char(b, '\n');
+    pretty(b, n->binary.r, level + 1);
+}
+
+static void pretty_split(struct buf *b, const struct node *n, unsigned level)
+{
+    struct node *parts[2];
+    size_t n_parts = 0;
+    indent(b, level);
+    switch (n->kind) {
+    case NODE_PAREN:
+        pretty_list(b, &n->paren, 1, level);
+        break;
+    case NODE_AGGR:
+        print_aggr_head(b, n);
+        if (n->aggr.param != NULL)
+            parts[n_parts++] = n->aggr.param;
+        parts[n_parts++] = n->aggr.expr;
+        pretty_list(b, parts, n_parts, level);
+        break;
+    case NODE_CALL:
+        buf_add(b, n->call.func->name);
+        pretty_list(b, n->call.args, n->call.n_args, level);
+        break;
+    default: // a long selector, literal or signed part has nothing to split at
+        node_print(b, n);
+    }
+}
+
+// NOLINTNEXTLINE(misc-no-recursion): depth is bounded by the parser
+static void pretty(struct buf *b, const struct node *n, unsigned level)
+{
+    size_t from = b->n;
+    indent(b, level);
+    size_t text = b->n;
+    node_print(b, n);
+    if (b->n - text <= PRETTY_WIDTH || b->over)
+        return;
+    b->n = from;
+    if (n->kind == NODE_BINARY && !is_power_of_inf(n)) {
+        pretty_binary(b, n, level);
+    } else if (n->kind == NODE_SUBQUERY) {
+        pretty(b, n->subquery.expr, level);
+        print_subquery_tail(b, n);
+    } else {
+        pretty_split(b, n, level);
+    }
+}
+
+void promql_print_pretty(struct buf *b, const struct promql_expr *e)
+{
+    pretty(b, e->root, 0);
 }

@@ -24,6 +24,12 @@ MUST_USE bool promql_selector(struct query *q, str text, bool allow_empty, struc
 void promql_selectors(struct query *q, const struct promql_expr *e, const struct matchers **out,
                       size_t *n);
 void promql_print(struct buf *b, const struct promql_expr *e); // one line, canonical
+/* Parts longer than 100 characters are split, two spaces a level. */
+void promql_print_pretty(struct buf *b, const struct promql_expr *e);
+/* The syntax tree as JSON, as parse_query of Prometheus shows it. */
+void promql_tree(struct buf *b, const struct promql_expr *e);
+/* Names of the functions, in table order; false behind the last. */
+bool promql_function_name(size_t i, str *out);
 
 struct promql_series { // of a range vector: samples with their own times
     struct labels labels;

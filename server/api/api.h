@@ -6,5 +6,6 @@
 
 extern const struct route prom_routes[];
 extern const struct route prom_status_routes[];
+extern const struct route prom_tsdb_routes[];
 extern const struct route loki_routes[];
 extern const struct route tempo_routes[];

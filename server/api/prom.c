@@ -10,11 +10,13 @@
 #include "server/api/api.h"
 #include "server/api/params.h"
 #include "server/api/prom_json.h"
+#include "server/api/prom_priv.h"
 #include "storage/base/num.h"
 #include "storage/base/utf8.h"
 
 #define NOTES_MAX     10 // warnings, and infos, in one answer (Prometheus sends no more)
 #define EXEMPLARS_MAX 10000
+#define TREE_MAX      (16 * MIB) // JSON of a syntax tree
 
 /* ---- envelope ---- */
 
@@ -50,7 +52,7 @@ static struct prom_error classify(enum err_code code)
     }
 }
 
-static void prom_fail(struct http_reply *rep, const struct err *err)
+void prom_fail(struct http_reply *rep, const struct err *err)
 {
     struct prom_error class = classify(err->code);
     if (!reply_abort(rep))
@@ -69,8 +71,7 @@ static void prom_fail(struct http_reply *rep, const struct err *err)
     json_end(&j);
 }
 
-static void prom_refuse(void *ctx, struct http_request *req, struct http_reply *rep,
-                        const struct err *err)
+void prom_refuse(void *ctx, struct http_request *req, struct http_reply *rep, const struct err *err)
 {
     (void)ctx, (void)req;
     prom_fail(rep, err);
@@ -85,7 +86,7 @@ static bool bad_param(struct err *err, const char *name)
     return err_set(err, code, "invalid parameter \"%s\": %s", name, inner.text);
 }
 
-static void begin_data(struct json *j, struct http_reply *rep)
+void prom_begin_data(struct json *j, struct http_reply *rep)
 {
     reply_header(rep, STR("content-type"), STR("application/json"));
     json_begin(j, reply_sink(rep));
@@ -118,7 +119,7 @@ static void write_notes(struct json *j, const struct query *q, bool infos)
     json_array_end(j);
 }
 
-static void end_data(struct json *j, struct api_call *c)
+void prom_end_data(struct json *j, struct api_call *c)
 {
     write_notes(j, &c->q, false);
     write_notes(j, &c->q, true);
@@ -129,8 +130,8 @@ static void end_data(struct json *j, struct api_call *c)
 
 /* ---- parameters ---- */
 
-static bool param_time(const struct api_call *c, const char *name, int64_t fallback_ms,
-                       int64_t *out, struct err *err)
+bool prom_param_time(const struct api_call *c, const char *name, int64_t fallback_ms, int64_t *out,
+                     struct err *err)
 {
     str text;
     *out = fallback_ms;
@@ -150,11 +151,10 @@ static bool param_time_needed(const struct api_call *c, const char *name, int64_
     if (!api_param(c, str_c(name), &text))
         return err_set(err, ERR_INVALID,
                        "invalid parameter \"%s\": cannot parse \"\" to a valid timestamp", name);
-    return param_time(c, name, 0, out, err);
+    return prom_param_time(c, name, 0, out, err);
 }
 
-/* 0 = off. */
-static bool param_limit(const struct api_call *c, size_t *out, struct err *err)
+bool prom_param_limit(const struct api_call *c, size_t *out, struct err *err)
 {
     str text;
     int64_t n;
@@ -191,7 +191,7 @@ static bool param_query_options(struct api_call *c, struct err *err)
     return true;
 }
 
-static bool param_expr(struct api_call *c, const struct promql_expr **out, struct err *err)
+bool prom_param_expr(struct api_call *c, const struct promql_expr **out, struct err *err)
 {
     str text = {0};
     (void)api_param(c, STR("query"), &text);
@@ -202,9 +202,8 @@ static bool param_expr(struct api_call *c, const struct promql_expr **out, struc
     return promql_parse(&c->q, text, out, err) || bad_param(err, "query");
 }
 
-/* All match[] parameters. Behind the last one the list has an empty entry: everything. */
-static bool param_selectors(struct api_call *c, bool needed, struct matchers **out, size_t *n_out,
-                            struct err *err)
+bool prom_param_selectors(struct api_call *c, bool needed, struct matchers **out, size_t *n_out,
+                          struct err *err)
 {
     struct matchers *list = arena_zalloc(&c->q.arena, (c->n_params + 1) * sizeof *list);
     size_t n = 0;
@@ -255,13 +254,15 @@ static void write_stats(struct json *j, struct api_call *c, int64_t started_ns)
     json_object(j);
     json_key(j, STR("totalQueryableSamples"));
     json_u64(j, c->q.scan.samples);
+    json_key(j, STR("samplesRead"));
+    json_u64(j, c->q.scan.samples);
     json_key(j, STR("peakSamples"));
     json_u64(j, c->q.peak_samples);
     json_object_end(j);
     json_object_end(j);
 }
 
-static size_t cut_to_limit(struct api_call *c, size_t n, size_t limit)
+size_t prom_cut_to_limit(struct api_call *c, size_t n, size_t limit)
 {
     if (limit == 0 || n <= limit)
         return n;
@@ -274,9 +275,9 @@ static void write_result(struct api_call *c, struct promql_result *r, int64_t t_
 {
     static const char *const names[] = {"scalar", "vector", "matrix", "string"};
     struct json j;
-    r->matrix.series.n = cut_to_limit(c, r->matrix.series.n, limit);
-    r->n_series = cut_to_limit(c, r->n_series, limit);
-    begin_data(&j, c->rep);
+    r->matrix.series.n = prom_cut_to_limit(c, r->matrix.series.n, limit);
+    r->n_series = prom_cut_to_limit(c, r->n_series, limit);
+    prom_begin_data(&j, c->rep);
     json_object(&j);
     json_kv_str(&j, "resultType", is_range ? STR("matrix") : str_c(names[r->type]));
     json_key(&j, STR("result"));
@@ -292,7 +293,7 @@ static void write_result(struct api_call *c, struct promql_result *r, int64_t t_
         write_scalar_value(&j, t_ms, r->matrix.series.v[0].v[0], (str){0});
     write_stats(&j, c, started_ns);
     json_object_end(&j);
-    end_data(&j, c);
+    prom_end_data(&j, c);
 }
 
 static bool run_instant(struct api_call *c, struct err *err)
@@ -302,9 +303,9 @@ static bool run_instant(struct api_call *c, struct err *err)
     size_t limit;
     const struct promql_expr *e;
     struct promql_result r = {0};
-    if (!param_time(c, "time", c->q.now_ns / NS_PER_MS, &t_ms, err) ||
-        !param_limit(c, &limit, err) || !param_query_options(c, err) || !param_expr(c, &e, err) ||
-        !promql_instant(&c->q, e, t_ms, &r, err))
+    if (!prom_param_time(c, "time", c->q.now_ns / NS_PER_MS, &t_ms, err) ||
+        !prom_param_limit(c, &limit, err) || !param_query_options(c, err) ||
+        !prom_param_expr(c, &e, err) || !promql_instant(&c->q, e, t_ms, &r, err))
         return false;
     write_result(c, &r, t_ms, false, limit, started);
     return true;
@@ -345,8 +346,8 @@ static bool run_range(struct api_call *c, struct err *err)
     size_t limit;
     const struct promql_expr *e;
     struct promql_result r = {0};
-    if (!param_grid(c, &grid, err) || !param_limit(c, &limit, err) ||
-        !param_query_options(c, err) || !param_expr(c, &e, err))
+    if (!param_grid(c, &grid, err) || !prom_param_limit(c, &limit, err) ||
+        !param_query_options(c, err) || !prom_param_expr(c, &e, err))
         return false;
     if (promql_type(e) == PROMQL_MATRIX || promql_type(e) == PROMQL_STRING)
         return err_set(err, ERR_INVALID,
@@ -363,20 +364,40 @@ static bool run_range(struct api_call *c, struct err *err)
 static bool run_format(struct api_call *c, struct err *err)
 {
     const struct promql_expr *e;
-    if (!param_expr(c, &e, err))
+    if (!prom_param_expr(c, &e, err))
         return false;
     struct buf text;
     buf_init(&text, MIB);
-    promql_print(&text, e);
+    promql_print_pretty(&text, e);
     str copy = arena_dup(&c->q.arena, buf_str(&text));
     bool over = text.over;
     buf_deinit(&text);
     if (over)
         return err_set(err, ERR_LIMIT, "the formatted expression is longer than 1 MiB");
     struct json j;
-    begin_data(&j, c->rep);
+    prom_begin_data(&j, c->rep);
     json_str(&j, copy);
-    end_data(&j, c);
+    prom_end_data(&j, c);
+    return true;
+}
+
+static bool run_parse(struct api_call *c, struct err *err)
+{
+    const struct promql_expr *e;
+    if (!prom_param_expr(c, &e, err))
+        return false;
+    struct buf text;
+    buf_init(&text, TREE_MAX);
+    promql_tree(&text, e);
+    if (text.over) {
+        buf_deinit(&text);
+        return err_set(err, ERR_LIMIT, "the tree of the expression is longer than 16 MiB");
+    }
+    struct json j;
+    prom_begin_data(&j, c->rep);
+    json_raw(&j, buf_str(&text));
+    prom_end_data(&j, c);
+    buf_deinit(&text);
     return true;
 }
 
@@ -395,9 +416,9 @@ static bool names_begin(struct api_call *c, bool needs_match, struct names_call 
     int64_t start, end;
     size_t limit;
     *out = (struct names_call){0};
-    if (!param_time(c, "start", TIME_MIN_MS, &start, err) ||
-        !param_time(c, "end", TIME_MAX_MS, &end, err) || !param_limit(c, &limit, err) ||
-        !param_selectors(c, needs_match, &out->selectors, &out->n, err))
+    if (!prom_param_time(c, "start", TIME_MIN_MS, &start, err) ||
+        !prom_param_time(c, "end", TIME_MAX_MS, &end, err) || !prom_param_limit(c, &limit, err) ||
+        !prom_param_selectors(c, needs_match, &out->selectors, &out->n, err))
         return false;
     if (out->n == 0)
         out->n = 1; // the empty entry
@@ -440,16 +461,16 @@ static bool write_strs(struct api_call *c, struct strs list)
 {
     size_t limit;
     struct err ignored = ERR_OK;
-    if (!param_limit(c, &limit, &ignored))
+    if (!prom_param_limit(c, &limit, &ignored))
         limit = 0;
-    list.n = cut_to_limit(c, list.n, limit);
+    list.n = prom_cut_to_limit(c, list.n, limit);
     struct json j;
-    begin_data(&j, c->rep);
+    prom_begin_data(&j, c->rep);
     json_array(&j);
     for (size_t i = 0; i < list.n && j.ok; i++)
         json_str(&j, list.v[i]);
     json_array_end(&j);
-    end_data(&j, c);
+    prom_end_data(&j, c);
     return true;
 }
 
@@ -534,7 +555,7 @@ static bool run_series(struct api_call *c, struct err *err)
     struct names_call names;
     VEC(struct labels) all = {0};
     size_t limit;
-    if (!param_limit(c, &limit, err) || !names_begin(c, true, &names, err))
+    if (!prom_param_limit(c, &limit, err) || !names_begin(c, true, &names, err))
         return false;
     for (size_t i = 0; i < names.n; i++) {
         struct labels_list some;
@@ -552,14 +573,14 @@ static bool run_series(struct api_call *c, struct err *err)
     for (size_t i = 0; i < all.n; i++)
         if (n == 0 || !labels_eq(all.v[n - 1], all.v[i]))
             all.v[n++] = all.v[i];
-    n = cut_to_limit(c, n, limit);
+    n = prom_cut_to_limit(c, n, limit);
     struct json j;
-    begin_data(&j, c->rep);
+    prom_begin_data(&j, c->rep);
     json_array(&j);
     for (size_t i = 0; i < n && j.ok; i++)
         prom_json_labels(&j, all.v[i]);
     json_array_end(&j);
-    end_data(&j, c);
+    prom_end_data(&j, c);
     return true;
 }
 
@@ -572,6 +593,9 @@ static bool run_metadata(struct api_call *c, struct err *err)
     struct snapshot *snap;
     if (api_param(c, STR("limit"), &text) && !num_parse_i64(text, &limit))
         return err_set(err, ERR_INVALID, "limit must be a number");
+    int64_t per_metric; // each metric has one
+    if (api_param(c, STR("limit_per_metric"), &text) && !num_parse_i64(text, &per_metric))
+        return err_set(err, ERR_INVALID, "limit_per_metric must be a number");
     (void)api_param(c, STR("metric"), &metric);
     if (!query_snapshot(&c->q, SIGNAL_METRICS, (struct time_range){INT64_MIN, INT64_MAX}, &snap,
                         err) ||
@@ -581,7 +605,7 @@ static bool run_metadata(struct api_call *c, struct err *err)
     if (limit >= 0 && n > (size_t)limit)
         n = (size_t)limit;
     struct json j;
-    begin_data(&j, c->rep);
+    prom_begin_data(&j, c->rep);
     json_object(&j);
     for (size_t i = 0; i < n && j.ok; i++) {
         json_key(&j, metas[i].name);
@@ -594,7 +618,7 @@ static bool run_metadata(struct api_call *c, struct err *err)
         json_array_end(&j);
     }
     json_object_end(&j);
-    end_data(&j, c);
+    prom_end_data(&j, c);
     return true;
 }
 
@@ -634,16 +658,20 @@ static bool run_exemplars(struct api_call *c, struct err *err)
     size_t n_selectors;
     struct snapshot *snap;
     VEC(struct exemplar) all = {0};
-    if (!param_time(c, "start", TIME_MIN_MS, &start, err) ||
-        !param_time(c, "end", TIME_MAX_MS, &end, err))
+    if (!prom_param_time(c, "start", TIME_MIN_MS, &start, err) ||
+        !prom_param_time(c, "end", TIME_MAX_MS, &end, err))
         return false;
     if (end < start)
         return err_set(
             err, ERR_INVALID,
             "invalid parameter \"end\": end timestamp must not be before start timestamp");
-    if (!param_expr(c, &e, err))
+    if (!prom_param_expr(c, &e, err))
         return false;
     promql_selectors(&c->q, e, &selectors, &n_selectors);
+    if (n_selectors == 0) { // nothing could have exemplars: no answer, as upstream
+        reply_status(c->rep, 204);
+        return true;
+    }
     struct time_range range = {ms_to_ns(start), time_add(ms_to_ns(end), NS_PER_MS)};
     if (!query_snapshot(&c->q, SIGNAL_METRICS, range, &snap, err))
         return false;
@@ -664,7 +692,7 @@ static bool run_exemplars(struct api_call *c, struct err *err)
     if (all.n > 1)
         qsort(all.v, all.n, sizeof *all.v, compare_exemplars);
     struct json j;
-    begin_data(&j, c->rep);
+    prom_begin_data(&j, c->rep);
     json_array(&j);
     for (size_t i = 0; i < all.n && j.ok;) {
         json_object(&j);
@@ -681,15 +709,13 @@ static bool run_exemplars(struct api_call *c, struct err *err)
         i = k;
     }
     json_array_end(&j);
-    end_data(&j, c);
+    prom_end_data(&j, c);
     return true;
 }
 
 /* ---- entry points ---- */
 
-typedef bool run_fn(struct api_call *c, struct err *err);
-
-static void serve(run_fn *run, void *ctx, struct http_request *req, struct http_reply *rep)
+void prom_serve(prom_run_fn *run, void *ctx, struct http_request *req, struct http_reply *rep)
 {
     struct api_call c;
     struct err err = ERR_OK;
@@ -701,11 +727,12 @@ static void serve(run_fn *run, void *ctx, struct http_request *req, struct http_
 #define ENTRY(name, run)                                                          \
     static void name(void *ctx, struct http_request *req, struct http_reply *rep) \
     {                                                                             \
-        serve(run, ctx, req, rep);                                                \
+        prom_serve(run, ctx, req, rep);                                           \
     }
 ENTRY(get_query, run_instant)
 ENTRY(get_query_range, run_range)
 ENTRY(get_format_query, run_format)
+ENTRY(get_parse_query, run_parse)
 ENTRY(get_labels, run_labels)
 ENTRY(get_label_values, run_label_values)
 ENTRY(get_series, run_series)
@@ -718,6 +745,7 @@ const struct route prom_routes[] = {
     {GET_POST, "/api/v1/query_range", LANE_QUERY, get_query_range, prom_refuse},
     {GET_POST, "/api/v1/query_exemplars", LANE_QUERY, get_exemplars, prom_refuse},
     {GET_POST, "/api/v1/format_query", LANE_QUERY, get_format_query, prom_refuse},
+    {GET_POST, "/api/v1/parse_query", LANE_QUERY, get_parse_query, prom_refuse},
     {GET_POST, "/api/v1/labels", LANE_QUERY, get_labels, prom_refuse},
     {GET_POST, "/api/v1/label/{name}/values", LANE_QUERY, get_label_values, prom_refuse},
     {GET_POST, "/api/v1/series", LANE_QUERY, get_series, prom_refuse},

@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "query/promql/promql.h"
 #include "server/api/api.h"
 #include "server/services.h"
 #include "storage/base/dur.h"
@@ -45,6 +46,21 @@ static void send_data(struct http_reply *rep, const char *data)
         reply_abort(rep);
 }
 
+static void send_error(struct http_reply *rep, int status, const char *type, const char *text)
+{
+    struct json j;
+    reply_status(rep, status);
+    reply_header(rep, STR("content-type"), STR("application/json"));
+    json_begin(&j, reply_sink(rep));
+    json_object(&j);
+    json_kv_str(&j, "status", STR("error"));
+    json_kv_str(&j, "errorType", str_c(type));
+    json_kv_str(&j, "error", str_c(text));
+    json_object_end(&j);
+    if (!json_end(&j))
+        reply_abort(rep);
+}
+
 #define EMPTY(name, data)                                                         \
     static void name(void *ctx, struct http_request *req, struct http_reply *rep) \
     {                                                                             \
@@ -56,6 +72,126 @@ EMPTY(get_alerts, "{\"alerts\":[]}")
 EMPTY(get_targets, "{\"activeTargets\":[],\"droppedTargets\":[],\"droppedTargetCounts\":{}}")
 EMPTY(get_pools, "{\"scrapePools\":[]}")
 EMPTY(get_alertmanagers, "{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}")
+EMPTY(get_blocks, "{\"blocks\":[]}") // segments are no blocks: nobody could read them as such
+EMPTY(get_walreplay, "{\"min\":0,\"max\":0,\"current\":0}") // over before the first answer
+EMPTY(get_notifications, "[]")
+
+#define REFUSED(name, status, type, text)                                         \
+    static void name(void *ctx, struct http_request *req, struct http_reply *rep) \
+    {                                                                             \
+        (void)ctx, (void)req;                                                     \
+        send_error(rep, status, type, text);                                      \
+    }
+REFUSED(no_target_metadata, 404, "not_found", "specified metadata not found")
+REFUSED(no_pool, 404, "not_found", "scrape pool not found")
+REFUSED(no_admin, 500, "unavailable", "admin APIs disabled")
+
+static void no_lifecycle(void *ctx, struct http_request *req, struct http_reply *rep)
+{
+    (void)ctx, (void)req;
+    reply_send(rep, 403, STR("text/plain; charset=utf-8"), STR("Lifecycle API is not enabled.\n"));
+}
+
+static void no_more_listeners(void *ctx, struct http_request *req, struct http_reply *rep)
+{
+    (void)ctx, (void)req;
+    reply_status(rep, 204);
+}
+
+/* ---- features ---- */
+
+static void put_features(struct json *j, const char *category, const char *const *names, size_t n)
+{
+    json_key(j, str_c(category));
+    json_object(j);
+    for (size_t i = 0; i < n; i++) {
+        bool off = names[i][0] == '~';
+        json_key(j, str_c(names[i] + off));
+        json_bool(j, !off);
+    }
+    json_object_end(j);
+}
+
+/* The words are upstream's; "~" is what is not there. */
+static void get_features(void *ctx, struct http_request *req, struct http_reply *rep)
+{
+    static const char *const api[] = {"~admin",
+                                      "~lifecycle",
+                                      "label_values_match",
+                                      "query_stats",
+                                      "query_warnings",
+                                      "remote_write_receiver",
+                                      "otlp_write_receiver",
+                                      "time_range_labels",
+                                      "time_range_series"};
+    static const char *const promql[] = {"anchored",
+                                         "at_modifier",
+                                         "bool",
+                                         "by",
+                                         "delayed_name_removal",
+                                         "duration_expr",
+                                         "fill",
+                                         "fill_left",
+                                         "fill_right",
+                                         "group_left",
+                                         "group_right",
+                                         "ignoring",
+                                         "negative_offset",
+                                         "offset",
+                                         "on",
+                                         "per_query_lookback_delta",
+                                         "~per_step_stats",
+                                         "smoothed",
+                                         "subqueries",
+                                         "without"};
+    static const char *const operators[] = {"+",
+                                            "-",
+                                            "*",
+                                            "/",
+                                            "%",
+                                            "^",
+                                            "==",
+                                            "!=",
+                                            "<",
+                                            "<=",
+                                            ">",
+                                            ">=",
+                                            "</",
+                                            ">/",
+                                            "and",
+                                            "or",
+                                            "unless",
+                                            "atan2",
+                                            "sum",
+                                            "avg",
+                                            "count",
+                                            "min",
+                                            "max",
+                                            "group",
+                                            "stddev",
+                                            "stdvar",
+                                            "topk",
+                                            "bottomk",
+                                            "count_values",
+                                            "quantile",
+                                            "limitk",
+                                            "limit_ratio"};
+    struct json j;
+    str name;
+    (void)ctx, (void)req;
+    begin_object(&j, rep);
+    put_features(&j, "api", api, COUNTOF(api));
+    put_features(&j, "promql", promql, COUNTOF(promql));
+    put_features(&j, "promql_operators", operators, COUNTOF(operators));
+    json_key(&j, STR("promql_functions"));
+    json_object(&j);
+    for (size_t i = 0; promql_function_name(i, &name); i++) {
+        json_key(&j, name);
+        json_bool(&j, true);
+    }
+    json_object_end(&j);
+    end_object(&j, rep);
+}
 
 static void get_buildinfo(void *ctx, struct http_request *req, struct http_reply *rep)
 {
@@ -161,5 +297,18 @@ const struct route prom_status_routes[] = {
     {HTTP_GET, "/api/v1/status/runtimeinfo", LANE_LOOP, get_runtimeinfo, NULL},
     {HTTP_GET, "/api/v1/status/flags", LANE_LOOP, get_flags, NULL},
     {HTTP_GET, "/api/v1/status/config", LANE_LOOP, get_config, NULL},
+    {HTTP_GET, "/api/v1/status/tsdb/blocks", LANE_LOOP, get_blocks, NULL},
+    {HTTP_GET, "/api/v1/status/walreplay", LANE_LOOP, get_walreplay, NULL},
+    {HTTP_GET, "/api/v1/features", LANE_LOOP, get_features, NULL},
+    {HTTP_GET, "/api/v1/notifications", LANE_LOOP, get_notifications, NULL},
+    {HTTP_GET, "/api/v1/notifications/live", LANE_LOOP, no_more_listeners, NULL},
+    {HTTP_GET, "/api/v1/targets/metadata", LANE_LOOP, no_target_metadata, NULL},
+    {HTTP_GET, "/api/v1/targets/relabel_steps", LANE_LOOP, no_pool, NULL},
+    {HTTP_GET, "/api/v1/scrape_pools/config", LANE_LOOP, no_pool, NULL},
+    {HTTP_POST | HTTP_PUT, "/api/v1/admin/tsdb/delete_series", LANE_LOOP, no_admin, NULL},
+    {HTTP_POST | HTTP_PUT, "/api/v1/admin/tsdb/clean_tombstones", LANE_LOOP, no_admin, NULL},
+    {HTTP_POST | HTTP_PUT, "/api/v1/admin/tsdb/snapshot", LANE_LOOP, no_admin, NULL},
+    {HTTP_POST | HTTP_PUT, "/-/reload", LANE_LOOP, no_lifecycle, NULL},
+    {HTTP_POST | HTTP_PUT, "/-/quit", LANE_LOOP, no_lifecycle, NULL},
     {0},
 };

@@ -3,7 +3,7 @@
 // links: trivet_promql
 #include "query/promql/promql.h"
 
-static bool parse_and_print(struct query *q, str text, str *out)
+static bool parse_and_print(struct query *q, str text, str *out, str *lines)
 {
     const struct promql_expr *e;
     struct err err = ERR_OK;
@@ -15,6 +15,9 @@ static bool parse_and_print(struct query *q, str text, str *out)
     buf_init(&b, 64 * MIB);
     promql_print(&b, e);
     *out = arena_dup(&q->arena, buf_str(&b));
+    buf_clear(&b);
+    promql_print_pretty(&b, e);
+    *lines = arena_dup(&q->arena, buf_str(&b));
     buf_deinit(&b);
     return true;
 }
@@ -23,11 +26,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct query_limits limits;
     struct query q;
-    str text = str_of((const char *)data, n), once, twice;
+    str text = str_of((const char *)data, n), once, twice, lines;
     query_limits_default(&limits);
     query_init(&q, clock_real(), NULL, NULL, &limits, NULL);
-    if (parse_and_print(&q, text, &once)) {
-        ASSERT(parse_and_print(&q, once, &twice));
+    if (parse_and_print(&q, text, &once, &lines)) {
+        ASSERT(parse_and_print(&q, lines, &twice, &lines));
+        ASSERT(str_eq(once, twice));
+        ASSERT(parse_and_print(&q, once, &twice, &lines));
         ASSERT(str_eq(once, twice));
     }
     query_deinit(&q);
