@@ -9,7 +9,8 @@
  * File: application_id 0x54525653 ("TRVS"), user_version SEGMENT_VERSION. Table meta(k TEXT PRIMARY
  * KEY, v): sig, level, t0, t1 (ns, inclusive), gen (generation sealed into it), part, parts,
  * replaces (JSON list of sequence numbers), rows, raw_bytes, build, class. Signals add tables by
- * their own schema text. Every blob of ours carries its own crc32c. */
+ * their own schema text. Every page carries a crc32c (sqlite_vfs.h), every blob of ours one more.
+ */
 #pragma once
 
 #include "storage/base/arena.h"

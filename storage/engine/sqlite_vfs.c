@@ -3,12 +3,20 @@
  * SQLite writes a new database page by page. Neighbouring pages are gathered up to VFS_GATHER bytes
  * and written with one call: fewer system calls, larger writes on SD cards. A read first writes out
  * what it overlaps. SQLite's error codes lose the reason, so each file keeps the last error of the
- * file system for sqlite_vfs_error. */
+ * file system for sqlite_vfs_error.
+ *
+ * Every page ends with a crc32c of its number and its other bytes, in room that SQLite keeps free
+ * for such uses (byte 20 of the file says how much). Blobs have checksums of their own, but rows,
+ * keys and the inner pages of SQLite's trees do not, and a bit there would lose rows in silence. A
+ * page that does not check is read once more, so that a flip on the way is not taken for damage. */
 #include "storage/engine/sqlite_vfs.h"
 
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
+
+#include "storage/base/hash.h"
+#include "storage/base/rd.h"
 
 #define VFS_GATHER     (256 * KIB) // bytes of one write to a segment being built
 #define VFS_PATH_MAX   2048
@@ -20,6 +28,9 @@
 #define VFS_LOOKASIDE_COUNT 16
 #define VFS_HEAP_MIN        (8 * MIB)   // a writer's cache, its largest row, a few readers
 #define VFS_LENGTH_MIN      (64 * 1024) // SQL texts and small values always fit
+#define VFS_PAGE_CRC        4           // bytes at the end of each page
+#define VFS_PAGE_MAX        8192        // we make pages of 4 and 8 KiB
+#define VFS_HEADER          24          // of the file: bytes that say how large pages are
 
 struct sqlite_vfs {
     sqlite3_vfs base; // pAppData points back here
@@ -36,6 +47,7 @@ struct vfs_file {
     size_t gather_n;
     uint64_t gather_off;
     uint64_t size;  // with what is gathered
+    size_t page;    // readers: bytes of a page; 0 = not known yet
     struct err err; // last failure below
 };
 
@@ -68,11 +80,101 @@ static int vfs_close(sqlite3_file *file)
     return SQLITE_OK;
 }
 
+/* ---- pages ---- */
+
+static uint32_t page_crc(uint64_t number, str page)
+{
+    char head[8];
+    for (size_t i = 0; i < sizeof(head); i++)
+        head[i] = (char)(number >> (8 * i));
+    return crc32c_more(crc32c((str){head, sizeof(head)}), str_sub(page, 0, page.n - VFS_PAGE_CRC));
+}
+
+void sqlite_vfs_sign(char *p, size_t n, uint64_t number)
+{
+    uint32_t crc = page_crc(number, (str){p, n});
+    for (size_t i = 0; i < VFS_PAGE_CRC; i++)
+        p[n - VFS_PAGE_CRC + i] = (char)(crc >> (8 * i));
+}
+
+static bool page_is_good(str page, uint64_t number)
+{
+    struct rd r = rd_of(str_sub(page, page.n - VFS_PAGE_CRC, page.n));
+    return rd_le32(&r) == page_crc(number, page);
+}
+
+/* The page size, from the file's first bytes; what else they say is in the first page's checksum.
+ */
+static bool page_size_of(str header, size_t *out)
+{
+    size_t n = header.n < VFS_HEADER
+                   ? 0
+                   : (size_t)(uint8_t)header.p[16] << 8 | (size_t)(uint8_t)header.p[17];
+    if (n < 512 || n > VFS_PAGE_MAX || (n & (n - 1)) != 0 || header.p[20] != VFS_PAGE_CRC)
+        return false;
+    *out = n;
+    return true;
+}
+
+/* Reads page `number` (from 0) into dst, twice when the first reading does not check. */
+static bool page_read(struct vfs_file *f, uint64_t number, char *dst)
+{
+    for (int tries = 0; tries < 2; tries++) {
+        size_t got = 0;
+        if (!fs_pread(f->fs, f->file, dst, f->page, number * f->page, &got, &f->err))
+            return false;
+        if (got == f->page && page_is_good((str){dst, got}, number))
+            return true;
+    }
+    return err_set(&f->err, ERR_CORRUPT, "page %llu: wrong checksum",
+                   (unsigned long long)number + 1);
+}
+
+/* Learns the page size; believed when the first page checks with it. */
+static bool pages_begin(struct vfs_file *f, char *scratch)
+{
+    for (int tries = 0; tries < 2 && f->page == 0; tries++) {
+        char header[VFS_HEADER];
+        size_t got = 0;
+        f->err = ERR_OK;
+        if (!fs_pread(f->fs, f->file, header, sizeof(header), 0, &got, &f->err))
+            return false;
+        if (!page_size_of((str){header, got}, &f->page))
+            err_set(&f->err, ERR_CORRUPT, "not a segment: no page checksums");
+        else if (!page_read(f, 0, scratch))
+            f->page = 0;
+    }
+    return f->page > 0;
+}
+
+/* Of a finished file: checks whole pages, whatever part of them is wanted. */
+static int vfs_read_checked(struct vfs_file *f, char *dst, size_t n, uint64_t at)
+{
+    char whole[VFS_PAGE_MAX];
+    if (!pages_begin(f, whole))
+        return SQLITE_IOERR_READ;
+    while (n > 0) {
+        uint64_t number = at / f->page;
+        size_t from = (size_t)(at % f->page), part = MIN(n, f->page - from);
+        bool is_whole = part == f->page;
+        if (!page_read(f, number, is_whole ? dst : whole))
+            return SQLITE_IOERR_READ;
+        if (!is_whole)
+            memcpy(dst, whole + from, part);
+        dst += part;
+        at += part;
+        n -= part;
+    }
+    return SQLITE_OK;
+}
+
 static int vfs_read(sqlite3_file *file, void *dst, int n, sqlite3_int64 off)
 {
     struct vfs_file *f = vfs_file_of(file);
     size_t want = (size_t)n, got = 0;
     uint64_t at = (uint64_t)off;
+    if (!f->is_write)
+        return vfs_read_checked(f, dst, want, at);
     bool overlaps =
         f->gather_n > 0 && at < f->gather_off + f->gather_n && at + want > f->gather_off;
     if (overlaps && !vfs_flush(f))
@@ -93,17 +195,18 @@ static int vfs_write(sqlite3_file *file, const void *src, int n, sqlite3_int64 o
     if (!f->is_write)
         return SQLITE_READONLY;
     bool follows = f->gather_n > 0 && at == f->gather_off + f->gather_n;
+    if (len > VFS_PAGE_MAX || len <= VFS_PAGE_CRC || at % len != 0) {
+        err_set(&f->err, ERR_IO, "SQLite writes %zu bytes at %llu, which is no page", len,
+                (unsigned long long)at);
+        return SQLITE_IOERR_WRITE;
+    }
     if ((!follows || f->gather_n + len > VFS_GATHER) && !vfs_flush(f))
         return SQLITE_IOERR_WRITE;
-    if (len > VFS_GATHER) {
-        if (!fs_pwrite(f->fs, f->file, (str){src, len}, at, &f->err))
-            return SQLITE_IOERR_WRITE;
-    } else {
-        if (f->gather_n == 0)
-            f->gather_off = at;
-        memcpy(f->gather + f->gather_n, src, len);
-        f->gather_n += len;
-    }
+    if (f->gather_n == 0)
+        f->gather_off = at;
+    memcpy(f->gather + f->gather_n, src, len);
+    sqlite_vfs_sign(f->gather + f->gather_n, len, at / len);
+    f->gather_n += len;
     f->size = MAX(f->size, at + len);
     return SQLITE_OK;
 }
@@ -402,6 +505,13 @@ bool sqlite_vfs_open_write(struct sqlite_vfs *v, str path, struct sqlite3 **out,
     struct sqlite3 *db;
     if (!vfs_connect(v, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &db, err))
         return false;
+    int reserve = VFS_PAGE_CRC;
+    int rc = sqlite3_file_control(db, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserve);
+    if (rc != SQLITE_OK) {
+        (void)sqlite_vfs_error(db, rc, err);
+        (void)sqlite3_close(db);
+        return false;
+    }
     if (!vfs_exec(db,
                   "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE;"
                   "PRAGMA temp_store=MEMORY; PRAGMA auto_vacuum=NONE; PRAGMA cache_size=-1024",

@@ -3,7 +3,9 @@
  *
  * Two kinds of file, and no other: a finished segment, read-only and immutable (no locks, no
  * journal looked for), and a segment being built by one connection (journal off; writes are
- * gathered into larger ones). Each store registers one VFS of its own under a unique name.
+ * gathered into larger ones). Pages carry checksums in their last four bytes; a file without them
+ * is damaged, and any SQLite reads a file with them. Each store registers one VFS of its own under
+ * a unique name.
  *
  * Threads: the VFS may be used by any number of connections; a connection by one thread at a time.
  */
@@ -37,3 +39,6 @@ MUST_USE bool sqlite_vfs_sync(struct sqlite3 *db, struct err *err);
 /* Turns the connection's last failure into an error: what the file system said if it said
  * something, ERR_CORRUPT for damaged or foreign content, else ERR_IO. Returns false. */
 bool sqlite_vfs_error(struct sqlite3 *db, int rc, struct err *err);
+/* Puts the checksum at the end of page `number` (from 0): for tests that change bytes on purpose.
+ */
+void sqlite_vfs_sign(char *page, size_t n, uint64_t number);

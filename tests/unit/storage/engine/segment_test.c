@@ -345,6 +345,37 @@ static void test_damage(void **state)
     segment_unref(seg);
 }
 
+static void no_line(void *ctx, const char *line)
+{
+    (void)ctx, (void)line;
+}
+
+/* One changed bit anywhere is found, at the latest when all pages are looked at. */
+static void test_one_bit(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t bytes;
+    str path = write_segment(f, name_t0, &bytes);
+    for (uint64_t at = 0; at < bytes; at += at < 128 ? 1 : 37) {
+        uint8_t mask = (uint8_t)(1u << (at % 8));
+        struct segment *seg;
+        struct err err = ERR_OK;
+        uint64_t faults = 0;
+        fs_sim_flip(f->sim, path, at, mask);
+        if (segment_open(f->cache, path, &seg, &err)) {
+            bool ok = segment_check_pages(seg, no_line, NULL, &faults, &err);
+            faults += !ok && err.code == ERR_CORRUPT;
+            segment_unref(seg);
+        } else {
+            faults += err.code == ERR_CORRUPT;
+        }
+        if (faults == 0)
+            print_message("byte %llu\n", (unsigned long long)at);
+        assert_true(faults > 0);
+        fs_sim_flip(f->sim, path, at, mask);
+    }
+}
+
 static void test_writer_errors(void **state)
 {
     struct fixture *f = *state;
@@ -386,6 +417,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_handles_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_aux, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damage, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_bit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_writer_errors, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
