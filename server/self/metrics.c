@@ -308,6 +308,11 @@ static void put_store(struct store *store, struct sink *out)
         (double)s.replay_ns / 1e9);
     one(out, "trivet_store_corrupt_segments", "gauge", "Segments that failed their checks.",
         (double)s.corrupt_segments);
+    one(out, "trivet_store_damaged_log", "gauge",
+        "Log files that ended too early and records nobody could read, at start.",
+        (double)s.damaged_log);
+    one(out, "trivet_store_log_cut_bytes", "gauge",
+        "Unfinished bytes at the end of the logs, at start.", (double)s.log_cut_bytes);
     one(out, "trivet_store_disk_full", "gauge", "1 while writes are refused for lack of space.",
         (double)s.disk_full);
 }

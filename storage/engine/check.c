@@ -63,7 +63,7 @@ static void check_day(struct checker *c, enum signal sig, str folder)
         if (str_ends(files[i].name, STR(".bad")))
             say(c, true, STR_FMT ": set aside because of damage", STR_ARG(path));
         else if (!segment_name_parse(files[i].name, &name) || name.letter != signal_letter(sig))
-            say(c, false, STR_FMT ": not a segment of this folder", STR_ARG(path));
+            say(c, true, STR_FMT ": not a segment of this folder", STR_ARG(path));
         else
             check_segment(c, sig, path);
     }
@@ -141,8 +141,8 @@ static void check_logs(struct checker *c)
     for (size_t i = 0; i < n; i++) { // by name: per signal, in the order of writing
         str path =
             arena_fmt(&c->arena, STR_FMT "/" STR_FMT, STR_ARG(dir), STR_ARG(entries[i].name));
-        if (!str_ends(path, STR(".wal")))
-            say(c, str_ends(path, STR(".bad")), STR_FMT ": not a log file", STR_ARG(path));
+        if (!wal_name_ok(entries[i].name))
+            say(c, true, STR_FMT ": not a log file", STR_ARG(path));
         else
             n_files += scan_log(c, path, &files[n_files]);
     }

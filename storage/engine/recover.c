@@ -24,8 +24,14 @@ static void add_segment(struct store *s, str tenant, enum signal sig, str folder
                         const struct fs_entry *e, struct arena *a)
 {
     struct segment_name name;
-    if (e->is_dir || !segment_name_parse(e->name, &name) || name.letter != signal_letter(sig))
-        return; // set aside, or not ours
+    if (!e->is_dir && str_ends(e->name, STR(".bad")))
+        return; // set aside
+    if (e->is_dir || !segment_name_parse(e->name, &name) || name.letter != signal_letter(sig)) {
+        LOG_WARN("segment_name_unreadable", "file=" STR_FMT "/" STR_FMT, STR_ARG(folder),
+                 STR_ARG(e->name));
+        (void)atomic_fetch_add(&s->n.corrupt_segments, 1);
+        return;
+    }
     struct store_tenant *t = tenant_make(s, tenant, SIZE_MAX);
     str path = arena_fmt(a, STR_FMT "/" STR_FMT, STR_ARG(folder), STR_ARG(e->name));
     struct segment *seg = segment_new(s->cache, path, sig, &name, e->size);
@@ -412,8 +418,27 @@ static bool replay_signal(struct store *s, enum signal sig, struct recovered *ou
             (void)!flush_one(s, false, &did, &here);
     }
     (void)atomic_fetch_add(&s->n.damaged_log, stats.damaged);
+    (void)atomic_fetch_add(&s->n.log_cut_bytes, stats.cut);
     arena_deinit(&a);
     return ok;
+}
+
+/* A log file under another name than its own would be forgotten in silence. */
+static bool count_unknown_logs(struct store *s, str dir, struct arena *a, uint64_t *damaged,
+                               struct err *err)
+{
+    struct fs_entry *entries;
+    size_t n;
+    if (!fs_list(s->o.fs, dir, a, &entries, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (wal_name_ok(entries[i].name) || str_ends(entries[i].name, STR(".bad")))
+            continue;
+        LOG_WARN("wal_name_unreadable", "file=" STR_FMT "/" STR_FMT, STR_ARG(dir),
+                 STR_ARG(entries[i].name));
+        (*damaged)++;
+    }
+    return true;
 }
 
 bool store_recover(struct store *s, struct recovered *out, struct err *err)
@@ -430,7 +455,7 @@ bool store_recover(struct store *s, struct recovered *out, struct err *err)
     struct arena a;
     arena_init(&a, SIZE_MAX, NULL);
     str dir = arena_fmt(&a, STR_FMT "/wal", STR_ARG(s->o.dir));
-    bool ok = true;
+    bool ok = count_unknown_logs(s, dir, &a, &damaged, err);
     for (int k = 0; ok && k < SIGNAL_COUNT; k++) {
         struct wal_options wo = {
             .fs = s->o.fs, .dir = dir, .letter = signal_letter((enum signal)k)};

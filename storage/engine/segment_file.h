@@ -1,10 +1,12 @@
 /* segment_file.h - what the engine itself does with segment files, beyond the view of the signals
  * (segment.h): names, building, opening, the handle LRU and the aux cache.
  *
- * Name: <letter><level>-<start>-<end>-<seq>.db, e.g.
- * m2-20261120T000000Z-20261121T000000Z-0000a1b2.db: UTC seconds around all records, half-open; seq
- * is 8 hex digits. The name carries what retention, compaction and snapshots need to choose files,
- * so that opening a store opens no file; rows and exact times come with segment_load.
+ * Name: <letter><level>-<start>-<end>-<seq>-<check>.db, e.g.
+ * m2-20261120T000000Z-20261121T000000Z-0000a1b2-1b0d.db: UTC seconds around all records, half-open;
+ * seq is 8 hex digits; check, 4 hex digits, is the low half of the crc32c of what is before it (a
+ * name of another time would hide its rows from queries in silence). The name carries what
+ * retention, compaction and snapshots need to choose files, so that opening a store opens no file;
+ * rows and exact times come with segment_load.
  *
  * Threads: a cache and its segments are for any thread. The cache's mutex guards handle lists and
  * aux states; it is a leaf lock and never held during I/O. */

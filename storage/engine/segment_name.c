@@ -5,6 +5,7 @@
  * time zone machinery, and years before 1970 are allowed. */
 #include <stdio.h>
 
+#include "storage/base/hash.h"
 #include "storage/engine/segment_file.h"
 
 #define S_PER_DAY 86400
@@ -61,13 +62,20 @@ static void print_time(char dst[24], int64_t s)
                    c.minute, c.second);
 }
 
+static unsigned check_of(str before)
+{
+    return crc32c(before) & 0xFFFF;
+}
+
 void segment_name_print(char dst[SEGMENT_NAME_MAX], char letter, int level, int64_t t0_ns,
                         int64_t t1_ns, uint32_t seq)
 {
     char start[24], end[24];
     print_time(start, floor_div(t0_ns, NS_PER_S));
     print_time(end, floor_div(t1_ns, NS_PER_S) + 1);
-    (void)snprintf(dst, SEGMENT_NAME_MAX, "%c%d-%s-%s-%08x.db", letter, level, start, end, seq);
+    int n = snprintf(dst, SEGMENT_NAME_MAX, "%c%d-%s-%s-%08x", letter, level, start, end, seq);
+    size_t at = (size_t)MAX(n, 0);
+    (void)snprintf(dst + at, SEGMENT_NAME_MAX - at, "-%04x.db", check_of((str){dst, at}));
 }
 
 void segment_day_print(char dst[SEGMENT_DAY_MAX], int64_t t0_ns)
@@ -116,12 +124,12 @@ static bool take_time(str *s, int64_t *out_ns)
     return !__builtin_mul_overflow(seconds, NS_PER_S, out_ns);
 }
 
-static bool take_hex32(str *s, uint32_t *out)
+static bool take_hex(str *s, size_t n, uint32_t *out)
 {
     uint32_t v = 0;
-    if (s->n < 8)
+    if (s->n < n)
         return false;
-    for (size_t i = 0; i < 8; i++) {
+    for (size_t i = 0; i < n; i++) {
         char c = s->p[i];
         if (c >= '0' && c <= '9')
             v = v << 4 | (uint32_t)(c - '0');
@@ -130,7 +138,7 @@ static bool take_hex32(str *s, uint32_t *out)
         else
             return false;
     }
-    *s = str_sub(*s, 8, s->n);
+    *s = str_sub(*s, n, s->n);
     *out = v;
     return true;
 }
@@ -144,7 +152,12 @@ bool segment_name_parse(str name, struct segment_name *out)
     str s = str_sub(name, 1, name.n);
     if (!take_digits(&s, 1, &n.level) || !take(&s, STR("-")) || !take_time(&s, &n.start_ns) ||
         !take(&s, STR("-")) || !take_time(&s, &n.end_ns) || !take(&s, STR("-")) ||
-        !take_hex32(&s, &n.seq) || !str_is(s, ".db"))
+        !take_hex(&s, 8, &n.seq))
+        return false;
+    uint32_t check;
+    str before = str_sub(name, 0, name.n - s.n);
+    if (!take(&s, STR("-")) || !take_hex(&s, 4, &check) || !str_is(s, ".db") ||
+        check != check_of(before))
         return false;
     if (n.end_ns <= n.start_ns || n.level > 2)
         return false;

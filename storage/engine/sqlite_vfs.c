@@ -147,18 +147,25 @@ static bool pages_begin(struct vfs_file *f, char *scratch)
     return f->page > 0;
 }
 
+/* While SQLite opens a database it closes the file before anybody can ask for its error: the code
+ * alone must tell damage from a disk that does not read. */
+static int read_code(const struct vfs_file *f)
+{
+    return f->err.code == ERR_CORRUPT ? SQLITE_CORRUPT : SQLITE_IOERR_READ;
+}
+
 /* Of a finished file: checks whole pages, whatever part of them is wanted. */
 static int vfs_read_checked(struct vfs_file *f, char *dst, size_t n, uint64_t at)
 {
     char whole[VFS_PAGE_MAX];
     if (!pages_begin(f, whole))
-        return SQLITE_IOERR_READ;
+        return read_code(f);
     while (n > 0) {
         uint64_t number = at / f->page;
         size_t from = (size_t)(at % f->page), part = MIN(n, f->page - from);
         bool is_whole = part == f->page;
         if (!page_read(f, number, is_whole ? dst : whole))
-            return SQLITE_IOERR_READ;
+            return read_code(f);
         if (!is_whole)
             memcpy(dst, whole + from, part);
         dst += part;
@@ -441,6 +448,7 @@ bool sqlite_vfs_error(struct sqlite3 *db, int rc, struct err *err)
     case SQLITE_NOMEM:
         return err_set(err, ERR_BUSY, "SQLite is out of memory");
     case SQLITE_CANTOPEN:
+    case SQLITE_IOERR:
         return err_set(err, ERR_IO, "%s", text);
     default: // an immutable file of ours gives no other errors unless its bytes are wrong
         return err_set(err, ERR_CORRUPT, "%s", text);

@@ -658,6 +658,8 @@ void store_stats(struct store *s, struct store_stats *out)
     st.replayed_records = atomic_load(&s->n.replayed_records);
     st.replay_ns = atomic_load(&s->n.replay_ns);
     st.corrupt_segments = atomic_load(&s->n.corrupt_segments);
+    st.damaged_log = atomic_load(&s->n.damaged_log);
+    st.log_cut_bytes = atomic_load(&s->n.log_cut_bytes);
     st.disk_full = atomic_load(&s->is_disk_full);
     *out = st;
 }

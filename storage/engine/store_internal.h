@@ -88,7 +88,7 @@ struct store_counters {
     _Atomic uint64_t refused[SIGNAL_COUNT][REFUSALS];
     _Atomic uint64_t sealed[SIGNAL_COUNT], compacted[SIGNAL_COUNT], expired[SIGNAL_COUNT];
     _Atomic uint64_t written_seal, written_compact, syncs;
-    _Atomic uint64_t replayed_records, replay_ns, corrupt_segments, damaged_log;
+    _Atomic uint64_t replayed_records, replay_ns, corrupt_segments, damaged_log, log_cut_bytes;
     _Atomic uint64_t disk_full_times;
 };
 

@@ -84,6 +84,16 @@ static bool parse_name(str name, char letter, uint32_t *gen, uint32_t *part)
     return true;
 }
 
+bool wal_name_ok(str name)
+{
+    static const char letters[] = {'m', 'l', 't'};
+    uint32_t gen, part;
+    bool ok = false;
+    for (size_t i = 0; i < COUNTOF(letters); i++)
+        ok = ok || parse_name(name, letters[i], &gen, &part);
+    return ok;
+}
+
 /* ---- header ---- */
 
 static void header_put(struct buf *b, char letter, struct wal_file *f)
@@ -401,6 +411,10 @@ static bool replay_file(struct wal *w, size_t i, wal_replay_fn *fn, void *ctx,
         LOG_WARN("wal_file_damaged", "file=" STR_FMT " good=%llu of=%llu", STR_ARG(path),
                  (unsigned long long)s.at, (unsigned long long)limit);
         stats->damaged++;
+    } else if (ok && limit == WAL_NO_LIMIT && s.at < s.end) {
+        LOG_WARN("wal_tail_cut", "file=" STR_FMT " good=%llu of=%llu", STR_ARG(path),
+                 (unsigned long long)s.at, (unsigned long long)s.end);
+        stats->cut += s.end - s.at;
     }
     *good = s.at;
     ok = ok && fs_sync(w->fs, f, err);

@@ -54,6 +54,7 @@ struct wal_gen {
 struct wal_replay_stats {
     uint64_t records, bytes; // whole records of the generation
     uint64_t damaged;        // files that ended too early, records that nobody could read
+    uint64_t cut; // bytes behind the last whole record of a file that no successor vouches for
 };
 
 /* Lists the folder and reads the headers. A last file without a whole header (a crash while it was
@@ -95,6 +96,9 @@ uint64_t wal_bytes(struct wal *w);                   // on disk
 uint64_t wal_gen_bytes(struct wal *w, uint32_t gen); // of one generation
 uint64_t wal_largest(struct wal *w);                 // of the largest generation
 uint64_t wal_written(struct wal *w);                 // since open
+
+/* Is it the name of a log file, of any signal? */
+bool wal_name_ok(str name);
 
 /* For tools: reads one file's bytes (header included) as replay would. letter 0 = any. False: no
  * valid header. */

@@ -8,7 +8,7 @@
 #include "storage/engine/sqlite_vfs.h"
 #include "tests/sim/fs_sim.h"
 
-#define FILE_NAME "m0-20261120T000000Z-20261120T003001Z-00000007.db"
+#define FILE_NAME "m0-20261120T000000Z-20261120T003001Z-00000007-9c38.db"
 
 static void build(struct segment_cache *c, struct fs *fs, struct err *err)
 {

@@ -32,6 +32,11 @@ struct fs_sim {
     uint64_t crash_at, fail_at, fail_count;
     int fail_errno;
     bool is_down; // after crash_at was reached
+    uint64_t reads, bad_reads_at, bad_reads;
+    bool flips_reads;
+    struct clock *sync_clock; // NULL = syncs take no time
+    int64_t sync_ns;
+    struct fs_sim_stats stats;
 };
 
 static struct fs_sim *sim_of(struct fs *fs)
@@ -65,8 +70,11 @@ static bool sim_op(struct fs_sim *sim, const char *what, struct err *err)
         sim->is_down = true;
         return sim_is_up(sim, err);
     }
-    if (at >= sim->fail_at && at - sim->fail_at < sim->fail_count)
+    if (at >= sim->fail_at && at - sim->fail_at < sim->fail_count) {
+        sim->stats.eio += sim->fail_errno == EIO;
+        sim->stats.enospc += sim->fail_errno == ENOSPC;
         return sim_errno(err, sim->fail_errno, what, STR("(simulated fault)"));
+    }
     return true;
 }
 
@@ -165,19 +173,41 @@ static bool sim_pread(struct fs *fs, struct file *file, void *dst, size_t n, uin
     if (ok) {
         const struct bytes *b = &f->node->now;
         size_t have = off < b->n ? MIN(n, b->n - (size_t)off) : 0;
+        bool is_bad = sim->reads >= sim->bad_reads_at && sim->bad_reads > 0;
+        sim->reads++;
+        sim->bad_reads -= is_bad;
         if (have > 0)
             memcpy(dst, b->p + off, have);
-        *got = have;
+        if (is_bad && !sim->flips_reads) {
+            sim->stats.read_eio++;
+            ok = sim_errno(err, EIO, "read", STR("(simulated fault)"));
+        } else if (is_bad && have > 0) {
+            sim->stats.read_flips++;
+            ((char *)dst)[prng_below(&sim->d.prng, have)] ^=
+                (char)(1 << prng_below(&sim->d.prng, 8));
+        }
+        *got = ok ? have : *got;
     }
     pthread_mutex_unlock(&sim->mutex);
     return ok;
 }
 
-static bool sim_has_room(const struct fs_sim *sim, const struct node *node, uint64_t end)
+static bool sim_has_room(struct fs_sim *sim, const struct node *node, uint64_t end)
 {
     uint64_t more = end > node->now.n ? end - node->now.n : 0;
-    return sim->capacity == 0 || more == 0 ||
-           (sim->d.used <= sim->capacity && more <= sim->capacity - sim->d.used);
+    bool has = sim->capacity == 0 || more == 0 ||
+               (sim->d.used <= sim->capacity && more <= sim->capacity - sim->d.used);
+    sim->stats.enospc += !has;
+    return has;
+}
+
+/* A sync takes its time, also one that fails. */
+static void sim_take_time(struct fs_sim *sim)
+{
+    if (!sim->sync_clock || sim->is_down)
+        return;
+    sim->stats.slow_syncs++;
+    clock_manual_advance(sim->sync_clock, sim->sync_ns);
 }
 
 static bool pwrite_locked(struct fs_sim *sim, struct sim_file *f, str data, uint64_t off,
@@ -219,6 +249,7 @@ static bool sim_sync(struct fs *fs, struct file *file, struct err *err)
     pthread_mutex_lock(&sim->mutex);
     bool ok = file_is_alive(sim, f, err);
     if (ok) {
+        sim_take_time(sim);
         ok = sim_op(sim, "sync", err);
         if (ok)
             node_settle(&sim->d, f->node, FATE_KEEP, 0);
@@ -561,8 +592,36 @@ void fs_sim_flip(struct fs_sim *sim, str path, uint64_t byte, uint8_t mask)
     const struct name *name = names_find(&sim->d.now, path);
     ASSERT(name && name->node && byte < name->node->now.n);
     name->node->now.p[byte] = (char)((uint8_t)name->node->now.p[byte] ^ mask);
+    sim->stats.flips++;
     if (byte < name->node->disk.n)
         name->node->disk.p[byte] = (char)((uint8_t)name->node->disk.p[byte] ^ mask);
+    pthread_mutex_unlock(&sim->mutex);
+}
+
+void fs_sim_fault_reads(struct fs_sim *sim, uint64_t in, uint64_t count, bool flips)
+{
+    pthread_mutex_lock(&sim->mutex);
+    sim->bad_reads_at = sim->reads + in;
+    sim->bad_reads = count;
+    sim->flips_reads = flips;
+    pthread_mutex_unlock(&sim->mutex);
+}
+
+void fs_sim_slow_sync(struct fs_sim *sim, struct clock *clock, int64_t ns)
+{
+    pthread_mutex_lock(&sim->mutex);
+    sim->sync_clock = ns > 0 ? clock : NULL;
+    sim->sync_ns = ns;
+    pthread_mutex_unlock(&sim->mutex);
+}
+
+void fs_sim_stats(struct fs_sim *sim, struct fs_sim_stats *out)
+{
+    pthread_mutex_lock(&sim->mutex);
+    *out = sim->stats;
+    out->lost_writes = sim->d.lost_writes;
+    out->torn_writes = sim->d.torn_writes;
+    out->lost_names = sim->d.lost_names;
     pthread_mutex_unlock(&sim->mutex);
 }
 
@@ -571,6 +630,8 @@ void fs_sim_crash(struct fs_sim *sim)
     pthread_mutex_lock(&sim->mutex);
     disk_crash(&sim->d);
     sim->generation++;
+    sim->stats.crashes++;
+    sim->bad_reads = 0;
     sim->crash_at = sim->fail_at = UINT64_MAX;
     sim->is_down = false;
     pthread_mutex_unlock(&sim->mutex);

@@ -123,8 +123,11 @@ static void write_apply_torn(struct sim_disk *d, struct bytes *b, const struct w
     if (w->kind == WRITE_SIZE || w->data.n == 0 || first > end) {
         if (disk_chance(d, 50))
             write_apply(b, w);
+        else
+            d->lost_writes++;
         return;
     }
+    d->torn_writes++;
     uint64_t border = (first + prng_below(&d->prng, end - first + 1)) * SECTOR;
     size_t head = (size_t)(border - w->off);
     if (disk_chance(d, 70))
@@ -139,6 +142,7 @@ static void write_apply_garbled(struct sim_disk *d, struct bytes *b, const struc
     write_apply(b, w);
     if (w->kind == WRITE_SIZE || w->data.n == 0)
         return;
+    d->torn_writes++;
     uint64_t at = w->off + prng_below(&d->prng, w->data.n);
     uint64_t from = MAX(at / SECTOR * SECTOR, w->off);
     uint64_t to = MIN((at / SECTOR + 1) * SECTOR, w->off + w->data.n);
@@ -158,6 +162,9 @@ static void write_apply_mixed(struct sim_disk *d, struct bytes *b, const struct 
         write_apply_garbled(d, b, w);
     } else if (dice < 78 && w->kind == WRITE_DATA && w->off + w->data.n > b->n) {
         bytes_resize(b, (size_t)w->off + w->data.n); // the length arrived, the data did not
+        d->torn_writes++;
+    } else {
+        d->lost_writes++;
     }
 }
 
@@ -171,6 +178,8 @@ void node_settle(struct sim_disk *d, struct node *node, enum fate fate, uint64_t
             write_apply_torn(d, &node->disk, w);
         else if (fate == FATE_MIX)
             write_apply_mixed(d, &node->disk, w);
+        else
+            d->lost_writes++;
     }
     node_forget_pending(node);
 }
@@ -395,6 +404,7 @@ void disk_crash(struct sim_disk *d)
                                       : (size_t)prng_below(&d->prng, d->changes.n + 1);
     for (size_t i = 0; i < kept; i++)
         change_apply(d, &d->disk, &d->changes.v[i]);
+    d->lost_names += d->changes.n - kept;
     disk_drop_changes(d);
     disk_drop_orphans(d);
 

@@ -53,6 +53,7 @@ struct sim_disk {
     VEC(struct change) changes; // of names, since they were last made durable
     struct node *nodes;
     uint64_t seq, used; // writes so far; bytes in `now`
+    uint64_t lost_writes, torn_writes, lost_names;
 };
 
 /* What becomes of pending writes: none, all, all up to one moment, a random mixture. */

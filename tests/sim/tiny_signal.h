@@ -24,6 +24,17 @@
 #define TINY_FORBIDDEN 666000 // encode refuses this id
 #define TINY_POISON    666001 // sealing a generation with this id fails
 
+enum sim_how { SIM_PLAIN, SIM_REGEX, SIM_BACKWARD, SIM_TRACE, SIM_HOWS };
+
+/* A question to a store: tests/sim asks the tiny signal and the real ones alike. */
+struct sim_query {
+    int64_t start_ns, end_ns; // [start, end)
+    int group;                // series or streams of this group; -1 = all
+    enum sim_how how;         // as far as it makes sense for the signal
+    uint64_t trace;           // SIM_TRACE: of this batch
+};
+static const struct sim_query sim_all = {.start_ns = INT64_MIN, .end_ns = INT64_MAX, .group = -1};
+
 struct tiny_rec {
     int64_t t_ns;
     uint64_t id;

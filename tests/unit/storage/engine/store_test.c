@@ -508,7 +508,7 @@ static void test_removed_segment(void **state)
     reopen(f);
     assert_true(fs_unlink(f->o.fs,
                           STR("top/data/default/l/20261120/"
-                              "l0-20261120T000000Z-20261120T000005Z-00000001.db"),
+                              "l0-20261120T000000Z-20261120T000005Z-00000001-924d.db"),
                           &f->err));
     expect_ids(f, SIGNAL_LOGS, 5, 5);
 }

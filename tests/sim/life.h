@@ -1,0 +1,96 @@
+/* life.h - the random life of a store and the model that it is compared with.
+ *
+ * The model knows each batch: acknowledged and durable (must be there once), acknowledged (interval
+ * mode: may be lost by a power cut, but whole or not at all), unknown (refused or cut off: once or
+ * not at all). Rows that are older than the retention, and rows that the store has told to be
+ * damaged, may be gone. Nothing that is there may be there twice, elsewhere or at another time. */
+#pragma once
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "storage/base/log.h"
+#include "storage/base/prng.h"
+#include "tests/sim/fs_sim.h"
+#include "tests/sim/real_signals.h"
+#include "tests/sim/tiny_signal.h"
+
+#define SIM_T0       INT64_C(1795132800000000000)
+#define SIM_TENANTS  3
+#define SIM_MAX_ROWS 12
+#define SIM_BATCHES  4096
+
+enum batch_fate { BATCH_NONE, BATCH_UNKNOWN, BATCH_ACKED, BATCH_DURABLE };
+
+struct batch_model { // its rows have ids b * 16 + row, one a second
+    enum batch_fate fate;
+    enum signal signal;
+    int tenant;
+    size_t n;
+    int64_t t_ns;
+    int64_t acked_mono_ns;
+    unsigned excused; // rows that may be gone, as bits
+};
+
+struct driver {
+    const char *name;
+    bool (*open)(const struct store_options *o, struct store **out, struct err *err);
+    bool (*put)(struct store *s, struct store_tenant *t, enum signal sig, uint64_t first, size_t n,
+                int64_t t_ns, struct err *err);
+    bool (*read)(struct snapshot *snap, enum signal sig, const struct sim_query *q,
+                 struct tiny_recs *out, struct err *err);
+    bool (*matches)(enum signal sig, const struct sim_query *q, int64_t t_ns, uint64_t id);
+    const struct signal_ops *const *ops; // NULL: the real ones
+    bool ignores_twins;                  // the same record again is the same record
+    size_t head_bytes;
+};
+
+struct life {
+    const struct driver *d;
+    uint64_t seed;
+    struct prng r;
+    struct fs_sim *sim;
+    struct clock clock;
+    struct store_options o;
+    struct store *s;
+    struct batch_model batches[SIM_BATCHES];
+    size_t n_batches;
+    unsigned char seen[SIM_BATCHES * 16]; // of the last full look
+    bool faulty;    // an injected error is pending: failures are to be expected
+    bool rots;      // this life has bit flips
+    uint64_t flips; // of stored bytes and names so far
+    uint64_t told;  // damage that the store has told of, without the open one's
+    uint64_t kept_bad; // of it: files that stay as .bad
+    uint64_t expired;
+    int64_t newest_now_ns; // the clock's highest, for retention by age
+    int64_t slow_ns;       // what a sync takes
+    char trace[64];
+    uint64_t writes, queries, looks;
+};
+
+#define CHECK(life, cond, ...)                                                                   \
+    do {                                                                                         \
+        if (!(cond)) {                                                                           \
+            fprintf(stderr, "seed %" PRIu64 " (%s): %s:%d: %s: ", (life)->seed, (life)->d->name, \
+                    __FILE__, __LINE__, #cond);                                                  \
+            fprintf(stderr, __VA_ARGS__);                                                        \
+            fprintf(stderr, "\n");                                                               \
+            abort();                                                                             \
+        }                                                                                        \
+    } while (0)
+
+struct store_tenant *life_tenant(struct life *l, int i);
+/* Closes and opens; keeps what the store told of damage. */
+void life_close(struct life *l);
+void life_open(struct life *l);
+
+/* ---- model.c ---- */
+
+/* Reads everything and compares; afterwards `seen` says what is there. */
+void model_verify(struct life *l, bool after_cut);
+/* A few queries with matchers and ranges, compared with `seen`: call right after model_verify. */
+void model_queries(struct life *l);
+/* A snapshot that is held while the store goes on still shows what it showed. */
+void model_hold(struct life *l, void (*go_on)(struct life *l));
+/* An acknowledgement came: what was acknowledged an interval ago is durable. */
+void model_acked(struct life *l, size_t b);
