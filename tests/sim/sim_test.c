@@ -219,6 +219,13 @@ static bool write_batch(struct life *l, size_t b, struct err *err)
     return l->d->put(l->s, life_tenant(l, m->tenant), m->signal, b * 16, m->n, m->t_ns, err);
 }
 
+/* May a write be refused? On a sick disk, in a hurry, or above the disk budget. */
+static bool may_refuse(struct life *l, enum signal sig, const struct err *err)
+{
+    bool has_budget = l->o.max_bytes_total > 0 || l->o.max_bytes[sig] > 0;
+    return l->faulty || err->code == ERR_BUSY || (has_budget && err->code == ERR_UNAVAILABLE);
+}
+
 static void step_write(struct life *l)
 {
     if (l->n_batches == SIM_BATCHES)
@@ -243,7 +250,7 @@ static void step_write(struct life *l)
             return;
         }
         m->fate = BATCH_UNKNOWN;
-        CHECK(l, l->faulty || err.code == ERR_BUSY, "%s", err.text);
+        CHECK(l, may_refuse(l, m->signal, &err), "%s", err.text);
         if (prng_below(&l->r, 2) == 0)
             return;
     }
@@ -258,7 +265,7 @@ static void step_resend(struct life *l)
     struct batch_model *m = &l->batches[b];
     struct err err = ERR_OK;
     bool ok = write_batch(l, b, &err);
-    CHECK(l, ok || l->faulty || err.code == ERR_BUSY, "%s", err.text);
+    CHECK(l, ok || may_refuse(l, m->signal, &err), "%s", err.text);
     m->excused = 0;
     if (ok)
         model_acked(l, b);
