@@ -14,6 +14,7 @@
 #include "server/wire/otlp_json.h"
 #include "server/wire/pb_write.h"
 #include "storage/base/json_write.h"
+#include "storage/base/utf8.h"
 #include "storage/store.h"
 
 #define RETRY_AFTER_S 1
@@ -42,6 +43,13 @@ struct ingest_job {
 };
 
 /* ---- answers ---- */
+
+/* Reasons quote what was sent, cut anywhere; clients refuse protobuf strings, JSON and percent
+ * escapes that are not UTF-8, and would then not see the answer at all. */
+static str clean(struct ingest_job *j, str text)
+{
+    return utf8_repair(j->req->arena, text);
+}
 
 /* google.rpc.Status in the encoding of the request. */
 static void answer_status(struct ingest_job *j, int status, int grpc_code, str message)
@@ -75,7 +83,7 @@ static bool is_retryable(enum err_code code)
 
 static void answer_error(struct ingest_job *j, const struct err *err)
 {
-    str message = str_c(err->text);
+    str message = clean(j, str_c(err->text));
     int status = err_http(err->code);
     if (j->req->is_grpc) {
         int code = err_grpc(err->code);
@@ -109,16 +117,16 @@ static const char *rejected_key(enum signal s)
     return keys[s];
 }
 
-/* Export*ServiceResponse: empty, or with a partial success. */
+/* Export*ServiceResponse: empty, or with a partial success; with 0 records it is a warning. */
 static void encode_otlp_response(struct ingest_job *j, struct buf *b)
 {
     const struct write_result *r = &j->result;
     if (!j->is_json) {
-        if (r->rejected == 0)
+        if (r->reason[0] == '\0')
             return;
         size_t mark = pb_begin(b, 1);
         pb_int(b, 1, (int64_t)r->rejected);
-        pb_bytes(b, 2, str_c(r->reason));
+        pb_bytes(b, 2, clean(j, str_c(r->reason)));
         pb_end(b, mark);
         return;
     }
@@ -127,12 +135,12 @@ static void encode_otlp_response(struct ingest_job *j, struct buf *b)
     sink_buf_init(&sink, b);
     json_begin(&w, &sink.sink);
     json_object(&w);
-    if (r->rejected > 0) {
+    if (r->reason[0] != '\0') {
         json_key(&w, STR("partialSuccess"));
         json_object(&w);
         json_key(&w, str_c(rejected_key(j->protocol->signal)));
         json_i64_str(&w, (int64_t)r->rejected);
-        json_kv_str(&w, "errorMessage", str_c(r->reason));
+        json_kv_str(&w, "errorMessage", clean(j, str_c(r->reason)));
         json_object_end(&w);
     }
     json_object_end(&w);
@@ -164,7 +172,7 @@ static void answer_text(struct ingest_job *j)
     str text = r->rejected == 1
                    ? arena_dup(j->req->arena, str_c(r->reason))
                    : arena_fmt(j->req->arena, "%zu errors like: %s", r->rejected, r->reason);
-    reply_send(j->rep, 400, STR("text/plain; charset=utf-8"), text);
+    reply_send(j->rep, 400, STR("text/plain; charset=utf-8"), clean(j, text));
 }
 
 static void answer_success(struct ingest_job *j)

@@ -9,6 +9,7 @@
 #include "storage/base/json_read.h"
 #include "storage/base/num.h"
 #include "storage/base/utf8.h"
+#include "storage/model/limits.h"
 #include "storage/model/timerange.h"
 
 struct push {
@@ -169,6 +170,12 @@ static bool parse_labels(struct push *p, str s, struct labels_builder *b, struct
         skip_blanks(s, &i);
         if (!quoted(p->arena, s, &i, &value))
             goto fail;
+        if (b->pairs.n >= LIMIT_LABELS) // each name is compared with those before it
+            return err_set(err, ERR_INVALID, "stream: %s", LIMIT_LABELS_TEXT);
+        for (size_t k = 0; k < b->pairs.n; k++)
+            if (str_eq(b->pairs.v[k].name, name))
+                return err_set(err, ERR_INVALID, "stream '" STR_FMT "' has duplicate label name",
+                               STR_ARG(str_sub(s, 0, 200)));
         labels_builder_add(b, name, value);
         skip_blanks(s, &i);
         if (i < s.n && s.p[i] == ',')

@@ -72,7 +72,7 @@ bool otlp_value(struct arena *a, str bytes, int depth, struct value *out, struct
     struct rd r = rd_of(bytes);
     struct pb_field f;
     if (depth > VALUE_DEPTH_MAX)
-        return err_set(err, ERR_INVALID, "attribute nested deeper than %d levels", VALUE_DEPTH_MAX);
+        return err_set(err, ERR_LIMIT, "attribute nested deeper than %d levels", VALUE_DEPTH_MAX);
     while (pb_next(&r, &f)) {
         switch (f.tag) {
         case PB_TAG(1, PB_BYTES):
@@ -133,15 +133,25 @@ bool otlp_attr(struct arena *a, str bytes, struct attr *out, struct err *err)
 }
 
 bool otlp_attrs(struct arena *a, const ProtobufCBinaryData *list, size_t n, struct attrs *out,
-                struct err *err)
+                uint32_t *dropped, struct err *err)
 {
+    size_t kept = 0;
     if (!otlp_room(a, n * sizeof(struct attr)))
         return otlp_malformed(a, "attributes", err);
     struct attr *v = n > 0 ? arena_array(a, struct attr, n) : NULL;
-    for (size_t i = 0; i < n; i++)
-        if (!parse_key_value(a, pb_str(list[i]), 0, &v[i], err))
+    for (size_t i = 0; i < n; i++) {
+        struct err inner = ERR_OK;
+        if (parse_key_value(a, pb_str(list[i]), 0, &v[kept], &inner)) {
+            kept++;
+            continue;
+        }
+        if (!dropped || inner.code != ERR_LIMIT) {
+            *err = inner;
             return false;
-    *out = (struct attrs){v, n};
+        }
+        *dropped += 1;
+    }
+    *out = (struct attrs){v, kept};
     return true;
 }
 
@@ -155,9 +165,9 @@ bool otlp_resource(struct arena *a, str bytes, str schema_url, struct resource *
     struct resource r = {.schema_url = schema_url};
     if (!m)
         return otlp_malformed(a, "Resource", err);
-    if (!otlp_attrs(a, m->attributes, m->n_attributes, &r.attrs, err))
-        return false;
     r.dropped_attrs = m->dropped;
+    if (!otlp_attrs(a, m->attributes, m->n_attributes, &r.attrs, &r.dropped_attrs, err))
+        return false;
     *out = r;
     return true;
 }
@@ -169,11 +179,11 @@ bool otlp_scope(struct arena *a, str bytes, str schema_url, struct scope *out, s
     struct scope s = {.schema_url = schema_url};
     if (!m)
         return otlp_malformed(a, "InstrumentationScope", err);
-    if (!otlp_attrs(a, m->attributes, m->n_attributes, &s.attrs, err))
+    s.dropped_attrs = m->dropped;
+    if (!otlp_attrs(a, m->attributes, m->n_attributes, &s.attrs, &s.dropped_attrs, err))
         return false;
     s.name = pb_str(m->name);
     s.version = pb_str(m->version);
-    s.dropped_attrs = m->dropped;
     *out = s;
     return true;
 }

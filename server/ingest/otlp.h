@@ -8,9 +8,10 @@
 /* Decoded by hand on demand, with a depth counter (VALUE_DEPTH_MAX): protobuf-c's decoders would
  * recurse without one. */
 MUST_USE bool otlp_value(struct arena *a, str bytes, int depth, struct value *out, struct err *err);
+/* Attributes nested too deeply are left out and counted in *dropped; NULL: they are ERR_LIMIT. */
 MUST_USE bool otlp_attrs(struct arena *a, const ProtobufCBinaryData *list, size_t n,
-                         struct attrs *out, struct err *err);
-/* One KeyValue. */
+                         struct attrs *out, uint32_t *dropped, struct err *err);
+/* One KeyValue; ERR_LIMIT: nested too deeply. */
 MUST_USE bool otlp_attr(struct arena *a, str bytes, struct attr *out, struct err *err);
 MUST_USE bool otlp_resource(struct arena *a, str bytes, str schema_url, struct resource *out,
                             struct err *err);

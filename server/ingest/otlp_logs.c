@@ -138,6 +138,7 @@ static bool read_record(struct logs_walk *t, str bytes, struct record *out, stru
     struct rd r = rd_of(bytes);
     struct pb_field f;
     struct attr attr;
+    uint32_t too_deep = 0;
     *out = (struct record){.body = STR("")};
     while (!t->walk.arena->over && pb_next(&r, &f)) {
         switch (f.tag) {
@@ -154,9 +155,12 @@ static bool read_record(struct logs_walk *t, str bytes, struct record *out, stru
             out->body = f.bytes;
             break;
         case PB_TAG(6, PB_BYTES):
-            if (!otlp_attr(t->walk.arena, f.bytes, &attr, err))
+            if (otlp_attr(t->walk.arena, f.bytes, &attr, err))
+                add_attr(t, &t->meta, attr.key, &attr.value);
+            else if (err->code == ERR_LIMIT) // nested too deeply: the line counts more
+                too_deep++;
+            else
                 return false;
-            add_attr(t, &t->meta, attr.key, &attr.value);
             break;
         case PB_TAG(7, PB_VARINT):
             out->dropped = (uint32_t)f.value;
@@ -180,6 +184,7 @@ static bool read_record(struct logs_walk *t, str bytes, struct record *out, stru
             break;
         }
     }
+    out->dropped += too_deep;
     return !r.bad || otlp_malformed(t->walk.arena, "LogRecord", err);
 }
 

@@ -141,7 +141,7 @@ static bool point_labels(struct metrics_walk *t, struct err *err)
         return true;
     if (t->n_attributes > LIMIT_ATTRS)
         return err_set(err, ERR_INVALID, "more than %d attributes", LIMIT_ATTRS);
-    if (!otlp_attrs(t->walk.arena, t->attributes, t->n_attributes, &attrs, err))
+    if (!otlp_attrs(t->walk.arena, t->attributes, t->n_attributes, &attrs, NULL, err))
         return false;
     labels_builder_init(&b, t->walk.arena);
     add_attrs(t->walk.arena, &b, attrs, false);
@@ -272,10 +272,10 @@ static bool add_exemplars(struct metrics_walk *t, const ProtobufCBinaryData *lis
     for (size_t i = 0; i < n; i++) {
         Otlp__Exemplar *e = PB_UNPACK(otlp__exemplar, &alloc, pb_str(list[i]));
         struct attrs attrs;
-        uint32_t series;
+        uint32_t series, dropped = 0;
         if (!e)
             return otlp_malformed(t->walk.arena, "Exemplar", err);
-        if (!otlp_attrs(t->walk.arena, e->attributes, e->n_attributes, &attrs, err))
+        if (!otlp_attrs(t->walk.arena, e->attributes, e->n_attributes, &attrs, &dropped, err))
             return false;
         double v = e->value_case == OTLP__EXEMPLAR__VALUE_AS_INT      ? (double)e->as_int
                    : e->value_case == OTLP__EXEMPLAR__VALUE_AS_DOUBLE ? e->as_double
@@ -321,6 +321,8 @@ static bool add_number_point(struct metrics_walk *t, str bytes, struct err *err)
     uint32_t series;
     if (!p)
         return otlp_malformed(t->walk.arena, "NumberDataPoint", err);
+    if (p->value_case == OTLP__NUMBER_POINT__VALUE__NOT_SET && !(p->flags & FLAG_NO_RECORDED_VALUE))
+        return err_set(err, ERR_INVALID, "data point without a value");
     int64_t t_ms = point_time(t, p->time);
     begin_point(t, p->attributes, p->n_attributes, t_ms);
     if (!part_series(t, PART_VALUE, 0, &series, err))
@@ -334,6 +336,22 @@ static bool add_number_point(struct metrics_walk *t, str bytes, struct err *err)
     return add_exemplars(t, p->exemplars, p->n_exemplars, pick_value, NULL, err);
 }
 
+/* Bounds that do not rise have no buckets; counts that wrap would make small ones of huge ones. */
+static bool histogram_ok(const Otlp__HistogramPoint *p, struct err *err)
+{
+    uint64_t all = 0;
+    if (p->n_bucket_counts != 0 && p->n_bucket_counts != p->n_bounds + 1)
+        return err_set(err, ERR_INVALID, "histogram with %zu bucket counts and %zu bounds",
+                       p->n_bucket_counts, p->n_bounds);
+    for (size_t i = 0; i < p->n_bounds; i++)
+        if (isnan(p->bounds[i]) || (i > 0 && p->bounds[i] <= p->bounds[i - 1]))
+            return err_set(err, ERR_INVALID, "histogram with bounds that do not rise");
+    for (size_t i = 0; i < p->n_bucket_counts; i++)
+        if (__builtin_add_overflow(all, p->bucket_counts[i], &all))
+            return err_set(err, ERR_INVALID, "histogram with overflowing bucket counts");
+    return true;
+}
+
 static bool add_histogram_point(struct metrics_walk *t, str bytes, struct err *err)
 {
     ProtobufCAllocator alloc = arena_allocator(t->walk.arena);
@@ -341,9 +359,8 @@ static bool add_histogram_point(struct metrics_walk *t, str bytes, struct err *e
     uint32_t series;
     if (!p)
         return otlp_malformed(t->walk.arena, "HistogramDataPoint", err);
-    if (p->n_bucket_counts != 0 && p->n_bucket_counts != p->n_bounds + 1)
-        return err_set(err, ERR_INVALID, "histogram with %zu bucket counts and %zu bounds",
-                       p->n_bucket_counts, p->n_bounds);
+    if (!histogram_ok(p, err))
+        return false;
     int64_t t_ms = point_time(t, p->time);
     bool is_stale_point = p->flags & FLAG_NO_RECORDED_VALUE;
     double stale = f64_from_bits(STALE_NAN_BITS);
@@ -358,6 +375,8 @@ static bool add_histogram_point(struct metrics_walk *t, str bytes, struct err *e
     push_sample(t, series, t_ms, is_stale_point ? stale : (double)p->count);
     uint64_t cumulative = 0;
     for (size_t i = 0; i < p->n_bounds && p->n_bucket_counts > 0; i++) {
+        if (p->bounds[i] == (double)INFINITY)
+            break; // the bucket of all, below
         cumulative += p->bucket_counts[i];
         if (!part_series(t, PART_BUCKET, p->bounds[i], &series, err))
             return false;

@@ -1,5 +1,5 @@
 /* otlp_traces.c - OTLP spans to a batch: everything that OTLP defines is kept. Ids of a wrong
- * length and nesting beyond the limit refuse the span, not the request. */
+ * length refuse the span, not the request; attributes nested too deeply are dropped and counted. */
 #include "otlp.pb-c.h"
 #include "server/ingest/otlp.h"
 
@@ -54,7 +54,8 @@ static bool read_events(struct arena *a, const Otlp__Span *m, struct span *s, st
         if (!e)
             return otlp_malformed(a, "Event", err);
         events[i] = (struct span_event){otlp_time(e->time), pb_str(e->name), {0}, e->dropped};
-        if (!otlp_attrs(a, e->attributes, e->n_attributes, &events[i].attrs, err))
+        if (!otlp_attrs(a, e->attributes, e->n_attributes, &events[i].attrs,
+                        &events[i].dropped_attrs, err))
             return false;
     }
     s->events = events;
@@ -77,7 +78,8 @@ static bool read_links(struct arena *a, const Otlp__Span *m, struct span *s, str
         links[i].trace_state = pb_str(l->trace_state);
         links[i].dropped_attrs = l->dropped;
         links[i].flags = l->flags;
-        if (!otlp_attrs(a, l->attributes, l->n_attributes, &links[i].attrs, err))
+        if (!otlp_attrs(a, l->attributes, l->n_attributes, &links[i].attrs, &links[i].dropped_attrs,
+                        err))
             return false;
     }
     s->links = links;
@@ -130,7 +132,7 @@ static bool on_span(struct otlp_walk *w, str bytes, struct err *err)
         return true;
     }
     struct err inner = ERR_OK;
-    if (!otlp_attrs(w->arena, m->attributes, m->n_attributes, &s.attrs, &inner) ||
+    if (!otlp_attrs(w->arena, m->attributes, m->n_attributes, &s.attrs, &s.dropped_attrs, &inner) ||
         !read_events(w->arena, m, &s, &inner) || !read_links(w->arena, m, &s, &inner) ||
         !read_status(w->arena, m, &s, &inner)) {
         batch_reject(b, 1, "%s", inner.text);

@@ -25,33 +25,23 @@ static bool read_label(str bytes, struct label *out)
     return !r.bad;
 }
 
-/* The labels (field 1) of a TimeSeries or Exemplar; *n counts them before duplicates and empty ones
- * go. */
-static bool read_labels(struct arena *a, str message, struct labels *out, size_t *n)
+/* The labels (field 1) of a TimeSeries or Exemplar as they were sent: batch_validate sorts them,
+ * drops empty values, and refuses duplicates and what has no name. */
+static bool read_labels(struct arena *a, str message, struct labels *out)
 {
-    struct labels_builder b;
+    VEC(struct label) v = {0};
     struct rd r = rd_of(message);
     struct pb_field f;
-    labels_builder_init(&b, a);
-    *n = 0;
     while (!a->over && pb_next(&r, &f)) {
         struct label l;
         if (f.tag != PB_TAG(1, PB_BYTES))
             continue;
         if (!read_label(f.bytes, &l))
             return false;
-        labels_builder_add(&b, l.name, l.value);
-        ++*n;
+        vec_push(&v, a, l);
     }
-    *out = labels_builder_done(&b);
+    *out = (struct labels){v.v, v.n};
     return !r.bad;
-}
-
-static const char *label_fault(size_t n, struct labels l)
-{
-    if (labels_get(l, METRIC_NAME).n == 0)
-        return "series without a metric name";
-    return l.n < n ? "series with duplicate or empty labels" : NULL;
 }
 
 /* What a TimeSeries holds, looked at before its series is known. */
@@ -84,11 +74,10 @@ static bool find_series(struct write_walk *w, str message, const struct series_s
     *out = decode_series(w->d, scan->raw, &is_new);
     if (!is_new)
         return true;
-    struct labels l;
-    size_t n;
-    const char *fault = scan->labels > LIMIT_LABELS              ? LIMIT_LABELS_TEXT
-                        : read_labels(w->arena, message, &l, &n) ? label_fault(n, l)
-                                                                 : "malformed label";
+    struct labels l = {0};
+    const char *fault = scan->labels > LIMIT_LABELS           ? LIMIT_LABELS_TEXT
+                        : !read_labels(w->arena, message, &l) ? "malformed label"
+                                                              : NULL;
     if (fault) {
         w->d->batch->series.n--;
         batch_reject(w->d->batch, MAX(scan->records, (size_t)1), "%s", fault);
@@ -120,8 +109,7 @@ static bool add_exemplar(struct write_walk *w, uint32_t series, str bytes, struc
     ProtobufCAllocator alloc = arena_allocator(w->arena);
     Prom__Exemplar *e = PB_UNPACK(prom__exemplar, &alloc, bytes);
     struct labels l;
-    size_t n;
-    if (!e || !read_labels(w->arena, bytes, &l, &n))
+    if (!e || !read_labels(w->arena, bytes, &l))
         return otlp_malformed(w->arena, "Exemplar", err);
     vec_push(&w->d->batch->exemplars, w->arena,
              (struct batch_exemplar){series, e->timestamp, e->value, l});

@@ -170,10 +170,12 @@ struct encoder {
     bool failed;
 };
 
-static void refuse(struct encoder *e, enum refusal why, int64_t t_ms)
+/* What the sender calls a point is counted once: neither the other series of a histogram nor
+ * exemplars count, they only give a reason. */
+static void refuse(struct encoder *e, enum refusal why, int64_t t_ms, bool is_point)
 {
-    e->res->rejected++;
-    e->res->refused[why]++;
+    e->res->rejected += is_point;
+    e->res->refused[why] += is_point;
     if (e->res->reason[0] != '\0')
         return;
     size_t n_series = label_index_alive_count(e->head->ix);
@@ -195,17 +197,17 @@ static void refuse(struct encoder *e, enum refusal why, int64_t t_ms)
     buf_deinit(&b);
 }
 
-static void refuse_series(struct encoder *e)
+static void refuse_series(struct encoder *e, bool is_point)
 {
-    refuse(e, e->is_index_full ? REFUSED_MEMORY : REFUSED_LIMIT, 0);
+    refuse(e, e->is_index_full ? REFUSED_MEMORY : REFUSED_LIMIT, 0, is_point);
 }
 
-static bool in_window(struct encoder *e, uint32_t series, int64_t t_ms)
+static bool in_window(struct encoder *e, uint32_t series, int64_t t_ms, bool is_point)
 {
     if (LIKELY(t_ms >= e->min_ms && t_ms <= e->max_ms))
         return true;
     if (!e->b->series.v[series].is_derived) // else the record that it belongs to is counted
-        refuse(e, t_ms < e->min_ms ? REFUSED_OLD : REFUSED_FUTURE, t_ms);
+        refuse(e, t_ms < e->min_ms ? REFUSED_OLD : REFUSED_FUTURE, t_ms, is_point);
     return false;
 }
 
@@ -330,12 +332,12 @@ static bool encode_samples(struct encoder *e)
     uint64_t run = 0;
     for (size_t i = 0; i < n; i++) {
         struct batch_sample *s = &b->samples.v[i];
-        uint32_t id = in_window(e, s->series, s->t_ms) ? series_id(e, s->series) : REFUSED;
+        uint32_t id = in_window(e, s->series, s->t_ms, true) ? series_id(e, s->series) : REFUSED;
         if (UNLIKELY(id == REFUSED)) {
             if (e->failed)
                 return false;
             if (s->t_ms >= e->min_ms && s->t_ms <= e->max_ms)
-                refuse_series(e);
+                refuse_series(e, !b->series.v[s->series].is_derived);
             s->series = REFUSED;
             continue;
         }
@@ -385,11 +387,11 @@ static bool encode_hists(struct encoder *e, struct buf *out, size_t *kept)
             s->h = stale;
         }
         if (!hist_is_stale(s->h) && !hist_check(s->h, e->err)) {
-            refuse(e, REFUSED_MALFORMED, 0);
-        } else if (in_window(e, s->series, s->t_ms)) {
+            refuse(e, REFUSED_MALFORMED, 0, true);
+        } else if (in_window(e, s->series, s->t_ms, true)) {
             id = series_id(e, s->series);
             if (id == REFUSED && !e->failed)
-                refuse_series(e);
+                refuse_series(e, true);
         }
         if (e->failed)
             break;
@@ -418,17 +420,17 @@ static bool encode_exemplars(struct encoder *e, struct buf *out, size_t *kept)
     for (size_t i = 0; i < b->exemplars.n; i++) {
         struct batch_exemplar *s = &b->exemplars.v[i];
         uint32_t id = REFUSED;
-        if (e->gen->exemplars.n + *kept >= LIMIT_HEAD_EXEMPLARS) {
-            // No fault of the sender's, who could do nothing about it: the samples are what counts.
-            e->res->refused[REFUSED_EXEMPLARS]++;
-        } else if (in_window(e, s->series, s->t_ms)) {
+        // Beyond the limit: no fault of the sender's, who could do nothing about it.
+        bool has_room = e->gen->exemplars.n + *kept < LIMIT_HEAD_EXEMPLARS;
+        if (has_room && in_window(e, s->series, s->t_ms, false)) {
             id = series_id(e, s->series);
             if (id == REFUSED && !e->failed)
-                refuse_series(e);
+                refuse_series(e, false);
         }
         if (e->failed)
             break;
         if (id == REFUSED) {
+            e->res->refused[REFUSED_EXEMPLARS]++;
             s->series = REFUSED;
             continue;
         }

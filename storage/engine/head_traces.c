@@ -384,6 +384,10 @@ static bool window_cut(struct head *head, struct batch *b, struct write_result *
         int64_t end = MAX(s->end_ns, s->start_ns);
         if (UNLIKELY(end < lo || end > hi || s->start_ns < TIME_MIN_NS)) {
             res->refused[end > hi ? REFUSED_FUTURE : REFUSED_OLD]++;
+            if (res->reason[0] == '\0')
+                (void)snprintf(
+                    res->reason, sizeof res->reason, "span ends at %lld ns: %s", (long long)end,
+                    end > hi ? "too far in the future" : "older than the accepted window");
             continue;
         }
         if (to != i)
@@ -394,8 +398,6 @@ static bool window_cut(struct head *head, struct batch *b, struct write_result *
     res->accepted += to;
     b->spans.n = to;
     res->rejected += cut;
-    if (cut > 0 && res->reason[0] == '\0')
-        (void)snprintf(res->reason, sizeof(res->reason), "span outside the accepted time window");
     return cut > 0;
 }
 

@@ -29,7 +29,7 @@ void batch_init(struct batch *b, enum signal signal, struct arena *arena)
 void batch_reject(struct batch *b, size_t n, const char *fmt, ...)
 {
     b->rejected += n;
-    if (n == 0 || b->reason[0] != '\0')
+    if (b->reason[0] != '\0')
         return;
     va_list args;
     va_start(args, fmt);
@@ -211,8 +211,7 @@ static uint32_t *drop_series(struct batch *b)
                 map[k] = (uint32_t)k;
         }
         if (fault != NULL) {
-            say_label_fault(b, 1, fault, s->labels, at, LABELS_SERIES);
-            b->rejected--; // counted by its records below; only the reason was wanted
+            say_label_fault(b, 0, fault, s->labels, at, LABELS_SERIES); // its records count
             map[i] = GONE;
             continue;
         }
@@ -236,12 +235,12 @@ static bool exemplar_ok(struct batch *b, struct batch_exemplar *x)
     for (size_t i = 0; i < x->labels.n && fault == NULL; i++)
         fault = label_fault(&x->labels.v[i], &bad_value);
     if (fault != NULL) {
-        batch_reject(b, 1, "exemplar: %s", fault);
+        batch_reject(b, 0, "exemplar: %s", fault); // no record of its own: only told
         return false;
     }
     if (bad_value)
         repair_values(b->arena, &x->labels);
-    return time_fits(b, x->series, x->t_ms);
+    return x->t_ms >= TIME_MIN_MS && x->t_ms <= TIME_MAX_MS;
 }
 
 static bool hist_ok(struct batch *b, const struct hist *h)
@@ -253,15 +252,25 @@ static bool hist_ok(struct batch *b, const struct hist *h)
     return false;
 }
 
+/* Which of the series belong to another one's records: as they were before drop_series. */
+static bool *derived_series(struct batch *b)
+{
+    bool *is = arena_array(b->arena, bool, b->series.n);
+    for (size_t i = 0; i < b->series.n; i++)
+        is[i] = b->series.v[i].is_derived;
+    return is;
+}
+
 /* True when the record of this series stays; renumbers it. */
-static bool keep_of_series(struct batch *b, const uint32_t *map, uint32_t *series)
+static bool keep_of_series(struct batch *b, const uint32_t *map, const bool *is_derived,
+                           uint32_t *series)
 {
     if (map == NULL) {
         ASSERT(*series < b->series.n);
         return true;
     }
     if (map[*series] == GONE) {
-        b->rejected++; // the reason was given with the series
+        b->rejected += is_derived && !is_derived[*series]; // the reason was given with the series
         return false;
     }
     *series = map[*series];
@@ -284,11 +293,12 @@ static void validate_metas(struct batch *b)
 
 static void validate_metrics(struct batch *b)
 {
+    const bool *is_derived = derived_series(b);
     uint32_t *map = drop_series(b);
     size_t kept = 0;
     for (size_t i = 0; i < b->samples.n; i++) {
         struct batch_sample x = b->samples.v[i];
-        if (!keep_of_series(b, map, &x.series) || !time_fits(b, x.series, x.t_ms))
+        if (!keep_of_series(b, map, is_derived, &x.series) || !time_fits(b, x.series, x.t_ms))
             continue;
         if (kept < b->starts.n)
             b->starts.v[kept] = start_fits(batch_start(b, i));
@@ -300,14 +310,15 @@ static void validate_metrics(struct batch *b)
     for (size_t i = 0; i < b->hists.n; i++) {
         struct batch_hist x = b->hists.v[i];
         x.start_ms = start_fits(x.start_ms);
-        if (keep_of_series(b, map, &x.series) && time_fits(b, x.series, x.t_ms) && hist_ok(b, x.h))
+        if (keep_of_series(b, map, is_derived, &x.series) && time_fits(b, x.series, x.t_ms) &&
+            hist_ok(b, x.h))
             b->hists.v[kept++] = x;
     }
     b->hists.n = kept;
     kept = 0;
     for (size_t i = 0; i < b->exemplars.n; i++) {
         struct batch_exemplar x = b->exemplars.v[i];
-        if (keep_of_series(b, map, &x.series) && exemplar_ok(b, &x))
+        if (keep_of_series(b, map, NULL, &x.series) && exemplar_ok(b, &x))
             b->exemplars.v[kept++] = x;
     }
     b->exemplars.n = kept;
@@ -330,8 +341,7 @@ static uint32_t *drop_streams(struct batch *b)
                 map[k] = (uint32_t)k;
         }
         if (fault != NULL) {
-            say_label_fault(b, 1, fault, s->labels, at, LABELS_STREAM);
-            b->rejected--;
+            say_label_fault(b, 0, fault, s->labels, at, LABELS_STREAM); // its records count
             map[i] = GONE;
             continue;
         }

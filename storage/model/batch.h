@@ -86,7 +86,8 @@ static inline int64_t batch_start(const struct batch *b, size_t i)
     return i < b->starts.n ? b->starts.v[i] : 0;
 }
 void batch_set_start(struct batch *b, int64_t start_ms);
-/* Counts n refused records; keeps the first reason. */
+/* Counts n refused records; keeps the first reason. n 0: only the reason, for what is no record
+ * of its own (exemplars, the other series of a histogram). */
 void batch_reject(struct batch *b, size_t n, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Applies the product's record limits (model/limits.h): label counts and lengths, UTF-8 (repaired
  * or refused as the limits say), line length, attribute counts, duplicate label names, histogram

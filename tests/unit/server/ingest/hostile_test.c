@@ -134,7 +134,9 @@ static void exemplar_of_attrs(struct buf *b)
 {
     size_t metric = pb_begin(b, 2);
     pb_bytes(b, 1, STR("m"));
-    size_t gauge = pb_begin(b, 5), point = pb_begin(b, 1), exemplar = pb_begin(b, 5);
+    size_t gauge = pb_begin(b, 5), point = pb_begin(b, 1);
+    pb_double_always(b, 4, 1);
+    size_t exemplar = pb_begin(b, 5);
     for (size_t i = 0; i < 10000; i++)
         kv(b, 7, i);
     pb_end(b, exemplar);
@@ -147,8 +149,9 @@ static void one_point(struct buf *b)
 {
     size_t metric = pb_begin(b, 2);
     pb_bytes(b, 1, STR("m"));
-    size_t gauge = pb_begin(b, 5);
-    pb_bytes_always(b, 1, STR(""));
+    size_t gauge = pb_begin(b, 5), point = pb_begin(b, 1);
+    pb_double_always(b, 4, 1);
+    pb_end(b, point);
     pb_end(b, gauge);
     pb_end(b, metric);
 }

@@ -150,7 +150,7 @@ static void test_metric_records(void **state)
                 "up {schema:0 count:1 sum:0 zero:1 zero_threshold:0 int} @1\n"
                 "up {schema:99 count:0 sum:stale zero:0 zero_threshold:0} @3\n"
                 "exemplar up # {trace_id=\"ab\xef\xbf\xbd\"} 0.5 @4\n"
-                "rejected 3: timestamp 9223372036854775807 ms out of range\n");
+                "rejected 2: timestamp 9223372036854775807 ms out of range\n");
 }
 
 static void add_log(struct labels stream, str line, struct labels meta)
