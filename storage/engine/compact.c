@@ -22,6 +22,9 @@
 #define SLOT_FILES      8         // more than this many files are worth a level-1 file
 #define SLOT_BYTES      (4 * MIB) // or this many bytes
 #define MERGE_BYTES_MAX GIB       // inputs of one level-2 file
+// One merge that cannot be done must not keep the others from it.
+#define RETRY_FAILED_NS (600 * NS_PER_S) // a file that cannot be read, a folder not written
+#define RETRY_ROOM_NS   (30 * NS_PER_S)  // no space for the output now
 
 struct merge_job {
     struct store_tenant *tenant;
@@ -140,13 +143,14 @@ static bool pick(struct store *s, struct merge_job *job)
     struct arena a;
     struct store_tenant **tenants;
     int64_t now = clock_now_ns(s->o.clock);
+    int64_t mono = clock_mono_ns(s->o.clock);
     bool found = false;
     arena_init(&a, SIZE_MAX, NULL);
     size_t n = tenants_copy(s, &a, &tenants);
     for (size_t i = 0; i < n && !found; i++) {
         for (int k = 0; k < SIGNAL_COUNT && !found; k++) {
             enum signal sig = (enum signal)k;
-            if (!s->ops[k] || !s->ops[k]->merge)
+            if (!s->ops[k] || !s->ops[k]->merge || mono < tenants[i]->merge_due_mono_ns[k])
                 continue;
             *job = (struct merge_job){.tenant = tenants[i], .signal = sig};
             struct segment_list all = candidates(tenants[i], sig);
@@ -188,7 +192,7 @@ static bool blame(struct merge_job *job, const struct err *why)
         bool is_bad = segment_is_damaged(seg);
         if (!is_bad && s->ops[job->signal]->check)
             is_bad = (!s->ops[job->signal]->check(seg, say_nothing, NULL, &faults, &here) &&
-                      here.code == ERR_CORRUPT) ||
+                      (here.code == ERR_CORRUPT || here.code == ERR_NOT_FOUND)) ||
                      faults > 0;
         if (is_bad)
             segment_set_aside(s, job->tenant, seg, here.code != ERR_NONE ? &here : why);
@@ -279,6 +283,13 @@ static uint64_t output_max(const struct merge_job *job)
     return need;
 }
 
+/* Merges of this tenant's signal wait. */
+static void put_off(const struct merge_job *job, int64_t ns)
+{
+    int64_t now = clock_mono_ns(job->tenant->store->o.clock);
+    job->tenant->merge_due_mono_ns[job->signal] = time_add(now, ns);
+}
+
 bool compact_one(struct store *s, bool *did, struct err *err)
 {
     struct merge_job job = {0};
@@ -287,7 +298,7 @@ bool compact_one(struct store *s, bool *did, struct err *err)
         return true;
     uint64_t need = output_max(&job);
     if (!disk_has_merge_room(s, job.signal, need)) {
-        *did = false;
+        put_off(&job, RETRY_ROOM_NS);
         segment_list_free(&job.in);
         return true;
     }
@@ -295,7 +306,7 @@ bool compact_one(struct store *s, bool *did, struct err *err)
     atomic_store(&s->merging_bytes[job.signal], need); // one merge at a time
     bool ok = merge(&job, &here);
     atomic_store(&s->merging_bytes[job.signal], 0);
-    if (!ok && here.code == ERR_CORRUPT && blame(&job, &here))
+    if (!ok && (here.code == ERR_CORRUPT || here.code == ERR_NOT_FOUND) && blame(&job, &here))
         ok = true; // the next round does without it
     if (!ok && (here.code == ERR_CORRUPT || here.code == ERR_LIMIT || here.code == ERR_INVALID ||
                 here.code == ERR_UNSUPPORTED)) {
@@ -303,7 +314,9 @@ bool compact_one(struct store *s, bool *did, struct err *err)
         ok = true;
     }
     segment_list_free(&job.in);
-    if (!ok)
+    if (!ok) {
+        put_off(&job, RETRY_FAILED_NS);
         *err = here;
+    }
     return ok || err_in(err, "compaction");
 }

@@ -15,14 +15,16 @@ static void take_out(struct store *s, struct store_tenant *t, struct segment *se
 {
     struct segment_list gone = {0};
     pthread_mutex_lock(&s->mutex);
-    if (live_remove(t, seg)) {
+    bool was_live = live_remove(t, seg);
+    if (was_live) {
         vec_push(&gone, NULL, seg);
         removal_add(s, gone, (struct segment_list){0});
         (void)atomic_fetch_add(&s->n.expired[segment_info(seg)->signal], 1);
-        LOG_INFO("segment_expired", "tenant=%s file=%s bytes=%llu why=%s", t->name,
-                 segment_name(seg), (unsigned long long)segment_file_bytes(seg), why);
     }
     pthread_mutex_unlock(&s->mutex);
+    if (was_live) // a reader of the log that is stuck must not stop everybody
+        LOG_INFO("segment_expired", "tenant=%s file=%s bytes=%llu why=%s", t->name,
+                 segment_name(seg), (unsigned long long)segment_file_bytes(seg), why);
 }
 
 struct victim {

@@ -318,23 +318,40 @@ static void removal_free(struct removal *r)
     mem_free(r);
 }
 
-/* Takes a removal without readers out of the list. */
-static struct removal *removal_take(struct store *s)
+/* Mutex held: has nobody else a reference to its files? */
+static bool removal_is_free(const struct removal *r)
 {
-    struct removal *r = NULL;
+    bool is_free = true;
+    for (size_t i = 0; i < r->gone.n && is_free; i++)
+        is_free = segment_is_unshared(r->gone.v[i]);
+    return is_free;
+}
+
+bool removals_ready(const struct store *s)
+{
+    for (const struct removal *r = s->removals; r; r = r->next)
+        if (!r->has_failed && removal_is_free(r))
+            return true;
+    return false;
+}
+
+/* Takes all removals without readers out of the list. */
+static struct removal *removals_take(struct store *s)
+{
+    struct removal *taken = NULL;
     pthread_mutex_lock(&s->mutex);
-    for (struct removal **at = &s->removals; *at && !r; at = &(*at)->next) {
-        bool is_free = true;
-        for (size_t i = 0; i < (*at)->gone.n && is_free; i++)
-            is_free = segment_is_unshared((*at)->gone.v[i]);
-        if (is_free) {
-            r = *at;
-            *at = r->next;
-            break;
+    for (struct removal **at = &s->removals; *at;) {
+        struct removal *r = *at;
+        if (!removal_is_free(r)) {
+            at = &r->next;
+            continue;
         }
+        *at = r->next;
+        r->next = taken;
+        taken = r;
     }
     pthread_mutex_unlock(&s->mutex);
-    return r;
+    return taken;
 }
 
 /* Unlinks the files, syncs their folders. */
@@ -396,10 +413,12 @@ static bool tree_make_durable(struct store *s, struct err *err)
 
 bool removals_run(struct store *s, struct err *err)
 {
-    struct removal *r;
-    while ((r = removal_take(s)) != NULL) {
-        s->is_tree_durable = s->is_tree_durable || tree_make_durable(s, err);
-        bool ok = s->is_tree_durable && removal_unlink(s, r, err);
+    bool all_ok = true;
+    for (struct removal *r = removals_take(s), *next; r; r = next) {
+        struct err here = ERR_OK;
+        next = r->next;
+        s->is_tree_durable = s->is_tree_durable || tree_make_durable(s, &here);
+        bool ok = s->is_tree_durable && removal_unlink(s, r, &here);
         pthread_mutex_lock(&s->mutex);
         if (ok) {
             for (size_t i = 0; i < r->outputs.n; i++)
@@ -408,13 +427,16 @@ bool removals_run(struct store *s, struct err *err)
                 (void)atomic_fetch_sub(&s->doomed_bytes[segment_info(r->gone.v[i])->signal],
                                        segment_file_bytes(r->gone.v[i]));
         } else { // try again later
+            r->has_failed = true;
             r->next = s->removals;
             s->removals = r;
         }
         pthread_mutex_unlock(&s->mutex);
-        if (!ok)
-            return false;
-        removal_free(r);
+        if (ok)
+            removal_free(r);
+        else if (all_ok)
+            *err = here;
+        all_ok = all_ok && ok;
     }
-    return true;
+    return all_ok;
 }

@@ -56,8 +56,11 @@ void segment_set_aside(struct store *s, struct store_tenant *t, struct segment *
                        const struct err *why);
 /* Mutex held: to be unlinked; takes over the lists' references. */
 void removal_add(struct store *s, struct segment_list gone, struct segment_list outputs);
-/* Unlinks what no snapshot holds any more. Keeping baton held. */
+/* Unlinks what no snapshot holds any more; what cannot be removed keeps nothing else from it. The
+ * first error is told at the end. Keeping baton held. */
 MUST_USE bool removals_run(struct store *s, struct err *err);
+/* Mutex held: is there one to unlink that was not tried in vain? */
+bool removals_ready(const struct store *s);
 void segment_list_free(struct segment_list *list); // drops the references
 
 /* <data>/<tenant>/<letter>/<day>, in the arena. */

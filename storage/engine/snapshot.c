@@ -118,7 +118,7 @@ void snapshot_close(struct snapshot *snap)
     for (size_t i = 0; i < snap->n_segs; i++)
         segment_unref(snap->segs[i]);
     pthread_mutex_lock(&s->mutex);
-    if (s->removals) { // perhaps we were the last reader of one
+    if (removals_ready(s)) { // perhaps we were the last reader of one
         s->wants_keeping = true;
         pthread_cond_broadcast(&s->changed);
     }

@@ -319,17 +319,22 @@ static void *sealer_main(void *arg)
     return NULL;
 }
 
-/* Everything the keeper has to do now. */
+/* Everything the keeper has to do now. What fails keeps nothing else from being done: a file that
+ * cannot be removed, or merged, must not end retention. The first error is told. */
 static bool keep(struct store *s, struct err *err)
 {
+    struct err ignored = ERR_OK;
     bool did = true;
-    if (!removals_run(s, err) || !retention_run(s, err) || !removals_run(s, err))
-        return false;
+    bool ok = removals_run(s, err);
+    ok = retention_run(s, ok ? err : &ignored) && ok;
+    ok = removals_run(s, ok ? err : &ignored) && ok;
     disk_look(s);
-    for (int i = 0; did && i < MAINTAIN_MAX && !atomic_load(&s->is_closing); i++)
-        if (!compact_one(s, &did, err) || !removals_run(s, err))
-            return false;
-    return retention_run(s, err) && removals_run(s, err);
+    for (int i = 0; did && i < MAINTAIN_MAX && !atomic_load(&s->is_closing); i++) {
+        ok = compact_one(s, &did, ok ? err : &ignored) && ok;
+        ok = removals_run(s, ok ? err : &ignored) && ok;
+    }
+    ok = retention_run(s, ok ? err : &ignored) && ok;
+    return removals_run(s, ok ? err : &ignored) && ok;
 }
 
 /* Compaction must not slow down anything else that the disk does. */
@@ -341,8 +346,11 @@ static void be_idle(void)
 #endif
 }
 
+/* Is there anything that time alone makes due? */
 static bool has_segments(struct store *s)
 {
+    if (s->removals)
+        return true;
     for (size_t i = 0; i < s->tenants.n; i++)
         for (int k = 0; k < SIGNAL_COUNT; k++)
             if (s->tenants.v[i]->live[k].n > 0)

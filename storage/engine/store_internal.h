@@ -52,6 +52,7 @@ struct store_tenant {
     // below: the store's mutex
     struct share_list shares[SIGNAL_COUNT]; // oldest first, active last
     struct segment_list live[SIGNAL_COUNT]; // by start of the name, then sequence
+    int64_t merge_due_mono_ns[SIGNAL_COUNT]; // keeping baton: after a failure, not before
     struct { // during recovery: what happens to records of the generation at hand
         uint32_t gen;
         enum signal signal;
@@ -75,6 +76,7 @@ struct removal {
     struct removal *next;
     struct segment_list gone;    // one reference each
     struct segment_list outputs; // one reference each
+    bool has_failed;             // the disk refused: not again before the keeper's next look
 };
 
 struct ghost {

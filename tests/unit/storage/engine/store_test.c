@@ -545,6 +545,112 @@ static void test_damaged_segment_is_set_aside(void **state)
     expect_ids(f, SIGNAL_LOGS, 5, 5);
 }
 
+/* A disk that refuses some calls on paths that contain a text. */
+static struct {
+    const struct fs_ops *real;
+    struct fs_ops ops;
+    const char *path;
+    int refused;
+} stuck;
+
+static bool is_stuck(str path, struct err *err)
+{
+    if (str_find(path, str_c(stuck.path)) == SIZE_MAX)
+        return false;
+    stuck.refused++;
+    return !err_set(err, ERR_IO, "bad sector");
+}
+
+static bool stuck_unlink(struct fs *fs, str path, struct err *err)
+{
+    return !is_stuck(path, err) && stuck.real->unlink(fs, path, err);
+}
+
+static bool stuck_open(struct fs *fs, str path, int flags, struct file **out, struct err *err)
+{
+    return !is_stuck(path, err) && stuck.real->open(fs, path, flags, out, err);
+}
+
+static void stick(struct fixture *f, const char *path)
+{
+    stuck.real = f->o.fs->ops;
+    stuck.ops = *stuck.real;
+    stuck.path = path;
+    stuck.refused = 0;
+    f->o.fs->ops = &stuck.ops;
+}
+
+static void unstick(struct fixture *f)
+{
+    f->o.fs->ops = stuck.real;
+}
+
+/* An expired file that cannot be removed: all others go, merges go on, queries do not ask again. */
+static void test_stuck_removal(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t id = 0;
+    f->o.retention_ns[SIGNAL_LOGS] = 3 * 24 * TINY_HOUR;
+    f->o.window_past_ns = 0;
+    reopen(f);
+    for (int day = 0; day < 5; day++)
+        for (int i = 0; i < 3; i++, id += 2) {
+            put(f, SIGNAL_LOGS, id, 2, clock_now_ns(&f->clock));
+            maintain(f, true);
+            clock_manual_advance(&f->clock, 8 * TINY_HOUR);
+        }
+    stick(f, "/20261122/");
+    stuck.ops.unlink = stuck_unlink;
+    clock_manual_advance(&f->clock, 2 * 24 * TINY_HOUR);
+    assert_false(store_maintain(f->s, false, &f->err));
+    assert_int_equal(f->err.code, ERR_IO);
+    f->err = ERR_OK;
+    assert_true(stuck.refused > 0);
+    struct arena a;
+    struct fs_entry *entries;
+    size_t n = 1;
+    arena_init(&a, SIZE_MAX, NULL);
+    assert_true(fs_list(f->o.fs, STR("top/data/default/l/20261120"), &a, &entries, &n, &f->err));
+    assert_int_equal(n, 0);
+    assert_true(fs_list(f->o.fs, STR("top/data/default/l/20261122"), &a, &entries, &n, &f->err));
+    assert_true(n > 0);
+    assert_true(stats_of(f, SIGNAL_LOGS).compacted > 0);
+    unstick(f);
+    maintain(f, false);
+    assert_true(fs_list(f->o.fs, STR("top/data/default/l/20261122"), &a, &entries, &n, &f->err));
+    assert_int_equal(n, 0);
+    arena_deinit(&a);
+}
+
+/* A tenant with a file that cannot be read: the merges of the others are made all the same. */
+static void test_stuck_merge(void **state)
+{
+    struct fixture *f = *state;
+    struct store_tenant *bad;
+    assert_true(store_tenant(f->s, STR("bad"), true, &bad, &f->err));
+    for (uint64_t i = 0; i < 12; i++) {
+        assert_true(tiny_put(f->s, bad, SIGNAL_LOGS, i * 2, 2, T0 + (int64_t)i, &f->err));
+        put(f, SIGNAL_LOGS, i * 2, 2, T0 + (int64_t)i);
+        maintain(f, true);
+    }
+    reopen(f); // nothing is open
+    stick(f, "/bad/");
+    stuck.ops.open = stuck_open;
+    clock_manual_advance(&f->clock, 30 * TINY_HOUR);
+    assert_false(store_maintain(f->s, false, &f->err));
+    assert_int_equal(f->err.code, ERR_IO);
+    f->err = ERR_OK;
+    assert_int_equal(stuck.refused, 1);
+    assert_int_equal(stats_of(f, SIGNAL_LOGS).compacted, 12);
+    expect_ids(f, SIGNAL_LOGS, 0, 24);
+    unstick(f);
+    clock_manual_advance(&f->clock, TINY_HOUR);
+    maintain(f, false);
+    assert_int_equal(stats_of(f, SIGNAL_LOGS).compacted, 24);
+    assert_true(store_tenant(f->s, STR("bad"), false, &f->t, &f->err));
+    expect_ids(f, SIGNAL_LOGS, 0, 24);
+}
+
 /* One tenant's share cannot be sealed: the others are, and nothing is lost. */
 static void test_unsealable_tenant(void **state)
 {
@@ -732,6 +838,8 @@ int main(void)
         T(test_full_disk_with_log_only),
         T(test_removed_segment),
         T(test_damaged_segment_is_set_aside),
+        T(test_stuck_removal),
+        T(test_stuck_merge),
         T(test_unsealable_tenant),
         T(test_lock),
         T(test_check),
