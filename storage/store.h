@@ -1,6 +1,9 @@
 /* store.h - the engine's whole public face: open, write, look (snapshots, iterators, names),
  * retention, stats.
  *
+ * Retention is per signal, and per class where the options name some: data that live longer or
+ * shorter than the rest of their signal and therefore have segments of their own.
+ *
  * Threads: everything may be called from any thread unless said otherwise; calls block (never call
  * them on the event loop). A snapshot sees everything acknowledged before it was taken, pins its
  * files, and holds no lock. Iterators belong to one thread. Memory that an iterator returns lives
@@ -19,23 +22,43 @@ struct snapshot;
 
 enum sync_mode { SYNC_INTERVAL, SYNC_ALWAYS };
 
+/* Data of one signal with a lifetime of their own. What a record belongs to is decided when it is
+ * sealed: the first class of its signal whose matchers all hold; none: the default class.
+ * Metrics are matched by the labels of the series. Logs by stream labels, then (for names that the
+ * stream lacks) by the line's structured metadata. Traces by spans, a span meeting all matchers:
+ * status (unset, ok, error), kind (unspecified, internal, server, client, producer, consumer),
+ * name, service, span.<key>, resource.<key>; one such span among those that are sealed together
+ * takes its whole trace along. Parts of a trace that are sealed at other times are judged on their
+ * own. A matcher of an absent label tests the empty string. */
+struct retention_class {
+    enum signal signal;
+    str name; // [a-z][a-z0-9_-]{0,31}, unique in its signal; the folder of its segments
+    struct matchers matchers;
+    int64_t age_ns;     // 0 = keep for ever
+    uint64_t max_bytes; // of its segments; 0 = none
+};
+/* Could a store take it? Name, and what matchers of traces may name. ERR_INVALID. */
+MUST_USE bool retention_class_check(const struct retention_class *c, struct err *err);
+
 struct store_options {
     struct fs *fs;
     struct clock *clock;
     str dir;
     struct budget *budget; // memory of heads and caches; may be NULL
     enum sync_mode sync;
-    int64_t sync_interval_ns;           // default 1 s
-    int64_t retention_ns[SIGNAL_COUNT]; // by age; 0 = keep for ever
-    uint64_t max_bytes[SIGNAL_COUNT];   // disk budget per signal; 0 = none
-    uint64_t max_bytes_total;           // 0 = none
-    uint64_t free_bytes_min;            // keep this much of the disk free
-    int64_t window_past_ns;             // records older than now - this are refused; 0 = any time
-    int64_t window_future_ns;           // records later than now + this are refused; 0 = any time
-    size_t max_series;                  // per tenant, metrics; 0 = no limit
-    size_t max_streams;                 // per tenant, logs
-    size_t head_bytes[SIGNAL_COUNT];    // seal earlier above this
-    int64_t head_age_ns[SIGNAL_COUNT];  // seal a generation at this age
+    int64_t sync_interval_ns;              // default 1 s
+    int64_t retention_ns[SIGNAL_COUNT];    // by age; 0 = keep for ever
+    uint64_t max_bytes[SIGNAL_COUNT];      // disk budget per signal; 0 = none
+    uint64_t max_bytes_total;              // 0 = none
+    uint64_t free_bytes_min;               // keep this much of the disk free
+    const struct retention_class *classes; // copied; at most LIMIT_RETENTION_CLASSES
+    size_t n_classes;
+    int64_t window_past_ns;            // records older than now - this are refused; 0 = any time
+    int64_t window_future_ns;          // records later than now + this are refused; 0 = any time
+    size_t max_series;                 // per tenant, metrics; 0 = no limit
+    size_t max_streams;                // per tenant, logs
+    size_t head_bytes[SIGNAL_COUNT];   // seal earlier above this
+    int64_t head_age_ns[SIGNAL_COUNT]; // seal a generation at this age
     bool no_background; // tests: nothing happens but in store_write and store_maintain
 };
 
@@ -306,6 +329,12 @@ MUST_USE bool store_tag_values(struct snapshot *snap, struct span_column_ref col
 
 /* ---- care ---- */
 
+/* New rules from now on: takes retention_ns, max_bytes, max_bytes_total, free_bytes_min, classes
+ * and window_past_ns of the options, nothing else; copies. Segments stay in the class that they
+ * were sealed into; those of a class that the rules do not name live as long as their signal's
+ * others. ERR_INVALID: a class cannot be; nothing has changed. */
+MUST_USE bool store_retention_set(struct store *s, const struct store_options *o, struct err *err);
+
 /* Runs everything that is due now in the calling thread: seal, compact, retain. `force_seal`
  * freezes and seals all heads first. What no_background stores do on their own is only this. */
 MUST_USE bool store_maintain(struct store *s, bool force_seal, struct err *err);
@@ -332,6 +361,18 @@ void store_stats(struct store *s, struct store_stats *out);
 
 /* Memory that SQLite holds, of all stores of this process; no budget counts it. Any thread. */
 uint64_t store_sqlite_bytes(void);
+
+/* Segments by class: one entry per signal and class that is configured or has segments, the default
+ * class (empty name) of each signal first. In the arena. */
+struct store_class_stats {
+    enum signal signal;
+    str name;
+    bool is_configured; // true of the default class, too
+    uint64_t segments, segment_bytes;
+    int64_t oldest_ns; // 0 without segments
+};
+void store_class_stats(struct store *s, struct arena *a, const struct store_class_stats **out,
+                       size_t *n);
 
 /* Offline: every checksum and invariant below dir. Findings go through `say` (one line each); true
  * when all is well, *faults counts. */

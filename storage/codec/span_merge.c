@@ -98,7 +98,14 @@ static bool source_open(struct merge *m, bool *have, struct err *err)
     for (uint32_t i = 0; i < s->b.n_cols; i++)
         s->row_bytes += s->b.cols[i].raw;
     s->row_bytes = s->row_bytes / s->left + 1;
-    vec_push(&m->sources, NULL, s);
+    if (m->io->skip && !m->io->skip(m->io, &s->traces, s->done, err))
+        goto fail;
+    for (uint32_t i = 0; m->io->skip && i < s->traces.n; i++)
+        s->left -= s->done[i] ? s->traces.row[i + 1] - s->traces.row[i] : 0;
+    if (s->left > 0)
+        vec_push(&m->sources, NULL, s);
+    else
+        source_close(s);
     return true;
 fail:
     source_close(s);

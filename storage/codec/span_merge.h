@@ -29,6 +29,10 @@ struct span_merge_io {
     bool (*block)(struct span_merge_io *io, const struct span_block_head *head,
                   const struct span_key *keys, uint32_t n_keys, str dir, struct err *err);
     uint32_t spans_max; // of an output block; 0 = SPAN_BLOCK_SPANS_MAX
+    /* Marks traces of the input just given that are to be left out: skip[i] for traces->id[i], all
+     * zero before. NULL: everything is taken. */
+    bool (*skip)(struct span_merge_io *io, const struct span_traces *traces, uint8_t *skip,
+                 struct err *err);
 };
 
 MUST_USE bool span_merge(struct span_merge_io *io, struct err *err);

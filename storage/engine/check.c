@@ -18,6 +18,7 @@ struct checker {
     void *ctx;
     uint64_t *faults;
     struct arena arena;
+    enum signal signal; // of the folders at hand
 };
 
 static void say(struct checker *c, bool is_fault, const char *fmt, ...) PRINTF_LIKE(3, 4);
@@ -32,7 +33,19 @@ static void say(struct checker *c, bool is_fault, const char *fmt, ...)
     *c->faults += is_fault;
 }
 
-static void check_segment(struct checker *c, enum signal sig, str path)
+/* Where a file lies decides how long it lives; somebody may have moved it on purpose. */
+static void check_class(struct checker *c, struct segment *seg, str class_name)
+{
+    struct err err = ERR_OK;
+    str own;
+    if (!segment_meta_class(seg, &c->arena, &own, &err))
+        say(c, true, STR_FMT ": %s", STR_ARG(segment_path(seg)), err.text);
+    else if (!str_eq(own, class_name))
+        say(c, false, STR_FMT ": was sealed as class \"" STR_FMT "\"", STR_ARG(segment_path(seg)),
+            STR_ARG(own));
+}
+
+static void check_segment(struct checker *c, enum signal sig, str class_name, str path)
 {
     struct err err = ERR_OK;
     struct segment *seg;
@@ -44,17 +57,20 @@ static void check_segment(struct checker *c, enum signal sig, str path)
         (c->ops[sig] && c->ops[sig]->check &&
          !c->ops[sig]->check(seg, c->say, c->ctx, c->faults, &err)))
         say(c, true, STR_FMT ": %s", STR_ARG(path), err.text);
+    check_class(c, seg, class_name);
     segment_unref(seg);
 }
 
-static void check_day(struct checker *c, enum signal sig, str folder)
+static bool check_day(void *ctx, str class_name, str folder, struct err *err)
 {
+    struct checker *c = ctx;
+    enum signal sig = c->signal;
     struct fs_entry *files;
     size_t n;
-    struct err err = ERR_OK;
-    if (!fs_list(c->fs, folder, &c->arena, &files, &n, &err)) {
-        say(c, true, "%s", err.text);
-        return;
+    if (!fs_list(c->fs, folder, &c->arena, &files, &n, err)) {
+        say(c, true, "%s", err->text);
+        *err = ERR_OK; // said; the other folders are still to be seen
+        return true;
     }
     for (size_t i = 0; i < n; i++) {
         struct segment_name name;
@@ -65,28 +81,21 @@ static void check_day(struct checker *c, enum signal sig, str folder)
         else if (!segment_name_parse(files[i].name, &name) || name.letter != signal_letter(sig))
             say(c, true, STR_FMT ": not a segment of this folder", STR_ARG(path));
         else
-            check_segment(c, sig, path);
+            check_segment(c, sig, class_name, path);
     }
+    return true;
 }
 
 static void check_tenant(struct checker *c, str tenant)
 {
     for (int k = 0; k < SIGNAL_COUNT; k++) {
         enum signal sig = (enum signal)k;
-        struct fs_entry *days;
-        size_t n;
         struct err err = ERR_OK;
         str top = arena_fmt(&c->arena, STR_FMT "/" STR_FMT "/%c", STR_ARG(c->dir), STR_ARG(tenant),
                             signal_letter(sig));
-        if (!fs_list(c->fs, top, &c->arena, &days, &n, &err)) {
-            if (err.code != ERR_NOT_FOUND)
-                say(c, true, "%s", err.text);
-            continue;
-        }
-        for (size_t i = 0; i < n; i++)
-            check_day(
-                c, sig,
-                arena_fmt(&c->arena, STR_FMT "/" STR_FMT, STR_ARG(top), STR_ARG(days[i].name)));
+        c->signal = sig;
+        if (!segment_days(c->fs, top, &c->arena, check_day, c, &err))
+            say(c, true, "%s", err.text);
     }
 }
 

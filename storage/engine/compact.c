@@ -6,6 +6,7 @@
  * of them at once, together with level-2 files of the day that are no larger than what comes new
  * (late data). So a byte is written at most three times: spill, slot, day; late data aside.
  *
+ * Files of different retention classes are never merged.
  * A file belongs to the slot and day of the middle of its range. Only settled files are taken.
  * Publishing and swapping follow flush.c; the inputs go when no snapshot reads them (segments.c),
  * and only then may the output be compacted again. */
@@ -138,6 +139,39 @@ static bool pick_slot(const struct segment_list *all, int64_t step, int64_t clos
     return false;
 }
 
+static void swap_segments(struct segment_list *l, size_t i, size_t k)
+{
+    struct segment *seg = l->v[i];
+    l->v[i] = l->v[k];
+    l->v[k] = seg;
+}
+
+/* A job of one tenant and signal: class by class. */
+static bool pick_class(struct merge_job *job, int64_t now)
+{
+    int64_t sealed = now - job->tenant->store->o.head_age_ns[job->signal];
+    struct segment_list all = candidates(job->tenant, job->signal);
+    struct segment_list own = {0};
+    bool found = false;
+    for (size_t left = all.n; left > 0 && !found;) {
+        str class_name = segment_info(all.v[0])->class_name;
+        size_t others = 0;
+        own.n = 0;
+        for (size_t i = 0; i < left; i++) {
+            if (str_eq(segment_info(all.v[i])->class_name, class_name))
+                vec_push(&own, NULL, all.v[i]);
+            else // to the front; the reference is dropped with `all`
+                swap_segments(&all, others++, i);
+        }
+        left = others;
+        found = pick_day(&own, sealed - DAY_GRACE_NS, job) ||
+                pick_slot(&own, slot_ns(job->signal), sealed - SLOT_GRACE_NS, job);
+    }
+    vec_free(&own);
+    segment_list_free(&all);
+    return found;
+}
+
 static bool pick(struct store *s, struct merge_job *job)
 {
     struct arena a;
@@ -153,11 +187,7 @@ static bool pick(struct store *s, struct merge_job *job)
             if (!s->ops[k] || !s->ops[k]->merge || mono < tenants[i]->merge_due_mono_ns[k])
                 continue;
             *job = (struct merge_job){.tenant = tenants[i], .signal = sig};
-            struct segment_list all = candidates(tenants[i], sig);
-            int64_t sealed = now - s->o.head_age_ns[k];
-            found = pick_day(&all, sealed - DAY_GRACE_NS, job) ||
-                    pick_slot(&all, slot_ns(sig), sealed - SLOT_GRACE_NS, job);
-            segment_list_free(&all);
+            found = pick_class(job, now);
         }
     }
     arena_deinit(&a);
@@ -251,6 +281,7 @@ static bool merge(struct merge_job *job, struct err *err)
         vec_push(&seqs, NULL, segment_info(job->in.v[i])->seq);
     sink_init(&sink, job->tenant, job->signal, 0);
     sink.is_merge = true;
+    sink.merge_class = segment_info(job->in.v[0])->class_name;
     sink.replaces = seqs.v;
     sink.n_replaces = seqs.n;
     bool ok = s->ops[job->signal]->merge(job->in.v, job->in.n, job->level, &sink.base, err) &&

@@ -54,10 +54,10 @@ uint64_t disk_log_max(struct store *s, enum signal signal)
 {
     uint64_t max = LIMIT_GENERATION_LOG, free_bytes, total;
     struct err ignored = ERR_OK;
-    if (s->o.max_bytes[signal] > 0)
-        max = MIN(max, s->o.max_bytes[signal] / BUDGET_LOG_SHARE);
-    if (s->o.max_bytes_total > 0)
-        max = MIN(max, s->o.max_bytes_total / BUDGET_LOG_SHARE);
+    if (s->room.of_signal[signal] > 0)
+        max = MIN(max, s->room.of_signal[signal] / BUDGET_LOG_SHARE);
+    if (s->room.total > 0)
+        max = MIN(max, s->room.total / BUDGET_LOG_SHARE);
     if (fs_space(s->o.fs, s->o.dir, &free_bytes, &total, &ignored))
         max = MIN(max, total / SEAL_SHARE);
     return max;
@@ -132,8 +132,8 @@ bool disk_admit(struct store *s, enum signal signal, uint64_t bytes, struct err 
     static const char *const names[SIGNAL_COUNT] = {"disk.metrics", "disk.logs", "disk.traces"};
     uint64_t free_bytes, total;
     struct err ignored = ERR_OK;
-    if (!budget_admits(s, (int)signal, s->o.max_bytes[signal], bytes, names[signal], err) ||
-        !budget_admits(s, -1, s->o.max_bytes_total, bytes, "disk.total", err))
+    if (!budget_admits(s, (int)signal, s->room.of_signal[signal], bytes, names[signal], err) ||
+        !budget_admits(s, -1, s->room.total, bytes, "disk.total", err))
         return false;
     disk_look(s);
     if (!fs_space(s->o.fs, s->o.dir, &free_bytes, &total, &ignored) ||
@@ -153,10 +153,10 @@ bool disk_has_merge_room(struct store *s, enum signal signal, uint64_t bytes)
     struct err ignored = ERR_OK;
     if (atomic_load(&s->is_disk_full))
         return false;
-    if (s->o.max_bytes[signal] > 0 &&
-        disk_used(s, (int)signal) + bytes + seal > s->o.max_bytes[signal])
+    if (s->room.of_signal[signal] > 0 &&
+        disk_used(s, (int)signal) + bytes + seal > s->room.of_signal[signal])
         return false;
-    if (s->o.max_bytes_total > 0 && disk_used(s, -1) + bytes + seal > s->o.max_bytes_total)
+    if (s->room.total > 0 && disk_used(s, -1) + bytes + seal > s->room.total)
         return false;
     return !fs_space(s->o.fs, s->o.dir, &free_bytes, &total, &ignored) || free_bytes > bytes + seal;
 }
@@ -173,11 +173,11 @@ bool disk_free_wanted(struct store *s, uint64_t *missing, struct err *err)
 {
     uint64_t free_bytes, total;
     *missing = 0;
-    if (s->o.free_bytes_min == 0) // nothing shall go for it; a full disk refuses writes
+    if (s->room.keep_free == 0) // nothing shall go for it; a full disk refuses writes
         return true;
     if (!fs_space(s->o.fs, s->o.dir, &free_bytes, &total, err))
         return false;
-    uint64_t want = MIN(s->o.free_bytes_min, total / FLOOR_SHARE);
+    uint64_t want = MIN(s->room.keep_free, total / FLOOR_SHARE);
     if (atomic_load(&s->is_disk_full)) // a disk smaller than the reserve has to go on, too
         want = MAX(want, room_wanted(s, total) + MIN(DISK_RESUME, total / RESUME_SHARE));
     for (int k = 0; k < SIGNAL_COUNT; k++)

@@ -297,7 +297,8 @@ static bool tier_block(struct span_merge_io *io, const struct span_block_head *h
 /* One chunk of n; NULL when they cannot become one (then they stay as they are). */
 static struct span_chunk *tier_merge(struct head *head, struct span_chunk *const *in, size_t n)
 {
-    struct tier_merge t = {.io = {tier_next, tier_column, tier_block, 0}, .in = in, .n = n};
+    struct tier_merge t = {
+        .io = {.next = tier_next, .column = tier_column, .block = tier_block}, .in = in, .n = n};
     struct err err = ERR_OK;
     buf_init(&t.body, PAYLOAD_RAW_MAX);
     buf_init(&t.chunk, PAYLOAD_RAW_MAX);
@@ -452,41 +453,10 @@ static void traces_freeze(struct head *head, struct gen *old, struct gen *fresh)
     pending_clear(head); // what is left belongs to log writes that failed
 }
 
-/* ---- sealing ---- */
-
-struct seal_input {
-    struct traces_input base;
-    struct span_chunk *const *chunks;
-    size_t n, at;
-};
-
-static int chunk_cmp(const void *x, const void *y)
-{
-    const struct span_chunk *a = *(struct span_chunk *const *)x,
-                            *b = *(struct span_chunk *const *)y;
-    return (a->head.t0_ns > b->head.t0_ns) - (a->head.t0_ns < b->head.t0_ns);
-}
-
-static bool seal_next(struct traces_input *in, struct arena *a, struct span_columns *out,
-                      bool *have, struct err *err)
-{
-    struct seal_input *s = CONTAINER_OF(in, struct seal_input, base);
-    *have = s->at < s->n;
-    return !*have || span_chunk_open(s->chunks[s->at++]->bytes, a, out, err);
-}
-
-static bool traces_seal(struct head *head, struct gen *gen, struct seal_sink *sink, struct err *err)
+static bool seal(struct head *head, struct gen *gen, struct seal_sink *sink, struct err *err)
 {
     (void)head;
-    if (gen->chunks.n == 0)
-        return true;
-    struct span_chunk **chunks = mem_alloc(gen->chunks.n * sizeof(struct span_chunk *));
-    memcpy(chunks, gen->chunks.v, gen->chunks.n * sizeof(struct span_chunk *));
-    qsort(chunks, gen->chunks.n, sizeof(struct span_chunk *), chunk_cmp);
-    struct seal_input in = {.base = {seal_next}, .chunks = chunks, .n = gen->chunks.n};
-    bool ok = segment_traces_write(&in.base, 0, sink, err);
-    mem_free(chunks);
-    return ok;
+    return traces_seal(gen->chunks.v, gen->chunks.n, sink, err);
 }
 
 const struct signal_ops traces_ops = {
@@ -503,7 +473,7 @@ const struct signal_ops traces_ops = {
     .apply = traces_apply,
     .replay = traces_replay,
     .freeze = traces_freeze,
-    .seal = traces_seal,
+    .seal = seal,
     .expire = NULL,
     .merge = segment_traces_merge,
     .check = segment_traces_check,

@@ -23,3 +23,7 @@ struct span_chunk {
  * in the arena. Any thread. */
 size_t gen_traces_chunks(struct gen *gen, struct arena *a, struct span_chunk ***out);
 void span_chunk_unref(struct span_chunk *c); // NULL is fine
+
+/* seal_traces.c: chunks of a frozen generation, in any order, into segments by class. */
+MUST_USE bool traces_seal(struct span_chunk *const *chunks, size_t n, struct seal_sink *sink,
+                          struct err *err);

@@ -3,8 +3,8 @@
  *
  * No segment is opened in the usual case. Opened are: level-0 files with a sequence number that a
  * log still present could have been sealed into (to tell sealed tenants from unsealed ones), and
- * files of level 1 and 2 that overlap an older file of their own level or below (their inputs may
- * still be there).
+ * files of level 1 and 2 that overlap an older file of their own class and level or below (their
+ * inputs may still be there).
  *
  * A merge is complete when all its parts are there: then its inputs go. Incomplete, with all inputs
  * there: the parts go. (Files may be compacted further or expire only when their inputs are gone
@@ -19,57 +19,61 @@
 
 /* ---- listing ---- */
 
+struct listing {
+    struct store *s;
+    str tenant;
+    enum signal signal;
+    struct arena arena;
+};
+
 /* A tenant whose last segment is gone does not count as one any more. */
-static void add_segment(struct store *s, str tenant, enum signal sig, str folder,
-                        const struct fs_entry *e, struct arena *a)
+static void add_segment(struct listing *l, str class_name, str folder, const struct fs_entry *e)
 {
+    struct store *s = l->s;
     struct segment_name name;
     if (!e->is_dir && str_ends(e->name, STR(".bad")))
         return; // set aside
-    if (e->is_dir || !segment_name_parse(e->name, &name) || name.letter != signal_letter(sig)) {
+    if (e->is_dir || !segment_name_parse(e->name, &name) ||
+        name.letter != signal_letter(l->signal)) {
         LOG_WARN("segment_name_unreadable", "file=" STR_FMT "/" STR_FMT, STR_ARG(folder),
                  STR_ARG(e->name));
         (void)atomic_fetch_add(&s->n.corrupt_segments, 1);
         return;
     }
-    struct store_tenant *t = tenant_make(s, tenant, SIZE_MAX);
-    str path = arena_fmt(a, STR_FMT "/" STR_FMT, STR_ARG(folder), STR_ARG(e->name));
-    struct segment *seg = segment_new(s->cache, path, sig, &name, e->size);
+    struct store_tenant *t = tenant_make(s, l->tenant, SIZE_MAX);
+    str path = arena_fmt(&l->arena, STR_FMT "/" STR_FMT, STR_ARG(folder), STR_ARG(e->name));
+    struct segment *seg = segment_new(s->cache, path, l->signal, &name, e->size);
+    segment_set_class(seg, class_name);
     segment_set_settled(seg, true);
     live_add(t, seg);
     segment_unref(seg);
     s->next_seq = MAX(s->next_seq, name.seq + 1);
 }
 
+static bool list_day(void *ctx, str class_name, str folder, struct err *err)
+{
+    struct listing *l = ctx;
+    struct fs *fs = l->s->o.fs;
+    struct fs_entry *files;
+    size_t n;
+    struct err ignored = ERR_OK;
+    if (!fs_list(fs, folder, &l->arena, &files, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        add_segment(l, class_name, folder, &files[i]);
+    // What expired leaves its folder behind: here nobody is about to put something into it.
+    return n > 0 || !fs_rmdir(fs, folder, &ignored) ||
+           fs_sync_dir(fs, str_sub(folder, 0, str_rfind_char(folder, '/')), err);
+}
+
 static bool list_signal(struct store *s, str tenant, enum signal sig, struct err *err)
 {
-    struct arena a;
-    struct fs_entry *days, *files;
-    size_t n_days, n_files;
-    bool emptied = false;
-    struct err here = ERR_OK;
-    arena_init(&a, SIZE_MAX, NULL);
-    str top = arena_fmt(&a, STR_FMT "/" STR_FMT "/%c", STR_ARG(s->o.dir), STR_ARG(tenant),
+    struct listing l = {.s = s, .tenant = tenant, .signal = sig};
+    arena_init(&l.arena, SIZE_MAX, NULL);
+    str top = arena_fmt(&l.arena, STR_FMT "/" STR_FMT "/%c", STR_ARG(s->o.dir), STR_ARG(tenant),
                         signal_letter(sig));
-    bool ok = fs_list(s->o.fs, top, &a, &days, &n_days, &here);
-    if (!ok && here.code == ERR_NOT_FOUND) {
-        arena_deinit(&a);
-        return true;
-    }
-    for (size_t i = 0; ok && i < n_days; i++) {
-        if (!days[i].is_dir)
-            continue;
-        str folder = arena_fmt(&a, STR_FMT "/" STR_FMT, STR_ARG(top), STR_ARG(days[i].name));
-        ok = fs_list(s->o.fs, folder, &a, &files, &n_files, &here);
-        for (size_t k = 0; ok && k < n_files; k++)
-            add_segment(s, tenant, sig, folder, &files[k], &a);
-        // What expired leaves its folder behind: here nobody is about to put something into it.
-        emptied = (ok && n_files == 0 && fs_rmdir(s->o.fs, folder, &here)) || emptied;
-    }
-    ok = ok && (!emptied || fs_sync_dir(s->o.fs, top, &here));
-    arena_deinit(&a);
-    if (!ok)
-        *err = here;
+    bool ok = segment_days(s->o.fs, top, &l.arena, list_day, &l, err);
+    arena_deinit(&l.arena);
     return ok;
 }
 
@@ -174,7 +178,8 @@ static bool may_replace(const struct segment_list *l, size_t i)
         const struct segment_name *q = segment_file_name(l->v[k]);
         if (q->start_ns >= p->end_ns)
             break; // sorted by start
-        if (q->seq < p->seq && q->level <= p->level && q->end_ns > p->start_ns)
+        if (q->seq < p->seq && q->level <= p->level && q->end_ns > p->start_ns &&
+            str_eq(segment_info(l->v[k])->class_name, segment_info(l->v[i])->class_name))
             return true;
     }
     return false;

@@ -4,9 +4,11 @@
  * A seal reads the series in order of their labels and writes each once. A generation that spans
  * several UTC days makes a file per day that has data (at most SLOTS_MAX, the last one then takes
  * the rest), so that late data go with the day that they belong to when retention and compaction
- * look at files. */
+ * look at files. Where retention classes are configured, that is done class by class. */
+#include <assert.h>
 #include <stdlib.h>
 
+#include "storage/engine/classes.h"
 #include "storage/engine/select_metrics.h"
 
 #define DAY_MS    INT64_C(86400000)
@@ -50,6 +52,9 @@ struct sealer {
     struct arena labels;   // of the set given to the writer last
     struct arena one;      // histograms of one series
     struct samples samples;
+    uint8_t *class_no; // per series in keys; NULL: all are of the default class
+    size_t class_now;  // the one that is being written
+    uint32_t by_class; // bit c: class c has series
 };
 
 static struct labels sealer_at(void *ctx, size_t i)
@@ -110,6 +115,24 @@ static void sealer_init(struct sealer *s, struct head *head, struct gen *gen)
     label_keys_sort(&s->keys, &s->arena);
 }
 
+static_assert(LIMIT_RETENTION_CLASSES < 32, "a bit for each class and the default");
+
+static void sealer_classify(struct sealer *s)
+{
+    const struct seal_sink *sink = s->sink;
+    s->by_class = 1;
+    if (sink->n_classes == 0)
+        return;
+    s->by_class = 0;
+    s->class_no = arena_alloc(&s->arena, s->keys.n);
+    for (size_t i = 0; i < s->keys.n; i++) {
+        arena_reset(&s->labels);
+        struct labels l = label_keys_get(&s->keys, i, &s->labels);
+        s->class_no[i] = (uint8_t)class_of_labels(sink->classes, sink->n_classes, l);
+        s->by_class |= UINT32_C(1) << s->class_no[i];
+    }
+}
+
 static void sealer_deinit(struct sealer *s)
 {
     samples_deinit(&s->samples);
@@ -162,12 +185,26 @@ static bool seal_slot(struct sealer *s, int64_t t0, int64_t t1, int64_t *next, s
     s->written.n = 0;
     bool ok = true;
     for (size_t i = 0; ok && i < s->keys.n; i++)
-        ok = seal_series(s, &o, i, t0, t1, next, err);
+        if (!s->class_no || s->class_no[i] == s->class_now)
+            ok = seal_series(s, &o, i, t0, t1, next, err);
     for (size_t i = 0; ok && o.mw != NULL && i < s->gen->metas.n; i++)
         ok = metrics_writer_meta(o.mw, &s->gen->metas.v[i], err);
     if (ok && o.mw != NULL)
         ok = output_end(&o, sealer_at, s, err);
     metrics_writer_close(o.mw);
+    return ok;
+}
+
+static bool seal_days(struct sealer *s, int64_t t0, struct err *err)
+{
+    int64_t next = t0;
+    bool ok = true;
+    for (int slot = 0; ok && next != INT64_MAX; slot++) {
+        int64_t day = next / DAY_MS - (next % DAY_MS < 0);
+        int64_t from = day * DAY_MS, to = slot < SLOTS_MAX - 1 ? from + DAY_MS - 1 : INT64_MAX;
+        next = INT64_MAX;
+        ok = seal_slot(s, from, to, &next, err);
+    }
     return ok;
 }
 
@@ -180,13 +217,11 @@ bool metrics_seal(struct head *head, struct gen *gen, struct seal_sink *sink, st
         return true; // nothing but metadata
     struct sealer s = {.sink = sink};
     sealer_init(&s, head, gen);
+    sealer_classify(&s);
     bool ok = true;
-    int64_t next = t0;
-    for (int slot = 0; ok && next != INT64_MAX; slot++) {
-        int64_t day = next / DAY_MS - (next % DAY_MS < 0);
-        int64_t from = day * DAY_MS, to = slot < SLOTS_MAX - 1 ? from + DAY_MS - 1 : INT64_MAX;
-        next = INT64_MAX;
-        ok = seal_slot(&s, from, to, &next, err);
+    for (size_t c = 0; ok && c <= sink->n_classes; c++) {
+        s.class_now = sink->class_no = c;
+        ok = !(s.by_class >> c & 1) || seal_days(&s, t0, err);
     }
     sealer_deinit(&s);
     return ok;

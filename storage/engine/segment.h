@@ -36,6 +36,7 @@ struct segment_info {
     uint32_t gen; // generation that was sealed into it (level 0); number of the merge (1, 2)
     uint32_t part, parts; // of that; parts is told by the last one only
     uint64_t file_bytes;
+    str class_name; // retention class, empty = the default; outlives the info
 };
 
 /* A typed SQL value, in and out. */

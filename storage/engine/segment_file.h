@@ -73,6 +73,11 @@ str segment_writer_path(const struct segment_writer *w);
  * component a parsed name. One reference for the caller. */
 struct segment *segment_new(struct segment_cache *c, str path, enum signal signal,
                             const struct segment_name *name, uint64_t file_bytes);
+/* The retention class whose folder the file lies in: at most LIMIT_CLASS_NAME bytes, copied. Before
+ * the segment is shared; without it the default class (empty). */
+void segment_set_class(struct segment *seg, str name);
+/* What the file itself says, in the arena: differs only when somebody has moved it. */
+MUST_USE bool segment_meta_class(struct segment *seg, struct arena *a, str *out, struct err *err);
 /* Opens a file by its path and loads it: for tools and tests. The signal comes from the letter. */
 MUST_USE bool segment_open(struct segment_cache *c, str path, struct segment **out,
                            struct err *err);

@@ -8,6 +8,7 @@
 
 #include "storage/engine/segment_file.h"
 #include "storage/engine/sqlite_vfs.h"
+#include "storage/model/limits.h"
 
 #define HANDLE_STMTS 16 // statements kept per handle; a signal uses about five
 #define HANDLE_BLOBS 8  // blob cursors kept, one a table
@@ -41,7 +42,8 @@ struct segment {
     char *path;
     size_t path_n, name_at; // the file name starts there
     struct segment_name name;
-    struct segment_info info; // complete once is_loaded
+    char class_name[LIMIT_CLASS_NAME]; // info.class_name lies here
+    struct segment_info info;          // complete once is_loaded
     atomic_bool is_loaded, is_damaged;
     bool is_settled; // the store's mutex
     atomic_bool is_unmergeable;

@@ -7,6 +7,7 @@
 
 #include "storage/base/vec.h"
 #include "storage/codec/block.h"
+#include "storage/engine/classes.h"
 #include "storage/engine/head_logs.h"
 #include "storage/engine/select_logs.h"
 
@@ -432,6 +433,86 @@ static bool seal_slice(struct logs_builder *b, struct seal_stream *streams, size
     return logs_builder_cut(b, err);
 }
 
+/* Streams of one class, by their labels, into segments. */
+static bool seal_streams(struct seal_sink *sink, struct seal_stream *streams, size_t n,
+                         struct arena *a, struct err *err)
+{
+    struct labels *labels = arena_array(a, struct labels, n);
+    for (size_t i = 0; i < n; i++)
+        labels[i] = streams[i].labels;
+    struct cuts cuts = {0};
+    find_cuts(streams, n, slice_raw(sink), a, &cuts);
+    struct logs_builder *b = logs_builder_open(sink, 0, labels, n);
+    bool ok = true;
+    for (size_t i = 0; i < cuts.last_ns.n && ok; i++)
+        ok = seal_slice(b, streams, n, cuts.last_ns.v[i], err);
+    ok = ok && seal_slice(b, streams, n, INT64_MAX, err) && logs_builder_finish(b, err);
+    logs_builder_close(b);
+    return ok;
+}
+
+/* Classes of a stream's rows. Neighbours mostly have the same metadata: those are asked once. */
+static void row_classes(const struct class_stream *c, const struct seal_stream *s,
+                        struct arena *scratch, uint8_t *out)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        const struct head_log_row *r = &s->rows[i], *before = i > 0 ? r - 1 : NULL;
+        if (before && before->meta_n == r->meta_n &&
+            memcmp(before->data + before->line_n, r->data + r->line_n, r->meta_n) == 0) {
+            out[i] = out[i - 1];
+            continue;
+        }
+        struct arena_mark mark = arena_mark(scratch);
+        out[i] = (uint8_t)class_of_line(c, head_log_meta(r, scratch));
+        arena_release(scratch, mark);
+    }
+}
+
+struct class_rows { // streams of each class
+    VEC(struct seal_stream) of[LIMIT_RETENTION_CLASSES + 1];
+};
+
+/* Takes a stream apart: whole, or by lines in their order. */
+static void split_stream(const struct seal_sink *sink, const struct seal_stream *s, struct arena *a,
+                         struct class_rows *out)
+{
+    struct class_stream c;
+    size_t class_no, count[LIMIT_RETENTION_CLASSES + 1] = {0};
+    class_stream_init(&c, sink->classes, sink->n_classes, s->labels);
+    if (class_stream_is_plain(&c, &class_no)) {
+        vec_push(&out->of[class_no], a, *s);
+        return;
+    }
+    uint8_t *of = arena_alloc(a, s->n);
+    row_classes(&c, s, a, of);
+    for (size_t i = 0; i < s->n; i++)
+        count[of[i]]++;
+    for (size_t k = 0; k <= sink->n_classes; k++) {
+        if (count[k] == 0)
+            continue;
+        struct seal_stream part = {.labels = s->labels};
+        part.rows = count[k] == s->n ? s->rows : arena_array(a, struct head_log_row, count[k]);
+        for (size_t i = 0; i < s->n; i++)
+            if (of[i] == k)
+                part.rows[part.n++] = s->rows[i];
+        vec_push(&out->of[k], a, part);
+    }
+}
+
+static bool seal_classes(struct seal_sink *sink, struct seal_stream *streams, size_t n,
+                         struct arena *a, struct err *err)
+{
+    struct class_rows split = {0};
+    bool ok = true;
+    for (size_t i = 0; i < n; i++)
+        split_stream(sink, &streams[i], a, &split);
+    for (size_t k = 0; ok && k <= sink->n_classes; k++) {
+        sink->class_no = k;
+        ok = split.of[k].n == 0 || seal_streams(sink, split.of[k].v, split.of[k].n, a, err);
+    }
+    return ok;
+}
+
 bool logs_seal(struct head *head, struct gen *gen, struct seal_sink *sink, struct err *err)
 {
     struct arena a;
@@ -446,17 +527,8 @@ bool logs_seal(struct head *head, struct gen *gen, struct seal_sink *sink, struc
     }
     if (n > 1)
         qsort(streams, n, sizeof streams[0], cmp_seal_stream);
-    struct labels *labels = arena_array(&a, struct labels, n);
-    for (size_t i = 0; i < n; i++)
-        labels[i] = streams[i].labels;
-    struct cuts cuts = {0};
-    find_cuts(streams, n, slice_raw(sink), &a, &cuts);
-    struct logs_builder *b = logs_builder_open(sink, 0, labels, n);
-    bool ok = true;
-    for (size_t i = 0; i < cuts.last_ns.n && ok; i++)
-        ok = seal_slice(b, streams, n, cuts.last_ns.v[i], err);
-    ok = ok && seal_slice(b, streams, n, INT64_MAX, err) && logs_builder_finish(b, err);
-    logs_builder_close(b);
+    bool ok = sink->n_classes > 0 ? seal_classes(sink, streams, n, &a, err)
+                                  : seal_streams(sink, streams, n, &a, err);
     arena_deinit(&a);
     return ok;
 }

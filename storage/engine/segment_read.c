@@ -44,6 +44,13 @@ struct segment *segment_new(struct segment_cache *c, str path, enum signal signa
     return seg;
 }
 
+void segment_set_class(struct segment *seg, str name)
+{
+    ASSERT(name.n <= sizeof(seg->class_name));
+    memcpy(seg->class_name, name.p ? name.p : "", name.n);
+    seg->info.class_name = (str){seg->class_name, name.n};
+}
+
 void segment_ref(struct segment *seg)
 {
     (void)atomic_fetch_add_explicit(&seg->refs, 1, memory_order_relaxed);
@@ -465,6 +472,19 @@ bool segment_open(struct segment_cache *c, str path, struct segment **out, struc
     }
     *out = seg;
     return true;
+}
+
+bool segment_meta_class(struct segment *seg, struct arena *a, str *out, struct err *err)
+{
+    static const char sql[] = "SELECT v FROM meta WHERE k = 'class'";
+    struct segment_query *q;
+    bool row = false;
+    if (!segment_query_open(seg, sql, NULL, 0, &q, err))
+        return false;
+    bool ok = segment_query_next(q, &row, err);
+    *out = ok && row ? arena_dup(a, segment_query_val(q, 0).s) : (str){0};
+    segment_query_close(q);
+    return ok;
 }
 
 /* "[12,13]" -> numbers. Anything else is damage. */

@@ -71,6 +71,13 @@ static bool write_next(struct span_merge_io *io, struct arena *a, struct span_co
     return t->in->next(t->in, a, out, have, err);
 }
 
+static bool write_skip(struct span_merge_io *io, const struct span_traces *traces, uint8_t *skip,
+                       struct err *err)
+{
+    struct traces_writer *t = CONTAINER_OF(io, struct traces_writer, io);
+    return t->in->skip(t->in, traces, skip, err);
+}
+
 static bool write_column(struct span_merge_io *io, const struct span_merge_column *c,
                          struct err *err)
 {
@@ -161,11 +168,12 @@ static bool write_block(struct span_merge_io *io, const struct span_block_head *
 bool segment_traces_write(struct traces_input *in, int level, struct seal_sink *sink,
                           struct err *err)
 {
-    struct traces_writer t = {.io = {write_next, write_column, write_block, 0},
-                              .in = in,
-                              .sink = sink,
-                              .level = level,
-                              .zstd = blob_level(level)};
+    struct traces_writer t = {
+        .io = {write_next, write_column, write_block, 0, in->skip ? write_skip : NULL},
+        .in = in,
+        .sink = sink,
+        .level = level,
+        .zstd = blob_level(level)};
     struct buf *bufs[] = {&t.blob, &t.pack, &t.dir, &t.filter, &t.ids};
     for (size_t i = 0; i < COUNTOF(bufs); i++)
         buf_init(bufs[i], BLOB_MAX);
@@ -224,7 +232,7 @@ static bool merge_next(struct traces_input *in, struct arena *a, struct span_col
 bool segment_traces_merge(struct segment *const *in, size_t n, int level, struct seal_sink *sink,
                           struct err *err)
 {
-    struct merge_input m = {.base = {merge_next}, .segs = in};
+    struct merge_input m = {.base = {.next = merge_next}, .segs = in};
     struct traces_blocks **pins = mem_zalloc(n * sizeof(*pins));
     size_t total = 0;
     bool ok = true;

@@ -25,6 +25,9 @@ struct traces_input {
     /* The next block by first start; its memory comes from `a`. */
     bool (*next)(struct traces_input *in, struct arena *a, struct span_columns *out, bool *have,
                  struct err *err);
+    /* As span_merge_io.skip; may be NULL. */
+    bool (*skip)(struct traces_input *in, const struct span_traces *traces, uint8_t *skip,
+                 struct err *err);
 };
 /* All of the input into one segment, or several when it is large. */
 MUST_USE bool segment_traces_write(struct traces_input *in, int level, struct seal_sink *sink,

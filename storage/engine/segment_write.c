@@ -212,7 +212,7 @@ static bool writer_meta_all(struct segment_writer *w, const struct segment_info 
         struct seg_val v;
     } rows[] = {
         {"build", seg_text(STR(SEGMENT_BUILD))},
-        {"class", seg_text(STR(""))},
+        {"class", seg_text(info->class_name)},
         {"gen", seg_int(info->gen)},
         {"level", seg_int(w->level)},
         {"part", seg_int(info->part)},

@@ -5,13 +5,49 @@
 
 #include "storage/base/log.h"
 
-#define FOLDER_DEPTH 4 // data, tenant, letter, day
-
-str segment_folder(struct store *s, const struct store_tenant *t, enum signal signal, str day,
-                   struct arena *a)
+str segment_class_folder(struct store *s, const struct store_tenant *t, enum signal signal,
+                         str class_name, struct arena *a)
 {
-    return arena_fmt(a, STR_FMT "/" STR_FMT "/%c/" STR_FMT, STR_ARG(s->o.dir),
-                     STR_ARG(tenant_name(t)), signal_letter(signal), STR_ARG(day));
+    return arena_fmt(a, STR_FMT "/" STR_FMT "/%c%s" STR_FMT, STR_ARG(s->o.dir),
+                     STR_ARG(tenant_name(t)), signal_letter(signal), class_name.n > 0 ? "/" : "",
+                     STR_ARG(class_name));
+}
+
+static bool is_day(str name)
+{
+    return name.n > 0 && !class_name_ok(name);
+}
+
+bool segment_days(struct fs *fs, str top, struct arena *a,
+                  bool (*each)(void *ctx, str class_name, str folder, struct err *err), void *ctx,
+                  struct err *err)
+{
+    struct fs_entry *entries, *days;
+    size_t n, n_days;
+    struct err here = ERR_OK;
+    if (!fs_list(fs, top, a, &entries, &n, &here)) {
+        if (here.code != ERR_NOT_FOUND)
+            *err = here;
+        return here.code == ERR_NOT_FOUND;
+    }
+    for (size_t i = 0; i < n; i++) {
+        str path = arena_fmt(a, STR_FMT "/" STR_FMT, STR_ARG(top), STR_ARG(entries[i].name));
+        if (!entries[i].is_dir)
+            continue;
+        if (is_day(entries[i].name)) {
+            if (!each(ctx, (str){0}, path, err))
+                return false;
+            continue;
+        }
+        if (!fs_list(fs, path, a, &days, &n_days, err))
+            return false;
+        for (size_t k = 0; k < n_days; k++)
+            if (days[k].is_dir && is_day(days[k].name) &&
+                !each(ctx, entries[i].name,
+                      arena_fmt(a, STR_FMT "/" STR_FMT, STR_ARG(path), STR_ARG(days[k].name)), err))
+                return false;
+    }
+    return true;
 }
 
 void segment_list_free(struct segment_list *list)
@@ -78,6 +114,10 @@ static bool sink_begin(struct seal_sink *base, enum signal signal, int level,
                                             .seq = seq,
                                             .gen = sink->gen,
                                             .part = (uint32_t)sink->files.n};
+    if (sink->is_merge)
+        sink->held_info.class_name = sink->merge_class;
+    else if (base->class_no > 0)
+        sink->held_info.class_name = base->classes[base->class_no - 1].name;
     *out = sink->open;
     return true;
 }
@@ -103,14 +143,18 @@ static bool sink_end(struct seal_sink *base, struct segment_writer *w,
 void sink_init(struct segment_sink *sink, struct store_tenant *t, enum signal signal, uint32_t gen)
 {
     const struct budget *b = t->store->o.budget;
+    struct retention *rules = retention_get(t->store);
     *sink = (struct segment_sink){
         .base = {.begin = sink_begin,
                  .end = sink_end,
-                 .work_max = b && b->max != SIZE_MAX ? b->max / 3 : 0},
+                 .work_max = b && b->max != SIZE_MAX ? b->max / 3 : 0,
+                 .classes = rules->of[signal],
+                 .n_classes = rules->n_of[signal]},
         .store = t->store,
         .tenant = t,
         .signal = signal,
         .gen = gen,
+        .rules = rules,
     };
 }
 
@@ -131,6 +175,8 @@ void sink_deinit(struct segment_sink *sink)
         (void)!fs_unlink(sink->store->o.fs, tmp_path(sink->store, sink->files.v[i].tmp, &a),
                          &ignored);
     vec_free(&sink->files);
+    retention_unref(sink->rules);
+    sink->rules = NULL;
     sink->open = sink->held = NULL;
     arena_deinit(&a);
 }
@@ -148,9 +194,11 @@ bool segments_make_durable(struct store *s, const struct segment_list *list, str
         if (str_eq(up, done))
             continue;
         done = up;
-        for (int depth = 0; depth < FOLDER_DEPTH; depth++, up = folder_of(up))
+        for (bool more = true; more; up = folder_of(up)) {
+            more = up.n > s->o.dir.n; // the data directory itself comes last
             if (!fs_sync_dir(s->o.fs, up, err))
                 return false;
+        }
     }
     return true;
 }
@@ -163,14 +211,19 @@ static bool publish_file(struct segment_sink *sink, const struct sink_file *file
     segment_day_print(day, file->info.t0_ns);
     segment_name_print(name, signal_letter(sink->signal), file->info.level, file->info.t0_ns,
                        file->info.t1_ns, file->info.seq);
-    str folder = segment_folder(s, sink->tenant, sink->signal, str_c(day), a);
+    str class_name = file->info.class_name;
+    str folder =
+        arena_fmt(a, STR_FMT "/%s",
+                  STR_ARG(segment_class_folder(s, sink->tenant, sink->signal, class_name, a)), day);
     str path = arena_fmt(a, STR_FMT "/%s", STR_ARG(folder), name);
     if (!fs_mkdir(s->o.fs, folder, err) ||
         !fs_rename(s->o.fs, tmp_path(s, file->tmp, a), path, err))
         return false;
     struct segment_name parsed;
     ASSERT(segment_name_parse(str_c(name), &parsed));
-    vec_push(out, NULL, segment_new(s->cache, path, sink->signal, &parsed, file->info.file_bytes));
+    struct segment *seg = segment_new(s->cache, path, sink->signal, &parsed, file->info.file_bytes);
+    segment_set_class(seg, class_name);
+    vec_push(out, NULL, seg);
     return true;
 }
 
@@ -380,32 +433,25 @@ static bool removal_unlink(struct store *s, struct removal *r, struct err *err)
     return true;
 }
 
+static bool sync_day(void *ctx, str class_name, str folder, struct err *err)
+{
+    (void)class_name;
+    return fs_sync_dir(((struct store *)ctx)->o.fs, folder, err);
+}
+
 /* Syncs the folders of all days. A process that was killed in the middle of a removal leaves inputs
  * of a merge unlinked but not durably so; they must not come back after their output has gone. */
 static bool tree_make_durable(struct store *s, struct err *err)
 {
     struct arena a;
     struct store_tenant **tenants;
-    struct fs_entry *days;
-    size_t n_days;
     bool ok = true;
     arena_init(&a, SIZE_MAX, NULL);
     size_t n = tenants_copy(s, &a, &tenants);
     for (size_t i = 0; ok && i < n * SIGNAL_COUNT; i++) {
-        struct err here = ERR_OK;
-        str top = arena_fmt(&a, STR_FMT "/" STR_FMT "/%c", STR_ARG(s->o.dir),
-                            STR_ARG(tenant_name(tenants[i / SIGNAL_COUNT])),
-                            signal_letter((enum signal)(i % SIGNAL_COUNT)));
-        if (!fs_list(s->o.fs, top, &a, &days, &n_days, &here)) {
-            ok = here.code == ERR_NOT_FOUND;
-            *err = ok ? *err : here;
-            continue;
-        }
-        for (size_t k = 0; ok && k < n_days; k++)
-            if (days[k].is_dir)
-                ok = fs_sync_dir(
-                    s->o.fs,
-                    arena_fmt(&a, STR_FMT "/" STR_FMT, STR_ARG(top), STR_ARG(days[k].name)), err);
+        str top = segment_class_folder(s, tenants[i / SIGNAL_COUNT],
+                                       (enum signal)(i % SIGNAL_COUNT), (str){0}, &a);
+        ok = segment_days(s->o.fs, top, &a, sync_day, s, err);
     }
     arena_deinit(&a);
     return ok;

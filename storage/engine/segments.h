@@ -1,13 +1,17 @@
 /* segments.h - the set of live segment files. The directory is the truth: a segment is live when
  * its final name exists and no complete replacement of it does.
  *
- * Layout: <data>/<tenant>/<letter>/<YYYYMMDD>/<name>; half-built files are <data>/tmp/<seq>.db.
- * A seal or a merge may make several files: part i of n in meta (n only on the last), so that the
- * next start can tell a whole set from one that a crash cut short.
+ * Layout: <data>/<tenant>/<letter>/<YYYYMMDD>/<name> for the default retention class,
+ * <data>/<tenant>/<letter>/<class>/<YYYYMMDD>/<name> for the others (a day begins with a digit, a
+ * class with a letter); half-built files are <data>/tmp/<seq>.db. A seal or a merge may make
+ * several files: part i of n in meta (n only on the last), so that the next start can tell a whole
+ * set from one that a crash cut short. The files of one seal count through all classes; a merge
+ * keeps to one.
  *
  * Threads: any; the functions take the store's mutex themselves unless said otherwise. */
 #pragma once
 
+#include "storage/engine/classes.h"
 #include "storage/engine/store_internal.h"
 
 /* Where seal and merge put files (struct seal_sink), and what publishes them. One thread. */
@@ -16,8 +20,10 @@ struct segment_sink {
     struct store *store;
     struct store_tenant *tenant;
     enum signal signal;
-    uint32_t gen; // generation of a seal; of a merge the first file's sequence number
+    uint32_t gen;            // generation of a seal; of a merge the first file's sequence number
+    struct retention *rules; // of a seal: whose classes `base` shows
     bool is_merge;
+    str merge_class; // of a merge: of all its inputs
     const uint32_t *replaces;
     size_t n_replaces;
     struct segment_writer *open;   // begun, not ended
@@ -63,6 +69,12 @@ MUST_USE bool removals_run(struct store *s, struct err *err);
 bool removals_ready(const struct store *s);
 void segment_list_free(struct segment_list *list); // drops the references
 
-/* <data>/<tenant>/<letter>/<day>, in the arena. */
-str segment_folder(struct store *s, const struct store_tenant *t, enum signal signal, str day,
-                   struct arena *a);
+/* <data>/<tenant>/<letter>, with the class behind it unless that is empty; in the arena. */
+str segment_class_folder(struct store *s, const struct store_tenant *t, enum signal signal,
+                         str class_name, struct arena *a);
+/* Calls `each` for every folder of a day below `top` (<data>/<tenant>/<letter>), those of classes
+ * included, with the class's name. What is neither a day nor a class is passed over. A missing top
+ * is empty. Strings live in the arena. */
+MUST_USE bool segment_days(struct fs *fs, str top, struct arena *a,
+                           bool (*each)(void *ctx, str class_name, str folder, struct err *err),
+                           void *ctx, struct err *err);

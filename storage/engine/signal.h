@@ -37,6 +37,12 @@ struct gen_stats {
     int64_t t0_ns, t1_ns; // valid when rows > 0
 };
 
+/* A retention class as a seal sees it (store.h says what matches what). */
+struct seal_class {
+    str name;
+    struct matchers matchers;
+};
+
 /* Where seal and merge put segments: begin, fill, end; several in a row are fine (time slots,
  * classes). On an error the engine discards all of them. */
 struct seal_sink {
@@ -46,6 +52,10 @@ struct seal_sink {
     MUST_USE bool (*end)(struct seal_sink *s, struct segment_writer *w,
                          const struct segment_info *info, struct err *err);
     size_t work_max; // bytes of scratch that seal and merge should stay near; 0: as they like
+    /* Seals: the signal's classes in order of preference; usually none. */
+    const struct seal_class *classes;
+    size_t n_classes;
+    size_t class_no; // set before begin: 0 the default class, else 1 + index in `classes`
 };
 
 struct signal_ops {

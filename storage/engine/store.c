@@ -469,11 +469,16 @@ static bool start_threads(struct store *s, struct err *err)
     return true;
 }
 
-static struct store *store_new(const struct store_options *o,
+/* Takes over the rules. */
+static struct store *store_new(const struct store_options *o, struct retention *rules,
                                const struct signal_ops *const ops[SIGNAL_COUNT])
 {
     struct store *s = mem_zalloc(sizeof(*s));
     s->o = *o;
+    s->o.classes = NULL; // the caller's; `rules` has copies
+    s->o.n_classes = 0;
+    s->rules = rules;
+    retention_set_room(s, o);
     str dir = o->dir;
     while (dir.n > 1 && dir.p[dir.n - 1] == '/')
         dir.n--;
@@ -531,7 +536,10 @@ bool store_open_with(const struct store_options *o,
 {
     if (o->dir.n == 0)
         return err_set(err, ERR_INVALID, "no data directory");
-    struct store *s = store_new(o, ops);
+    struct retention *rules;
+    if (!retention_new(o, &rules, err))
+        return false;
+    struct store *s = store_new(o, rules, ops);
     struct recovered from;
     // SQLite's memory comes from the allocator, not from a budget: it has its own limit, and the
     // process charges what it uses (store_sqlite_bytes). A blob that does not fit could not have
@@ -599,6 +607,7 @@ void store_close(struct store *s)
     time_guard_deinit(&s->time);
     (void)pthread_cond_destroy(&s->changed);
     (void)pthread_mutex_destroy(&s->mutex);
+    retention_unref(s->rules);
     mem_free((void *)(uintptr_t)s->o.dir.p);
     mem_free(s);
 }
@@ -670,4 +679,52 @@ void store_stats(struct store *s, struct store_stats *out)
     st.log_cut_bytes = atomic_load(&s->n.log_cut_bytes);
     st.disk_full = atomic_load(&s->is_disk_full);
     *out = st;
+}
+
+static struct store_class_stats *class_entry(struct store_class_stats *v, size_t *n,
+                                             enum signal signal, str name)
+{
+    for (size_t i = 0; i < *n; i++)
+        if (v[i].signal == signal && str_eq(v[i].name, name))
+            return &v[i];
+    v[*n] = (struct store_class_stats){.signal = signal, .name = name, .oldest_ns = INT64_MAX};
+    return &v[(*n)++];
+}
+
+void store_class_stats(struct store *s, struct arena *a, const struct store_class_stats **out,
+                       size_t *n_out)
+{
+    struct retention *r = retention_get(s);
+    VEC(struct store_class_stats) v = {0};
+    for (int k = 0; k < SIGNAL_COUNT; k++) {
+        vec_reserve(&v, a, v.n + 1 + r->n_of[k]);
+        class_entry(v.v, &v.n, (enum signal)k, (str){0})->is_configured = true;
+        for (size_t i = 0; i < r->n_of[k]; i++)
+            class_entry(v.v, &v.n, (enum signal)k, arena_dup(a, r->of[k][i].name))->is_configured =
+                true;
+    }
+    retention_unref(r);
+    pthread_mutex_lock(&s->mutex);
+    for (size_t i = 0; i < s->tenants.n; i++) {
+        for (int k = 0; k < SIGNAL_COUNT; k++) {
+            const struct segment_list *live = &s->tenants.v[i]->live[k];
+            for (size_t j = 0; j < live->n; j++) {
+                const struct segment *seg = live->v[j];
+                size_t before = v.n;
+                vec_reserve(&v, a, v.n + 1);
+                struct store_class_stats *c =
+                    class_entry(v.v, &v.n, (enum signal)k, segment_info(seg)->class_name);
+                if (v.n > before) // the segment may be gone before the caller looks
+                    c->name = arena_dup(a, c->name);
+                c->segments++;
+                c->segment_bytes += segment_file_bytes(seg);
+                c->oldest_ns = MIN(c->oldest_ns, segment_file_name(seg)->start_ns);
+            }
+        }
+    }
+    pthread_mutex_unlock(&s->mutex);
+    for (size_t i = 0; i < v.n; i++)
+        v.v[i].oldest_ns = v.v[i].segments > 0 ? v.v[i].oldest_ns : 0;
+    *out = v.v;
+    *n_out = v.n;
 }

@@ -21,6 +21,7 @@
 
 #define TENANT_NAME_MAX 64
 struct writer;
+struct retention; // classes.h
 
 struct share { // one tenant's part of one generation
     atomic_uint refs;
@@ -107,6 +108,10 @@ struct store {
     atomic_bool is_closing; // cancels seals and merges, too
     atomic_bool is_disk_full;
     atomic_uint snapshots;
+    // Disk budgets: those of the options until store_retention_set. 0 = none.
+    struct {
+        _Atomic uint64_t of_signal[SIGNAL_COUNT], total, keep_free;
+    } room;
     // Bytes of live segments, of those that wait to be unlinked, and the most that a running merge
     // may still write.
     _Atomic uint64_t live_bytes[SIGNAL_COUNT], doomed_bytes[SIGNAL_COUNT];
@@ -116,6 +121,7 @@ struct store {
     pthread_cond_t changed; // monotonic clock
     VEC(struct store_tenant *) tenants;
     struct hmap by_name;
+    struct retention *rules;     // swapped by store_retention_set; one reference
     struct store_tenant *nobody; // never written; for reads of unknown tenants; not in the list
     uint32_t next_seq;
     struct {

@@ -72,13 +72,26 @@ void time_guard_now(struct time_guard *g, int64_t *earlier, int64_t *later)
     *later = MAX(now, expected);
 }
 
+void time_guard_set_past(struct time_guard *g, int64_t window_past_ns)
+{
+    pthread_mutex_lock(&g->mutex);
+    g->has_past = true;
+    g->window_past_ns = window_past_ns;
+    pthread_mutex_unlock(&g->mutex);
+}
+
 void time_guard_window(struct time_guard *g, struct clock *clock, const struct store_options *o,
                        int64_t *oldest, int64_t *newest)
 {
     int64_t earlier = clock_now_ns(clock), later = earlier;
-    if (g)
+    int64_t past = o->window_past_ns;
+    if (g) {
         time_guard_now(g, &earlier, &later);
-    *oldest = o->window_past_ns > 0 ? time_add(earlier, -o->window_past_ns) : INT64_MIN;
+        pthread_mutex_lock(&g->mutex);
+        past = g->has_past ? g->window_past_ns : past;
+        pthread_mutex_unlock(&g->mutex);
+    }
+    *oldest = past > 0 ? time_add(earlier, -past) : INT64_MIN;
     *newest = o->window_future_ns > 0 && later >= TIME_GUARD_UNSET_NS
                   ? time_add(later, o->window_future_ns)
                   : INT64_MAX; // a clock that was never set does not know what the future is

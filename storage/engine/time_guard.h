@@ -28,6 +28,8 @@ struct time_guard {
     // A clock that differs from it by about `off` since `since` (monotonic).
     bool is_off;
     int64_t off, since;
+    bool has_past; // window_past_ns replaces that of the options
+    int64_t window_past_ns;
 };
 
 void time_guard_init(struct time_guard *g, struct clock *clock);
@@ -38,6 +40,8 @@ void time_guard_deinit(struct time_guard *g);
 void time_guard_seen(struct time_guard *g, int64_t newest_ns);
 /* Both times, in order; equal while the clock is believed. */
 void time_guard_now(struct time_guard *g, int64_t *earlier, int64_t *later);
+/* From now on this is the window into the past, whatever the options of the store's start say. */
+void time_guard_set_past(struct time_guard *g, int64_t window_past_ns);
 /* First and last time that a record may have by the options' windows; INT64_MIN and INT64_MAX
  * where there is none. g NULL: the clock is believed. */
 void time_guard_window(struct time_guard *g, struct clock *clock, const struct store_options *o,

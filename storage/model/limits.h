@@ -176,6 +176,14 @@
 
 /* ---- storage engine ---- */
 
+/* Retention classes of a store, all signals together: each makes files of its own at every seal, so
+ * a dozen is what a small disk bears. The configuration is refused beyond. */
+#define LIMIT_RETENTION_CLASSES 16
+/* Bytes of a class's name: it is a folder's and a metric label's. */
+#define LIMIT_CLASS_NAME 32
+/* Matchers of one class; more is no selection any more. Refused. */
+#define LIMIT_CLASS_MATCHERS 16
+
 /* Tenants of one store: each costs three heads. Beyond it ERR_LIMIT. */
 #define LIMIT_TENANTS 4096
 /* Frozen generations of one signal that wait for their seal; beyond it writes get ERR_BUSY, so that
