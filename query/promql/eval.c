@@ -269,7 +269,7 @@ static bool eval_kind(struct eval *e, const struct node *n, struct result *out, 
         out->s = n->string;
         return true;
     case NODE_SELECTOR:
-        return eval_selector(e, n, false, &out->m, err);
+        return eval_selector(e, n, PICK_VALUE, &out->m, err);
     case NODE_MATRIX:
     case NODE_SUBQUERY:
         return err_set(err, ERR_UNSUPPORTED, "range vector outside of a function");

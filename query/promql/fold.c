@@ -187,7 +187,7 @@ bool fold_eval(struct eval *e, const struct node *n, const struct aggr *ag, stru
     uint64_t samples = e->q->peak_samples;
     struct matrix m;
     hmap_init(&f.map, &e->q->arena);
-    bool ok = x->kind == NODE_SELECTOR ? selector_rows(e, x, false, &f.sink, err)
+    bool ok = x->kind == NODE_SELECTOR ? selector_rows(e, x, PICK_VALUE, &f.sink, err)
                                        : rollup_rows(e, x, &f.sink, err);
     *done = ok;
     if (!ok && f.met_hist) {

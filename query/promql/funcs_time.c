@@ -51,7 +51,7 @@ bool call_timestamp(struct eval *e, const struct node *n, struct result *out, st
     const struct node *arg = node_bare(n->call.args[0]);
     struct result v = {.type = PROMQL_VECTOR};
     if (arg->kind == NODE_SELECTOR && arg->selector.mods.extend != EXTEND_SMOOTHED) {
-        if (!eval_selector(e, arg, true, &v.m, err))
+        if (!eval_selector(e, arg, PICK_TIME, &v.m, err))
             return false;
     } else {
         if (!eval_node(e, arg, &v, err))
@@ -74,9 +74,18 @@ bool call_timestamp(struct eval *e, const struct node *n, struct result *out, st
     return true;
 }
 
-/* Start timestamps are not stored, so no sample has one. */
+/* Only samples have start times: what comes from anything but a selector has none. */
 bool call_start_timestamp(struct eval *e, const struct node *n, struct result *out, struct err *err)
 {
+    const struct node *arg = node_bare(n->call.args[0]);
+    if (arg->kind == NODE_SELECTOR && arg->selector.mods.extend != EXTEND_SMOOTHED) {
+        *out = (struct result){.type = PROMQL_VECTOR};
+        if (!eval_selector(e, arg, PICK_START, &out->m, err))
+            return false;
+        for (size_t k = 0; k < out->m.series.n; k++)
+            out->m.series.v[k].drop_name = true;
+        return true;
+    }
     if (!eval_node(e, n->call.args[0], out, err))
         return false;
     matrix_init(&out->m, e->grid);

@@ -144,8 +144,8 @@ static bool load_series(struct info *x, const struct node *n, struct err *err)
     if (x->data.n > 0)
         memcpy(m + x->names.n, x->data.v, x->data.n * sizeof *m);
     sel.selector.matchers = (struct matchers){m, count};
-    if (!eval_selector(x->e, &sel, true, &x->series, err) ||
-        !eval_selector(x->e, &sel, false, &values, err))
+    if (!eval_selector(x->e, &sel, PICK_TIME, &x->series, err) ||
+        !eval_selector(x->e, &sel, PICK_VALUE, &values, err))
         return false;
     for (size_t k = 0; k < values.series.n; k++)
         for (size_t i = 0; i < x->e->grid.n && values.series.v[k].h != NULL; i++)

@@ -7,10 +7,10 @@
  */
 #include <math.h>
 
-#include "query/promql/rollup.h"
+#include "query/promql/start.h"
 
 struct rate_window {
-    uint32_t first, last; // samples; equal: too few
+    uint32_t first, last; // samples; equal: only one; first behind last: none
     double factor;        // of the change, see slope_factor
     double zero_share;    // below this share of the change a counter's first value may cut it
 };
@@ -24,7 +24,7 @@ static bool same_times(const struct rate_shape *s, const int64_t *t_ms, size_t n
 static struct window window_of(const struct rollup *r, size_t step)
 {
     int64_t end = window_end(r->e, &r->g, step);
-    return (struct window){.start_ms = end - r->g.range_ms, .end_ms = end};
+    return (struct window){.from_ms = end - r->g.range_ms, .end_ms = end};
 }
 
 static void work_out(const struct rollup *r, struct rate_shape *s, bool per_second)
@@ -34,15 +34,17 @@ static void work_out(const struct rollup *r, struct rate_shape *s, bool per_seco
         struct window w = window_of(r, i);
         while (end < s->n && s->t_ms[end] <= w.end_ms)
             end++;
-        while (first < end && s->t_ms[first] <= w.start_ms)
+        while (first < end && s->t_ms[first] <= w.from_ms)
             first++;
-        s->windows[i] = (struct rate_window){0};
+        s->windows[i] = (struct rate_window){.first = (uint32_t)first, .last = (uint32_t)first};
+        s->windows[i].first += end == first;
         if (end - first < 2)
             continue;
-        struct slope slope = {s->t_ms[first], s->t_ms[end - 1], end - first, INFINITY};
+        struct slope slope = {s->t_ms[first], s->t_ms[end - 1], end - first, s->t_ms[first],
+                              INFINITY};
         double factor = slope_factor(&slope, &w);
         double sampled = (double)(slope.last_ms - slope.first_ms) / 1000;
-        double left = (double)(slope.first_ms - w.start_ms) / 1000;
+        double left = (double)(slope.first_ms - w.from_ms) / 1000;
         s->windows[i] =
             (struct rate_window){.first = (uint32_t)first,
                                  .last = (uint32_t)end - 1,
@@ -88,20 +90,47 @@ static double cut_factor(const struct rollup *r, const int64_t *t_ms, const stru
                          size_t step, double change, bool per_second)
 {
     struct window w = window_of(r, step);
-    struct slope s = {t_ms[x->first], t_ms[x->last], x->last - x->first + 1, INFINITY};
+    struct slope s = {t_ms[x->first], t_ms[x->last], x->last - x->first + 1, t_ms[x->first],
+                      INFINITY};
     s.zero_at = (double)(s.last_ms - s.first_ms) / 1000 * (r->v[x->first] / change);
     double factor = slope_factor(&s, &w);
     return per_second ? factor / rollup_range_s(r) : factor;
+}
+
+/* The counter was 0 when counting began, which is inside the window. */
+static void set_from_zero(const struct rollup *r, const struct rate_window *x, size_t step,
+                          bool per_second, const double *lost, struct cells *out)
+{
+    struct window w = window_of(r, step);
+    struct slope s = {r->t_ms[x->first], r->t_ms[x->last], x->last - x->first + 1,
+                      r->start_ms[x->first], INFINITY};
+    double change = r->v[x->last];
+    if (lost != NULL)
+        change += lost[x->last] - lost[x->first];
+    double factor = slope_factor(&s, &w);
+    cells_set(out, step, change * (per_second ? factor / rollup_range_s(r) : factor));
 }
 
 void rate_row(struct rollup *r, const int64_t *t_ms, bool is_counter, bool per_second,
               struct cells *out)
 {
     const double *v = r->v, *lost = is_counter ? rollup_lost(r) : NULL;
+    const int64_t *start = is_counter ? r->start_ms : NULL;
+    bool overlaps = start_overlaps(start, t_ms, r->n);
     const struct rate_shape *s = shape_of(r, t_ms, r->n, per_second);
     for (size_t i = 0; i < r->e->grid.n; i++) {
         const struct rate_window *x = &s->windows[i];
-        if (x->last == x->first)
+        if (UNLIKELY(start != NULL) && x->first <= x->last) {
+            if (overlaps &&
+                start_overlaps(start + x->first, t_ms + x->first, x->last - x->first + 1))
+                warn_overlap(r);
+            int64_t from = window_of(r, i).from_ms;
+            if (start_inside(from, start[x->first], t_ms[x->first])) {
+                set_from_zero(r, x, i, per_second, lost, out);
+                continue;
+            }
+        }
+        if (x->last <= x->first)
             continue;
         double change = v[x->last] - v[x->first], factor = x->factor;
         if (lost != NULL)

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "query/lang/print.h"
+#include "query/promql/start.h"
 
 /* ---- notes ---- */
 
@@ -15,6 +16,7 @@ enum note {
     NOTE_NOT_GAUGE = 16,
     NOTE_BOUNDS = 32,
     NOTE_COLLISION = 64,
+    NOTE_OVERLAP = 128,
 };
 
 /* Notes repeat from window to window: their text is made once per series. */
@@ -93,6 +95,25 @@ void warn_collision(struct rollup *r, const char *doing)
     query_warn(r->e->q, "PromQL warning: conflicting counter resets during histogram %s", doing);
 }
 
+void warn_overlap(struct rollup *r)
+{
+    if (!first_time(r, NOTE_OVERLAP))
+        return;
+    query_warn(r->e->q,
+               "PromQL warning: sample has start time that overlaps with previous sample "
+               "timestamp" STR_FMT,
+               STR_ARG(of_metric(r->e->q, r->metric)));
+}
+
+bool start_overlaps(const int64_t *start_ms, const int64_t *t_ms, size_t n)
+{
+    bool any = false;
+    for (size_t i = 1; start_ms != NULL && i < n && !any; i++)
+        any = start_known(start_ms[i], t_ms[i]) && start_ms[i] < t_ms[i - 1] &&
+              start_ms[i - 1] != 0 && start_ms[i] != start_ms[i - 1];
+    return any;
+}
+
 static void info_not_counter(struct rollup *r)
 {
     static const str suffixes[] = {STR_INIT("_total"), STR_INIT("_sum"), STR_INIT("_count"),
@@ -129,12 +150,16 @@ const double *rollup_lost(struct rollup *r)
         for (; i < end; i++)
             any |= r->v[i] < r->v[i - 1];
     }
+    for (size_t i = 1; r->start_ms != NULL && i < r->n && !any; i++)
+        any = start_resets(r->start_ms, r->t_ms, i);
     if (!any)
         return NULL;
     double *lost = arena_array(&r->series, double, r->n);
     lost[0] = 0;
-    for (size_t i = 1; i < r->n; i++)
-        lost[i] = lost[i - 1] + (r->v[i] < r->v[i - 1] ? r->v[i - 1] : 0);
+    for (size_t i = 1; i < r->n; i++) {
+        bool reset = r->v[i] < r->v[i - 1] || start_resets(r->start_ms, r->t_ms, i);
+        lost[i] = lost[i - 1] + (reset ? r->v[i - 1] : 0);
+    }
     r->lost = lost;
     return lost;
 }
@@ -142,6 +167,7 @@ const double *rollup_lost(struct rollup *r)
 struct split { // a series' samples by kind
     size_t n, n_h;
     const int64_t *t_ms, *ht_ms;
+    const int64_t *start_ms, *h_start_ms; // NULL: all unknown
     const double *v;
     const struct hist *const *h;
 };
@@ -152,14 +178,23 @@ static struct split split_kinds(struct arena *a, const struct samples *s)
     for (size_t i = 0; i < s->n && s->h != NULL; i++)
         hists += s->h[i] != NULL;
     if (hists == 0)
-        return (struct split){.n = s->n, .t_ms = s->t_ms, .v = s->v};
+        return (struct split){.n = s->n, .t_ms = s->t_ms, .v = s->v, .start_ms = s->start_ms};
     if (hists == s->n)
-        return (struct split){.n_h = s->n, .ht_ms = s->t_ms, .h = s->h};
+        return (struct split){.n_h = s->n, .ht_ms = s->t_ms, .h = s->h, .h_start_ms = s->start_ms};
     int64_t *t = arena_array(a, int64_t, s->n), *ht = arena_array(a, int64_t, hists);
     double *v = arena_array(a, double, s->n);
     const struct hist **h = arena_array(a, const struct hist *, hists);
     struct split out = {.t_ms = t, .ht_ms = ht, .v = v, .h = h};
+    int64_t *start = NULL, *h_start = NULL;
+    if (s->start_ms != NULL) {
+        out.start_ms = start = arena_array(a, int64_t, s->n);
+        out.h_start_ms = h_start = arena_array(a, int64_t, hists);
+    }
     for (size_t i = 0; i < s->n; i++) {
+        if (start != NULL && s->h[i] != NULL)
+            h_start[out.n_h] = s->start_ms[i];
+        else if (start != NULL)
+            start[out.n] = s->start_ms[i];
         if (s->h[i] != NULL) {
             ht[out.n_h] = s->t_ms[i];
             h[out.n_h++] = s->h[i];
@@ -217,7 +252,7 @@ static bool roll_windows(struct run *x, const struct split *s, struct err *err)
         struct window w = {.n = floats.to - floats.from,
                            .from = floats.from,
                            .n_h = hists.to - hists.from,
-                           .start_ms = start,
+                           .from_ms = start,
                            .end_ms = end,
                            .now_ms = grid_time(r->e->grid, i)};
         if (w.n + w.n_h == 0)
@@ -225,10 +260,14 @@ static bool roll_windows(struct run *x, const struct split *s, struct err *err)
         if (w.n > 0) {
             w.t_ms = s->t_ms + floats.from;
             w.v = s->v + floats.from;
+            if (s->start_ms != NULL)
+                w.start_ms = s->start_ms + floats.from;
         }
         if (w.n_h > 0) {
             w.ht_ms = s->ht_ms + hists.from;
             w.h = s->h + hists.from;
+            if (s->h_start_ms != NULL)
+                w.h_start_ms = s->h_start_ms + hists.from;
             arena_reset(&r->scratch);
         }
         r->step = i;
@@ -264,6 +303,8 @@ static bool roll_series(void *ctx, const struct samples *s, struct err *err)
         derive_hints(&r->series, &split);
     r->metric = labels_get(s->labels, METRIC_NAME);
     r->v = split.v;
+    r->t_ms = split.t_ms;
+    r->start_ms = split.start_ms;
     r->n = split.n;
     r->lost_known = false;
     cells_clear(r->e, &x->cells);

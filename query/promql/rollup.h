@@ -10,12 +10,14 @@ struct window {
     const int64_t *t_ms; // floats, in time order
     const double *v;
     size_t n;
-    size_t from;          // index of the first one in the series' floats
-    const int64_t *ht_ms; // histograms, in time order
+    size_t from;             // index of the first one in the series' floats
+    const int64_t *start_ms; // start times of the floats, 0 = unknown; NULL: of all unknown
+    const int64_t *ht_ms;    // histograms, in time order
     const struct hist *const *h;
     size_t n_h;
-    int64_t start_ms, end_ms; // (start, end], the offset taken off
-    int64_t now_ms;           // evaluation time of the step
+    const int64_t *h_start_ms; // of the histograms
+    int64_t from_ms, end_ms;   // (from, end], the offset taken off
+    int64_t now_ms;            // evaluation time of the step
 };
 
 struct point { // what a window becomes; neither set: no result
@@ -48,6 +50,7 @@ struct rollup {
     unsigned said;          // notes of this series that were made already
     /* Of the whole series: what counter resets before sample i have lost, see rollup_lost. */
     const double *v;
+    const int64_t *t_ms, *start_ms;
     size_t n;
     const double *lost;
     bool lost_known;
@@ -77,6 +80,7 @@ void warn_not_counter(struct rollup *r);               // a gauge histogram
 void warn_not_gauge(struct rollup *r);                 // a counter histogram
 void info_bounds(struct rollup *r, const char *doing); // custom bounds were reconciled
 void warn_collision(struct rollup *r, const char *doing);
+void warn_overlap(struct rollup *r); // start times
 /* h of the scratch arena as the window's result. */
 void point_hist(struct rollup *r, struct point *out, const struct hist *h);
 static inline void point_float(struct point *out, double v)
@@ -90,7 +94,8 @@ rollup_fn roll_sum, roll_avg;
 /* The extrapolation of rate and increase: v is what changed over the samples. */
 struct slope {
     int64_t first_ms, last_ms;
-    size_t n;       // samples
+    size_t n;        // samples
+    int64_t zero_ms; // a start time inside the window: the value was 0 then; else first_ms
     double zero_at; // counters: seconds before the first sample at which the value was 0; else +Inf
 };
 double slope_factor(const struct slope *s, const struct window *w);

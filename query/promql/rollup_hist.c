@@ -3,7 +3,7 @@
  * Steps in between live in r->scratch, which is emptied before every window with histograms. */
 #include <math.h>
 
-#include "query/promql/rollup.h"
+#include "query/promql/start.h"
 
 static bool is_custom(const struct hist *h)
 {
@@ -12,15 +12,23 @@ static bool is_custom(const struct hist *h)
 
 /* ---- rate, increase, delta ---- */
 
+/* Did counting begin anew between histograms i - 1 and i? */
+static bool resets_at(const struct window *w, size_t i)
+{
+    return start_resets(w->h_start_ms, w->ht_ms, i) || hist_has_reset(w->h[i - 1], w->h[i]);
+}
+
 /* Warnings about the flavour; false: layouts that do not fit together. *first stays NULL when the
- * first histogram does not count because a reset follows it. */
-static bool check_rate(struct rollup *r, const struct window *w, bool is_counter,
+ * first histogram is not subtracted: a reset follows it, or counting began inside the window. */
+static bool check_rate(struct rollup *r, const struct window *w, bool is_counter, bool from_zero,
                        const struct hist **first)
 {
     size_t n = w->n_h;
     const struct hist *kind = w->h[0];
     *first = w->h[0];
-    if (is_counter && hist_has_reset(w->h[0], w->h[1])) {
+    if (from_zero) {
+        *first = NULL;
+    } else if (is_counter && resets_at(w, 1)) {
         *first = NULL;
         kind = w->h[1];
     }
@@ -40,12 +48,13 @@ static bool check_rate(struct rollup *r, const struct window *w, bool is_counter
 }
 
 /* Last minus first plus what resets have lost. */
-static bool hist_delta(struct rollup *r, const struct window *w, bool is_counter, struct hist *out)
+static bool hist_delta(struct rollup *r, const struct window *w, bool is_counter, bool from_zero,
+                       struct hist *out)
 {
     struct err err = ERR_OK;
     const struct hist *first;
     struct hist sum = *w->h[w->n_h - 1];
-    if (!check_rate(r, w, is_counter, &first))
+    if (!check_rate(r, w, is_counter, from_zero, &first))
         return false;
     if (first != NULL) {
         if (!hist_same_bounds(&sum, first))
@@ -55,9 +64,9 @@ static bool hist_delta(struct rollup *r, const struct window *w, bool is_counter
             return false;
         }
     }
-    for (size_t i = first != NULL ? 1 : 2; i < w->n_h && is_counter; i++) {
+    for (size_t i = first != NULL || from_zero ? 1 : 2; i < w->n_h && is_counter; i++) {
         struct hist next;
-        if (!hist_has_reset(w->h[i - 1], w->h[i]))
+        if (!resets_at(w, i))
             continue;
         if (!hist_same_bounds(&sum, w->h[i - 1]))
             info_bounds(r, "addition");
@@ -75,10 +84,18 @@ void hist_rate(struct rollup *r, const struct window *w, bool is_counter, bool p
                struct point *out)
 {
     struct hist h;
-    if (w->n_h < 2 || !hist_delta(r, w, is_counter, &h))
+    bool from_zero = is_counter && w->h_start_ms != NULL &&
+                     start_inside(w->from_ms, w->h_start_ms[0], w->ht_ms[0]);
+    if (w->n_h < 2 && !from_zero)
         return;
-    struct slope s = {w->ht_ms[0], w->ht_ms[w->n_h - 1], w->n_h, INFINITY};
-    if (is_counter && h.count > 0 && w->h[0]->count >= 0)
+    if (is_counter && start_overlaps(w->h_start_ms, w->ht_ms, w->n_h))
+        warn_overlap(r);
+    if (!hist_delta(r, w, is_counter, from_zero, &h))
+        return;
+    struct slope s = {w->ht_ms[0], w->ht_ms[w->n_h - 1], w->n_h, w->ht_ms[0], INFINITY};
+    if (from_zero)
+        s.zero_ms = w->h_start_ms[0];
+    else if (is_counter && h.count > 0 && w->h[0]->count >= 0)
         s.zero_at = (double)(s.last_ms - s.first_ms) / 1000 * (w->h[0]->count / h.count);
     double factor = slope_factor(&s, w);
     if (per_second)
@@ -99,7 +116,7 @@ void hist_instant(struct rollup *r, const struct window *w, bool is_rate, struct
         warn_not_counter(r);
     if (!is_rate && !(gauge && gauge_before))
         warn_not_gauge(r);
-    if (!is_rate || !hist_has_reset(before, now)) {
+    if (!is_rate || !resets_at(w, w->n_h - 1)) {
         if (!hist_same_bounds(now, before))
             info_bounds(r, "subtraction");
         if (!hist_sub(&r->scratch, now, before, &h, &err)) {

@@ -3,7 +3,7 @@
 #include <math.h>
 
 #include "query/promql/extend.h"
-#include "query/promql/rollup.h"
+#include "query/promql/start.h"
 
 /* ---- extrapolation ---- */
 
@@ -13,14 +13,18 @@
 double slope_factor(const struct slope *s, const struct window *w)
 {
     double sampled = (double)(s->last_ms - s->first_ms) / 1000;
-    double mean = sampled / (double)(s->n - 1);
+    double mean = s->n > 1 ? sampled / (double)(s->n - 1) : 0;
     double threshold = mean * 1.1;
-    double left = (double)(s->first_ms - w->start_ms) / 1000;
+    double left = (double)(s->first_ms - w->from_ms) / 1000;
     double right = (double)(w->end_ms - s->last_ms) / 1000;
     if (left >= threshold)
         left = mean / 2;
     if (s->zero_at < left)
         left = s->zero_at;
+    if (s->zero_ms < s->first_ms) {
+        sampled = (double)(s->last_ms - s->zero_ms) / 1000;
+        left = 0;
+    }
     if (right >= threshold)
         right = mean / 2;
     return (sampled + left + right) / sampled;
@@ -30,14 +34,20 @@ static void float_rate(struct rollup *r, const struct window *w, bool is_counter
                        struct point *out)
 {
     size_t n = w->n;
-    if (n < 2)
+    bool from_zero =
+        is_counter && w->start_ms != NULL && start_inside(w->from_ms, w->start_ms[0], w->t_ms[0]);
+    if (n < 2 && !from_zero)
         return;
-    double v = w->v[n - 1] - w->v[0];
+    if (is_counter && start_overlaps(w->start_ms, w->t_ms, n))
+        warn_overlap(r);
+    double v = w->v[n - 1] - (from_zero ? 0 : w->v[0]);
     const double *lost = is_counter ? rollup_lost(r) : NULL;
     if (lost != NULL)
         v += lost[w->from + n - 1] - lost[w->from];
-    struct slope s = {w->t_ms[0], w->t_ms[n - 1], n, INFINITY};
-    if (is_counter && v > 0 && w->v[0] >= 0)
+    struct slope s = {w->t_ms[0], w->t_ms[n - 1], n, w->t_ms[0], INFINITY};
+    if (from_zero)
+        s.zero_ms = w->start_ms[0];
+    else if (is_counter && v > 0 && w->v[0] >= 0)
         s.zero_at = (double)(s.last_ms - s.first_ms) / 1000 * (w->v[0] / v);
     double factor = slope_factor(&s, w);
     if (per_second)
@@ -51,7 +61,7 @@ static void extended_rate(struct rollup *r, const struct window *w, bool is_coun
     struct reach reach = {.n = w->n,
                           .t_ms = w->t_ms,
                           .v = w->v,
-                          .start_ms = w->start_ms,
+                          .start_ms = w->from_ms,
                           .end_ms = w->end_ms,
                           .smoothed = r->g.extend == EXTEND_SMOOTHED,
                           .is_counter = is_counter};
@@ -128,7 +138,8 @@ static void last_two(struct rollup *r, const struct window *w, bool is_rate, str
     if (w->n_h == 0) {
         double v = w->v[w->n - 1], before = w->v[w->n - 2];
         double interval = (double)(w->t_ms[w->n - 1] - w->t_ms[w->n - 2]) / 1000;
-        if (!is_rate || !(v < before))
+        bool reset = v < before || start_resets(w->start_ms, w->t_ms, w->n - 1);
+        if (!is_rate || !reset)
             v -= before;
         point_float(out, is_rate ? v / interval : v);
         return;
@@ -168,6 +179,7 @@ bool roll_idelta(struct rollup *r, const struct window *w, struct point *out, st
 struct both {
     const struct window *w;
     size_t i, k;
+    int64_t t_ms, start_ms; // of the sample given out last
 };
 
 static bool both_next(struct both *b, double *v, const struct hist **h)
@@ -176,9 +188,13 @@ static bool both_next(struct both *b, double *v, const struct hist **h)
     if (b->i >= w->n && b->k >= w->n_h)
         return false;
     if (b->k >= w->n_h || (b->i < w->n && w->t_ms[b->i] < w->ht_ms[b->k])) {
+        b->t_ms = w->t_ms[b->i];
+        b->start_ms = w->start_ms != NULL ? w->start_ms[b->i] : 0;
         *v = w->v[b->i++];
         *h = NULL;
     } else {
+        b->t_ms = w->ht_ms[b->k];
+        b->start_ms = w->h_start_ms != NULL ? w->h_start_ms[b->k] : 0;
         *h = w->h[b->k++];
     }
     return true;
@@ -196,9 +212,14 @@ static double count_steps(const struct window *w, bool resets)
     const struct hist *h = NULL, *before_h = NULL;
     if (!both_next(&b, &before, &before_h))
         return 0;
-    while (both_next(&b, &v, &h)) {
+    for (;;) {
+        int64_t t[2] = {b.t_ms, 0}, start[2] = {b.start_ms, 0};
+        if (!both_next(&b, &v, &h))
+            return count;
+        t[1] = b.t_ms;
+        start[1] = b.start_ms;
         bool step;
-        if ((h != NULL) != (before_h != NULL))
+        if ((resets && start_resets(start, t, 1)) || (h != NULL) != (before_h != NULL))
             step = true;
         else if (h != NULL)
             step = resets ? hist_has_reset(before_h, h) : !hist_eq(before_h, h);
@@ -208,7 +229,6 @@ static double count_steps(const struct window *w, bool resets)
         before = v;
         before_h = h;
     }
-    return count;
 }
 
 /* Leaves out what is older than the newest sample at or before the window's start. False: nothing
@@ -216,9 +236,9 @@ static double count_steps(const struct window *w, bool resets)
 static bool anchor(struct window *w)
 {
     size_t i = 0, k = 0;
-    while (i < w->n && w->t_ms[i] <= w->start_ms)
+    while (i < w->n && w->t_ms[i] <= w->from_ms)
         i++;
-    while (k < w->n_h && w->ht_ms[k] <= w->start_ms)
+    while (k < w->n_h && w->ht_ms[k] <= w->from_ms)
         k++;
     if (i == w->n && k == w->n_h)
         return false;
@@ -230,11 +250,15 @@ static bool anchor(struct window *w)
     if (i > 0) { // a window without floats has no arrays
         w->t_ms += i;
         w->v += i;
+        if (w->start_ms != NULL)
+            w->start_ms += i;
         w->n -= i;
     }
     if (k > 0) {
         w->ht_ms += k;
         w->h += k;
+        if (w->h_start_ms != NULL)
+            w->h_start_ms += k;
         w->n_h -= k;
     }
     return true;

@@ -173,6 +173,7 @@ struct scratch {
     int64_t *t_ms;
     double *v;
     const struct hist **h;
+    int64_t *start_ms;
 };
 
 static void scratch_deinit(struct scratch *x)
@@ -180,6 +181,7 @@ static void scratch_deinit(struct scratch *x)
     mem_free(x->t_ms);
     mem_free(x->v);
     mem_free(x->h);
+    mem_free(x->start_ms);
 }
 
 static void scratch_grow(struct scratch *x, size_t n)
@@ -190,6 +192,7 @@ static void scratch_grow(struct scratch *x, size_t n)
     x->t_ms = mem_realloc(x->t_ms, x->cap * sizeof *x->t_ms);
     x->v = mem_realloc(x->v, x->cap * sizeof *x->v);
     x->h = mem_realloc(x->h, x->cap * sizeof *x->h);
+    x->start_ms = mem_realloc(x->start_ms, x->cap * sizeof *x->start_ms);
 }
 
 static bool has_marker(const struct series *s)
@@ -208,11 +211,21 @@ static bool has_marker(const struct series *s)
     return any;
 }
 
+static struct samples samples_of(const struct series *s)
+{
+    return (struct samples){.labels = s->labels,
+                            .n = s->n,
+                            .t_ms = s->t_ms,
+                            .v = s->v,
+                            .h = s->h,
+                            .start_ms = s->start_ms};
+}
+
 /* Most series have no markers: then the iterator's own columns go on. */
 static void drop_markers(struct scratch *x, const struct series *s, struct samples *out)
 {
     size_t n = 0;
-    *out = (struct samples){.labels = s->labels, .n = s->n, .t_ms = s->t_ms, .v = s->v, .h = s->h};
+    *out = samples_of(s);
     if (!has_marker(s))
         return;
     scratch_grow(x, s->n);
@@ -222,12 +235,14 @@ static void drop_markers(struct scratch *x, const struct series *s, struct sampl
         x->t_ms[n] = s->t_ms[i];
         x->v[n] = s->v[i];
         x->h[n] = s->h != NULL ? s->h[i] : NULL;
+        x->start_ms[n] = s->start_ms != NULL ? s->start_ms[i] : 0;
         n++;
     }
     out->n = n;
     out->t_ms = x->t_ms;
     out->v = x->v;
     out->h = s->h != NULL ? x->h : NULL;
+    out->start_ms = s->start_ms != NULL ? x->start_ms : NULL;
 }
 
 static bool each_of_selector(struct eval *e, const struct node *n, const struct geometry *g,
@@ -254,8 +269,7 @@ static bool each_of_selector(struct eval *e, const struct node *n, const struct 
             break;
         drop_markers(&scratch, &s, &samples);
         if (keep_stale)
-            samples =
-                (struct samples){.labels = s.labels, .n = s.n, .t_ms = s.t_ms, .v = s.v, .h = s.h};
+            samples = samples_of(&s);
         if (samples.n > 0 && !fn(ctx, &samples, err))
             break;
     }
@@ -324,7 +338,7 @@ bool each_series(struct eval *e, const struct node *n, const struct geometry *g,
 struct instant {
     struct eval *e;
     const struct geometry *g;
-    bool with_time;
+    enum pick pick;
     struct row_sink *sink;
     struct cells cells;
 };
@@ -370,8 +384,11 @@ static void pick_newest(struct instant *x, const struct samples *s)
         const struct hist *h = s->h != NULL ? s->h[at - 1] : NULL;
         if (h != NULL ? hist_is_stale(h) : is_stale(s->v[at - 1]))
             continue;
-        if (x->with_time) {
+        if (x->pick == PICK_TIME) {
             cells_set(&x->cells, i, (double)s->t_ms[at - 1] / 1000);
+        } else if (x->pick == PICK_START) {
+            if (s->start_ms != NULL && s->start_ms[at - 1] != 0)
+                cells_set(&x->cells, i, (double)s->start_ms[at - 1] / 1000);
         } else if (h != NULL) {
             if (picked != at - 1 || x->e->derive_hints)
                 copy = pick_hist(x, s, at - 1, picked);
@@ -422,24 +439,24 @@ static bool instant_series(void *ctx, const struct samples *s, struct err *err)
     return !x->cells.any || x->sink->put(x->sink, x->e, &x->cells, s->labels, s->drop_name, err);
 }
 
-bool selector_rows(struct eval *e, const struct node *n, bool with_time, struct row_sink *sink,
+bool selector_rows(struct eval *e, const struct node *n, enum pick pick, struct row_sink *sink,
                    struct err *err)
 {
     struct geometry g;
     if (!geometry_of(e, n, &g, err))
         return false;
-    struct instant x = {.e = e, .g = &g, .with_time = with_time, .sink = sink};
+    struct instant x = {.e = e, .g = &g, .pick = pick, .sink = sink};
     cells_init(e, &x.cells);
     eval_where(e, n);
     return each_series(e, n, &g, g.extend != EXTEND_SMOOTHED, instant_series, &x, err);
 }
 
-bool eval_selector(struct eval *e, const struct node *n, bool with_time, struct matrix *out,
+bool eval_selector(struct eval *e, const struct node *n, enum pick pick, struct matrix *out,
                    struct err *err)
 {
     struct matrix_sink s;
     matrix_sink_init(&s, e);
-    if (!selector_rows(e, n, with_time, &s.sink, err))
+    if (!selector_rows(e, n, pick, &s.sink, err))
         return false;
     *out = s.m;
     return true;

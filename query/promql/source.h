@@ -23,6 +23,7 @@ struct samples { // of one series, stale markers removed
     const int64_t *t_ms;
     const double *v;
     const struct hist *const *h; // NULL: floats only; h[i] NULL: a float
+    const int64_t *start_ms;     // 0 = unknown; NULL: of all unknown
 };
 
 typedef bool samples_fn(void *ctx, const struct samples *s, struct err *err);
@@ -43,11 +44,13 @@ MUST_USE bool each_series(struct eval *e, const struct node *n, const struct geo
 enum hist_reset derived_hint(const struct hist *before, const struct hist *h);
 /* Opens the snapshot of the query for everything that the tree can reach. */
 MUST_USE bool source_open(struct eval *e, const struct node *root, struct err *err);
+/* What an instant selector shows of its samples: times are in seconds. */
+enum pick { PICK_VALUE, PICK_TIME, PICK_START };
 /* The rows of an instant selector. */
-MUST_USE bool selector_rows(struct eval *e, const struct node *n, bool with_time,
+MUST_USE bool selector_rows(struct eval *e, const struct node *n, enum pick pick,
                             struct row_sink *sink, struct err *err);
-/* The same as a matrix; with_time: the samples' own times (seconds) instead of values. */
-MUST_USE bool eval_selector(struct eval *e, const struct node *n, bool with_time,
+/* The same as a matrix. */
+MUST_USE bool eval_selector(struct eval *e, const struct node *n, enum pick pick,
                             struct matrix *out, struct err *err);
 /* A range expression at the one time of the grid, as samples. */
 MUST_USE bool eval_range_result(struct eval *e, const struct node *n,

@@ -93,10 +93,7 @@ static void tokens(void **state)
                 v = f64_from_bits(prng_below(&f->r, 2) ? STALE_NAN_BITS : UINT64_C(1) << 63);
             if (prng_below(&f->r, 2000) == 0)
                 v = f64_from_bits(prng_next(&f->r));
-            int64_t start = i % 4 == 1   ? T0 - 5
-                            : i % 4 == 2 ? t[i]
-                            : i % 4 == 3 ? now - 999
-                                         : 0;
+            int64_t start = i % 4 == 1 ? T0 - 5 : i % 4 == 2 ? t[i] : i % 4 == 3 ? now - 999 : 0;
             if (prng_below(&f->r, 300) == 0)
                 start = prng_below(&f->r, 2) ? 0 : now - 7;
             gen_metrics_add(f->gen, i, now, v, NULL, start);
