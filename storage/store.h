@@ -94,7 +94,8 @@ enum refusal {
 const char *refusal_name(enum refusal r); // "malformed", ...
 
 struct write_result {
-    size_t accepted, rejected; // records; rejected includes the batch's own
+    size_t accepted, rejected;        // records; rejected includes the batch's own
+    size_t samples, hists, exemplars; // metrics: of the accepted ones
     size_t refused[REFUSALS];
     char reason[256]; // first reason, empty when none
 };

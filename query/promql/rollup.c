@@ -95,16 +95,6 @@ void warn_collision(struct rollup *r, const char *doing)
     query_warn(r->e->q, "PromQL warning: conflicting counter resets during histogram %s", doing);
 }
 
-void warn_overlap(struct rollup *r)
-{
-    if (!first_time(r, NOTE_OVERLAP))
-        return;
-    query_warn(r->e->q,
-               "PromQL warning: sample has start time that overlaps with previous sample "
-               "timestamp" STR_FMT,
-               STR_ARG(of_metric(r->e->q, r->metric)));
-}
-
 bool start_overlaps(const int64_t *start_ms, const int64_t *t_ms, size_t n)
 {
     bool any = false;
@@ -112,6 +102,16 @@ bool start_overlaps(const int64_t *start_ms, const int64_t *t_ms, size_t n)
         any = start_known(start_ms[i], t_ms[i]) && start_ms[i] < t_ms[i - 1] &&
               start_ms[i - 1] != 0 && start_ms[i] != start_ms[i - 1];
     return any;
+}
+
+void warn_overlap(struct rollup *r)
+{
+    if (!first_time(r, NOTE_OVERLAP))
+        return;
+    query_warn(r->e->q,
+               "PromQL warning: sample has start time that overlaps with previous sample "
+               "timestamp for metric " STR_FMT,
+               STR_ARG(quoted_metric(r)));
 }
 
 static void info_not_counter(struct rollup *r)

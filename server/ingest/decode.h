@@ -29,6 +29,7 @@ typedef bool decoder(struct decode *d, str body, struct err *err);
 
 decoder decode_otlp_metrics, decode_otlp_logs, decode_otlp_traces; // protobuf
 decoder decode_prom_write;                                         // remote write 1.0, inflated
+decoder decode_prom_write2;                                        // remote write 2.0, inflated
 decoder decode_loki_protobuf, decode_loki_json;
 
 /* Index of the series with that raw key in the batch: known ones by reference; *is_new when labels

@@ -40,6 +40,7 @@ struct ingest_job {
     struct batch batch;
     struct write_result result;
     bool is_json;
+    bool is_write2; // remote write 2.0
 };
 
 /* ---- answers ---- */
@@ -81,6 +82,21 @@ static bool is_retryable(enum err_code code)
            code == ERR_CANCELED;
 }
 
+/* Remote write 2.0 wants to hear what was stored; without these headers a sender takes a 2xx for a
+ * misunderstanding. */
+static void say_written(struct ingest_job *j)
+{
+    const struct write_result *r = &j->result;
+    const struct {
+        str name;
+        size_t n;
+    } rows[] = {{STR_INIT("x-prometheus-remote-write-samples-written"), r->samples},
+                {STR_INIT("x-prometheus-remote-write-histograms-written"), r->hists},
+                {STR_INIT("x-prometheus-remote-write-exemplars-written"), r->exemplars}};
+    for (size_t i = 0; i < COUNTOF(rows); i++)
+        reply_header(j->rep, rows[i].name, arena_fmt(j->req->arena, "%zu", rows[i].n));
+}
+
 static void answer_error(struct ingest_job *j, const struct err *err)
 {
     str message = clean(j, str_c(err->text));
@@ -103,6 +119,8 @@ static void answer_error(struct ingest_job *j, const struct err *err)
             status = 503;
         reply_header(j->rep, STR("retry-after"), STR("1"));
     }
+    if (j->is_write2 && status == 400) // nothing
+        say_written(j);
     if (is_otlp)
         answer_status(j, status, err_grpc(err->code), message);
     else
@@ -165,6 +183,8 @@ static void answer_otlp(struct ingest_job *j)
 static void answer_text(struct ingest_job *j)
 {
     const struct write_result *r = &j->result;
+    if (j->is_write2)
+        say_written(j);
     if (r->rejected == 0) {
         reply_send(j->rep, 204, STR(""), STR(""));
         return;
@@ -185,6 +205,22 @@ static void answer_success(struct ingest_job *j)
 
 /* ---- the way ---- */
 
+/* Value of one parameter of a content type; empty when there is none. */
+static str media_parameter(str type, str name)
+{
+    str part, key;
+    (void)str_split(&type, ';', &part); // the type itself
+    while (str_split(&type, ';', &part)) {
+        if (!str_split(&part, '=', &key) || !str_eq_nocase(str_trim(key), name))
+            continue;
+        str value = str_trim(part);
+        if (value.n >= 2 && value.p[0] == '"' && value.p[value.n - 1] == '"')
+            value = str_sub(value, 1, value.n - 1);
+        return value;
+    }
+    return (str){0};
+}
+
 static bool pick_form(struct ingest_job *j, struct err *err)
 {
     str type = http_content_type(j->req);
@@ -201,11 +237,14 @@ static bool pick_form(struct ingest_job *j, struct err *err)
             err, ERR_MEDIA,
             "415 unsupported media type, supported: [application/json, application/x-protobuf]");
     case ANSWER_PROM: {
-        str full = http_header_get(j->req, STR("content-type"));
-        if (str_find(full, STR("io.prometheus.write.v2")) != SIZE_MAX)
-            return err_set(err, ERR_MEDIA,
-                           "remote write 2.0 is not supported yet: use prometheus.WriteRequest");
+        str proto = media_parameter(http_header_get(j->req, STR("content-type")), STR("proto"));
         j->is_json = false;
+        j->is_write2 = str_is(proto, "io.prometheus.write.v2.Request");
+        if (proto.n > 0 && !j->is_write2 && !str_is(proto, "prometheus.WriteRequest"))
+            return err_set(err, ERR_MEDIA,
+                           "unsupported message " STR_FMT
+                           ": use prometheus.WriteRequest or io.prometheus.write.v2.Request",
+                           STR_ARG(proto));
         return type.n == 0 || str_is(type, "application/x-protobuf") ||
                err_set(err, ERR_MEDIA,
                        "unsupported media type " STR_FMT ": use application/x-protobuf",
@@ -263,7 +302,7 @@ static bool decode(struct ingest_job *j, str body, struct err *err)
             return false;
         body = buf_str(&j->transcoded);
     }
-    return p->decode(&d, body, err);
+    return (j->is_write2 ? decode_prom_write2 : p->decode)(&d, body, err);
 }
 
 /* Tenants are made by what is stored, not by what is asked: made-up names use up nothing. */

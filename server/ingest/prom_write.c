@@ -1,8 +1,9 @@
 /* prom_write.c - Prometheus remote write 1.0 to a batch. A series is known by the hash of its raw
  * label bytes; labels are decoded only the first time. Series without a name or with broken labels
  * are refused with a reason, the rest is kept. */
+#include "server/ingest/prom_write.h"
+
 #include "prom.pb-c.h"
-#include "server/ingest/otlp.h"
 #include "server/wire/pb_read.h"
 #include "storage/model/limits.h"
 
@@ -87,9 +88,10 @@ static bool find_series(struct write_walk *w, str message, const struct series_s
     return true;
 }
 
-static bool add_sample(struct write_walk *w, uint32_t series, str bytes, struct err *err)
+bool prom_sample(struct decode *d, uint32_t series, str bytes, struct err *err)
 {
     struct batch_sample s = {.series = series};
+    int64_t start_ms = 0;
     struct rd r = rd_of(bytes);
     struct pb_field f;
     while (pb_next(&r, &f)) {
@@ -97,10 +99,13 @@ static bool add_sample(struct write_walk *w, uint32_t series, str bytes, struct 
             s.v = f64_from_bits(f.value);
         else if (f.tag == PB_TAG(2, PB_VARINT))
             s.t_ms = (int64_t)f.value;
+        else if (f.tag == PB_TAG(3, PB_VARINT))
+            start_ms = (int64_t)f.value;
     }
     if (r.bad)
-        return otlp_malformed(w->arena, "Sample", err);
-    vec_push(&w->d->batch->samples, w->arena, s);
+        return otlp_malformed(d->batch->arena, "Sample", err);
+    vec_push(&d->batch->samples, d->batch->arena, s);
+    batch_set_start(d->batch, start_ms);
     return true;
 }
 
@@ -144,15 +149,16 @@ static double count_of(bool is_float, bool is_int, double as_float, uint64_t as_
     return is_float ? as_float : is_int ? (double)as_int : 0;
 }
 
-static bool add_histogram(struct write_walk *w, uint32_t series, str bytes, struct err *err)
+bool prom_histogram(struct decode *d, uint32_t series, str bytes, struct err *err)
 {
+    struct arena *arena = d->batch->arena;
     static const enum hist_reset hints[] = {HIST_RESET_UNKNOWN, HIST_RESET_YES, HIST_RESET_NO,
                                             HIST_GAUGE};
-    ProtobufCAllocator alloc = arena_allocator(w->arena);
+    ProtobufCAllocator alloc = arena_allocator(arena);
     Prom__Histogram *m = PB_UNPACK(prom__histogram, &alloc, bytes);
     if (!m)
-        return otlp_malformed(w->arena, "Histogram", err);
-    struct hist *h = arena_new(w->arena, struct hist);
+        return otlp_malformed(arena, "Histogram", err);
+    struct hist *h = arena_new(arena, struct hist);
     bool is_float = m->count_case == PROM__HISTOGRAM__COUNT_COUNT_FLOAT;
     bool has_hint = m->reset_hint >= 0 && m->reset_hint < (int32_t)COUNTOF(hints);
     h->schema = m->schema;
@@ -167,17 +173,18 @@ static bool add_histogram(struct write_walk *w, uint32_t series, str bytes, stru
     h->sum = m->sum;
     h->custom = m->custom_values;
     h->n_custom = m->n_custom_values;
-    if (!read_side(w->arena, m->n_positive_spans, m->positive_spans, m->n_positive_deltas,
+    if (!read_side(arena, m->n_positive_spans, m->positive_spans, m->n_positive_deltas,
                    m->positive_deltas, m->n_positive_counts, m->positive_counts, is_float,
                    &h->pos) ||
-        !read_side(w->arena, m->n_negative_spans, m->negative_spans, m->n_negative_deltas,
+        !read_side(arena, m->n_negative_spans, m->negative_spans, m->n_negative_deltas,
                    m->negative_deltas, m->n_negative_counts, m->negative_counts, is_float,
                    &h->neg)) {
-        batch_reject(w->d->batch, 1, "native histogram with overflowing bucket counts");
+        batch_reject(d->batch, 1, "native histogram with overflowing bucket counts");
         return true;
     }
-    vec_push(&w->d->batch->hists, w->arena,
-             (struct batch_hist){series, m->timestamp, h, 0}); // checked by batch_validate
+    vec_push(
+        &d->batch->hists, arena,
+        (struct batch_hist){series, m->timestamp, h, m->start_ms}); // checked by batch_validate
     return true;
 }
 
@@ -194,26 +201,30 @@ static bool add_series(struct write_walk *w, str message, struct err *err)
     bool ok = true;
     while (ok && !w->arena->over && pb_next(&r, &f)) {
         if (f.tag == PB_TAG(2, PB_BYTES))
-            ok = add_sample(w, series, f.bytes, err);
+            ok = prom_sample(w->d, series, f.bytes, err);
         else if (f.tag == PB_TAG(3, PB_BYTES))
             ok = add_exemplar(w, series, f.bytes, err);
         else if (f.tag == PB_TAG(4, PB_BYTES))
-            ok = add_histogram(w, series, f.bytes, err);
+            ok = prom_histogram(w->d, series, f.bytes, err);
     }
     return ok;
 }
 
-static bool add_metadata(struct write_walk *w, str bytes, struct err *err)
+enum metric_type prom_metric_type(int64_t number)
 {
     static const enum metric_type types[] = {
         METRIC_UNKNOWN,        METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM,
         METRIC_GAUGEHISTOGRAM, METRIC_SUMMARY, METRIC_INFO,  METRIC_STATESET};
+    return number >= 0 && number < (int64_t)COUNTOF(types) ? types[number] : METRIC_UNKNOWN;
+}
+
+static bool add_metadata(struct write_walk *w, str bytes, struct err *err)
+{
     ProtobufCAllocator alloc = arena_allocator(w->arena);
     Prom__Metadata *m = PB_UNPACK(prom__metadata, &alloc, bytes);
     if (!m)
         return otlp_malformed(w->arena, "MetricMetadata", err);
-    enum metric_type type =
-        m->type >= 0 && m->type < (int32_t)COUNTOF(types) ? types[m->type] : METRIC_UNKNOWN;
+    enum metric_type type = prom_metric_type(m->type);
     if (m->family.len > 0)
         vec_push(&w->d->batch->metas, w->arena,
                  (struct metric_meta){pb_str(m->family), type, pb_str(m->unit), pb_str(m->help)});

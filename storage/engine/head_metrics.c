@@ -369,6 +369,7 @@ static bool encode_samples(struct encoder *e)
     h->controls.n = kept;
     h->values.n = (size_t)(value_p - value);
     e->res->accepted += kept;
+    e->res->samples += kept;
     return true;
 }
 
@@ -408,6 +409,7 @@ static bool encode_hists(struct encoder *e, struct buf *out, size_t *kept)
         (*kept)++;
     }
     e->res->accepted += *kept;
+    e->res->hists += *kept;
     buf_deinit(&one);
     return !e->failed;
 }
@@ -443,6 +445,7 @@ static bool encode_exemplars(struct encoder *e, struct buf *out, size_t *kept)
         (*kept)++;
     }
     e->res->accepted += *kept;
+    e->res->exemplars += *kept;
     buf_deinit(&one);
     return !e->failed;
 }

@@ -4,6 +4,7 @@
  *   clear                                    a new, empty store
  *   load 5m                                  series, one per line, a value every 5 m from 0 on:
  *     m{a="b"} 1 2+3x4 _ _x2 stale {{...}}   numbers, runs, gaps, stale markers, histograms
+ *     m{a="b"}@st -300000 _x3                start times of the next line, in ms from its times
  *   eval instant at 10m EXPR                 then lines of series with one value, or one number
  *   eval range from 0 to 1h step 5m EXPR     then lines of series with values, _ for none
  *     expect fail|warn|info|no_warn|no_info|ordered [msg: TEXT | regex: RE]
@@ -39,6 +40,7 @@ struct val {
 struct row {
     struct labels labels;
     VEC(struct val) values;
+    bool is_starts;
 };
 struct expectation {
     str what, kind, text; // kind: "", "msg", "regex"
@@ -324,6 +326,9 @@ static bool parse_row(struct script *s, str line, struct row *row)
     if (!parse_labels(s, str_sub(line, 0, n), &row->labels))
         return false;
     str rest = str_trim(str_sub(line, n, line.n));
+    row->is_starts = str_starts(rest, STR("@st "));
+    if (row->is_starts)
+        rest = str_trim(str_sub(rest, 4, rest.n));
     while (rest.n > 0) {
         if (str_starts(rest, STR("{{"))) {
             parse_hist_item(s, &rest, row);
@@ -341,17 +346,23 @@ static bool parse_row(struct script *s, str line, struct row *row)
 
 /* ---- load ---- */
 
-static void batch_row(struct batch *b, const struct row *row, int64_t step_ms)
+/* starts: "x@st" lines before the row give its start times, in ms from those of the samples. */
+static void batch_row(struct batch *b, const struct row *row, const struct row *starts,
+                      int64_t step_ms)
 {
     uint32_t series = (uint32_t)b->series.n;
     vec_push(&b->series, b->arena, (struct batch_series){.labels = row->labels});
     for (size_t i = 0; i < row->values.n; i++) {
         const struct val *v = &row->values.v[i];
-        int64_t t = (int64_t)i * step_ms;
-        if (v->kind == FLOAT)
+        int64_t t = (int64_t)i * step_ms, start = 0;
+        if (i < starts->values.n && starts->values.v[i].kind == FLOAT)
+            start = t + (int64_t)starts->values.v[i].v;
+        if (v->kind == FLOAT) {
             vec_push(&b->samples, b->arena, (struct batch_sample){series, t, v->v});
-        else if (v->kind == HIST)
-            vec_push(&b->hists, b->arena, (struct batch_hist){series, t, v->h, 0});
+            batch_set_start(b, start);
+        } else if (v->kind == HIST) {
+            vec_push(&b->hists, b->arena, (struct batch_hist){series, t, v->h, start});
+        }
     }
 }
 
@@ -367,10 +378,14 @@ static void load(struct script *s, str args)
         say(s, line_no, "%s", err.text);
     arena_init(&a, GIB, NULL);
     batch_init(&b, SIGNAL_METRICS, &a);
+    struct row starts = {0};
     while (peek_line(s).n > 0) {
         struct row row;
-        if (parse_row(s, next_line(s), &row))
-            batch_row(&b, &row, step);
+        if (!parse_row(s, next_line(s), &row))
+            continue;
+        if (!row.is_starts)
+            batch_row(&b, &row, &starts, step);
+        starts = row.is_starts ? row : (struct row){0};
     }
     batch_validate(&b);
     if (!store_write(s->store, s->tenant, &b, &res, &err))

@@ -3,7 +3,7 @@
  *
  * A file holds cases:
  *     == name
- *     -- <decoder> [json|hex]       decoder: traces, logs, metrics, loki, write
+ *     -- <decoder> [json|hex]       decoder: traces, logs, metrics, loki, write, write2
  *     request body (JSON text, or hex digits of the inflated protobuf)
  *     -- dump                       what batch_dump must print, or "error: <text>"
  * Several inputs before one dump are spellings of one message: each must give that dump. With
@@ -48,6 +48,7 @@ static bool decode_input(const struct input *in, struct arena *a, struct buf *ou
         {"metrics", SIGNAL_METRICS, decode_otlp_metrics, NULL},
         {"loki", SIGNAL_LOGS, decode_loki_protobuf, decode_loki_json},
         {"write", SIGNAL_METRICS, decode_prom_write, NULL},
+        {"write2", SIGNAL_METRICS, decode_prom_write2, NULL},
     };
     size_t k = 0;
     while (k < COUNTOF(decoders) && !str_eq(in->decoder, str_c(decoders[k].name)))
