@@ -307,6 +307,8 @@ static bool roll_series(void *ctx, const struct samples *s, struct err *err)
     r->start_ms = split.start_ms;
     r->n = split.n;
     r->lost_known = false;
+    r->steps = NULL;
+    r->extreme = (struct extreme){0};
     cells_clear(r->e, &x->cells);
     if (!roll_all(x, &split, err))
         return false;

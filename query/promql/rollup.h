@@ -38,6 +38,12 @@ struct rate_shapes { // the last few
     size_t n, next;
 };
 
+/* min and max: samples that may still become the extreme of a window to come, oldest first. */
+struct extreme {
+    uint32_t *at; // indices into the series; NULL: not begun
+    size_t head, tail, next;
+};
+
 struct rollup {
     struct eval *e;
     const struct node *call, *arg; // arg: the range
@@ -54,6 +60,8 @@ struct rollup {
     size_t n;
     const double *lost;
     bool lost_known;
+    const uint32_t *steps; // changes or resets before each sample, see rollup_rate.c; NULL: not yet
+    struct extreme extreme;
     struct rate_shapes shapes; // of the call
 };
 

@@ -205,8 +205,25 @@ static bool float_changed(double a, double b)
     return a != b && !(isnan(a) && isnan(b));
 }
 
-static double count_steps(const struct window *w, bool resets)
+/* Floats only: the difference of two running counts, made once per series. */
+static double count_float_steps(struct rollup *r, const struct window *w, bool resets)
 {
+    if (r->steps == NULL) {
+        uint32_t *steps = arena_array(&r->series, uint32_t, r->n);
+        steps[0] = 0;
+        for (size_t i = 1; i < r->n; i++)
+            steps[i] = steps[i - 1] +
+                       (resets ? r->v[i] < r->v[i - 1] : float_changed(r->v[i - 1], r->v[i]));
+        r->steps = steps;
+    }
+    size_t from = (size_t)(w->v - r->v);
+    return r->steps[from + w->n - 1] - r->steps[from];
+}
+
+static double count_steps(struct rollup *r, const struct window *w, bool resets)
+{
+    if (w->n_h == 0 && w->n > 0)
+        return count_float_steps(r, w, resets);
     struct both b = {.w = w};
     double v = 0, before = 0, count = 0;
     const struct hist *h = NULL, *before_h = NULL;
@@ -268,9 +285,9 @@ static void roll_steps(struct rollup *r, const struct window *w, bool resets, st
 {
     struct window anchored = *w;
     if (r->g.extend == EXTEND_NONE)
-        point_float(out, count_steps(w, resets));
+        point_float(out, count_steps(r, w, resets));
     else if (anchor(&anchored))
-        point_float(out, count_steps(&anchored, resets));
+        point_float(out, count_steps(r, &anchored, resets));
 }
 
 bool roll_changes(struct rollup *r, const struct window *w, struct point *out, struct err *err)

@@ -51,44 +51,81 @@ static bool floats_of(struct rollup *r, const struct window *w)
     return w->n > 0;
 }
 
+/* Does a stay the extreme when b comes after it? The first of equals does; NaN gives way to all. */
+static bool stays(double a, double b, double sign)
+{
+    return !isnan(a) && !(sign * b > sign * a);
+}
+
+/* The extreme of a window that only moves forwards: every sample goes in and out once. */
+static double extreme(struct rollup *r, const struct window *w, double sign)
+{
+    struct extreme *x = &r->extreme;
+    size_t from = (size_t)(w->v - r->v), to = from + w->n;
+    if (x->at == NULL)
+        x->at = arena_array(&r->series, uint32_t, r->n);
+    if (x->next < from) {
+        x->head = x->tail = 0;
+        x->next = from;
+    }
+    for (; x->next < to; x->next++) {
+        while (x->tail > x->head && !stays(r->v[x->at[x->tail - 1]], r->v[x->next], sign))
+            x->tail--;
+        x->at[x->tail++] = (uint32_t)x->next;
+    }
+    while (x->at[x->head] < from)
+        x->head++;
+    return r->v[x->at[x->head]];
+}
+
 bool roll_min(struct rollup *r, const struct window *w, struct point *out, struct err *err)
 {
     (void)err;
-    if (!floats_of(r, w))
-        return true;
-    double best = w->v[0];
-    for (size_t i = 1; i < w->n; i++)
-        if (w->v[i] < best || isnan(best))
-            best = w->v[i];
-    point_float(out, best);
+    if (floats_of(r, w))
+        point_float(out, extreme(r, w, -1));
     return true;
 }
 
 bool roll_max(struct rollup *r, const struct window *w, struct point *out, struct err *err)
 {
     (void)err;
-    if (!floats_of(r, w))
-        return true;
-    double best = w->v[0];
-    for (size_t i = 1; i < w->n; i++)
-        if (w->v[i] > best || isnan(best))
-            best = w->v[i];
-    point_float(out, best);
+    if (floats_of(r, w))
+        point_float(out, extreme(r, w, 1));
     return true;
 }
 
 /* ---- deviation and quantiles ---- */
 
-static double variance(const struct window *w) // Welford, compensated
+#define LANES 4 // sums that do not wait for each other
+
+/* Sums of v - zero and of its square. */
+static void sums(const double *v, size_t n, double zero, double *sum, double *squares)
 {
-    double mean = 0, mean_c = 0, aux = 0, aux_c = 0;
-    for (size_t i = 0; i < w->n; i++) {
-        double v = w->v[i];
-        double delta = v - (mean + mean_c);
-        kahan_add(delta / (double)(i + 1), &mean, &mean_c);
-        kahan_add(delta * (v - (mean + mean_c)), &aux, &aux_c);
+    double s[LANES] = {0}, q[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t k = 0; k < LANES; k++) {
+            double d = v[i + k] - zero;
+            s[k] += d;
+            q[k] += d * d;
+        }
+    for (; i < n; i++) {
+        s[0] += v[i] - zero;
+        q[0] += (v[i] - zero) * (v[i] - zero);
     }
-    return (aux + aux_c) / (double)w->n;
+    *sum = (s[0] + s[1]) + (s[2] + s[3]);
+    *squares = (q[0] + q[1]) + (q[2] + q[3]);
+}
+
+/* Two passes: the mean, from differences to the first value so that equal values have exactly that
+ * mean; then squares of the differences to it, less what the mean's own rounding adds. */
+static double variance(const struct window *w)
+{
+    double n = (double)w->n, sum, squares;
+    sums(w->v, w->n, w->v[0], &sum, &squares);
+    sums(w->v, w->n, w->v[0] + sum / n, &sum, &squares);
+    squares -= sum * sum / n;
+    return (squares < 0 ? 0 : squares) / n;
 }
 
 bool roll_stdvar(struct rollup *r, const struct window *w, struct point *out, struct err *err)
@@ -198,32 +235,43 @@ bool roll_ts_max(struct rollup *r, const struct window *w, struct point *out, st
 
 /* ---- regression ---- */
 
-/* Least squares with compensated sums; x in seconds relative to `zero_ms`. */
+/* Sums of x and y, in seconds and as they are, less the given zeros, and of x * y and x * x. */
+struct moments {
+    double x, y, xy, xx;
+};
+
+static struct moments moments(const struct window *w, int64_t zero_ms, double zero_x, double zero_y)
+{
+    struct moments m[2] = {0};
+    for (size_t i = 0; i < w->n; i++) {
+        struct moments *to = &m[i % 2]; // two chains of additions side by side
+        double x = (double)(w->t_ms[i] - zero_ms) / 1000 - zero_x, y = w->v[i] - zero_y;
+        to->x += x;
+        to->y += y;
+        to->xy += x * y;
+        to->xx += x * x;
+    }
+    return (struct moments){m[0].x + m[1].x, m[0].y + m[1].y, m[0].xy + m[1].xy, m[0].xx + m[1].xx};
+}
+
+/* Least squares in two passes: the means, then products of the differences to them; x in seconds
+ * relative to `zero_ms`. */
 static void regression(const struct window *w, int64_t zero_ms, double *slope, double *intercept)
 {
-    double sx = 0, cx = 0, sy = 0, cy = 0, sxy = 0, cxy = 0, sxx = 0, cxx = 0;
     double first = w->v[0], n = (double)w->n;
-    bool constant = true;
-    for (size_t i = 0; i < w->n; i++) {
-        double x = (double)(w->t_ms[i] - zero_ms) / 1000, y = w->v[i];
-        constant = constant && y == first;
-        kahan_add(x, &sx, &cx);
-        kahan_add(y, &sy, &cy);
-        kahan_add(x * y, &sxy, &cxy);
-        kahan_add(x * x, &sxx, &cxx);
-    }
-    if (constant) {
+    size_t same = 1;
+    while (same < w->n && w->v[same] == first)
+        same++;
+    if (same == w->n) {
         *slope = isinf(first) ? NAN : 0;
         *intercept = isinf(first) ? NAN : first;
         return;
     }
-    sx += cx;
-    sy += cy;
-    sxy += cxy;
-    sxx += cxx;
-    double cov = sxy - sx * sy / n, var = sxx - sx * sx / n;
-    *slope = cov / var;
-    *intercept = sy / n - *slope * sx / n;
+    struct moments sum = moments(w, zero_ms, 0, first);
+    double mean_x = sum.x / n, mean_y = first + sum.y / n;
+    struct moments m = moments(w, zero_ms, mean_x, mean_y);
+    *slope = (m.xy - m.x * m.y / n) / (m.xx - m.x * m.x / n);
+    *intercept = mean_y - *slope * mean_x;
 }
 
 static bool two_floats(struct rollup *r, const struct window *w)
