@@ -3,6 +3,8 @@ both: the answers must be equal to the last bits. Short: two hours of some hundr
 does the same with a day of 5,000 and compares times."""
 
 import os
+import shutil
+import subprocess
 import sys
 import time
 
@@ -12,6 +14,28 @@ from prom_expressions import everything
 from prom_peer import SKIP, Client, Prometheus, compare
 
 SCRAPES = 480
+
+
+def promtool(*args, text=None):
+    out = subprocess.run(["promtool", *args], input=text, capture_output=True, timeout=30)
+    assert out.returncode == 0, (args, out.stdout, out.stderr)
+    return sorted(out.stdout.decode().splitlines())
+
+
+def with_promtool(server, peer, grid):
+    """Prometheus' own client: prints the same from both, and finds nothing wrong with what we say about ourselves."""
+    first, last = f"--start={grid[0]:.0f}", f"--end={grid[1]}"
+    for args, rest in [
+            (["instant", f"--time={grid[1]}"], ["sum by (job) (up)"]),
+            (["instant", f"--time={grid[1]}"], ['http_requests_total{code="500"}[2m]']),
+            (["range", first, last, "--step=97s"], ["sum by (job) (go_goroutines)"]),
+            (["series", "--match=up", '--match=node_load1{job="node"}', first, last], []),
+            (["labels", first, last], ["namespace"])]:
+        want, got = (promtool("query", *args, f"http://127.0.0.1:{port}", *rest) for port in (peer.port, server.port))
+        assert want == got and want, (args, rest, want, got)
+    status, body, _ = server.ask("/metrics")
+    assert status == 200 and body
+    promtool("check", "metrics", text=body)
 
 
 def main():
@@ -36,6 +60,8 @@ def main():
                     print("empty:", expr, when)
                 if wrong:
                     failed.append(f"{group}: {expr}\n    " + "\n    ".join(wrong[:5]))
+        if shutil.which("promtool"):
+            with_promtool(server, peer, grid)
     print(f"{len(everything())} expressions, {points} points, {empty} empty answers, at most {most} ULP apart")
     assert not failed, "\n".join([f"{len(failed)} differ"] + failed)
     return 0
