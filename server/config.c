@@ -146,7 +146,7 @@ static const struct field fields[] = {
     {"net.header_timeout", FIELD_DURATION, AT(header_timeout_ns), "10s", SEC / 10, DAY, false,
      "From the first byte of a request to the end of its headers."},
     {"net.body_timeout", FIELD_DURATION, AT(body_timeout_ns), "30s", SEC / 10, DAY, false,
-     "Without a byte of a body that is due."},
+     "Without 16 KiB of a body that is due, or its end."},
     {"net.idle_timeout", FIELD_DURATION, AT(idle_timeout_ns), "5m", SEC / 10, 365 * DAY, false,
      "Between requests of a connection."},
     {"net.write_timeout", FIELD_DURATION, AT(write_timeout_ns), "30s", SEC / 10, DAY, false,

@@ -37,6 +37,7 @@ struct ingest_job {
     struct store_tenant *tenant; // NULL until one of that name wrote
     struct arena arena;
     struct buf transcoded; // OTLP/JSON as protobuf
+    size_t charged;        // of it, on the ingest budget
     struct batch batch;
     struct write_result result;
     bool is_json;
@@ -283,6 +284,21 @@ static uint64_t find_series(void *ctx, struct hash128 raw)
     return store_series_find(f->store, f->tenant, raw);
 }
 
+/* OTLP/JSON as protobuf, in what the ingest budget has left. */
+static bool transcode(struct ingest_job *j, str body, struct err *err)
+{
+    struct budget *b = j->svc->ingest_budget;
+    size_t max = (size_t)j->svc->config->max_body_raw, used = budget_used(b);
+    size_t room = b->max - MIN(used, b->max);
+    buf_init(&j->transcoded, MIN(max, room));
+    bool ok = otlp_json_to_protobuf(j->protocol->signal, body, &j->arena, &j->transcoded, err);
+    j->charged = j->transcoded.cap;
+    budget_force(b, j->charged);
+    if (!ok && j->transcoded.over && room < max)
+        j->arena.over = true; // the memory's fault: run says whether it is worth another try
+    return ok;
+}
+
 static bool decode(struct ingest_job *j, str body, struct err *err)
 {
     const struct config *cfg = j->svc->config;
@@ -298,7 +314,7 @@ static bool decode(struct ingest_job *j, str body, struct err *err)
     if (j->is_json && p->decode_json)
         return p->decode_json(&d, body, err);
     if (j->is_json) {
-        if (!otlp_json_to_protobuf(p->signal, body, &j->arena, &j->transcoded, err))
+        if (!transcode(j, body, err))
             return false;
         body = buf_str(&j->transcoded);
     }
@@ -322,7 +338,7 @@ static bool find_tenant(struct ingest_job *j, struct err *err)
  * ever: sending it again would only keep others out. */
 static bool no_room(const struct ingest_job *j, struct err *err)
 {
-    size_t own = j->arena.used + j->batch.raw_bytes, max = j->svc->ingest_budget->max;
+    size_t own = j->arena.used + j->batch.raw_bytes + j->charged, max = j->svc->ingest_budget->max;
     if (own >= max - max / 8)
         return err_set(
             err, ERR_TOO_LARGE,
@@ -361,12 +377,12 @@ static void ingest(const struct protocol *p, void *ctx, struct http_request *req
     struct ingest_job j = {.svc = svc, .req = req, .rep = rep, .protocol = p};
     struct err err = ERR_OK;
     arena_init(&j.arena, SIZE_MAX, svc->ingest_budget);
-    buf_init(&j.transcoded, (size_t)svc->config->max_body_raw);
     if (run(&j, &err))
         answer_success(&j);
     else
         answer_error(&j, &err);
     buf_deinit(&j.transcoded);
+    budget_give(svc->ingest_budget, j.charged);
     arena_deinit(&j.arena);
 }
 

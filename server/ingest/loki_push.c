@@ -12,6 +12,9 @@
 #include "storage/model/limits.h"
 #include "storage/model/timerange.h"
 
+/* Bytes of a stream's labels as text: all that can be kept, every byte of a value escaped. */
+#define LABEL_TEXT_MAX (LIMIT_LABELS * (LIMIT_LABEL_NAME + 4 * LIMIT_LABEL_VALUE + 8))
+
 struct push {
     struct decode *d;
     struct arena *arena;
@@ -152,6 +155,9 @@ static bool quoted(struct arena *a, str s, size_t *i, str *out)
 static bool parse_labels(struct push *p, str s, struct labels_builder *b, struct err *err)
 {
     size_t i = 0;
+    if (s.n > LABEL_TEXT_MAX)
+        return err_set(err, ERR_INVALID, "error parsing labels: longer than %d bytes",
+                       LABEL_TEXT_MAX);
     skip_blanks(s, &i);
     if (i >= s.n || s.p[i++] != '{')
         goto fail;

@@ -23,7 +23,8 @@
 #define FLAG_NO_RECORDED_VALUE 1u
 #define TARGET_INFO_STEP_MS    INT64_C(150000) // half of the default lookback, as Prometheus writes it
 #define TARGET_INFO_MAX        1000            // samples of target_info in one request
-#define EXEMPLAR_EXTRA_MAX     128             // characters of filtered attributes that are kept
+#define INFO_ATTRS_MAX         (LIMIT_LABELS + 3) // three are left out: more do not fit a series
+#define EXEMPLAR_EXTRA_MAX     128                // characters of filtered attributes that are kept
 #define EXP_SCALE_MIN          (-4)
 #define EXP_SCALE_MAX          8
 #define EXP_ZERO_THRESHOLD     1e-128
@@ -67,11 +68,11 @@ static int compare_attrs(const void *a, const void *b)
 }
 
 /* Attributes in key order; two that end in one name are joined with ';'. Every name is compared
- * with those before it: callers keep their number below LIMIT_ATTRS. */
+ * with those before it: callers keep their number small. */
 static void add_attrs(struct arena *a, struct labels_builder *b, struct attrs attrs,
                       bool skip_identity)
 {
-    ASSERT(attrs.n <= LIMIT_ATTRS);
+    ASSERT(attrs.n <= INFO_ATTRS_MAX);
     struct attr *v = arena_array(a, struct attr, attrs.n + 1);
     if (attrs.n > 0)
         memcpy(v, attrs.v, attrs.n * sizeof *v);
@@ -139,8 +140,8 @@ static bool point_labels(struct metrics_walk *t, struct err *err)
     struct attrs attrs;
     if (t->has_point_labels)
         return true;
-    if (t->n_attributes > LIMIT_ATTRS)
-        return err_set(err, ERR_INVALID, "more than %d attributes", LIMIT_ATTRS);
+    if (t->n_attributes > LIMIT_LABELS) // names are compared pair by pair
+        return err_set(err, ERR_INVALID, LIMIT_LABELS_TEXT);
     if (!otlp_attrs(t->walk.arena, t->attributes, t->n_attributes, &attrs, NULL, err))
         return false;
     labels_builder_init(&b, t->walk.arena);
@@ -643,7 +644,7 @@ static bool on_resource_end(struct otlp_walk *w, struct err *err)
     struct labels_builder b;
     bool is_new;
     (void)err;
-    if (!t->has_points || t->resource.attrs.n > LIMIT_ATTRS)
+    if (!t->has_points || t->resource.attrs.n > INFO_ATTRS_MAX)
         return true;
     labels_builder_init(&b, w->arena);
     add_attrs(w->arena, &b, t->resource.attrs, true);

@@ -212,7 +212,7 @@ static int on_headers_complete(llhttp_t *parser)
 static int on_body(llhttp_t *parser, const char *at, size_t n)
 {
     struct http1 *h = parser->data;
-    h->session.progress++;
+    session_got_body(&h->session, n);
     if (exchange_body(h->x, str_of(at, n), &h->fail))
         return 0;
     h->fail_status = err_http(h->fail.code);

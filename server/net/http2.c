@@ -379,7 +379,7 @@ static int on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t
     (void)flags;
     struct http2 *h = user;
     struct stream *st = stream_of(ng, id);
-    h->session.progress++;
+    session_got_body(&h->session, n);
     if (!st)
         return 0;
     if (st->x->is_refused) {

@@ -14,7 +14,7 @@ struct net_options {
     struct router *router;            // outlives the net
     uint64_t max_connections;
     int64_t header_timeout_ns; // from the first byte of a request to the end of its headers
-    int64_t body_timeout_ns;   // without a byte of a body that is due
+    int64_t body_timeout_ns;   // without LIMIT_BODY_STEP bytes of a body that is due
     int64_t idle_timeout_ns;   // between requests
     int64_t write_timeout_ns;  // without the client taking a byte of an answer
     /* Called on the loop when a connection or a request has ended: memory may have become free. */

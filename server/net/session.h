@@ -7,6 +7,7 @@
 #pragma once
 
 #include "server/net/dispatch.h"
+#include "storage/model/limits.h"
 
 enum session_phase {
     SESSION_IDLE,    // between requests
@@ -41,6 +42,7 @@ struct session {
     void *wake_ctx;
     str peer;          // lives as long as the session
     uint64_t progress; // rises when the client sends or takes something that counts
+    size_t body_n;     // bytes of bodies since progress last rose for them
     uint64_t requests; // begun on this connection
     bool is_broken;    // an answer broke off: end the connection with a reset
 };
@@ -52,6 +54,16 @@ struct session *http2_open(struct dispatch *d, str peer);
 enum sniff { SNIFF_MORE, SNIFF_HTTP1, SNIFF_HTTP2 };
 /* Tells the protocols apart by the first bytes; MORE: not enough yet (then fewer than 3 came). */
 enum sniff session_sniff(str first_bytes);
+
+/* n bytes of a body came: counts as progress when they are enough (LIMIT_BODY_STEP). */
+static inline void session_got_body(struct session *s, size_t n)
+{
+    s->body_n += n;
+    if (s->body_n < LIMIT_BODY_STEP)
+        return;
+    s->body_n = 0;
+    s->progress++;
+}
 
 static inline void session_wake(struct session *s)
 {

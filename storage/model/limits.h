@@ -74,6 +74,9 @@
 #define LIMIT_REPLY_PIECES 4
 /* Answers below this are not worth gzip: one TCP segment either way. */
 #define LIMIT_GZIP_MIN 1400
+/* Bytes of a body that must come within each net.body_timeout, or its end: about 550 bytes a second
+ * with the default. A byte now and then would hold memory that others need. */
+#define LIMIT_BODY_STEP (16 * KIB)
 /* Header fields of a request; beyond: 431. Browsers and proxies send some thirty. */
 #define LIMIT_HEADERS 256
 /* Bytes taken from a pipelining client while its first request is being answered; beyond, the

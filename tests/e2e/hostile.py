@@ -7,12 +7,14 @@ import json
 import os
 import resource
 import socket
+import struct
 import time
 import zlib
 
 from harness import Server
 
 MEMORY_MB = 128
+GRPC = int(os.environ.get("GRPC_MESSAGES", "3000"))  # 100000 takes about a minute
 IDLE = int(os.environ.get("IDLE_CONNECTIONS", "10000"))
 
 
@@ -156,31 +158,66 @@ def idle_connections(server):
             s.close()
 
 
+def attr(key, value):
+    return {"key": key, "value": {"stringValue": value}}
+
+
+def post_json(server, path, body):
+    started = time.monotonic()
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    status, reply, _ = server.ask(path, data=text, headers={"Content-Type": "application/json"})
+    assert time.monotonic() - started < 10, (path, "slow")
+    return status, json.loads(reply) if reply[:1] == b"{" else reply
+
+
+def rejected(reply):
+    return sum(int(v) for k, v in reply.get("partialSuccess", {}).items() if k.startswith("rejected"))
+
+
+def push(server, stream, line, meta=None):
+    entry = [str(time.time_ns()), line] + ([meta] if meta else [])
+    return post_json(server, "/loki/api/v1/push", {"streams": [{"stream": stream, "values": [entry]}]})
+
+
 def attributes(server):
-    """64 KiB values, a thousand labels, empty everything, invalid UTF-8."""
-    huge = "v" * 65536
-    text = {
-        "resourceLogs": [
-            {
-                "resource": {"attributes": [{"key": f"a{i}", "value": {"stringValue": "x"}} for i in range(1000)]},
-                "scopeLogs": [
-                    {
-                        "logRecords": [
-                            {
-                                "timeUnixNano": str(time.time_ns()),
-                                "body": {"stringValue": huge},
-                                "attributes": [{"key": "k" * 1024, "value": {"stringValue": huge}}],
-                            }
-                        ]
-                    }
-                ],
-            }
-        ]
-    }
-    status, body, _ = server.ask(
-        "/v1/logs", data=json.dumps(text).encode(), headers={"Content-Type": "application/json"}
-    )
-    assert status in (200, 204, 400), (status, body)
+    """What is too large for the case files: server/ingest/README.md has the rules."""
+    now = time.time_ns()
+    kib64, mib = "v" * 65536, "w" * (1 << 20)
+    span = {"traceId": "ab" * 16, "spanId": "cd" * 8, "name": mib, "startTimeUnixNano": str(now),
+            "endTimeUnixNano": str(now), "attributes": [attr("kept", kib64), attr("cut", mib), attr("k" * 1024, "x"),
+                                                        attr("k" * 1025, "x")] + [attr(f"a{i}", "x") for i in range(2000)]}
+    status, reply = post_json(server, "/v1/traces", {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]})
+    assert (status, reply) == (200, {}), (status, reply)
+    status, body, _ = server.ask("/api/v2/traces/" + "ab" * 16)
+    found = json.loads(body)["trace"]["resourceSpans"][0]["scopeSpans"][0]["spans"][0]
+    values = {a["key"]: a["value"]["stringValue"] for a in found["attributes"]}
+    assert values["kept"] == kib64 and values["cut"] == mib[:65536] and found["name"] == mib[:65536]
+    assert len(values) == 1024 and "k" * 1024 in values and "k" * 1025 not in values
+    assert found["droppedAttributesCount"] == 2004 - 1024, found["droppedAttributesCount"]
+
+    logs = [{"timeUnixNano": str(now), "body": {"stringValue": mib[:n]}} for n in (1 << 20, 1000)]
+    logs += [{"timeUnixNano": str(now), "body": {"stringValue": mib + "!"}},
+             {"timeUnixNano": str(now), "body": {"stringValue": "meta"}, "attributes": [attr("a", kib64)]},
+             {"timeUnixNano": str(now), "body": {"stringValue": "many"}, "attributes": [attr(f"a{i}", "x") for i in range(1000)]}]
+    status, reply = post_json(server, "/v1/logs", {"resourceLogs": [{"scopeLogs": [{"logRecords": logs}]}]})
+    assert status == 200 and rejected(reply) == 3, (status, reply)
+    for stream, line, want in (({"n" * 1024: "x"}, "l", 204), ({"n" * 1025: "x"}, "l", 400), ({"v": "x" * 4096}, "l", 204),
+                               ({"v": "x" * 4097}, "l", 400), ({f"a{i}": "x" for i in range(1000)}, "l", 400),
+                               ({"a": "x"}, mib, 204), ({"a": "x"}, mib + "!", 400)):
+        assert push(server, stream, line)[0] == want, (len(str(stream)), len(line), want)
+    assert push(server, {"a": "x"}, "l", {"m": kib64})[0] == 400
+
+    def points(*sets):
+        data = [{"timeUnixNano": str(now), "asDouble": 1, "attributes": s} for s in sets]
+        body = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "big", "gauge": {"dataPoints": data}}]}]}]}
+        return post_json(server, "/v1/metrics", body)
+
+    status, reply = points([attr("n" * 1024, "x")], [attr("n" * 1025, "x")], [attr("v", "x" * 4096)],
+                           [attr("v", kib64)], [attr(f"a{i}", "x") for i in range(1000)], [])
+    assert status == 200 and rejected(reply) == 3, (status, reply)
+    status, reply = points(*[[attr(f"a{i}", "x") for i in range(1024)]] * 100)  # refused before names are compared
+    assert status == 200 and rejected(reply) == 100, (status, reply)
+
     for path in ("/v1/logs", "/v1/traces", "/v1/metrics"):
         for body in (b"{}", b'{"resourceLogs":[{}],"resourceSpans":[{}],"resourceMetrics":[{}]}'):
             status, reply, _ = server.ask(path, data=body, headers={"Content-Type": "application/json"})
@@ -189,22 +226,139 @@ def attributes(server):
             200,
             204,
         )
-    status, body, _ = server.ask(
-        "/loki/api/v1/push",
-        data=b'{"streams":[{"stream":{"app":"\xff\xfe"},"values":[["1","\xff"]]}]}',
-        headers={"Content-Type": "application/json"},
+
+
+def shapes(server):
+    """Bodies that are small on the wire and cost time or memory when read carelessly."""
+    for body in (b"[" * 1000000, b'{"a":' * 200000, b'{"resourceLogs":' + b"[" * 500000,
+                 b'{"resourceSpans":[' + b"{}," * 1000000 + b"x", b'{"streams":[{"stream":{"a":"' + b"\\u00" * 200000):
+        for path in ("/v1/logs", "/v1/traces", "/loki/api/v1/push"):
+            status, reply = post_json(server, path, body)
+            assert status in (400, 413), (path, body[:20], status, reply)
+    digits = b'{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"d","gauge":{"dataPoints":[{"asDouble":%s}]}}]}]}]}'
+    for number in (b"1" * 2000000, b"0." + b"1" * 2000000, b"1e" + b"1" * 1000000):
+        assert post_json(server, "/v1/metrics", digits % number)[0] in (200, 400)
+    status, reply = post_json(server, "/v1/logs", b'{"resourceLogs":[' + b",".join([b"{}"] * 1000000) + b"]}")
+    assert status in (200, 413, 429), (status, reply)
+
+    twice = gzip.compress(gzip.compress(b"{}"))
+    windows = b"\x28\xb5\x2f\xfd\x00\xa0\x09\x00\x00x"  # zstd, a window of 1 GiB, one byte
+    members = gzip.compress(b"") * 100000
+    for coding, body, want in (("gzip", twice, (400,)), ("gzip, gzip", twice, (400, 415)), ("zstd", windows, (400, 413)),
+                               ("gzip", members, (400, 413)), ("zstd", b"\x28\xb5\x2f\xfd" * 100000, (400,)),
+                               ("snappy", b"\x80\x80\x80\x80\x04" + b"\xfe\xff\x00" * 100000, (400, 413))):
+        started = time.monotonic()
+        status, reply, _ = server.ask(
+            "/v1/logs", data=body, headers={"Content-Type": "application/json", "Content-Encoding": coding}
+        )
+        assert status in want and time.monotonic() - started < 5, (coding, body[:10], status, reply)
+
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for path in ("/api/v1/query", "/api/v1/series", "/loki/api/v1/query"):
+        for one in (b"match[]=up&", b"&", b"a=b&", b"%25=%25&"):
+            status, reply, _ = server.ask(path, data=b"query=1&" + one * 200000, headers=form)
+            assert status in (400, 422) or one == b"&", (path, one, status, reply[:100])
+    assert server.ask("/api/v1/query?query=1&" + "a=b&" * 10000)[0] in (200, 400, 414, 422, 431)
+
+
+def h2_frame(kind, flags, stream, payload):
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def hpack_literal(how, name, value):
+    def text(s):
+        n, out = len(s), b""
+        if n < 127:
+            return bytes([n]) + s
+        n -= 127
+        while n > 127:
+            out += bytes([n & 127 | 128])
+            n >>= 7
+        return b"\x7f" + out + bytes([n]) + s
+
+    return bytes([how]) + text(name) + text(value)
+
+
+H2_START = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + h2_frame(4, 0, 0, b"")
+H2_POST = b"\x83\x86\x84" + hpack_literal(0, b"host", b"x")
+
+
+def http2(server):
+    """Header blocks that unpack to megabytes, that never end; frames of nothing."""
+    bomb = H2_POST + hpack_literal(0x40, b"x", b"y" * 3800) + b"\xbe" * 12000  # 45 MB in one frame
+    ask = b"".join(h2_frame(1, 5, 1 + 2 * i, bomb if i == 0 else H2_POST + b"\xbe" * 16000) for i in range(50))
+    raw(server, H2_START + ask, wait=2)
+    endless = h2_frame(1, 1, 1, H2_POST) + h2_frame(9, 0, 1, hpack_literal(0, b"a", b"b" * 16000)) * 2000
+    raw(server, H2_START + endless, wait=2)
+    raw(server, H2_START + h2_frame(1, 1, 1, H2_POST) + h2_frame(9, 0, 1, b"") * 200000, wait=2)
+    for kind in (h2_frame(4, 0, 0, b""), h2_frame(6, 0, 0, b"12345678"), h2_frame(8, 0, 0, b"\0\0\0\1")):
+        raw(server, H2_START + kind * 100000, wait=2)
+    raw(server, H2_START + h2_frame(1, 4, 1, H2_POST) + h2_frame(0, 0, 1, b"") * 200000, wait=2)
+    flood = b"".join(
+        h2_frame(1, 5, 1 + 2 * i, H2_POST) + h2_frame(3, 0, 1 + 2 * i, b"\0\0\0\x08") for i in range(20000)
     )
-    assert status in (204, 400), (status, body)
+    raw(server, H2_START + flood, wait=2)
+
+
+def tiny_messages(server):
+    """Many gRPC calls of a few bytes, and many messages in one call."""
+    import grpc
+
+    path = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        call = channel.unary_unary(path)
+        waiting, failed = [], 0
+        for _ in range(GRPC):
+            waiting.append(call.future(b"\x0a\x00"))
+            if len(waiting) == 100:
+                failed += sum(f.exception() is not None for f in waiting)
+                waiting = []
+        failed += sum(f.exception() is not None for f in waiting)
+        assert failed == 0, failed
+        stream = channel.stream_unary(path)
+        try:
+            stream(iter([b""] * 1000), timeout=20)
+        except grpc.RpcError as e:
+            assert e.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT,
+                                grpc.StatusCode.INTERNAL), e
+
+
+def slow_bodies():
+    """A byte now and then does not hold a connection and its memory for ever; honest ones are served."""
+    with Server("--memory", f"{MEMORY_MB}M", "--net-body-timeout", "1s") as server:
+        head = b"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n"
+        clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(100)]
+        for s in clients:
+            s.sendall(head + b"{" * 1000)
+        alive, started = set(clients), time.monotonic()
+        while alive and time.monotonic() - started < 10:
+            for s in list(alive):
+                try:
+                    s.sendall(b" ")
+                    s.setblocking(False)
+                    if s.recv(1000) == b"":
+                        alive.discard(s)
+                except BlockingIOError:
+                    s.setblocking(True)
+                except OSError:
+                    alive.discard(s)
+            assert server.ask("/ready")[0] == 200
+            time.sleep(0.2)
+        assert not alive, len(alive)
+        for s in clients:
+            s.close()
+        print(f"100 slow bodies ended after {time.monotonic() - started:.1f} s")
 
 
 def main():
     with Server("--memory", f"{MEMORY_MB}M") as server:
         start = server.rss_mb()
-        for step in (nesting, bombs, headers, attributes, idle_connections):
+        for step in (nesting, bombs, headers, attributes, shapes, http2, tiny_messages, idle_connections):
             step(server)
             assert server.ask("/ready")[0] == 200
             print(f"{step.__name__}: {server.rss_mb():.1f} MB resident (started with {start:.1f})")
             assert server.rss_mb() < MEMORY_MB + 32
+    slow_bodies()
     print("ok")
 
 
