@@ -7,15 +7,21 @@
  * first record of the generation that uses it (flag SERIES_LOGGED, set by apply), and carries the
  * epoch of the process, because ids start anew after a restart.
  *
- * Payload: u8 version 1 (2 when a record has a start time) | u8 codec (0 plain, 1 zstd: varint raw
- * length first) | body le32 epoch varint n, per new series:   varint id, bytes labels
- * (labels_encode) varint n, per metadata:     u8 type, bytes name, bytes unit, bytes help version
- * 2: bytes start times of the samples, bytes those of the histograms, both as runs until the last
- * one that has any: varint records, zigzag difference to the start time before varint n samples,
- * then columns: bytes  zigzag differences of id bytes  runs of equal time: varint samples, zigzag
- * difference to the time before n x u8 controls: e << 4 | k: k bytes of zigzag m, value = m / 10^e;
- * 0xF8: 8 bytes of f64 bytes  values varint n, per histogram:    varint id, zigzag time, bytes
- * hist_encode varint n, per exemplar:     varint id, zigzag time, f64, bytes labels */
+ * Payload: u8 version (1; 2 when a record has a start time) | u8 codec | body
+ *   codec 0: plain, 1: zstd with the varint raw length in front
+ * Body:
+ *   le32 epoch
+ *   varint n, per new series:   varint id, bytes labels (labels_encode)
+ *   varint n, per metadata:     u8 type, bytes name, bytes unit, bytes help
+ *   version 2: bytes start times of the samples, bytes those of the histograms, both as runs until
+ *     the last one that has any: varint records, zigzag difference to the start time before
+ *   varint n samples, then columns:
+ *     bytes  zigzag differences of id
+ *     bytes  runs of equal time: varint samples, zigzag difference to the time before
+ *     n x u8 controls: e << 4 | k: k bytes of zigzag m, value = m / 10^e; 0xF8: 8 bytes of f64
+ *     bytes  values
+ *   varint n, per histogram:    varint id, zigzag time, bytes hist_encode
+ *   varint n, per exemplar:     varint id, zigzag time, f64, bytes labels */
 #include "storage/engine/head_metrics.h"
 
 #include <math.h>

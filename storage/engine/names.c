@@ -318,8 +318,14 @@ struct volume_walk {
 
 static bool volumes_begin(struct volume_walk *w, size_t n, struct err *err)
 {
-    w->volumes.by = arena_zalloc(&w->scratch, n * w->volumes.n_steps * sizeof(uint64_t));
+    // Asked first: streams times steps may be gigabytes.
+    size_t bytes;
     const struct budget *b = w->scratch.budget;
+    if (__builtin_mul_overflow(n, w->volumes.n_steps * sizeof(uint64_t), &bytes) ||
+        (bytes > MIB && !arena_room(&w->scratch, bytes)))
+        return err_set(err, ERR_LIMIT, "volumes do not fit the limit of %s",
+                       b && b->name ? b->name : "memory");
+    w->volumes.by = arena_zalloc(&w->scratch, bytes);
     return !w->scratch.over || err_set(err, ERR_LIMIT, "volumes do not fit the limit of %s",
                                        b && b->name ? b->name : "memory");
 }

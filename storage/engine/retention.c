@@ -46,7 +46,6 @@ struct victim {
 struct scope_of {
     int signal;
     const str *class_name;
-    bool too_old; // only what has outlived its lifetime
 };
 
 /* The part of its lifetime that a file has behind it. */
@@ -66,11 +65,10 @@ static bool is_too_old(const struct round *r, const struct segment *seg)
     return lifetime > 0 && segment_file_name(seg)->end_ns <= time_add(r->now_ns, -lifetime);
 }
 
-static bool is_in(const struct round *r, const struct scope_of *of, const struct segment *seg)
+static bool is_in(const struct scope_of *of, const struct segment *seg)
 {
     return segment_is_settled(seg) &&
-           (!of->class_name || str_eq(segment_info(seg)->class_name, *of->class_name)) &&
-           (!of->too_old || is_too_old(r, seg));
+           (!of->class_name || str_eq(segment_info(seg)->class_name, *of->class_name));
 }
 
 /* The file that goes first; false: none. */
@@ -85,7 +83,7 @@ static bool pick(const struct round *r, const struct scope_of *of, struct victim
         for (int k = 0; k < SIGNAL_COUNT; k++) {
             for (size_t j = 0; (of->signal < 0 || k == of->signal) && j < t->live[k].n; j++) {
                 struct segment *seg = t->live[k].v[j];
-                if (!is_in(r, of, seg))
+                if (!is_in(of, seg))
                     continue;
                 double part = part_lived(r, seg);
                 if (v.seg &&
@@ -118,10 +116,30 @@ static bool free_up(const struct round *r, const struct scope_of *of, uint64_t n
     return freed >= need;
 }
 
+/* In one pass: after a long pause, or with new rules, there may be thousands. */
 static void by_age(const struct round *r)
 {
-    static const struct scope_of of = {.signal = -1, .too_old = true};
-    (void)!free_up(r, &of, UINT64_MAX, "age");
+    struct store *s = r->s;
+    VEC(struct victim) old = {0};
+    pthread_mutex_lock(&s->mutex);
+    for (size_t i = 0; i < s->tenants.n; i++) {
+        struct store_tenant *t = s->tenants.v[i];
+        for (int k = 0; k < SIGNAL_COUNT; k++) {
+            for (size_t j = 0; j < t->live[k].n; j++) {
+                struct segment *seg = t->live[k].v[j];
+                if (!segment_is_settled(seg) || !is_too_old(r, seg))
+                    continue;
+                segment_ref(seg);
+                vec_push(&old, NULL, (struct victim){t, seg});
+            }
+        }
+    }
+    pthread_mutex_unlock(&s->mutex);
+    for (size_t i = 0; i < old.n; i++) {
+        take_out(s, old.v[i].tenant, old.v[i].seg, "age");
+        segment_unref(old.v[i].seg);
+    }
+    vec_free(&old);
 }
 
 static uint64_t class_bytes(struct store *s, const struct retention_class *c)

@@ -295,6 +295,10 @@ static void check_names(struct fixture *f, size_t rows, int gen)
     assert_true(store_stream_volumes(snap, &sel, INT64_MAX, 2, add_volume, bytes, &f->err));
     assert_int_equal(bytes[0], 0); // before 1970
     assert_int_equal(bytes[1], rows * 10);
+    // steps times streams: refused before any memory is taken
+    assert_false(store_stream_volumes(snap, &sel, 1, SIZE_MAX / 8, add_volume, bytes, &f->err));
+    assert_int_equal(f->err.code, ERR_LIMIT);
+    f->err = ERR_OK;
     sel.start_ns = T0;
     sel.end_ns = T0 + 1000 * NS_PER_S;
     memset(bytes, 0, sizeof bytes);

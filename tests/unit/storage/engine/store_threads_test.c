@@ -1,7 +1,8 @@
 /* store_threads_test.c - everything at the same time on a real folder, with the real signals:
  * writers, queries with all kinds of iterators, names, snapshots that are held, tenants being made,
- * forced seals, compaction, retention, statistics; then a close, a reopen, and on. Meant for the
- * thread sanitizer. `store_threads_test SECONDS` runs longer than the usual five.
+ * forced seals, compaction, retention, rules of classes that change, statistics; then a close, a
+ * reopen, and on. Meant for the thread sanitizer. `store_threads_test SECONDS` runs longer than the
+ * usual five.
  *
  * What must hold: a query sees every record that was acknowledged before its snapshot, each once,
  * and none that was never sent; counters do not fall; after a reopen exactly what was acknowledged
@@ -57,6 +58,8 @@ struct world {
     int64_t base_ns; // of record 0: in a day that is closed, so that merges happen
     int64_t old_ns;  // beyond the retention
     struct writer writers[SIGNAL_COUNT][WRITERS];
+    struct matcher matchers[SIGNAL_COUNT]; // of a class of each signal
+    struct retention_class classes[SIGNAL_COUNT];
     _Atomic uint64_t churned, old_sent, tenants, queries, seen;
     atomic_bool stop, failed;
 };
@@ -635,8 +638,16 @@ static void *care_main(void *arg)
     struct world *w = arg;
     struct prng r;
     prng_init(&r, 19);
+    struct store_options rules = w->o;
     while (!atomic_load(&w->stop)) {
         struct err err = ERR_OK;
+        if (prng_below(&r, 4) == 0) {
+            rules.n_classes = prng_below(&r, SIGNAL_COUNT + 1);
+            if (!store_retention_set(w->s, &rules, &err)) {
+                (void)wrong(w, "rules: %s", err.text);
+                break;
+            }
+        }
         if (!store_maintain(w->s, prng_next(&r) & 1, &err)) {
             (void)wrong(w, "maintenance: %s", err.text);
             break;
@@ -746,6 +757,24 @@ static void world_init(struct world *w)
     }
 }
 
+/* A class of each signal: some series, streams, traces of every writer. */
+static void classes_init(struct world *w)
+{
+    static const char *const names[] = {"part", "part", "service"};
+    static const char *const values[] = {"1", "1|3", "main-w1"};
+    struct err err = ERR_OK;
+    for (int k = 0; k < SIGNAL_COUNT; k++) {
+        assert_true(
+            matcher_init(&w->matchers[k], MATCH_RE, str_c(names[k]), str_c(values[k]), &err));
+        w->classes[k] = (struct retention_class){.signal = (enum signal)k,
+                                                 .name = STR("some"),
+                                                 .matchers = {&w->matchers[k], 1},
+                                                 .age_ns = 5 * DAY_NS};
+    }
+    w->o.classes = w->classes;
+    w->o.n_classes = SIGNAL_COUNT;
+}
+
 static void remove_tree(const char *dir)
 {
     char command[128];
@@ -762,6 +791,7 @@ static void test_all_at_once(void **state)
     uint64_t faults = 0, expired = 0, compacted = 0, sealed = 0;
     log_set_level(LOG_LEVEL_NONE);
     world_init(w);
+    classes_init(w);
     for (int round = 0; round < ROUNDS; round++) {
         open_store(w);
         check_all(w);
@@ -785,6 +815,8 @@ static void test_all_at_once(void **state)
                   atomic_load(&w->queries), atomic_load(&w->seen), sealed, compacted, expired);
     assert_true(sealed > 0 && compacted > 0 && expired > 0);
     remove_tree(w->dir);
+    for (int k = 0; k < SIGNAL_COUNT; k++)
+        matcher_deinit(&w->matchers[k]);
     mem_free(w);
 }
 
