@@ -122,9 +122,11 @@ static void raise_file_limit(const struct config *c)
 static void app_init_services(struct app *app)
 {
     const struct config *c = &app->config;
-    budget_init(&app->memory, "memory", (size_t)c->memory, NULL);
-    budget_init(&app->ingest_budget, "ingest memory", (size_t)c->ingest_memory, &app->memory);
-    budget_init(&app->query_budget, "query memory", (size_t)c->query_memory_all, &app->memory);
+    budget_init(&app->memory, "memory of the server (memory)", (size_t)c->memory, NULL);
+    budget_init(&app->ingest_budget, "ingest memory (ingest.memory)", (size_t)c->ingest_memory,
+                &app->memory);
+    budget_init(&app->query_budget, "memory of all queries (query.memory_all)",
+                (size_t)c->query_memory_all, &app->memory);
     budget_init(&app->store_budget, "store memory", (size_t)c->memory / 8 * STORE_EIGHTHS,
                 &app->memory);
     struct clock *clock = app->options.clock ? app->options.clock : clock_real();

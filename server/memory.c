@@ -1,9 +1,9 @@
 /* memory.c - the thread that looks at resident memory; memory.h says why.
  *
- * Awake, it looks every LOOK_NS, which is what uncharged memory can grow unseen; reading
- * /proc/self/statm is a few microseconds. Trimming walks the allocator's free lists and unmaps
- * whole pages that will fault in again: it is done above three quarters of the ceiling only, and
- * more rarely when it does not gain anything. */
+ * Awake, it looks every LOOK_NS, and every LOOK_NEAR_NS above half of the ceiling: that is what
+ * uncharged memory can grow unseen; reading /proc/self/statm is a few microseconds. Trimming walks
+ * the allocator's free lists and unmaps whole pages that will fault in again: it is done above
+ * three quarters of the ceiling only, and more rarely when it does not gain anything. */
 #include "server/memory.h"
 
 #include <fcntl.h>
@@ -16,10 +16,11 @@
 #include "storage/base/num.h"
 #include "storage/store.h"
 
-#define LOOK_NS     (5 * NS_PER_MS)
-#define QUIET_LOOKS 1000 // looks without a poke until it trims once more and sleeps: 5 s
-#define TRIM_EVERY  10   // looks between two trims
-#define TRIM_PAUSE  200  // ... after one that gained less than a 32nd of the ceiling
+#define LOOK_NS       (5 * NS_PER_MS)
+#define LOOK_NEAR_NS  (1 * NS_PER_MS)
+#define QUIET_NS      (5 * NS_PER_S)    // without a poke until it trims once more and sleeps
+#define TRIM_EVERY_NS (50 * NS_PER_MS)  // between two trims
+#define TRIM_PAUSE_NS (500 * NS_PER_MS) // ... after one that gained less than a 32nd of the ceiling
 
 /* A sanitizer's shadow and quarantine are not ours: then nothing is charged. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -41,7 +42,8 @@ struct memory_watch {
     pthread_cond_t changed;
     int statm;
     size_t page;
-    unsigned trim_wait; // looks until the next trim; the thread's own
+    int64_t trim_ns; // mono time of the next trim; the thread's own, as is look_ns
+    int64_t look_ns; // until the next look
     atomic_bool is_poked;
     bool is_awake, is_closing; // guarded by mutex
 };
@@ -83,20 +85,20 @@ static size_t look(struct memory_watch *w)
 static void look_and_trim(struct memory_watch *w)
 {
     size_t before = look(w), max = w->root->max;
-    if (w->trim_wait > 0)
-        w->trim_wait--;
-    if (before <= max / 4 * 3 || w->trim_wait > 0)
+    w->look_ns = before > max / 2 ? LOOK_NEAR_NS : LOOK_NS;
+    int64_t now = clock_mono_ns(clock_real()); // the system's: what is watched is the real process
+    if (before <= max / 4 * 3 || now < w->trim_ns)
         return;
     malloc_trim(0);
     size_t after = look(w);
     bool is_worth = before > after && before - after >= max / 32;
-    w->trim_wait = is_worth ? TRIM_EVERY : TRIM_PAUSE;
+    w->trim_ns = now + (is_worth ? TRIM_EVERY_NS : TRIM_PAUSE_NS);
 }
 
 /* Mutex held; false: closing. */
 static bool wait_look(struct memory_watch *w)
 {
-    int64_t until = clock_mono_ns(clock_real()) + LOOK_NS; // the condition's own clock
+    int64_t until = clock_mono_ns(clock_real()) + w->look_ns; // the condition's own clock
     struct timespec ts = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
     (void)pthread_cond_timedwait(&w->changed, &w->mutex, &ts);
     return !w->is_closing;
@@ -105,9 +107,9 @@ static bool wait_look(struct memory_watch *w)
 /* Mutex held; looks until there was nothing to do for a while. */
 static void watch_burst(struct memory_watch *w)
 {
-    for (unsigned quiet = 0; quiet < QUIET_LOOKS && wait_look(w); quiet++) {
+    for (int64_t quiet_ns = 0; quiet_ns < QUIET_NS && wait_look(w); quiet_ns += w->look_ns) {
         if (atomic_exchange(&w->is_poked, false))
-            quiet = 0;
+            quiet_ns = 0;
         pthread_mutex_unlock(&w->mutex);
         look_and_trim(w);
         pthread_mutex_lock(&w->mutex);
@@ -164,6 +166,7 @@ bool memory_watch_open(struct budget *root, struct memory_watch **out, struct er
         return err_errno(err, "/proc/self/statm");
     struct memory_watch *w = mem_zalloc(sizeof *w);
     w->root = root;
+    w->look_ns = LOOK_NS;
     w->statm = fd;
     w->page = (size_t)sysconf(_SC_PAGESIZE);
     budget_init(&w->sqlite, "SQLite memory", SIZE_MAX, root);

@@ -3,6 +3,7 @@
 #include "server/api/params.h"
 
 #include <math.h>
+#include <time.h>
 
 #include "storage/base/dur.h"
 #include "storage/base/num.h"
@@ -10,6 +11,23 @@
 static bool request_is_canceled(void *ctx)
 {
     return http_is_canceled(ctx);
+}
+
+#define ROOM_LOOK_NS (5 * NS_PER_MS)
+#define ROOM_LOOKS   400 // 2 s: what others have, seals and the allocator need less to give back
+#define ROOM_EIGHTHS 8   // of query.memory_all is room enough to begin
+
+/* With many queries at once, and after a burst of anything, memory is short for moments only: a
+ * query that waited for them answers, one that began at once would fail, and push the peak. */
+static void wait_for_room(const struct services *svc, struct http_request *req)
+{
+    const struct timespec pause = {.tv_nsec = ROOM_LOOK_NS};
+    size_t room = svc->query_budget ? svc->query_budget->max / ROOM_EIGHTHS : 0;
+    for (int i = 0; i < ROOM_LOOKS && !budget_room(svc->query_budget, room); i++) {
+        if (http_is_canceled(req))
+            return;
+        (void)nanosleep(&pause, NULL);
+    }
 }
 
 static void limits_from_config(const struct config *cfg, struct query_limits *l)
@@ -41,6 +59,7 @@ bool api_begin(struct api_call *c, void *ctx, struct http_request *req, struct h
     }
     struct query_limits limits;
     limits_from_config(c->svc->config, &limits);
+    wait_for_room(c->svc, req);
     query_init(&c->q, c->svc->clock, c->svc->store, tenant, &limits, c->svc->query_budget);
     c->q.is_canceled = request_is_canceled;
     c->q.cancel_ctx = req;

@@ -80,6 +80,20 @@ bool budget_over(const struct budget *b)
     return false;
 }
 
+const struct budget *budget_tightest(const struct budget *b)
+{
+    const struct budget *tightest = b;
+    size_t least = SIZE_MAX;
+    for (; b; b = b->parent) {
+        size_t used = budget_used(b), room = used < b->max ? b->max - used : 0;
+        if (room < least) {
+            least = room;
+            tightest = b;
+        }
+    }
+    return tightest;
+}
+
 size_t budget_used(const struct budget *b)
 {
     return atomic_load_explicit(&b->used, memory_order_relaxed);

@@ -23,4 +23,6 @@ void budget_force(struct budget *b, size_t n);
 void budget_give(struct budget *b, size_t n);
 bool budget_room(const struct budget *b, size_t n); // would budget_take(b, n) succeed now?
 bool budget_over(const struct budget *b);           // this one or a parent is above its max
+/* This one or the parent that has the least room: who to name when taking failed. */
+const struct budget *budget_tightest(const struct budget *b);
 size_t budget_used(const struct budget *b);

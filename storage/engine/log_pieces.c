@@ -10,8 +10,9 @@
 #define SCRATCH_KEPT (4 * MIB)
 bool log_loader_no_room(const struct log_loader *ld, struct err *err)
 {
-    return err_set(err, ERR_LIMIT, "%s: no room for log lines",
-                   ld->budget && ld->budget->name ? ld->budget->name : "memory");
+    const struct budget *b = budget_tightest(ld->budget);
+    return err_set(err, ERR_LIMIT, "no room for log lines in %s: ask for less, or raise the limit",
+                   b && b->name ? b->name : "memory");
 }
 
 bool log_loader_tick(struct log_loader *ld, struct err *err)

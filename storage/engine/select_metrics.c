@@ -59,8 +59,11 @@ static bool over_budget(const struct series_iter *it)
 
 static bool limit_error(const struct series_iter *it, struct err *err)
 {
-    return err_set(err, ERR_LIMIT, "series do not fit the limit of %zu bytes of %s",
-                   it->budget->max, it->budget->name);
+    const struct budget *b = budget_tightest(it->budget);
+    return err_set(err, ERR_LIMIT,
+                   "series do not fit the limit of %zu bytes of %s: select fewer series, a shorter "
+                   "range or a larger step, or raise the limit",
+                   b->max, b->name);
 }
 
 /* ---- order ---- */

@@ -11,7 +11,8 @@
 
 bool span_limit_named(const struct budget *b, struct err *err)
 {
-    const char *name = b && b->name ? b->name : "query memory";
+    const struct budget *who = budget_tightest(b);
+    const char *name = who && who->name ? who->name : "query memory";
     if (err->code == ERR_LIMIT && !strstr(err->text, name))
         (void)err_in(err, "%s is used up", name);
     return false;
@@ -21,7 +22,8 @@ bool span_arena_ok(const struct arena *a, struct err *err)
 {
     if (!a->over)
         return true;
-    (void)err_set(err, ERR_LIMIT, "a selection of traces needs more memory");
+    (void)err_set(err, ERR_LIMIT,
+                  "a selection of traces needs more memory: ask for less, or raise the limit");
     return span_limit_named(a->budget, err);
 }
 

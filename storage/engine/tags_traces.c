@@ -249,14 +249,16 @@ bool store_tag_values(struct snapshot *snap, struct span_column_ref column, stru
         column.field == FIELD_LINK_SPAN_ID)
         return err_set(err, ERR_UNSUPPORTED, "values of ids and event times are not listed");
     struct values w = {.column = column};
-    arena_init(&w.scratch, SIZE_MAX, NULL);
+    arena_init(&w.scratch, SIZE_MAX, a->budget);
     struct arena rows;
-    arena_init(&rows, SIZE_MAX, NULL);
+    arena_init(&rows, SIZE_MAX, a->budget);
     tag_values_init(&w.v, &rows);
-    bool ok = each_chunk(snap, range, values_chunk, &w, err);
+    bool ok = each_chunk(snap, range, values_chunk, &w, err) && span_arena_ok(&rows, err) &&
+              span_arena_ok(&w.scratch, err);
     for (size_t i = 0; ok && i < snap->n_segs; i++)
         if (segment_in_range(snap->segs[i], range))
-            ok = segment_traces_tags(snap->segs[i], scope, &name, true, values_segment, &w, err);
+            ok = segment_traces_tags(snap->segs[i], scope, &name, true, values_segment, &w, err) &&
+                 span_arena_ok(&rows, err) && span_arena_ok(&w.scratch, err);
     ok = ok && tag_values_list(&w.v, limit, a, out, n, err) && span_arena_ok(a, err);
     arena_deinit(&rows);
     arena_deinit(&w.scratch);

@@ -4,6 +4,9 @@ Resident memory, sampled all the time and taken from the kernel's high-water mar
 program itself; nothing acknowledged is lost; honest queries answer during and after it; memory falls back. Refusals are the
 documented ones: 422 (Prometheus), 400 (Loki, Tempo), 429 or 503 for what shall come again.
 
+Resident memory is sampled, as CI's containers give out no cgroup of their own to limit; where there is systemd, the same under a
+real limit is TRIVET=<script>, which runs `exec systemd-run --user --scope -p MemoryMax=72M -p MemorySwapMax=0 trivet "$@"`.
+
 LONG=1 fills ten times as much and asks ten times as often. LOAD: the sender of tests/bench/load.c. KEEP=1 prints every answer."""
 
 import json

@@ -223,6 +223,22 @@ static void test_vec(void **state)
     arena_deinit(&a);
 }
 
+static void test_tightest_budget(void **state)
+{
+    (void)state;
+    struct budget root, leaf;
+    budget_init(&root, "memory", 100, NULL);
+    budget_init(&leaf, "query memory", 60, &root);
+    assert_ptr_equal(budget_tightest(&leaf), &leaf);
+    budget_force(&root, 70);
+    assert_ptr_equal(budget_tightest(&leaf), &root);
+    budget_force(&root, 70); // above its ceiling: no room, not much of it
+    assert_ptr_equal(budget_tightest(&leaf), &root);
+    budget_give(&root, 140);
+    assert_ptr_equal(budget_tightest(&root), &root);
+    assert_null(budget_tightest(NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -231,6 +247,7 @@ int main(void)
         cmocka_unit_test(test_budget_is_charged_and_given_back),
         cmocka_unit_test(test_budget_refusal_leaves_no_trace),
         cmocka_unit_test(test_budget_threads),
+        cmocka_unit_test(test_tightest_budget),
         cmocka_unit_test(test_strings),
         cmocka_unit_test(test_marks),
         cmocka_unit_test(test_vec),
