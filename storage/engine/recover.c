@@ -462,8 +462,10 @@ bool store_recover(struct store *s, struct recovered *out, struct err *err)
     str dir = arena_fmt(&a, STR_FMT "/wal", STR_ARG(s->o.dir));
     bool ok = count_unknown_logs(s, dir, &a, &damaged, err);
     for (int k = 0; ok && k < SIGNAL_COUNT; k++) {
-        struct wal_options wo = {
-            .fs = s->o.fs, .dir = dir, .letter = signal_letter((enum signal)k)};
+        struct wal_options wo = {.fs = s->o.fs,
+                                 .dir = dir,
+                                 .letter = signal_letter((enum signal)k),
+                                 .is_lazy = s->o.sync == SYNC_INTERVAL};
         if (s->ops[k])
             ok = wal_open(&wo, &s->wal[k], &damaged, err) &&
                  replay_signal(s, (enum signal)k, out, err);

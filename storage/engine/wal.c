@@ -24,11 +24,33 @@
 #define WAL_PENDING_MAX (SIZE_MAX / 4)
 #define WAL_PATH_MAX    1024
 #define WAL_NO_LIMIT    UINT64_MAX
+#define WAL_PAGE        4096
 
 struct wal_file {
     uint32_t gen, part, first_seq, prev_id, prev_len, created_s;
     uint32_t seed; // the header's crc
     uint64_t bytes;
+};
+
+/* A file that is or was written. The open part has one reference, every sync of it another. */
+struct wal_handle {
+    struct file *file;
+    unsigned refs;   // the writer's: only begin, end and closing count
+    bool is_named;   // its name is durable
+    uint64_t synced; // bytes that are durable
+};
+
+struct wal_sync {
+    struct fs *fs;
+    str dir;
+    struct wal_sync_item {
+        struct wal_handle *handle;
+        uint64_t upto; // bytes of it that this makes durable
+        bool is_failed;
+    } * v;
+    size_t n, cap;
+    uint64_t bytes;
+    struct err err; // the first
 };
 
 struct wal {
@@ -37,10 +59,14 @@ struct wal {
     size_t dir_n;
     char letter;
     uint64_t part_bytes;
+    bool is_lazy;
 
     // the writer's
     uint32_t gen, next_part;
-    struct file *file; // open part, or NULL
+    struct wal_handle *file;            // open part, or NULL
+    VEC(struct wal_sync_item) closed;   // lazy: parts that wait for their last sync, oldest first
+    uint64_t dirty_bytes, flying_bytes; // written since the last begin; of the sync that runs
+    bool is_flying;                     // between begin and end
     struct wal_file now;
     bool is_begun;              // `now` is set up, its header is in pending or on disk
     uint64_t len;               // written bytes of the open part that count
@@ -53,7 +79,7 @@ struct wal {
     pthread_mutex_t mutex;             // guards what is below; a leaf
     VEC(struct wal_file) files;        // in (gen, part) order
     uint64_t removed, removed_durably; // files; the folder is synced when they are equal
-    uint64_t written;
+    uint64_t written, written_pages;
 };
 
 static uint64_t align8(uint64_t n)
@@ -248,11 +274,22 @@ bool wal_scan(struct fs *fs, struct file *f, struct wal_file_stats *out, struct 
 
 /* ---- opening ---- */
 
+static void handle_unref(struct wal *w, struct wal_handle *h)
+{
+    if (!h || --h->refs > 0)
+        return;
+    fs_close(w->fs, h->file);
+    mem_free(h);
+}
+
 void wal_close(struct wal *w)
 {
     if (!w)
         return;
-    fs_close(w->fs, w->file);
+    handle_unref(w, w->file);
+    for (size_t i = 0; i < w->closed.n; i++)
+        handle_unref(w, w->closed.v[i].handle);
+    vec_free(&w->closed);
     buf_deinit(&w->pending);
     vec_free(&w->files);
     vec_free(&w->stale);
@@ -262,10 +299,10 @@ void wal_close(struct wal *w)
 }
 
 /* A file without a valid header: nothing of it can be read. */
-static bool set_aside(struct wal *w, str path, uint64_t size, bool is_last, uint64_t *damaged,
+static bool set_aside(struct wal *w, str path, uint64_t size, bool is_empty, uint64_t *damaged,
                       struct err *err)
 {
-    if (is_last && size < WAL_HEADER)
+    if (is_empty) // a power cut while it was made
         return fs_unlink(w->fs, path, err);
     char bad[WAL_PATH_MAX + 8];
     int n = snprintf(bad, sizeof(bad), STR_FMT ".bad", STR_ARG(path));
@@ -275,6 +312,20 @@ static bool set_aside(struct wal *w, str path, uint64_t size, bool is_last, uint
     return fs_rename(w->fs, path, (str){bad, (size_t)MAX(n, 0)}, err);
 }
 
+/* Nothing, or only zeros where the header should be: no record was ever durable in it. */
+static bool is_blank(struct wal *w, struct file *f, bool is_last, bool *out, struct err *err)
+{
+    char bytes[WAL_HEADER];
+    size_t got;
+    if (!fs_pread(w->fs, f, bytes, sizeof(bytes), 0, &got, err))
+        return false;
+    bool is_zero = true;
+    for (size_t i = 0; i < got; i++)
+        is_zero = is_zero && bytes[i] == 0;
+    *out = is_zero || (got < WAL_HEADER && is_last);
+    return true;
+}
+
 static bool add_file(struct wal *w, uint32_t gen, uint32_t part, uint64_t size, bool is_last,
                      uint64_t *damaged, struct err *err)
 {
@@ -282,16 +333,17 @@ static bool add_file(struct wal *w, uint32_t gen, uint32_t part, uint64_t size, 
     str path = wal_path(w, tmp, gen, part);
     struct file *f;
     struct wal_file header;
-    bool is_valid;
+    bool is_valid, is_empty = false;
     char letter;
     if (!fs_open(w->fs, path, FS_READ, &f, err))
         return false;
-    bool ok = header_read(w->fs, f, &letter, &header, &is_valid, err);
+    bool ok = header_read(w->fs, f, &letter, &header, &is_valid, err) &&
+              (is_valid || is_blank(w, f, is_last, &is_empty, err));
     fs_close(w->fs, f);
     if (!ok)
         return err_in(err, STR_FMT, STR_ARG(path));
     if (!is_valid || letter != w->letter || header.gen != gen || header.part != part)
-        return set_aside(w, path, size, is_last, damaged, err);
+        return set_aside(w, path, size, is_empty, damaged, err);
     header.bytes = size;
     vec_push(&w->files, NULL, header);
     return true;
@@ -307,6 +359,7 @@ bool wal_open(const struct wal_options *o, struct wal **out, uint64_t *damaged, 
     w->dir[o->dir.n] = '\0';
     w->letter = o->letter;
     w->part_bytes = o->part_bytes > 0 ? o->part_bytes : WAL_PART_BYTES;
+    w->is_lazy = o->is_lazy;
     buf_init(&w->pending, WAL_PENDING_MAX);
     ASSERT(pthread_mutex_init(&w->mutex, NULL) == 0);
 
@@ -451,7 +504,12 @@ static void part_close(struct wal *w)
     }
     if (w->is_begun)
         w->next_part = w->now.part + 1;
-    fs_close(w->fs, w->file);
+    if (w->file && w->is_lazy && (w->is_dirty || !w->file->is_named)) {
+        struct wal_sync_item item = {w->file, w->len, false};
+        vec_push(&w->closed, NULL, item); // takes over the reference
+    } else {
+        handle_unref(w, w->file);
+    }
     w->file = NULL;
     w->is_begun = false;
     w->is_dirty = false;
@@ -462,7 +520,7 @@ static void part_close(struct wal *w)
 bool wal_start(struct wal *w, uint32_t gen, struct err *err)
 {
     ASSERT(gen >= w->gen && w->pending.n == 0);
-    bool ok = wal_sync(w, err);
+    bool ok = w->is_lazy || wal_sync(w, err);
     part_close(w);
     if (gen != w->gen)
         w->next_part = 0;
@@ -516,6 +574,20 @@ size_t wal_pending(const struct wal *w)
     return w->pending.n;
 }
 
+static uint64_t pages(uint64_t from, uint64_t to)
+{
+    return to > from ? ((to - 1) / WAL_PAGE - from / WAL_PAGE + 1) * WAL_PAGE : 0;
+}
+
+/* Counts what a sync up to `upto` writes. */
+static void count_synced(struct wal *w, struct wal_handle *h, uint64_t upto)
+{
+    pthread_mutex_lock(&w->mutex);
+    w->written_pages += pages(h->synced, upto);
+    pthread_mutex_unlock(&w->mutex);
+    h->synced = MAX(h->synced, upto);
+}
+
 /* Counts written bytes; the first ones put the file into the list. */
 static void part_count(struct wal *w, uint64_t bytes)
 {
@@ -531,7 +603,8 @@ static void part_count(struct wal *w, uint64_t bytes)
 }
 
 /* Writes header and first records. They and the name must be durable before anything behind them
- * counts. On an error the file may exist, with anything in it: it becomes stale. */
+ * counts (lazy: nothing counts before the next sync). On an error the file may exist, with anything
+ * in it: it becomes stale. */
 static bool part_create(struct wal *w, struct err *err)
 {
     char tmp[WAL_PATH_MAX];
@@ -546,10 +619,18 @@ static bool part_create(struct wal *w, struct err *err)
         w->stale.n--;
     }
     str path = wal_path(w, tmp, w->now.gen, w->now.part);
-    if (fs_open(w->fs, path, FS_READ | FS_WRITE | FS_CREATE | FS_TRUNCATE, &w->file, err) &&
-        fs_pwrite(w->fs, w->file, buf_str(&w->pending), 0, err) && fs_sync(w->fs, w->file, err) &&
-        fs_sync_dir(w->fs, (str){w->dir, w->dir_n}, err))
+    struct file *f = NULL;
+    if (fs_open(w->fs, path, FS_READ | FS_WRITE | FS_CREATE | FS_TRUNCATE, &f, err) &&
+        fs_pwrite(w->fs, f, buf_str(&w->pending), 0, err) &&
+        (w->is_lazy ||
+         (fs_sync(w->fs, f, err) && fs_sync_dir(w->fs, (str){w->dir, w->dir_n}, err)))) {
+        w->file = mem_zalloc(sizeof(*w->file));
+        *w->file = (struct wal_handle){.file = f, .refs = 1, .is_named = !w->is_lazy};
+        if (!w->is_lazy)
+            count_synced(w, w->file, w->pending.n);
         return true;
+    }
+    fs_close(w->fs, f);
     vec_push(&w->stale, NULL, w->now);
     // Now rather than later: a full disk should not keep it.
     if (fs_unlink(w->fs, path, &here) || here.code == ERR_NOT_FOUND)
@@ -562,7 +643,7 @@ static void part_cut(struct wal *w)
 {
     struct err ignored = ERR_OK;
     if (w->file)
-        (void)!fs_truncate(w->fs, w->file, w->len, &ignored);
+        (void)!fs_truncate(w->fs, w->file->file, w->len, &ignored);
 }
 
 static void pending_reset(struct wal *w)
@@ -579,8 +660,8 @@ bool wal_write(struct wal *w, struct err *err)
     if (w->pending.n == 0)
         return true;
     bool is_new = !w->file;
-    bool ok =
-        is_new ? part_create(w, err) : fs_pwrite(w->fs, w->file, buf_str(&w->pending), w->len, err);
+    bool ok = is_new ? part_create(w, err)
+                     : fs_pwrite(w->fs, w->file->file, buf_str(&w->pending), w->len, err);
     if (!ok) {
         if (!is_new)
             part_cut(w);
@@ -589,10 +670,11 @@ bool wal_write(struct wal *w, struct err *err)
     }
     w->len_before = w->len;
     w->len += w->pending.n;
-    w->is_dirty = w->is_dirty || !is_new;
+    w->is_dirty = w->is_dirty || !is_new || w->is_lazy;
+    w->dirty_bytes += w->is_dirty ? w->pending.n : 0;
     part_count(w, w->pending.n);
     pending_reset(w);
-    if (w->len < w->part_bytes)
+    if (w->len < w->part_bytes || w->is_lazy)
         return true;
     if (!wal_sync(w, err)) { // full: the next part's header vouches for this one
         wal_take_back(w);
@@ -602,18 +684,89 @@ bool wal_write(struct wal *w, struct err *err)
     return true;
 }
 
+/* ---- syncing ---- */
+
+struct wal_sync *wal_sync_begin(struct wal *w)
+{
+    ASSERT(!w->is_flying);
+    if (!wal_is_dirty(w))
+        return NULL;
+    struct wal_sync *y = mem_zalloc(sizeof(*y));
+    y->fs = w->fs;
+    y->dir = (str){w->dir, w->dir_n};
+    for (size_t i = 0; i < w->closed.n; i++)
+        vec_push(y, NULL, w->closed.v[i]); // with their references
+    w->closed.n = 0;
+    if (w->is_dirty) {
+        struct wal_sync_item item = {w->file, w->len, false};
+        w->file->refs++;
+        vec_push(y, NULL, item);
+    }
+    w->is_dirty = false;
+    w->is_flying = true;
+    w->flying_bytes = w->dirty_bytes;
+    w->dirty_bytes = 0;
+    return y;
+}
+
+void wal_sync_run(struct wal_sync *y)
+{
+    bool is_named = true;
+    struct err here = ERR_OK;
+    for (size_t i = 0; i < y->n; i++) {
+        struct wal_sync_item *item = &y->v[i];
+        item->is_failed = !fs_sync(y->fs, item->handle->file, &here);
+        is_named = is_named && item->handle->is_named;
+        if (item->is_failed && y->err.code == ERR_NONE)
+            y->err = here;
+    }
+    if (is_named || fs_sync_dir(y->fs, y->dir, &here))
+        return;
+    for (size_t i = 0; i < y->n; i++)
+        y->v[i].is_failed = y->v[i].is_failed || !y->v[i].handle->is_named;
+    if (y->err.code == ERR_NONE)
+        y->err = here;
+}
+
+bool wal_sync_end(struct wal *w, struct wal_sync *y, struct err *err)
+{
+    ASSERT(w->is_flying);
+    w->is_flying = false;
+    w->flying_bytes = 0;
+    for (size_t i = 0; i < y->n; i++) {
+        struct wal_handle *h = y->v[i].handle;
+        count_synced(w, h, y->v[i].upto);
+        h->is_named = true; // if that failed the file is given up, below
+        if (y->v[i].is_failed && h == w->file) {
+            // After a failed sync the kernel may have dropped the pages: this file is not to be
+            // trusted with anything further.
+            handle_unref(w, w->file);
+            w->file = NULL;
+            w->is_dirty = false;
+        }
+        handle_unref(w, h);
+    }
+    struct err why = y->err;
+    mem_free(y->v);
+    mem_free(y);
+    if (why.code == ERR_NONE)
+        return true;
+    *err = why;
+    return err_in(err, "write-ahead log");
+}
+
 bool wal_sync(struct wal *w, struct err *err)
 {
-    if (!w->is_dirty)
+    struct wal_sync *y = wal_sync_begin(w);
+    if (!y)
         return true;
-    w->is_dirty = false;
-    if (fs_sync(w->fs, w->file, err))
-        return true;
-    // After a failed sync the kernel may have dropped the pages: this file is not to be trusted
-    // with anything further.
-    fs_close(w->fs, w->file);
-    w->file = NULL;
-    return err_in(err, "write-ahead log");
+    wal_sync_run(y);
+    return wal_sync_end(w, y, err);
+}
+
+uint64_t wal_unsynced(const struct wal *w)
+{
+    return w->dirty_bytes + w->flying_bytes;
 }
 
 void wal_take_back(struct wal *w)
@@ -624,7 +777,7 @@ void wal_take_back(struct wal *w)
 
 bool wal_is_dirty(const struct wal *w)
 {
-    return w->is_dirty;
+    return w->is_dirty || w->closed.n > 0;
 }
 
 /* ---- files ---- */
@@ -715,6 +868,14 @@ uint64_t wal_written(struct wal *w)
 {
     pthread_mutex_lock(&w->mutex);
     uint64_t n = w->written;
+    pthread_mutex_unlock(&w->mutex);
+    return n;
+}
+
+uint64_t wal_written_pages(struct wal *w)
+{
+    pthread_mutex_lock(&w->mutex);
+    uint64_t n = w->written_pages;
     pthread_mutex_unlock(&w->mutex);
     return n;
 }

@@ -44,6 +44,10 @@ struct wal_options {
     str dir; // exists; copied
     char letter;
     uint64_t part_bytes; // 0 = WAL_PART_BYTES
+    /* Interval mode: nothing is synced but by wal_sync and wal_sync_begin, not even a new file's
+     * header and name, and a generation has one part only, so that what a power cut takes of one
+     * file cannot be missed by the records of another. */
+    bool is_lazy;
 };
 struct wal_gen {
     uint32_t gen;
@@ -74,8 +78,8 @@ MUST_USE bool wal_replay(struct wal *w, uint32_t gen, wal_replay_fn *fn, void *c
                          struct wal_replay_stats *stats, struct err *err);
 
 /* The generation that following records belong to; >= all on disk. Always begins a new part. Syncs
- * what is open; an error means that acknowledged records may not be durable (the switch has
- * happened all the same). */
+ * what is open (lazy: leaves it to the next sync); an error means that acknowledged records may not
+ * be durable (the switch has happened all the same). */
 MUST_USE bool wal_start(struct wal *w, uint32_t gen, struct err *err);
 /* Gathers one record. seq and now go into the header if this begins a file. */
 void wal_put(struct wal *w, str tenant, str payload, uint32_t seq, int64_t now_ns);
@@ -86,6 +90,14 @@ size_t wal_pending(const struct wal *w); // bytes gathered
 MUST_USE bool wal_write(struct wal *w, struct err *err);
 /* Makes everything written durable; a no-op when it is. An error closes the part. */
 MUST_USE bool wal_sync(struct wal *w, struct err *err);
+/* The same in three steps, so that the middle one may run in another thread while the writer goes
+ * on: begin takes what is to be synced (NULL: nothing is), run does it, end takes the result back,
+ * which like wal_sync's may close the part. One at a time; wal_sync only between end and begin. */
+struct wal_sync;
+struct wal_sync *wal_sync_begin(struct wal *w);
+void wal_sync_run(struct wal_sync *y);
+MUST_USE bool wal_sync_end(struct wal *w, struct wal_sync *y, struct err *err);
+uint64_t wal_unsynced(const struct wal *w); // bytes written, not known to be durable
 /* After a failed wal_sync of records that were not acknowledged: forgets the last wal_write. */
 void wal_take_back(struct wal *w);
 bool wal_is_dirty(const struct wal *w); // written and not synced
@@ -96,6 +108,8 @@ uint64_t wal_bytes(struct wal *w);                   // on disk
 uint64_t wal_gen_bytes(struct wal *w, uint32_t gen); // of one generation
 uint64_t wal_largest(struct wal *w);                 // of the largest generation
 uint64_t wal_written(struct wal *w);                 // since open
+/* The same as the disk sees it: whole pages, again with each sync that they are part of. */
+uint64_t wal_written_pages(struct wal *w);
 
 /* Is it the name of a log file, of any signal? */
 bool wal_name_ok(str name);

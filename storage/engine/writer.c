@@ -10,12 +10,16 @@
  * log is exchanged without a seal.
  *
  * In interval mode a sync is due at most sync_interval after the first unsynced write, or twice the
- * last sync's time, if that is longer (slow cards: at least a third of the time stays for work). */
+ * last sync's time, if that is longer (slow cards: at least a third of the time stays for work). It
+ * runs in the syncer's thread while groups go on; when one fails, the generation is frozen as soon
+ * as its result is taken, and the segment holds what was acknowledged. LIMIT_SYNC_NS and
+ * LIMIT_UNSYNCED_BYTES bound how far the disk may fall behind. */
 #include "storage/engine/writer.h"
 
 #include "storage/base/log.h"
 #include "storage/base/queue.h"
 #include "storage/engine/disk.h"
+#include "storage/engine/syncer.h"
 
 enum job_kind { JOB_WRITE, JOB_FREEZE, JOB_FREEZE_DUE, JOB_SYNC, JOB_NUDGE };
 
@@ -48,6 +52,10 @@ struct writer {
     struct lane lane[SIGNAL_COUNT];
     bool has_sync_due;
     int64_t sync_due_mono_ns, sync_cost_ns;
+    struct syncer *syncer; // NULL: syncs run in the writer's turn
+    bool is_syncing;
+    _Atomic int64_t syncing_since_mono_ns; // 0: no sync runs
+    _Atomic uint64_t unsynced;             // log bytes of all signals
     atomic_bool expire[SIGNAL_COUNT];
     bool has_thread;
     pthread_t thread;
@@ -194,6 +202,26 @@ static bool log_group(struct writer *w, enum signal sig, struct err *err)
     return false;
 }
 
+/* What is written gets its time. */
+static void sync_plan(struct writer *w)
+{
+    bool is_dirty = false;
+    uint64_t unsynced = 0;
+    for (int i = 0; i < SIGNAL_COUNT; i++) {
+        is_dirty = is_dirty || (w->lane[i].wal && wal_is_dirty(w->lane[i].wal));
+        unsynced += w->lane[i].wal ? wal_unsynced(w->lane[i].wal) : 0;
+    }
+    atomic_store(&w->unsynced, unsynced);
+    if (!is_dirty || w->is_syncing)
+        return;
+    int64_t now = mono_now(w);
+    if (!w->has_sync_due)
+        w->sync_due_mono_ns = now + MAX(w->s->o.sync_interval_ns, time_mul(2, w->sync_cost_ns));
+    if (unsynced > LIMIT_UNSYNCED_BYTES / 4)
+        w->sync_due_mono_ns = now;
+    w->has_sync_due = true;
+}
+
 /* Logs, applies and acknowledges what is gathered. */
 static void commit(struct writer *w, enum signal sig)
 {
@@ -207,14 +235,10 @@ static void commit(struct writer *w, enum signal sig)
         return;
     }
     apply_group(w, sig);
+    sync_plan(w);
     for (size_t i = 0; i < lane->n_group; i++)
         job_finish(w, lane->group[i], true);
     lane->n_group = 0;
-    if (!w->has_sync_due && wal_is_dirty(lane->wal)) {
-        w->has_sync_due = true;
-        w->sync_due_mono_ns =
-            mono_now(w) + MAX(s->o.sync_interval_ns, time_mul(2, w->sync_cost_ns));
-    }
     if (lane->bytes >= s->o.head_bytes[sig])
         freeze(w, sig, "size");
     else if (wal_gen_bytes(lane->wal, lane->gen) >= disk_log_max(s, sig))
@@ -268,28 +292,78 @@ static void encode(struct writer *w, struct job *j)
 
 /* ---- what is due ---- */
 
+/* Takes a signal's part of a sync back. */
+static bool sync_result(struct writer *w, enum signal sig, struct wal_sync *work, struct err *err)
+{
+    struct err here = ERR_OK;
+    (void)atomic_fetch_add(&w->s->n.syncs, 1);
+    if (wal_sync_end(w->lane[sig].wal, work, &here))
+        return true;
+    LOG_ERROR("wal_sync_failed", "signal=%s err=\"%s\"", signal_name(sig), here.text);
+    *err = here;
+    // What was acknowledged may be gone from the page cache's care: a segment will hold it.
+    freeze(w, sig, "sync_error");
+    return false;
+}
+
+/* Takes the results of a sync that is over. */
+static bool sync_collect(struct writer *w, struct err *err)
+{
+    struct wal_sync *work[SIGNAL_COUNT];
+    bool ok = true;
+    if (!w->is_syncing || !syncer_poll(w->syncer, work, &w->sync_cost_ns))
+        return true;
+    w->is_syncing = false;
+    atomic_store(&w->syncing_since_mono_ns, 0);
+    for (int i = 0; i < SIGNAL_COUNT; i++)
+        if (work[i])
+            ok = sync_result(w, (enum signal)i, work[i], err) && ok;
+    sync_plan(w);
+    return ok;
+}
+
+static void sync_start(struct writer *w)
+{
+    struct wal_sync *work[SIGNAL_COUNT] = {0};
+    for (int i = 0; i < SIGNAL_COUNT; i++)
+        work[i] = w->lane[i].wal ? wal_sync_begin(w->lane[i].wal) : NULL;
+    w->has_sync_due = false;
+    w->is_syncing = true;
+    atomic_store(&w->syncing_since_mono_ns, MAX(mono_now(w), 1));
+    syncer_start(w->syncer, work);
+}
+
+/* Here and now. */
 static bool sync_now(struct writer *w, struct err *err)
 {
     bool ok = true;
+    if (w->is_syncing) {
+        syncer_wait(w->syncer);
+        ok = sync_collect(w, err);
+    }
     int64_t before = mono_now(w);
     w->has_sync_due = false;
     for (int i = 0; i < SIGNAL_COUNT; i++) {
-        struct lane *lane = &w->lane[i];
-        struct err here = ERR_OK;
-        if (!lane->wal || !wal_is_dirty(lane->wal))
+        struct wal_sync *work = w->lane[i].wal ? wal_sync_begin(w->lane[i].wal) : NULL;
+        if (!work)
             continue;
-        (void)atomic_fetch_add(&w->s->n.syncs, 1);
-        if (wal_sync(lane->wal, &here))
-            continue;
-        LOG_ERROR("wal_sync_failed", "signal=%s err=\"%s\"", signal_name((enum signal)i),
-                  here.text);
-        *err = here;
-        ok = false;
-        // What was acknowledged may be gone from the page cache's care: a segment will hold it.
-        freeze(w, (enum signal)i, "sync_error");
+        wal_sync_run(work);
+        ok = sync_result(w, (enum signal)i, work, err) && ok;
     }
     w->sync_cost_ns = MAX(mono_now(w) - before, 0);
+    sync_plan(w);
     return ok;
+}
+
+static void sync_due(struct writer *w)
+{
+    struct err err = ERR_OK; // logged where it happened
+    if (!w->has_sync_due || w->is_syncing || mono_now(w) < w->sync_due_mono_ns)
+        return;
+    if (w->syncer)
+        sync_start(w);
+    else
+        (void)!sync_now(w, &err);
 }
 
 static void freeze_due(struct writer *w, bool all)
@@ -365,15 +439,15 @@ static void run_job(struct writer *w, struct job *j)
 
 static void turn(struct writer *w, struct link *list)
 {
+    struct err ignored = ERR_OK; // logged where it happened
+    (void)!sync_collect(w, &ignored);
     while (list) {
         struct job *j = CONTAINER_OF(list, struct job, link);
         list = list->next; // the job may be gone after it ran
         run_job(w, j);
     }
     commit_all(w);
-    struct err err = ERR_OK; // logged where it happened
-    if (w->has_sync_due && mono_now(w) >= w->sync_due_mono_ns)
-        (void)!sync_now(w, &err);
+    sync_due(w);
     freeze_due(w, false);
     freeze_for_memory(w);
     expire_due(w);
@@ -383,7 +457,7 @@ static void turn(struct writer *w, struct link *list)
 static int64_t idle_ns(struct writer *w)
 {
     int64_t until = INT64_MAX, now = mono_now(w);
-    if (w->has_sync_due)
+    if (w->has_sync_due && !w->is_syncing)
         until = w->sync_due_mono_ns;
     for (int i = 0; i < SIGNAL_COUNT; i++)
         if (w->lane[i].has_data)
@@ -451,12 +525,23 @@ static bool memory_has_room(struct store *s, enum signal sig, struct err *err)
     return true;
 }
 
+/* A disk that hangs must not make the part that a power cut takes larger and larger. */
+static bool sync_keeps_up(struct writer *w, struct err *err)
+{
+    int64_t since = atomic_load(&w->syncing_since_mono_ns);
+    uint64_t unsynced = atomic_load(&w->unsynced);
+    if (since == 0 || (unsynced <= LIMIT_UNSYNCED_BYTES && mono_now(w) - since <= LIMIT_SYNC_NS))
+        return true;
+    return err_set(err, ERR_BUSY, "the disk has not finished a sync for %lld ms, %llu bytes wait",
+                   (long long)((mono_now(w) - since) / NS_PER_MS), (unsigned long long)unsynced);
+}
+
 bool writer_write(struct writer *w, struct store_tenant *t, struct batch *b, struct buf *payload,
                   struct write_result *res, struct err *err)
 {
     struct job j = {.kind = JOB_WRITE, .tenant = t, .batch = b, .payload = payload, .res = res};
     return disk_admit(w->s, b->signal, b->raw_bytes, err) &&
-           memory_has_room(w->s, b->signal, err) && submit(w, &j, err);
+           memory_has_room(w->s, b->signal, err) && sync_keeps_up(w, err) && submit(w, &j, err);
 }
 
 bool writer_freeze(struct writer *w, bool all, struct err *err)
@@ -471,15 +556,21 @@ bool writer_sync(struct writer *w, struct err *err)
     return submit(w, &j, err);
 }
 
-void writer_expire(struct writer *w, enum signal signal)
+/* Gives the writer a turn soon; a full queue has one coming. */
+static void nudge(void *ctx)
 {
-    atomic_store(&w->expire[signal], true);
-    if (!w->has_thread)
-        return; // the next turn does it
+    struct writer *w = ctx;
     struct job *j = mem_zalloc(sizeof(*j));
     j->kind = JOB_NUDGE;
     if (!queue_try_push(&w->queue, &j->link))
         mem_free(j);
+}
+
+void writer_expire(struct writer *w, enum signal signal)
+{
+    atomic_store(&w->expire[signal], true);
+    if (w->has_thread) // else the next turn does it
+        nudge(w);
 }
 
 bool writer_open(struct store *s, const struct recovered *from, bool has_thread,
@@ -508,6 +599,11 @@ bool writer_open(struct store *s, const struct recovered *from, bool has_thread,
     }
     queue_init(&w->queue, LIMIT_WRITER_QUEUE);
     ASSERT(pthread_mutex_init(&w->mutex, NULL) == 0);
+    if (has_thread && s->o.sync == SYNC_INTERVAL &&
+        !syncer_open(s->o.clock, nudge, w, &w->syncer, err)) {
+        writer_close(w);
+        return false;
+    }
     if (has_thread) {
         w->has_thread = true;
         if (pthread_create(&w->thread, NULL, writer_main, w) != 0) {
@@ -535,6 +631,7 @@ void writer_close(struct writer *w)
     }
     struct err err = ERR_OK; // logged where it happened
     (void)!sync_now(w, &err);
+    syncer_close(w->syncer);
     for (int i = 0; i < SIGNAL_COUNT; i++)
         mem_free(w->lane[i].group);
     queue_deinit(&w->queue);

@@ -196,6 +196,11 @@
 #define LIMIT_GENERATION_LOG (512 * MIB)
 /* Gathered log bytes of one signal before a group is cut: bounds the writer's memory. */
 #define LIMIT_GROUP_BYTES (8 * MIB)
+/* Interval mode: log bytes that are written and not yet synced, and how long a sync may run, before
+ * writes get ERR_BUSY: what a power cut can take stays bounded on a disk that hangs. A slow card
+ * needs a second for a few MiB. */
+#define LIMIT_UNSYNCED_BYTES (64 * MIB)
+#define LIMIT_SYNC_NS        (15 * NS_PER_S)
 /* Batches that wait for the writer. Lanes are few and each waits for its own, so this never fills
  * in the product. */
 #define LIMIT_WRITER_QUEUE 1024

@@ -182,14 +182,15 @@ def own():
                 check_newest(server, load, 4, "under load")
         kept = check_newest(server, load, 20, "at the end")
         assert metric(server, "trivet_store_expired_total") > 0
-        assert 0 <= events(server, "disk_full") - events(server, "disk_full_over") <= 1
+        phases = events(server, "disk_full")
+        assert 0 <= phases - events(server, "disk_full_over") <= 1
         check_other_events(server)
         server.kill()
         server.start()
         check_newest(server, load, 20, "after kill -9")
         until(load.push, "an accepted write")
         print(f"own: {load.sent // MB} MB into 40 MB, answers {load.answers}, {kept} of {len(load.acked)} batches kept, "
-              f"{events(server, 'disk_full')} full phases")
+              f"{phases} full phases")
 
 
 def foreign():

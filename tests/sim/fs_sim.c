@@ -37,6 +37,9 @@ struct fs_sim {
     struct clock *sync_clock; // NULL = syncs take no time
     int64_t sync_ns;
     struct fs_sim_stats stats;
+    bool holds_syncs;
+    size_t held;
+    pthread_cond_t released; // waits for !holds_syncs
 };
 
 static struct fs_sim *sim_of(struct fs *fs)
@@ -247,6 +250,10 @@ static bool sim_sync(struct fs *fs, struct file *file, struct err *err)
     struct fs_sim *sim = sim_of(fs);
     struct sim_file *f = (struct sim_file *)(void *)file;
     pthread_mutex_lock(&sim->mutex);
+    sim->held++;
+    while (sim->holds_syncs)
+        pthread_cond_wait(&sim->released, &sim->mutex);
+    sim->held--;
     bool ok = file_is_alive(sim, f, err);
     if (ok) {
         sim_take_time(sim);
@@ -534,6 +541,7 @@ struct fs_sim *fs_sim_open(uint64_t seed)
     struct fs_sim *sim = mem_zalloc(sizeof(*sim));
     sim->fs.ops = &sim_ops;
     ASSERT(pthread_mutex_init(&sim->mutex, NULL) == 0);
+    ASSERT(pthread_cond_init(&sim->released, NULL) == 0);
     prng_init(&sim->d.prng, seed);
     sim->crash_at = sim->fail_at = UINT64_MAX;
     return sim;
@@ -546,6 +554,7 @@ void fs_sim_close(struct fs_sim *sim)
     while (sim->files)
         file_free(sim, sim->files);
     disk_deinit(&sim->d);
+    pthread_cond_destroy(&sim->released);
     pthread_mutex_destroy(&sim->mutex);
     mem_free(sim);
 }
@@ -581,6 +590,22 @@ void fs_sim_set_capacity(struct fs_sim *sim, uint64_t bytes)
     pthread_mutex_lock(&sim->mutex);
     sim->capacity = bytes;
     pthread_mutex_unlock(&sim->mutex);
+}
+
+void fs_sim_hold_syncs(struct fs_sim *sim, bool held)
+{
+    pthread_mutex_lock(&sim->mutex);
+    sim->holds_syncs = held;
+    pthread_cond_broadcast(&sim->released);
+    pthread_mutex_unlock(&sim->mutex);
+}
+
+size_t fs_sim_held_syncs(struct fs_sim *sim)
+{
+    pthread_mutex_lock(&sim->mutex);
+    size_t n = sim->held;
+    pthread_mutex_unlock(&sim->mutex);
+    return n;
 }
 
 void fs_sim_flip(struct fs_sim *sim, str path, uint64_t byte, uint8_t mask)

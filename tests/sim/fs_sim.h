@@ -43,6 +43,9 @@ void fs_sim_fault_reads(struct fs_sim *sim, uint64_t in, uint64_t count, bool fl
 /* From now on a sync takes so long on the (manual) clock. 0 = no time. */
 void fs_sim_slow_sync(struct fs_sim *sim, struct clock *clock, int64_t ns);
 void fs_sim_set_capacity(struct fs_sim *sim, uint64_t bytes); // 0 = unlimited
+/* While held, fdatasync of files does not return: a card that is busy with itself. */
+void fs_sim_hold_syncs(struct fs_sim *sim, bool held);
+size_t fs_sim_held_syncs(struct fs_sim *sim); // how many wait
 /* Bit rot: xors one stored byte, in memory and on the disk. Asserts that it exists. */
 void fs_sim_flip(struct fs_sim *sim, str path, uint64_t byte, uint8_t mask);
 /* What was done to the disk so far. */

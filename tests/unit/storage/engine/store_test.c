@@ -50,6 +50,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
+    fs_sim_hold_syncs(f->sim, false); // of a test that failed
     store_close(f->s);
     fs_sim_close(f->sim);
     mem_free(f);
@@ -817,6 +818,70 @@ static void test_threads(void **state)
     expect_ids(f, SIGNAL_LOGS, 0, 1800);
 }
 
+/* A card that does not answer: writes go on while a sync hangs, until the named limits. */
+static void test_slow_sync(void **state)
+{
+    struct fixture *f = *state;
+    f->o.no_background = false;
+    f->o.sync = SYNC_INTERVAL;
+    reopen(f);
+    put(f, SIGNAL_LOGS, 0, 10, T0);
+    fs_sim_hold_syncs(f->sim, true);
+    clock_manual_advance(&f->clock, NS_PER_S); // the sync is due: the next write's turn starts it
+    put(f, SIGNAL_METRICS, 0, 1, T0);
+    while (fs_sim_held_syncs(f->sim) == 0)
+        (void)sched_yield();
+    uint64_t id = 10;
+    for (; id < 1000; id += 10) {
+        put(f, SIGNAL_LOGS, id, 10, T0);
+        put(f, SIGNAL_TRACES, id, 10, T0);
+    }
+    expect_ids(f, SIGNAL_LOGS, 0, id);
+    clock_manual_advance(&f->clock, LIMIT_SYNC_NS + 1);
+    assert_false(tiny_put(f->s, f->t, SIGNAL_LOGS, id, 10, T0, &f->err));
+    assert_int_equal(f->err.code, ERR_BUSY); // come again
+    fs_sim_hold_syncs(f->sim, false);
+    do
+        f->err = ERR_OK;
+    while (!tiny_put(f->s, f->t, SIGNAL_LOGS, id, 10, T0, &f->err) && f->err.code == ERR_BUSY);
+    assert_int_equal(f->err.code, ERR_NONE);
+    reopen(f); // closing syncs
+    fs_sim_crash(f->sim);
+    reopen(f);
+    expect_ids(f, SIGNAL_LOGS, 0, id + 10);
+    expect_ids(f, SIGNAL_TRACES, 10, id - 10);
+}
+
+/* A sync that fails after later writes were acknowledged: all of them are sealed from memory. */
+static void test_late_sync_error(void **state)
+{
+    struct fixture *f = *state;
+    f->o.no_background = false;
+    f->o.sync = SYNC_INTERVAL;
+    reopen(f);
+    put(f, SIGNAL_LOGS, 0, 10, T0);
+    fs_sim_hold_syncs(f->sim, true);
+    clock_manual_advance(&f->clock, NS_PER_S);
+    put(f, SIGNAL_LOGS, 10, 10, T0); // its turn starts the sync
+    while (fs_sim_held_syncs(f->sim) == 0)
+        (void)sched_yield();
+    put(f, SIGNAL_LOGS, 20, 10, T0);
+    struct store_stats before, now;
+    store_stats(f->s, &before);
+    fs_sim_fail_at(f->sim, fs_sim_ops(f->sim), 5 /* EIO */, 1); // the sync, when it is let go
+    fs_sim_hold_syncs(f->sim, false);
+    do {
+        (void)sched_yield();
+        store_stats(f->s, &now);
+    } while (now.syncs == before.syncs || now.signal[SIGNAL_LOGS].sealed == 0);
+    put(f, SIGNAL_LOGS, 30, 10, T0);
+    expect_ids(f, SIGNAL_LOGS, 0, 40);
+    reopen(f);
+    fs_sim_crash(f->sim);
+    reopen(f);
+    expect_ids(f, SIGNAL_LOGS, 0, 40);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -844,6 +909,8 @@ int main(void)
         T(test_lock),
         T(test_check),
         T(test_interval_sync),
+        T(test_slow_sync),
+        T(test_late_sync_error),
         T(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
