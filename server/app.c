@@ -294,6 +294,7 @@ static void set_store_options(const struct config *c, struct store_options *out)
     out->dir = c->data_dir;
     out->sync = c->sync;
     out->sync_interval_ns = c->sync_interval_ns;
+    out->write_budget = c->write_budget;
     for (size_t i = 0; i < SIGNAL_COUNT; i++) {
         out->retention_ns[i] = c->retention_ns[i];
         out->max_bytes[i] = c->disk_max[i];

@@ -29,6 +29,7 @@ enum field_type {
     FIELD_DURATION, // ns: "15d", "1m30s"; "none" is 0 where the minimum is 0
     FIELD_LEVEL,    // log level
     FIELD_SYNC,     // sync mode
+    FIELD_RATE,     // bytes a day: "500M/day"; "none" is 0
 };
 
 struct field {
@@ -64,6 +65,14 @@ static const struct field fields[] = {
      "acknowledged when it is on disk."},
     {"storage.sync_interval", FIELD_DURATION, AT(sync_interval_ns), "1s", SEC / 100, 60 * SEC,
      false, "The most that a power cut may take with sync: interval."},
+    {"storage.write_budget", FIELD_RATE, AT(write_budget), "none", 0, ANY, false,
+     "Bytes written to the disk per day, like 500M/day, as a goal for flash that wears out; also "
+     "--write-budget. What is traded: while more is written, syncs come later (a power cut takes "
+     "up "
+     "to 60s with sync: interval; sync: always is not touched), heads grow to 4 times their size "
+     "and "
+     "4h of age before they are sealed (a start replays more), merges wait (more files to query). "
+     "Memory limits hold as ever, and nothing is refused or dropped for it."},
     {"storage.max_series", FIELD_COUNT, AT(max_series), "1000000", 0, ANY, false,
      "Open metric series of a tenant; more are refused. 0: no limit."},
     {"storage.max_streams", FIELD_COUNT, AT(max_streams), "100000", 0, ANY, false,
@@ -83,7 +92,8 @@ static const struct field fields[] = {
     {"disk.total", FIELD_SIZE, AT(disk_max_total), "none", 0, ANY, false,
      "Most disk space of all three together."},
     {"disk.keep_free", FIELD_SIZE, AT(disk_free_min), "512MiB", 0, ANY, false,
-     "Space that stays free on the disk (a tenth of it at most): below, the oldest segments go, then "
+     "Space that stays free on the disk (a tenth of it at most): below, the oldest segments go, "
+     "then "
      "writes are refused. 0: nothing goes, a full disk refuses writes."},
 
     {"ingest.window_past", FIELD_DURATION, AT(window_past_ns), "auto", 0, ANY, false,
@@ -171,6 +181,9 @@ static bool set_number(struct config *c, const struct field *f, str text, struct
         ok = true;
     } else if (f->type == FIELD_COUNT) {
         ok = num_parse_u64(text, &v) || err_set(err, ERR_INVALID, "not a whole number");
+    } else if (f->type == FIELD_RATE) {
+        ok = str_ends(text, STR("/day")) ? size_parse(str_sub(text, 0, text.n - 4), &v, err)
+                                         : err_set(err, ERR_INVALID, "not like 500M/day");
     } else if (f->type == FIELD_SIZE) {
         ok = size_parse(text, &v, err);
     } else {
@@ -250,6 +263,7 @@ static bool set_field(struct config *c, const struct field *f, str text, bool ap
         break;
     case FIELD_COUNT:
     case FIELD_SIZE:
+    case FIELD_RATE:
     case FIELD_DURATION:
         ok = set_number(c, f, text, err);
         break;
@@ -281,6 +295,8 @@ static bool set_path(struct config *c, str path, str text, bool append, struct e
 {
     if (str_is(path, "retention"))
         return set_retention(c, text, err);
+    if (str_is(path, "write_budget"))
+        path = STR("storage.write_budget");
     const struct field *f = find_field(path);
     if (!f)
         return err_set(err, ERR_INVALID, "unknown key \"" STR_FMT "\"",
@@ -535,6 +551,8 @@ static const char *spelled_path(str text, bool is_env)
 {
     if (is_spelling(STR("retention"), text, is_env))
         return "retention";
+    if (is_spelling(STR("write_budget"), text, is_env))
+        return "write_budget";
     for (size_t i = 0; i < COUNTOF(fields); i++)
         if (is_spelling(str_c(fields[i].path), text, is_env))
             return fields[i].path;
@@ -681,6 +699,10 @@ static void print_value(struct buf *out, const struct config *c, const struct fi
         break;
     case FIELD_SIZE:
         print_size(out, v);
+        break;
+    case FIELD_RATE:
+        print_size(out, v);
+        buf_add(out, v > 0 ? STR("/day") : STR(""));
         break;
     case FIELD_DURATION:
         buf_add(out, v == 0               ? STR("none")

@@ -33,6 +33,7 @@ struct config {
     // storage
     enum sync_mode sync;
     int64_t sync_interval_ns;
+    uint64_t write_budget;              // bytes a day, 0 = none
     int64_t retention_ns[SIGNAL_COUNT]; // 0 = keep for ever
     uint64_t disk_max[SIGNAL_COUNT];    // bytes, 0 = no limit
     uint64_t disk_max_total;            // bytes, 0 = no limit

@@ -46,11 +46,12 @@ struct store_options {
     str dir;
     struct budget *budget; // memory of heads and caches; may be NULL
     enum sync_mode sync;
-    int64_t sync_interval_ns;              // default 1 s
-    int64_t retention_ns[SIGNAL_COUNT];    // by age; 0 = keep for ever
-    uint64_t max_bytes[SIGNAL_COUNT];      // disk budget per signal; 0 = none
-    uint64_t max_bytes_total;              // 0 = none
-    uint64_t free_bytes_min;               // keep this much of the disk free
+    int64_t sync_interval_ns;           // default 1 s
+    int64_t retention_ns[SIGNAL_COUNT]; // by age; 0 = keep for ever
+    uint64_t max_bytes[SIGNAL_COUNT];   // disk budget per signal; 0 = none
+    uint64_t max_bytes_total;           // 0 = none
+    uint64_t free_bytes_min;            // keep this much of the disk free
+    uint64_t write_budget; // bytes written a day that intervals are stretched for; 0 = none
     const struct retention_class *classes; // copied; at most LIMIT_RETENTION_CLASSES
     size_t n_classes;
     int64_t window_past_ns;            // records older than now - this are refused; 0 = any time
@@ -340,6 +341,11 @@ MUST_USE bool store_retention_set(struct store *s, const struct store_options *o
  * freezes and seals all heads first. What no_background stores do on their own is only this. */
 MUST_USE bool store_maintain(struct store *s, bool force_seal, struct err *err);
 
+/* What bytes are written for. Log bytes are whole pages of 4 KiB, again with each sync that they
+ * are part of, because that is what a disk writes. */
+enum write_purpose { WRITE_LOG, WRITE_SEAL, WRITE_COMPACT };
+#define WRITE_PURPOSE_COUNT 3
+
 struct store_signal_stats {
     uint64_t records, rejected, bytes_in;      // since start
     uint64_t refused[REFUSALS];                // since start
@@ -348,15 +354,19 @@ struct store_signal_stats {
     uint64_t wal_bytes;                  // on disk now
     uint64_t sealed, compacted, expired; // segments, since start
     int64_t oldest_ns;
+    uint64_t written[WRITE_PURPOSE_COUNT];     // bytes, since start
+    uint64_t written_day[WRITE_PURPOSE_COUNT]; // in the last 24 hours
 };
 struct store_stats {
     struct store_signal_stats signal[SIGNAL_COUNT];
     uint64_t written_wal, written_seal, written_compact; // bytes, since start
     uint64_t syncs, replayed_records, replay_ns;
     uint64_t corrupt_segments; // since start: set aside, or with a name that is none
-    uint64_t damaged_log;   // at start: log files that ended too early, records nobody could read
-    uint64_t log_cut_bytes; // at start: unfinished bytes at the end of the logs
-    uint64_t disk_full;     // 0 or 1: refusing writes
+    uint64_t damaged_log;     // at start: log files that ended too early, records nobody could read
+    uint64_t log_cut_bytes;   // at start: unfinished bytes at the end of the logs
+    uint64_t disk_full;       // 0 or 1: refusing writes
+    uint64_t disk_full_times; // since start
+    unsigned write_stretch;   // percent: intervals now, by the write budget; 100 = as they are set
 };
 void store_stats(struct store *s, struct store_stats *out);
 

@@ -254,6 +254,22 @@ static void put_routes(struct router *r, struct sink *out)
 
 #define SIGNAL_FIELD(field) offsetof(struct store_signal_stats, field)
 
+static void put_written(struct sink *out, const struct store_stats *s, bool is_day)
+{
+    static const char *const purposes[WRITE_PURPOSE_COUNT] = {"log", "seal", "compaction"};
+    const char *name =
+        is_day ? "trivet_store_written_bytes_day" : "trivet_store_written_bytes_total";
+    head(out, name, is_day ? "gauge" : "counter",
+         is_day ? "Bytes written to disk in the last 24 hours, by purpose; the log in whole pages."
+                : "Bytes written to disk, by purpose; the log in whole pages.");
+    for (int i = 0; i < SIGNAL_COUNT; i++) {
+        const uint64_t *v = is_day ? s->signal[i].written_day : s->signal[i].written;
+        for (size_t p = 0; p < WRITE_PURPOSE_COUNT; p++)
+            put(out, "%s{signal=\"%s\",purpose=\"%s\"} %llu\n", name, signal_name((enum signal)i),
+                purposes[p], (unsigned long long)v[p]);
+    }
+}
+
 static void put_store(struct store *store, struct sink *out)
 {
     static const struct {
@@ -294,13 +310,11 @@ static void put_store(struct store *store, struct sink *out)
             put(out, "trivet_store_refused_total{signal=\"%s\",reason=\"%s\"} %llu\n",
                 signal_name((enum signal)i), refusal_name((enum refusal)r),
                 (unsigned long long)s.signal[i].refused[r]);
-    head(out, "trivet_store_written_bytes_total", "counter", "Bytes written to disk, by cause.");
-    put(out, "trivet_store_written_bytes_total{cause=\"wal\"} %llu\n",
-        (unsigned long long)s.written_wal);
-    put(out, "trivet_store_written_bytes_total{cause=\"seal\"} %llu\n",
-        (unsigned long long)s.written_seal);
-    put(out, "trivet_store_written_bytes_total{cause=\"compact\"} %llu\n",
-        (unsigned long long)s.written_compact);
+    put_written(out, &s, false);
+    put_written(out, &s, true);
+    one(out, "trivet_store_write_stretch", "gauge",
+        "By how much the write budget stretches sync and seal intervals; 1 = not at all.",
+        s.write_stretch / 100.0);
     one(out, "trivet_store_syncs_total", "counter", "fdatasync calls of the log.", (double)s.syncs);
     one(out, "trivet_store_replayed_records", "gauge", "Records recovered at start.",
         (double)s.replayed_records);
@@ -313,6 +327,8 @@ static void put_store(struct store *store, struct sink *out)
         (double)s.damaged_log);
     one(out, "trivet_store_log_cut_bytes", "gauge",
         "Unfinished bytes at the end of the logs, at start.", (double)s.log_cut_bytes);
+    one(out, "trivet_store_disk_full_total", "counter", "How often the disk became full.",
+        (double)s.disk_full_times);
     one(out, "trivet_store_disk_full", "gauge", "1 while writes are refused for lack of space.",
         (double)s.disk_full);
 }

@@ -297,6 +297,7 @@ static bool merge(struct merge_job *job, struct err *err)
     for (size_t i = 0; i < fresh.n; i++)
         written += segment_file_bytes(fresh.v[i]);
     (void)atomic_fetch_add(&s->n.written_compact, written);
+    write_meter_add(&s->meter, job->signal, WRITE_COMPACT, written, clock_mono_ns(s->o.clock));
     (void)atomic_fetch_add(&s->n.compacted[job->signal], job->in.n);
     LOG_DEBUG("compacted", "tenant=%s signal=%s level=%d files=%zu bytes=%llu out=%llu",
               job->tenant->name, signal_name(job->signal), job->level, job->in.n,
@@ -321,9 +322,27 @@ static void put_off(const struct merge_job *job, int64_t ns)
     job->tenant->merge_due_mono_ns[job->signal] = time_add(now, ns);
 }
 
+/* A write budget that is used up makes merges wait, but not until queries suffer. */
+static bool has_budget(struct store *s)
+{
+    size_t files = 0;
+    if (write_meter_stretch(&s->meter, clock_mono_ns(s->o.clock)) == METER_NORMAL)
+        return true;
+    pthread_mutex_lock(&s->mutex);
+    for (size_t i = 0; i < s->tenants.n; i++)
+        for (int k = 0; k < SIGNAL_COUNT; k++)
+            for (size_t j = 0; j < s->tenants.v[i]->live[k].n; j++)
+                files += segment_file_name(s->tenants.v[i]->live[k].v[j])->level == 0;
+    pthread_mutex_unlock(&s->mutex);
+    return files > LIMIT_UNMERGED;
+}
+
 bool compact_one(struct store *s, bool *did, struct err *err)
 {
     struct merge_job job = {0};
+    *did = false;
+    if (!has_budget(s))
+        return true;
     *did = pick(s, &job);
     if (!*did)
         return true;

@@ -82,6 +82,8 @@ static bool seal_share(struct generation *g, struct share *sh, struct err *err)
     for (size_t i = 0; i < fresh.n; i++) {
         (void)atomic_fetch_add(&s->n.sealed[g->signal], 1);
         (void)atomic_fetch_add(&s->n.written_seal, segment_file_bytes(fresh.v[i]));
+        write_meter_add(&s->meter, g->signal, WRITE_SEAL, segment_file_bytes(fresh.v[i]),
+                        clock_mono_ns(s->o.clock));
     }
     LOG_DEBUG("sealed", "tenant=%s signal=%s gen=%u files=%zu", t->name, signal_name(g->signal),
               g->number, fresh.n);
@@ -156,6 +158,10 @@ bool flush_one(struct store *s, bool ignore_retry, bool *did, struct err *err)
     *did = g != NULL;
     if (!g)
         return true;
+    struct err here = ERR_OK; // told; what is in memory is worth more than the order
+    if (s->wal[g->signal] && !wal_sync_gen(s->wal[g->signal], g->number, &here) &&
+        !disk_explains(s, &here))
+        LOG_WARN("wal_sync_failed", "signal=%s err=\"%s\"", signal_name(g->signal), here.text);
     if (!seal_shares(s, g, err) || !drop_log(s, g, err)) {
         note_failure(s, g);
         return false;

@@ -10,7 +10,7 @@
  * there: the parts go. (Files may be compacted further or expire only when their inputs are gone
  * for good, so nothing else comes from a crash; if it is seen all the same, nothing is removed.)
  *
- * For each generation in the log and each tenant: if all level-0 parts are there its records are
+ * For each generation in the log and each tenant: if all level-0 parts are there, its records are
  * skipped, else the parts present go and the records are replayed. The newest generation stays
  * active (unless some tenant of it is sealed), the others are frozen. Runs before any other thread.
  */
@@ -359,6 +359,16 @@ static bool replay_record(void *ctx, str tenant, str payload, struct err *err)
     return s->ops[r->signal]->replay(t->head[r->signal], sh->gen, payload, err);
 }
 
+/* All tenants, also those of whom the log has nothing: with interval syncs a power cut may take the
+ * end of a log whose generation was being sealed. */
+static bool choose_all(struct replay *r, struct err *err)
+{
+    for (size_t i = 0; i < r->s->tenants.n; i++)
+        if (!replay_choose(r, r->s->tenants.v[i], err))
+            return false;
+    return true;
+}
+
 /* The replayed generation is done: its shares are frozen. */
 static void freeze_replayed(struct replay *r)
 {
@@ -404,7 +414,8 @@ static bool replay_signal(struct store *s, enum signal sig, struct recovered *ou
     for (size_t i = 0; ok && i < n; i++) {
         struct replay r = {.s = s, .signal = sig, .gen = gens[i]};
         s->next_seq = MAX(s->next_seq, gens[i].first_seq);
-        ok = wal_replay(s->wal[sig], gens[i].gen, replay_record, &r, &stats, err);
+        ok = choose_all(&r, err) &&
+             wal_replay(s->wal[sig], gens[i].gen, replay_record, &r, &stats, err);
         if (!ok)
             break;
         (void)atomic_fetch_add(&s->n.replayed_records, r.records);

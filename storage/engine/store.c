@@ -489,6 +489,7 @@ static struct store *store_new(const struct store_options *o, struct retention *
     for (int i = 0; i < SIGNAL_COUNT; i++)
         s->ops[i] = ops[i];
     s->next_seq = 1;
+    write_meter_init(&s->meter, o->write_budget, clock_mono_ns(o->clock));
     time_guard_init(&s->time, o->clock);
     s->wants_keeping = true; // the first look comes with the start
     pthread_condattr_t attr;
@@ -605,6 +606,7 @@ void store_close(struct store *s)
     segment_cache_close(s->cache);
     fs_close(s->o.fs, s->lock);
     time_guard_deinit(&s->time);
+    write_meter_deinit(&s->meter);
     (void)pthread_cond_destroy(&s->changed);
     (void)pthread_mutex_destroy(&s->mutex);
     retention_unref(s->rules);
@@ -669,6 +671,15 @@ void store_stats(struct store *s, struct store_stats *out)
         st.written_wal += wal_written(s->wal[i]);
     }
     arena_deinit(&a);
+    struct write_counts total, day;
+    int64_t now = clock_mono_ns(s->o.clock);
+    write_meter_read(&s->meter, now, &total, &day);
+    for (int i = 0; i < SIGNAL_COUNT; i++) {
+        memcpy(st.signal[i].written, total.v[i], sizeof(total.v[i]));
+        memcpy(st.signal[i].written_day, day.v[i], sizeof(day.v[i]));
+    }
+    st.write_stretch = write_meter_stretch(&s->meter, now);
+    st.disk_full_times = atomic_load(&s->n.disk_full_times);
     st.written_seal = atomic_load(&s->n.written_seal);
     st.written_compact = atomic_load(&s->n.written_compact);
     st.syncs = atomic_load(&s->n.syncs);

@@ -17,6 +17,7 @@
 #include "storage/engine/segment_file.h"
 #include "storage/engine/signal.h"
 #include "storage/engine/wal.h"
+#include "storage/engine/write_meter.h"
 #include "storage/model/limits.h"
 
 #define TENANT_NAME_MAX 64
@@ -105,6 +106,7 @@ struct store {
     struct wal *wal[SIGNAL_COUNT];
     struct writer *writer;
     struct store_counters n;
+    struct write_meter meter;
     atomic_bool is_closing; // cancels seals and merges, too
     atomic_bool is_disk_full;
     atomic_uint snapshots;

@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <string.h>
 
-
 struct syncer {
     struct clock *clock;
     void (*done)(void *ctx);

@@ -782,6 +782,30 @@ bool wal_is_dirty(const struct wal *w)
 
 /* ---- files ---- */
 
+bool wal_sync_gen(struct wal *w, uint32_t gen, struct err *err)
+{
+    VEC(struct wal_file) files = {0};
+    if (!w->is_lazy)
+        return true;
+    pthread_mutex_lock(&w->mutex);
+    for (size_t i = 0; i < w->files.n; i++)
+        if (w->files.v[i].gen == gen)
+            vec_push(&files, NULL, w->files.v[i]);
+    pthread_mutex_unlock(&w->mutex);
+    bool ok = true;
+    for (size_t i = 0; ok && i < files.n; i++) {
+        char tmp[WAL_PATH_MAX];
+        struct file *f = NULL;
+        ok = fs_open(w->fs, wal_path(w, tmp, files.v[i].gen, files.v[i].part), FS_READ | FS_WRITE,
+                     &f, err) &&
+             fs_sync(w->fs, f, err);
+        fs_close(w->fs, f);
+    }
+    ok = ok && fs_sync_dir(w->fs, (str){w->dir, w->dir_n}, err);
+    vec_free(&files);
+    return ok;
+}
+
 bool wal_drop(struct wal *w, uint32_t gen, struct err *err)
 {
     for (;;) {

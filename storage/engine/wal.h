@@ -102,6 +102,10 @@ uint64_t wal_unsynced(const struct wal *w); // bytes written, not known to be du
 void wal_take_back(struct wal *w);
 bool wal_is_dirty(const struct wal *w); // written and not synced
 
+/* Lazy: makes the generation's files durable as far as they are written, before segments of it are
+ * published: else a power cut could leave a part of the segments and no log that tells. Any thread.
+ */
+MUST_USE bool wal_sync_gen(struct wal *w, uint32_t gen, struct err *err);
 /* Removes the generation's files and makes that durable. */
 MUST_USE bool wal_drop(struct wal *w, uint32_t gen, struct err *err);
 uint64_t wal_bytes(struct wal *w);                   // on disk

@@ -56,6 +56,7 @@ struct writer {
     bool is_syncing;
     _Atomic int64_t syncing_since_mono_ns; // 0: no sync runs
     _Atomic uint64_t unsynced;             // log bytes of all signals
+    uint64_t metered[SIGNAL_COUNT];        // log bytes that the write meter knows of
     atomic_bool expire[SIGNAL_COUNT];
     bool has_thread;
     pthread_t thread;
@@ -67,6 +68,40 @@ struct writer {
 static int64_t mono_now(struct writer *w)
 {
     return clock_mono_ns(w->s->o.clock);
+}
+
+/* ---- by the write budget ---- */
+
+static int64_t sync_interval(struct writer *w)
+{
+    struct store *s = w->s;
+    return write_meter_stretched(&s->meter, mono_now(w), s->o.sync_interval_ns,
+                                 LIMIT_STRETCH_SYNC_NS);
+}
+
+static int64_t head_age(struct writer *w, int sig)
+{
+    struct store *s = w->s;
+    return write_meter_stretched(&s->meter, mono_now(w), s->o.head_age_ns[sig],
+                                 LIMIT_STRETCH_SEAL_NS);
+}
+
+/* Never beyond a quarter of the memory budget, unless that is what was asked for. */
+static uint64_t head_bytes(struct writer *w, int sig)
+{
+    struct store *s = w->s;
+    uint64_t set = s->o.head_bytes[sig];
+    int64_t room = (int64_t)MIN(set * LIMIT_STRETCH_SIZE, (uint64_t)INT64_MAX);
+    if (s->o.budget && s->o.budget->max != SIZE_MAX)
+        room = MIN(room, (int64_t)(s->o.budget->max / 4));
+    return (uint64_t)write_meter_stretched(&s->meter, mono_now(w), (int64_t)set, room);
+}
+
+static void meter_log(struct writer *w, enum signal sig)
+{
+    uint64_t written = wal_written_pages(w->lane[sig].wal);
+    write_meter_add(&w->s->meter, sig, WRITE_LOG, written - w->metered[sig], mono_now(w));
+    w->metered[sig] = written;
 }
 
 /* ---- freezing ---- */
@@ -216,7 +251,7 @@ static void sync_plan(struct writer *w)
         return;
     int64_t now = mono_now(w);
     if (!w->has_sync_due)
-        w->sync_due_mono_ns = now + MAX(w->s->o.sync_interval_ns, time_mul(2, w->sync_cost_ns));
+        w->sync_due_mono_ns = now + MAX(sync_interval(w), time_mul(2, w->sync_cost_ns));
     if (unsynced > LIMIT_UNSYNCED_BYTES / 4)
         w->sync_due_mono_ns = now;
     w->has_sync_due = true;
@@ -236,10 +271,11 @@ static void commit(struct writer *w, enum signal sig)
     }
     apply_group(w, sig);
     sync_plan(w);
+    meter_log(w, sig);
     for (size_t i = 0; i < lane->n_group; i++)
         job_finish(w, lane->group[i], true);
     lane->n_group = 0;
-    if (lane->bytes >= s->o.head_bytes[sig])
+    if (lane->bytes >= head_bytes(w, (int)sig))
         freeze(w, sig, "size");
     else if (wal_gen_bytes(lane->wal, lane->gen) >= disk_log_max(s, sig))
         freeze(w, sig, "log_size");
@@ -297,7 +333,9 @@ static bool sync_result(struct writer *w, enum signal sig, struct wal_sync *work
 {
     struct err here = ERR_OK;
     (void)atomic_fetch_add(&w->s->n.syncs, 1);
-    if (wal_sync_end(w->lane[sig].wal, work, &here))
+    bool ok = wal_sync_end(w->lane[sig].wal, work, &here);
+    meter_log(w, sig);
+    if (ok)
         return true;
     LOG_ERROR("wal_sync_failed", "signal=%s err=\"%s\"", signal_name(sig), here.text);
     *err = here;
@@ -368,12 +406,11 @@ static void sync_due(struct writer *w)
 
 static void freeze_due(struct writer *w, bool all)
 {
-    struct store *s = w->s;
     int64_t now = mono_now(w);
     for (int i = 0; i < SIGNAL_COUNT; i++) {
         struct lane *lane = &w->lane[i];
-        if (lane->has_data && (all || now - lane->since_mono_ns >= s->o.head_age_ns[i] ||
-                               lane->bytes >= s->o.head_bytes[i])) // replayed ones may be large
+        if (lane->has_data && (all || now - lane->since_mono_ns >= head_age(w, i) ||
+                               lane->bytes >= head_bytes(w, i))) // replayed ones may be large
             freeze(w, (enum signal)i, all ? "asked" : "due");
     }
 }
@@ -461,7 +498,7 @@ static int64_t idle_ns(struct writer *w)
         until = w->sync_due_mono_ns;
     for (int i = 0; i < SIGNAL_COUNT; i++)
         if (w->lane[i].has_data)
-            until = MIN(until, time_add(w->lane[i].since_mono_ns, w->s->o.head_age_ns[i]));
+            until = MIN(until, time_add(w->lane[i].since_mono_ns, head_age(w, i)));
     return until == INT64_MAX ? -1 : MAX(until - now, 0);
 }
 

@@ -201,6 +201,13 @@
  * needs a second for a few MiB. */
 #define LIMIT_UNSYNCED_BYTES (64 * MIB)
 #define LIMIT_SYNC_NS        (15 * NS_PER_S)
+/* How far a write budget may stretch: the sync interval (what a power cut takes), the age of a head
+ * and its size (replay at start; memory pressure seals earlier all the same), and small segments
+ * that wait for their merge (each costs a query that touches it some 60 us). */
+#define LIMIT_STRETCH_SYNC_NS (60 * NS_PER_S)
+#define LIMIT_STRETCH_SEAL_NS (4 * 3600 * NS_PER_S)
+#define LIMIT_STRETCH_SIZE    4
+#define LIMIT_UNMERGED        500
 /* Batches that wait for the writer. Lanes are few and each waits for its own, so this never fills
  * in the product. */
 #define LIMIT_WRITER_QUEUE 1024

@@ -739,6 +739,55 @@ static void test_interval_sync(void **state)
     expect_ids(f, SIGNAL_LOGS, 0, 101);
 }
 
+/* A day of a batch every ten seconds; what was written for it. */
+static uint64_t write_a_day(struct fixture *f, uint64_t *id)
+{
+    struct store_stats st;
+    for (int i = 0; i < 8640; i++) {
+        put(f, SIGNAL_LOGS, (*id)++, 1, clock_now_ns(&f->clock));
+        clock_manual_advance(&f->clock, 10 * NS_PER_S);
+        if (i % 6 == 0)
+            maintain(f, false);
+    }
+    store_stats(f->s, &st);
+    uint64_t sum = 0;
+    for (int k = 0; k < SIGNAL_COUNT; k++)
+        for (int p = 0; p < WRITE_PURPOSE_COUNT; p++)
+            sum += st.signal[k].written_day[p];
+    return sum;
+}
+
+/* Without a budget a day costs what it costs; with one, near it; the sync stays within its bound.
+ */
+static void test_write_budget(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t id = 0, budget = 9 * MIB;
+    f->o.sync = SYNC_INTERVAL;
+    for (int k = 0; k < SIGNAL_COUNT; k++)
+        f->o.retention_ns[k] = 2 * TINY_HOUR;
+    reopen(f);
+    uint64_t plain = write_a_day(f, &id);
+    assert_true(plain > budget * 3 / 2);
+    f->o.write_budget = budget;
+    reopen(f);
+    uint64_t first = write_a_day(f, &id), second = write_a_day(f, &id);
+    print_message("a day: %llu bytes; with a budget of %llu: %llu, %llu\n",
+                  (unsigned long long)plain, (unsigned long long)budget, (unsigned long long)first,
+                  (unsigned long long)second);
+    assert_true(first < budget * 5 / 4 && second < budget * 11 / 10);
+    assert_true(second > budget * 3 / 4); // not more is traded than has to be
+    struct store_stats a, b;
+    store_stats(f->s, &a);
+    assert_true(a.write_stretch > METER_NORMAL && a.write_stretch <= METER_MAX);
+    put(f, SIGNAL_LOGS, id++, 1, clock_now_ns(&f->clock));
+    store_stats(f->s, &a);
+    clock_manual_advance(&f->clock, LIMIT_STRETCH_SYNC_NS);
+    put(f, SIGNAL_LOGS, id++, 1, clock_now_ns(&f->clock));
+    store_stats(f->s, &b);
+    assert_true(b.syncs > a.syncs);
+}
+
 /* ---- with threads ---- */
 
 struct hammer {
@@ -909,6 +958,7 @@ int main(void)
         T(test_lock),
         T(test_check),
         T(test_interval_sync),
+        T(test_write_budget),
         T(test_slow_sync),
         T(test_late_sync_error),
         T(test_threads),
