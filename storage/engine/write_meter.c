@@ -1,13 +1,14 @@
 /* write_meter.c - see write_meter.h. The debt is an integral controller: each hour's worth of
- * budget that it holds adds one to the factor. It is bounded on both sides, so that a quiet night
- * is no licence for a wild day, and a wild day is forgotten after the next. */
+ * budget that it holds makes the factor four times as large. It is bounded on both sides, so that a
+ * quiet night is no licence for a wild day, and a wild day is forgotten after some hours. */
 #include "storage/engine/write_meter.h"
 
+#include <math.h>
 #include <string.h>
 
 #define DAY_NS   (86400 * NS_PER_S)
 #define HOURS    24.0
-#define DEBT_MAX 32.0 // hours of budget
+#define DEBT_MAX 4.0 // hours of budget; the factor is at its end before
 
 void write_meter_init(struct write_meter *m, uint64_t budget, int64_t mono_ns)
 {
@@ -75,7 +76,7 @@ unsigned write_meter_stretch(struct write_meter *m, int64_t mono_ns)
     move_on(m, mono_ns);
     double hours = m->debt / ((double)m->budget / HOURS);
     pthread_mutex_unlock(&m->mutex);
-    double percent = METER_NORMAL * (1 + MAX(hours, 0));
+    double percent = METER_NORMAL * exp2(2 * MAX(hours, 0));
     return (unsigned)MIN(percent, METER_MAX);
 }
 

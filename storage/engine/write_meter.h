@@ -4,7 +4,7 @@
  * The budget is a goal, not a wall: it never refuses or drops anything. What is written beyond it
  * becomes a debt, the debt stretches the times between syncs, seals and merges, and that makes
  * fewer bytes: fewer pages written twice, larger and better packed segments, fewer merges. The
- * stretch settles where the day's bytes meet the budget, or at STRETCH_MAX.
+ * stretch settles where the day's bytes meet the budget, or at METER_MAX.
  *
  * Threads: any. Time is the monotonic clock's. */
 #pragma once
@@ -16,7 +16,7 @@
 #define METER_SLOTS   48 // of half an hour: a day
 #define METER_SLOT_NS (1800 * NS_PER_S)
 #define METER_NORMAL  100  // percent: nothing is stretched
-#define METER_MAX     3200 // 32 times
+#define METER_MAX     6400 // 64 times
 
 struct write_counts {
     uint64_t v[SIGNAL_COUNT][WRITE_PURPOSE_COUNT];

@@ -782,8 +782,10 @@ static void test_write_budget(void **state)
     assert_true(a.write_stretch > METER_NORMAL && a.write_stretch <= METER_MAX);
     put(f, SIGNAL_LOGS, id++, 1, clock_now_ns(&f->clock));
     store_stats(f->s, &a);
-    clock_manual_advance(&f->clock, LIMIT_STRETCH_SYNC_NS);
-    put(f, SIGNAL_LOGS, id++, 1, clock_now_ns(&f->clock));
+    for (int i = 0; i < 2; i++) { // the first may begin an interval
+        clock_manual_advance(&f->clock, LIMIT_STRETCH_SYNC_NS);
+        put(f, SIGNAL_LOGS, id++, 1, clock_now_ns(&f->clock));
+    }
     store_stats(f->s, &b);
     assert_true(b.syncs > a.syncs);
 }

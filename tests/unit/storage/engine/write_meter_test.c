@@ -48,17 +48,17 @@ static void test_stretch(void **state)
     write_meter_add(&m, SIGNAL_LOGS, WRITE_LOG, 100, now);
     assert_int_equal(write_meter_stretch(&m, now), METER_NORMAL); // the hour that is saved up
     write_meter_add(&m, SIGNAL_LOGS, WRITE_LOG, 100, now);
-    assert_int_equal(write_meter_stretch(&m, now), 200);
-    assert_int_equal(write_meter_stretched(&m, now, NS_PER_S, 60 * NS_PER_S), 2 * NS_PER_S);
+    assert_int_equal(write_meter_stretch(&m, now), 400);
+    assert_int_equal(write_meter_stretched(&m, now, NS_PER_S, 60 * NS_PER_S), 4 * NS_PER_S);
     assert_int_equal(write_meter_stretched(&m, now, NS_PER_S, NS_PER_S / 2), NS_PER_S);
     write_meter_add(&m, SIGNAL_LOGS, WRITE_LOG, 1000000, now);
     assert_int_equal(write_meter_stretch(&m, now), METER_MAX);
     assert_int_equal(write_meter_stretched(&m, now, NS_PER_S, 20 * NS_PER_S), 20 * NS_PER_S);
-    // Forgotten after a day and the third that the debt is bounded by; no more than an hour saved.
-    assert_int_equal(write_meter_stretch(&m, now + 33 * HOUR), METER_NORMAL);
+    // The debt is bounded, so it is forgotten after some hours; no more than an hour is saved up.
+    assert_int_equal(write_meter_stretch(&m, now + 4 * HOUR), METER_NORMAL);
     assert_int_equal(write_meter_stretch(&m, now + 90 * HOUR), METER_NORMAL);
     write_meter_add(&m, SIGNAL_LOGS, WRITE_LOG, 150, now + 90 * HOUR);
-    assert_int_equal(write_meter_stretch(&m, now + 90 * HOUR), 150);
+    assert_int_equal(write_meter_stretch(&m, now + 90 * HOUR), 200);
     write_meter_deinit(&m);
 }
 
