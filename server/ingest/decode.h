@@ -31,6 +31,7 @@ decoder decode_otlp_metrics, decode_otlp_logs, decode_otlp_traces; // protobuf
 decoder decode_prom_write;                                         // remote write 1.0, inflated
 decoder decode_prom_write2;                                        // remote write 2.0, inflated
 decoder decode_loki_protobuf, decode_loki_json;
+decoder decode_zipkin_json;
 
 /* Index of the series with that raw key in the batch: known ones by reference; *is_new when labels
  * must be set by the caller (batch->series.v[i].labels). The batch's own series are not looked up

@@ -19,12 +19,12 @@
 
 #define RETRY_AFTER_S 1
 
-enum answer { ANSWER_OTLP, ANSWER_LOKI_OTLP, ANSWER_PROM, ANSWER_LOKI };
+enum answer { ANSWER_OTLP, ANSWER_LOKI_OTLP, ANSWER_PROM, ANSWER_LOKI, ANSWER_ZIPKIN };
 
 struct protocol {
     enum signal signal;
     enum answer answer;
-    decoder *decode;      // of the protobuf form
+    decoder *decode;      // of the protobuf form; NULL: JSON only
     decoder *decode_json; // NULL: JSON is transcoded (OTLP) or refused
 };
 
@@ -187,7 +187,7 @@ static void answer_text(struct ingest_job *j)
     if (j->is_write2)
         say_written(j);
     if (r->rejected == 0) {
-        reply_send(j->rep, 204, STR(""), STR(""));
+        reply_send(j->rep, j->protocol->answer == ANSWER_ZIPKIN ? 202 : 204, STR(""), STR(""));
         return;
     }
     str text = r->rejected == 1
@@ -253,6 +253,13 @@ static bool pick_form(struct ingest_job *j, struct err *err)
     }
     case ANSWER_LOKI:
         return true; // anything else is snappy protobuf
+    case ANSWER_ZIPKIN:
+        if (type.n > 0 && !j->is_json)
+            return err_set(err, ERR_MEDIA,
+                           "unsupported media type " STR_FMT ": use application/json",
+                           STR_ARG(type));
+        j->is_json = true;
+        return true;
     }
     return true;
 }
@@ -397,6 +404,8 @@ static const struct protocol prom_write = {SIGNAL_METRICS, ANSWER_PROM, decode_p
 static const struct protocol loki_push = {SIGNAL_LOGS, ANSWER_LOKI, decode_loki_protobuf,
                                           decode_loki_json};
 
+static const struct protocol zipkin = {SIGNAL_TRACES, ANSWER_ZIPKIN, NULL, decode_zipkin_json};
+
 #define ENTRY(name, which)                                                                 \
     static void name(void *ctx, struct http_request *req, struct http_reply *rep)          \
     {                                                                                      \
@@ -415,6 +424,7 @@ ENTRY(post_traces, otlp_traces)
 ENTRY(post_loki_otlp, loki_otlp)
 ENTRY(post_prom_write, prom_write)
 ENTRY(post_loki_push, loki_push)
+ENTRY(post_zipkin, zipkin)
 
 #define ROW(path, name)                                   \
     {                                                     \
@@ -434,5 +444,6 @@ const struct route ingest_routes[] = {
     ROW("/api/v1/write", post_prom_write),
     ROW("/loki/api/v1/push", post_loki_push),
     ROW("/api/prom/push", post_loki_push),
+    ROW("/api/v2/spans", post_zipkin),
     {0},
 };

@@ -1,9 +1,9 @@
-/* cases_test.c - runs the case files of tests/cases/{otlp,loki,prom}: request bytes -> dump of the
- * validated batch, or an error.
+/* cases_test.c - runs the case files of tests/cases/{otlp,loki,prom,zipkin}: request bytes ->
+ * dump of the validated batch, or an error.
  *
  * A file holds cases:
  *     == name
- *     -- <decoder> [json|hex]       decoder: traces, logs, metrics, loki, write, write2
+ *     -- <decoder> [json|hex]       decoder: traces, logs, metrics, loki, zipkin, write, write2
  *     request body (JSON text, or hex digits of the inflated protobuf)
  *     -- dump                       what batch_dump must print, or "error: <text>"
  * Several inputs before one dump are spellings of one message: each must give that dump. With
@@ -47,6 +47,7 @@ static bool decode_input(const struct input *in, struct arena *a, struct buf *ou
         {"logs", SIGNAL_LOGS, decode_otlp_logs, NULL},
         {"metrics", SIGNAL_METRICS, decode_otlp_metrics, NULL},
         {"loki", SIGNAL_LOGS, decode_loki_protobuf, decode_loki_json},
+        {"zipkin", SIGNAL_TRACES, NULL, decode_zipkin_json},
         {"write", SIGNAL_METRICS, decode_prom_write, NULL},
         {"write2", SIGNAL_METRICS, decode_prom_write2, NULL},
     };
@@ -207,6 +208,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         {"otlp", test_folder, NULL, NULL, (void *)(uintptr_t) "otlp"},
         {"loki", test_folder, NULL, NULL, (void *)(uintptr_t) "loki"},
+        {"zipkin", test_folder, NULL, NULL, (void *)(uintptr_t) "zipkin"},
         {"prom", test_folder, NULL, NULL, (void *)(uintptr_t) "prom"},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
