@@ -52,8 +52,8 @@ struct store_tenant {
     struct head *head[SIGNAL_COUNT];    // NULL when the store has no such signal
     struct share *active[SIGNAL_COUNT]; // the writer changes it, under the store's mutex
     // below: the store's mutex
-    struct share_list shares[SIGNAL_COUNT]; // oldest first, active last
-    struct segment_list live[SIGNAL_COUNT]; // by start of the name, then sequence
+    struct share_list shares[SIGNAL_COUNT];  // oldest first, active last
+    struct segment_list live[SIGNAL_COUNT];  // by start of the name, then sequence
     int64_t merge_due_mono_ns[SIGNAL_COUNT]; // keeping baton: after a failure, not before
     struct { // during recovery: what happens to records of the generation at hand
         uint32_t gen;
