@@ -55,9 +55,9 @@ def attribute(key, value):
 
 
 def counters(name, count, t_ns, value, pods):
-    """One cumulative sum with `count` points."""
+    """One cumulative sum with `count` points; a third of them as hard to pack as values get, so that generations are short."""
     stamp = b"\x19" + struct.pack("<Q", t_ns)
-    points = b"".join(field(1, stamp + b"\x21" + struct.pack("<d", value + i % 7)
+    points = b"".join(field(1, stamp + b"\x21" + struct.pack("<d", value + (random.random() if i % 3 == 0 else i % 7))
                             + field(7, attribute("pod", pods[i % len(pods)])) + field(7, attribute("path", f"/api/{i // len(pods)}")))
                       for i in range(count))
     metric = field(1, name.encode()) + field(7, points + b"\x10\x02\x18\x01")
