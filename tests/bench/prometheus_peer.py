@@ -1,13 +1,15 @@
 """trivet against Debian's Prometheus: the same series by remote write into both, the same expressions to both.
 
     TRIVET=build/release/trivet python3 tests/bench/prometheus_peer.py [--hours 24] [--scale 8] [--runs 5] [--all]
+    TRIVET=build/release/trivet python3 tests/bench/prometheus_peer.py --hours 0.5 --scale 170 --batch 1 --memory
 
 Prints, one a line: samples, series, seconds of CPU and of time to take them in, bytes on disk, resident memory (also
 without mapped files), then for each way of asking - a range at step 60 s, one instant; warm, and cold, which is the
 first time after a restart - the ratio trivet / Prometheus of every expression and their geometric mean. Time is that of
 the client, from request to the last byte, over one connection, the least of the runs; CPU time is the server's, of all
 its threads. Values are compared on the way as in tests/e2e/prometheus_values.py; the first line that begins with
-"differs" is a bug. scale 8 is about 4,800 series at a time. Takes some minutes and 1 GB below TMPDIR."""
+"differs" is a bug. scale 8 is about 4,800 series at a time. Takes some minutes and 1 GB below TMPDIR. The second form
+only writes and reports: memory of 100,000 active series that are sent scrape by scrape."""
 
 import argparse
 import math
@@ -121,9 +123,9 @@ def measure(sides, what, when, runs, show_all):
         print(f"  {ratio:6.3f} time {cpu:6.3f} CPU  {wall_a * 1e3:9.2f} ms {wall_b * 1e3:9.2f} ms  {expr}")
 
 
-def load(sides, lab):
+def load(sides, lab, batch):
     samples = 0
-    for body, n in lab.requests():
+    for body, n in lab.requests(batch):
         samples += n
         for side in sides:
             side.take(body)
@@ -138,6 +140,8 @@ def main():
     parser.add_argument("--hours", type=float, default=24)
     parser.add_argument("--scale", type=int, default=8)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=40, help="scrapes in one request")
+    parser.add_argument("--memory", action="store_true", help="no queries")
     parser.add_argument("--all", action="store_true", help="every expression, not only the slowest")
     options = parser.parse_args()
     if not Prometheus.is_installed():
@@ -151,10 +155,15 @@ def main():
     with Server() as server, Prometheus() as peer:
         theirs, ours = Side("prometheus", peer, peer.folder + "/tsdb"), Side("trivet", server, server.data_dir)
         sides = (theirs, ours)
-        load(sides, lab)
+        load(sides, lab, options.batch)
+        if options.memory:
+            for side in sides:
+                side.report("at the end of writing")
         for side in sides:
             side.settle()
             side.report("after writing")
+        if options.memory:
+            return 0
         measure(sides, "range warm", grid, options.runs, options.all)
         measure(sides, "instant warm", {"at": end}, options.runs, options.all)
         for side in sides:
