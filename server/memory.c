@@ -69,7 +69,7 @@ static void charge(struct budget *b, size_t now)
         budget_give(b, before - now);
 }
 
-/* Charges what the other budgets do not explain, and a 16th of the ceiling for what grows until the
+/* Charges what the other budgets do not explain, and 3/32 of the ceiling for what grows until the
  * next look; gives back what they explain by now. */
 static size_t look(struct memory_watch *w)
 {
@@ -77,7 +77,7 @@ static size_t look(struct memory_watch *w)
     size_t rss = HAS_SANITIZER ? 0 : resident(w), other = budget_used(&w->other),
            all = budget_used(w->root);
     size_t charged = all > other ? all - other : 0;
-    size_t ahead = HAS_SANITIZER ? 0 : w->root->max / 16;
+    size_t ahead = HAS_SANITIZER ? 0 : w->root->max / 32 * 3;
     charge(&w->other, ahead + (rss > charged ? rss - charged : 0));
     return rss;
 }
