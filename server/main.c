@@ -10,10 +10,8 @@ static const struct {
     const char *name;
     int (*run)(int n_args, char *const *args, char *const *env);
 } verbs[] = {
-    {"serve", cmd_serve},
-    {"check", cmd_check},
-    {"config", cmd_config},
-    {"version", cmd_version},
+    {"serve", cmd_serve},   {"check", cmd_check},     {"backup", cmd_backup},
+    {"config", cmd_config}, {"version", cmd_version},
 };
 
 static int usage(FILE *to, int code)
@@ -24,6 +22,7 @@ static int usage(FILE *to, int code)
     fputs("trivet keeps metrics, logs and traces, and answers as Prometheus, Loki and Tempo.\n\n"
           "  trivet serve   [flags]                run the server\n"
           "  trivet check   --data-dir DIR         verify every checksum, offline\n"
+          "  trivet backup  --to DIR               copy a data directory, running or not\n"
           "  trivet config  --print | --check FILE the effective configuration, or a check\n"
           "  trivet version\n\n"
           "Flags (each is also a key of the YAML file and a variable TRIVET_...):\n",

@@ -389,3 +389,24 @@ void store_class_stats(struct store *s, struct arena *a, const struct store_clas
  * when all is well, *faults counts. */
 MUST_USE bool store_check(struct fs *fs, str dir, void (*say)(void *ctx, const char *line),
                           void *ctx, uint64_t *faults, struct err *err);
+
+/* Copies the directory `from`, which a server may be using, to `to`, which is empty or an earlier
+ * backup of the same store; afterwards `to` is a data directory with everything that was
+ * acknowledged before the call. Files that are there already are not copied again, files that went
+ * go from the copy, too. On an error, or when the process is killed, `to` is what it was before.
+ * ERR_INVALID: the folders do not fit; ERR_BUSY: `to` is in use, or `from` never stood still. */
+struct store_backup_options {
+    struct fs *fs;
+    str from, to; // absolute, without links
+    str name;     // of the source, kept in the copy to tell it from others: its path
+    void (*say)(void *ctx, const char *line); // progress; may be NULL
+    void *ctx;
+    const atomic_bool *cancel; // may be NULL
+};
+struct store_backup_stats {
+    uint64_t files; // in the copy
+    uint64_t copied_files, copied_bytes, removed_files;
+    unsigned rounds;
+};
+MUST_USE bool store_backup(const struct store_backup_options *o, struct store_backup_stats *out,
+                           struct err *err);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "storage/base/log.h"
+#include "storage/engine/backup.h"
 #include "storage/engine/disk.h"
 #include "storage/engine/segments.h"
 #include "storage/engine/sqlite_vfs.h"
@@ -549,7 +550,7 @@ bool store_open_with(const struct store_options *o,
     struct segment_cache_options co = {.fs = o->fs, .budget = &s->cache_budget};
     if (s->cache_budget.max != SIZE_MAX) // half of it for handles, half for decoded state
         co.max_handles = MIN(MAX(s->cache_budget.max / 2 / HANDLE_BYTES, HANDLES_MIN), HANDLES_MAX);
-    bool ok = make_folders(s, err) && take_lock(s, err) &&
+    bool ok = make_folders(s, err) && take_lock(s, err) && backup_complete(o->fs, s->o.dir, err) &&
               segment_cache_open(&co, &s->cache, err) && store_recover(s, &from, err);
     if (ok)
         time_guard_seen(&s->time, newest_record(s));

@@ -32,6 +32,7 @@
 #include "storage/base/fs.h"
 #include "storage/model/batch.h"
 
+#define WAL_FILE_MIN    40 // bytes of the header: a shorter file is nothing yet
 #define WAL_TENANT_MAX  64
 #define WAL_RECORD_MAX  (192 * MIB)            // bytes of a body; a batch is at most 64 MiB decoded
 #define WAL_PAYLOAD_MAX (WAL_RECORD_MAX - 256) // the rest is tenant and head

@@ -56,11 +56,10 @@ struct life {
     struct batch_model batches[SIM_BATCHES];
     size_t n_batches;
     unsigned char seen[SIM_BATCHES * 16]; // of the last full look
-    bool faulty;       // an injected error is pending: failures are to be expected
-    bool rots;         // this life has bit flips
-    uint64_t flips;    // of stored bytes and names so far
-    uint64_t told;     // damage that the store has told of, without the open one's
-    uint64_t kept_bad; // of it: files that stay as .bad
+    bool faulty;    // an injected error is pending: failures are to be expected
+    bool rots;      // this life has bit flips
+    uint64_t flips; // of stored bytes and names so far
+    uint64_t told;  // damage that the store has told of, without the open one's
     uint64_t expired;
     int64_t newest_now_ns; // the clock's highest, for retention by age
     int64_t slow_ns;       // what a sync takes

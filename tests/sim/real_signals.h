@@ -168,7 +168,8 @@ static inline bool real_spans(struct snapshot *snap, const struct sim_query *q,
 {
     // Parts of traces may bring a span twice that was sent twice; whole traces do not.
     bool is_all = q->start_ns == sim_all.start_ns && q->end_ns == sim_all.end_ns;
-    struct span_select sel = {.start_ns = q->start_ns, .end_ns = q->end_ns, .whole_traces = is_all};
+    struct span_select sel = {
+        .start_ns = q->start_ns, .end_ns = q->end_ns - 1, .whole_traces = is_all};
     struct span_iter *it;
     struct span_block blk;
     enum step step;
