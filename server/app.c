@@ -28,9 +28,16 @@
 #define FILES_RESERVED  256 // descriptors for the store and the process itself
 #define STORE_EIGHTHS   3   // of memory, for heads and caches; seals need about as much again
 
+/* After a reload; readers may still hold what was before. */
+struct app_config {
+    struct config config;
+    struct app_config *before;
+};
+
 struct app {
     struct app_options options;
-    struct config config;
+    struct config config;        // of the start
+    struct app_config *reloaded; // newest first
     struct services services;
     struct budget memory, ingest_budget, query_budget, store_budget;
     struct memory_watch *watch; // charges the rest of the process to `memory`
@@ -40,15 +47,14 @@ struct app {
     uint16_t ports[CONFIG_LIST_MAX];
 
     pthread_t loop_thread, opener_thread;
-    uv_loop_t loop;   // the loop thread's, down to new_level
+    uv_loop_t loop;   // the loop thread's, down to the notes
     uv_timer_t timer; // of the stop
     struct work *work;
     struct net *net;
     bool is_opened;   // the opener has reported
     bool is_drained;  // no connections any more
     bool is_finished; // handles are closing
-    struct note opened_note, stop_note, level_note;
-    _Atomic enum log_level new_level;
+    struct note opened_note, stop_note;
 
     struct store *store; // the opener's until it has reported, then for everybody
     pthread_mutex_t mutex;
@@ -84,7 +90,7 @@ static void handle_config(void *ctx, struct http_request *req, struct http_reply
     (void)req;
     struct buf text;
     buf_init(&text, 1 * MIB);
-    config_print(&app->config, false, &text);
+    config_print(app->services.config, false, &text);
     reply_send(rep, 200, STR("text/plain; charset=utf-8"), buf_str(&text));
     buf_deinit(&text);
 }
@@ -258,13 +264,6 @@ static void on_stop(struct note *note)
     net_stop(app->net, on_drained, app);
 }
 
-static void on_level(struct note *note)
-{
-    struct app *app = CONTAINER_OF(note, struct app, level_note);
-    app->config.log_level = atomic_load(&app->new_level);
-    log_set_level(app->config.log_level);
-}
-
 /* ---- the opener ---- */
 
 static void on_opened(struct note *note)
@@ -299,6 +298,8 @@ static void set_store_options(const struct config *c, struct store_options *out)
         out->retention_ns[i] = c->retention_ns[i];
         out->max_bytes[i] = c->disk_max[i];
     }
+    out->classes = c->classes.v;
+    out->n_classes = c->classes.n;
     out->max_bytes_total = c->disk_max_total;
     out->free_bytes_min = c->disk_free_min;
     out->window_past_ns = c->window_past_ns;
@@ -398,7 +399,6 @@ bool app_start(struct config *config, const struct app_options *o, struct app **
     uv_timer_init(&app->loop, &app->timer);
     app->opened_note.call = on_opened;
     app->stop_note.call = on_stop;
-    app->level_note.call = on_level;
     if (!app_open_net(app, err)) {
         app_abandon(app);
         return false;
@@ -437,18 +437,36 @@ bool app_seal(struct app *app, struct err *err)
     return store_maintain(app->store, true, err);
 }
 
-void app_reload(struct app *app, const struct config *config)
+/* The store's part of a reload: ages, budgets, classes. It has to be open for that. */
+static void reload_store(struct app *app, const struct config *config)
 {
+    struct store_options o;
+    struct err err = ERR_OK;
+    set_store_options(config, &o);
+    if (app_wait_ready(app, &err) && !store_retention_set(app->store, &o, &err))
+        LOG_ERROR("reload_retention_failed", "err=\"%s\"", err.text); // config.c let it through
+}
+
+void app_reload(struct app *app, struct config *config)
+{
+    const struct config *old = app->services.config;
     struct buf now, later;
     buf_init(&now, 16 * KIB);
     buf_init(&later, 16 * KIB);
-    config_diff(&app->config, config, &now, &later);
-    if (config->log_level != app->config.log_level) {
-        atomic_store(&app->new_level, config->log_level);
-        work_post(app->work, &app->level_note);
-    }
+    config_diff(old, config, &now, &later);
     LOG_INFO("reload", "changed=\"" STR_FMT "\" needs_restart=\"" STR_FMT "\"",
              STR_ARG(buf_str(&now)), STR_ARG(buf_str(&later)));
+    if (now.n > 0) {
+        struct app_config *next = mem_zalloc(sizeof *next);
+        next->config = *config;
+        *config = (struct config){0};
+        config_keep(&next->config, old);
+        next->before = app->reloaded;
+        app->reloaded = next;
+        app->services.config = &next->config;
+        log_set_level(next->config.log_level);
+        reload_store(app, &next->config);
+    }
     buf_deinit(&now);
     buf_deinit(&later);
 }
@@ -469,6 +487,12 @@ bool app_stop(struct app *app, struct err *err)
         *err = app->result;
     store_close(app->store);
     LOG_INFO("stopped", "data=%s", log_q(dir, sizeof dir, app->config.data_dir));
+    while (app->reloaded) {
+        struct app_config *last = app->reloaded;
+        app->reloaded = last->before;
+        config_deinit(&last->config);
+        mem_free(last);
+    }
     config_deinit(&app->config);
     app_free(app);
     return ok;

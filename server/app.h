@@ -31,8 +31,9 @@ uint16_t app_port(const struct app *app, size_t i);
 /* Moves what is in memory into segments now, in the calling thread; waits for nothing else. After
  * app_wait_ready. */
 MUST_USE bool app_seal(struct app *app, struct err *err);
-/* Changes what can change while running, logs what cannot. `config` stays the caller's. */
-void app_reload(struct app *app, const struct config *config);
+/* Changes what can change while running (waiting for the store to be open when that is needed),
+ * logs what cannot. Takes over what `config` holds. */
+void app_reload(struct app *app, struct config *config);
 /* Stops accepting, lets requests finish for at most 10 s, cancels the rest, closes the store,
  * frees. False: the store had never opened (err says why). NULL is fine. */
 bool app_stop(struct app *app, struct err *err);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <yaml.h>
 
+#include "server/config_classes.h"
 #include "storage/base/dur.h"
 #include "storage/base/num.h"
 #include "storage/base/utf8.h"
@@ -30,6 +31,7 @@ enum field_type {
     FIELD_LEVEL,    // log level
     FIELD_SYNC,     // sync mode
     FIELD_RATE,     // bytes a day: "500M/day"; "none" is 0
+    FIELD_CLASSES,  // config_classes.h; a stronger source replaces the whole list
 };
 
 struct field {
@@ -77,27 +79,38 @@ static const struct field fields[] = {
      "Open metric series of a tenant; more are refused. 0: no limit."},
     {"storage.max_streams", FIELD_COUNT, AT(max_streams), "100000", 0, ANY, false,
      "Open log streams of a tenant; more are refused. 0: no limit."},
-    {"retention.metrics", FIELD_DURATION, AT(retention_ns[SIGNAL_METRICS]), "15d", 0, ANY, false,
+    {"retention.metrics", FIELD_DURATION, AT(retention_ns[SIGNAL_METRICS]), "15d", 0, ANY, true,
      "Age at which metrics are dropped; none keeps everything."},
-    {"retention.logs", FIELD_DURATION, AT(retention_ns[SIGNAL_LOGS]), "7d", 0, ANY, false,
+    {"retention.logs", FIELD_DURATION, AT(retention_ns[SIGNAL_LOGS]), "7d", 0, ANY, true,
      "Age at which logs are dropped; none keeps everything."},
-    {"retention.traces", FIELD_DURATION, AT(retention_ns[SIGNAL_TRACES]), "7d", 0, ANY, false,
+    {"retention.traces", FIELD_DURATION, AT(retention_ns[SIGNAL_TRACES]), "7d", 0, ANY, true,
      "Age at which traces are dropped; none keeps everything."},
-    {"disk.metrics", FIELD_SIZE, AT(disk_max[SIGNAL_METRICS]), "none", 0, ANY, false,
+    {"retention.classes", FIELD_CLASSES, AT(classes), "", 0, 0, true,
+     "Data of a signal that live longer or shorter than the rest of it: a list, of which the first "
+     "entry that matches decides when data are sealed. match: labels of metric series; stream "
+     "labels and structured metadata of log lines; of spans status, kind, name, service, "
+     "span.<key>, resource.<key> (one such span takes its whole trace along). age: none keeps for "
+     "ever; size: most disk space, may be left out. When an entry is taken away its data live as "
+     "long as the rest of their signal. Where space is short, what has lived through the largest "
+     "part of its own age goes first. As a flag (--retention-class, repeated) and in the "
+     "environment (one a line): logs debug {detected_level=\"debug\"} 1d 1GiB"},
+    {"disk.metrics", FIELD_SIZE, AT(disk_max[SIGNAL_METRICS]), "none", 0, ANY, true,
      "Most disk space of metrics; the oldest segments go first."},
-    {"disk.logs", FIELD_SIZE, AT(disk_max[SIGNAL_LOGS]), "none", 0, ANY, false,
+    {"disk.logs", FIELD_SIZE, AT(disk_max[SIGNAL_LOGS]), "none", 0, ANY, true,
      "Most disk space of logs."},
-    {"disk.traces", FIELD_SIZE, AT(disk_max[SIGNAL_TRACES]), "none", 0, ANY, false,
+    {"disk.traces", FIELD_SIZE, AT(disk_max[SIGNAL_TRACES]), "none", 0, ANY, true,
      "Most disk space of traces."},
-    {"disk.total", FIELD_SIZE, AT(disk_max_total), "none", 0, ANY, false,
+    {"disk.total", FIELD_SIZE, AT(disk_max_total), "none", 0, ANY, true,
      "Most disk space of all three together."},
-    {"disk.keep_free", FIELD_SIZE, AT(disk_free_min), "512MiB", 0, ANY, false,
+    {"disk.keep_free", FIELD_SIZE, AT(disk_free_min), "512MiB", 0, ANY, true,
      "Space that stays free on the disk (a tenth of it at most): below, the oldest segments go, "
      "then "
      "writes are refused. 0: nothing goes, a full disk refuses writes."},
 
-    {"ingest.window_past", FIELD_DURATION, AT(window_past_ns), "auto", 0, ANY, false,
-     "Records older than this are refused. auto: the longest retention; none: any time."},
+    {"ingest.window_past", FIELD_DURATION, AT(window_past_ns), "auto", 0, ANY, true,
+     "Records older than this are refused. auto: the longest retention, classes included; none: "
+     "any "
+     "time."},
     {"ingest.window_future", FIELD_DURATION, AT(window_future_ns), "10m", 0, ANY, false,
      "Records further in the future than this are refused; none: any time."},
     {"ingest.workers", FIELD_COUNT, AT(ingest_workers), "auto", 1, 256, false,
@@ -167,6 +180,21 @@ static const struct field fields[] = {
 
 static const char *const level_names[] = {"debug", "info", "warn", "error", "none"};
 static const char *const sync_names[] = {"interval", "always"};
+
+bool config_read_age(str text, int64_t *ns, struct err *err)
+{
+    int64_t v = 0;
+    if (!str_is(text, "none") && !dur_parse_any(text, &v, err))
+        return false;
+    *ns = v;
+    return v >= 0 || err_set(err, ERR_INVALID, "negative");
+}
+
+bool config_read_size(str text, uint64_t *bytes, struct err *err)
+{
+    *bytes = 0;
+    return str_is(text, "none") || size_parse(text, bytes, err);
+}
 
 static bool set_number(struct config *c, const struct field *f, str text, struct err *err)
 {
@@ -261,6 +289,10 @@ static bool set_field(struct config *c, const struct field *f, str text, bool ap
     case FIELD_SYNC:
         ok = set_choice(at, sync_names, COUNTOF(sync_names), text, err);
         break;
+    case FIELD_CLASSES: // names itself what it does not like
+        if (!append)
+            config_classes_clear(c);
+        return config_classes_add(c, text, err);
     case FIELD_COUNT:
     case FIELD_SIZE:
     case FIELD_RATE:
@@ -346,9 +378,15 @@ static void config_resolve(struct config *c)
         c->window_past_ns = 0;
         for (size_t i = 0; i < SIGNAL_COUNT; i++)
             c->window_past_ns = MAX(c->window_past_ns, c->retention_ns[i]);
+        bool is_endless = false;
         for (size_t i = 0; i < SIGNAL_COUNT; i++)
-            if (c->retention_ns[i] == 0)
-                c->window_past_ns = 0;
+            is_endless = is_endless || c->retention_ns[i] == 0;
+        for (size_t i = 0; i < c->classes.n; i++) {
+            c->window_past_ns = MAX(c->window_past_ns, c->classes.v[i].age_ns);
+            is_endless = is_endless || c->classes.v[i].age_ns == 0;
+        }
+        if (is_endless)
+            c->window_past_ns = 0;
     }
 }
 
@@ -369,6 +407,7 @@ void config_default(struct config *c)
 
 void config_deinit(struct config *c)
 {
+    config_classes_clear(c);
     arena_deinit(&c->arena);
 }
 
@@ -388,6 +427,11 @@ struct yaml_walk {
     char path[256];
     size_t path_n[CONFIG_DEPTH + 1]; // length of the path at each depth
     bool have_key, in_list, list_begun;
+    // an entry of retention.classes that is a mapping
+    bool in_class, have_class_key;
+    struct class_draft draft;
+    char class_key[32];
+    size_t line, error_line; // of the entry's begin; where an error belongs, 0 = at the event
 };
 
 static bool yaml_key(struct yaml_walk *w, str key, struct err *err)
@@ -415,18 +459,58 @@ static bool path_is_section(str path)
     return false;
 }
 
+/* Key or value inside an entry. */
+static bool yaml_class_scalar(struct yaml_walk *w, str text, struct err *err)
+{
+    w->have_class_key = !w->have_class_key;
+    if (w->have_class_key) {
+        if (text.n >= sizeof w->class_key)
+            return err_set(err, ERR_INVALID, "retention.classes: unknown key \"" STR_FMT "\"",
+                           STR_ARG(str_sub(text, 0, 100)));
+        memcpy(w->class_key, text.p, text.n);
+        w->class_key[text.n] = '\0';
+        return true;
+    }
+    return check_text(text, err) &&
+           class_draft_set(w->c, &w->draft, str_c(w->class_key), text, err);
+}
+
+static bool yaml_open_class(struct yaml_walk *w, size_t line, struct err *err)
+{
+    str path = str_of(w->path, w->path_n[w->depth]);
+    const struct field *f = find_field(path);
+    if (!f || f->type != FIELD_CLASSES || w->in_class)
+        return err_set(err, ERR_INVALID, "unexpected nesting");
+    if (!w->list_begun)
+        config_classes_clear(w->c);
+    w->list_begun = w->in_class = true;
+    w->have_class_key = false;
+    w->line = line;
+    return true;
+}
+
+static bool yaml_close_class(struct yaml_walk *w, struct err *err)
+{
+    w->in_class = false;
+    bool ok = class_draft_add(w->c, &w->draft, err);
+    w->error_line = ok ? 0 : w->line;
+    return ok;
+}
+
 static bool yaml_scalar(struct yaml_walk *w, str text, bool is_plain, struct err *err)
 {
     if (w->depth == 0) {
         bool is_empty = is_plain && (text.n == 0 || str_is(text, "~") || str_is(text, "null"));
         return is_empty || err_set(err, ERR_INVALID, "expected keys");
     }
+    if (w->in_class)
+        return yaml_class_scalar(w, text, err);
     if (!w->have_key)
         return yaml_key(w, text, err);
     str path = str_of(w->path, w->path_n[w->depth]);
     if (w->in_list) {
         const struct field *f = find_field(path);
-        if (!f || f->type != FIELD_LIST)
+        if (!f || (f->type != FIELD_LIST && f->type != FIELD_CLASSES))
             return err_set(err, ERR_INVALID, "\"" STR_FMT "\" takes one value", STR_ARG(path));
         bool append = w->list_begun;
         w->list_begun = true;
@@ -438,9 +522,11 @@ static bool yaml_scalar(struct yaml_walk *w, str text, bool is_plain, struct err
     return set_path(w->c, path, text, false, err);
 }
 
-static bool yaml_open_mapping(struct yaml_walk *w, struct err *err)
+static bool yaml_open_mapping(struct yaml_walk *w, size_t line, struct err *err)
 {
-    if (w->in_list || (w->depth > 0 && !w->have_key) || w->depth >= CONFIG_DEPTH)
+    if (w->in_list)
+        return yaml_open_class(w, line, err);
+    if ((w->depth > 0 && !w->have_key) || w->depth >= CONFIG_DEPTH)
         return err_set(err, ERR_INVALID, "unexpected nesting");
     if (w->depth > 0 && !path_is_section(str_of(w->path, w->path_n[w->depth])))
         return err_set(err, ERR_INVALID, "unknown key \"" STR_FMT "\"",
@@ -467,8 +553,10 @@ static bool yaml_event(struct yaml_walk *w, const yaml_event_t *e, struct err *e
         return yaml_scalar(w, str_of((const char *)e->data.scalar.value, e->data.scalar.length),
                            e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE, err);
     case YAML_MAPPING_START_EVENT:
-        return yaml_open_mapping(w, err);
+        return yaml_open_mapping(w, e->start_mark.line + 1, err);
     case YAML_MAPPING_END_EVENT:
+        if (w->in_class)
+            return yaml_close_class(w, err);
         w->depth--;
         w->have_key = false;
         return true;
@@ -505,9 +593,11 @@ static bool yaml_load(struct config *c, str name, str text, struct err *err)
         }
         is_end = event.type == YAML_STREAM_END_EVENT;
         ok = yaml_event(&w, &event, err) ||
-             err_in(err, STR_FMT ":%zu", STR_ARG(name), event.start_mark.line + 1);
+             err_in(err, STR_FMT ":%zu", STR_ARG(name),
+                    w.error_line ? w.error_line : event.start_mark.line + 1);
         yaml_event_delete(&event);
     }
+    class_draft_deinit(&w.draft);
     yaml_parser_delete(&parser);
     return ok;
 }
@@ -553,6 +643,8 @@ static const char *spelled_path(str text, bool is_env)
         return "retention";
     if (is_spelling(STR("write_budget"), text, is_env))
         return "write_budget";
+    if (!is_env && str_is(text, "retention-class"))
+        return "retention.classes"; // one each
     for (size_t i = 0; i < COUNTOF(fields); i++)
         if (is_spelling(str_c(fields[i].path), text, is_env))
             return fields[i].path;
@@ -609,7 +701,7 @@ static bool config_flags(struct config *c, int n_args, char *const *args, struct
         if (!path)
             return err_set(err, ERR_INVALID, "unknown flag --" STR_FMT, STR_ARG(name));
         const struct field *f = find_field(str_c(path));
-        bool append = f && f->type == FIELD_LIST && seen[f - fields];
+        bool append = f && (f->type == FIELD_LIST || f->type == FIELD_CLASSES) && seen[f - fields];
         if (f)
             seen[f - fields] = true;
         if (!set_path(c, str_c(path), value, append, err))
@@ -639,7 +731,7 @@ bool config_load(int n_args, char *const *args, char *const *env, struct config 
 
 /* A YAML double-quoted scalar. Characters that YAML takes for line breaks or refuses are escaped.
  */
-static void print_quoted(struct buf *out, str text)
+void config_print_quoted(struct buf *out, str text)
 {
     buf_add_char(out, '"');
     while (text.n > 0) {
@@ -659,7 +751,7 @@ static void print_quoted(struct buf *out, str text)
 }
 
 /* Exact, in the largest unit that divides it. */
-static void print_size(struct buf *out, uint64_t v)
+void config_print_size(struct buf *out, uint64_t v)
 {
     static const char *const units[] = {"", "KiB", "MiB", "GiB", "TiB"};
     size_t unit = 0;
@@ -673,23 +765,36 @@ static void print_size(struct buf *out, uint64_t v)
         buf_fmt(out, "%llu%s", (unsigned long long)v, units[unit]);
 }
 
+void config_print_age(struct buf *out, int64_t ns)
+{
+    char text[64];
+    buf_add(out, ns == 0               ? STR("none")
+                 : ns % NS_PER_MS == 0 ? dur_print_prom(text, ns / NS_PER_MS)
+                                       : dur_print_go(text, ns));
+}
+
+/* With the blank in front. */
 static void print_value(struct buf *out, const struct config *c, const struct field *f)
 {
     const void *at = (const char *)c + f->offset;
-    char text[64];
     uint64_t v = 0;
     if (f->type == FIELD_COUNT || f->type == FIELD_SIZE || f->type == FIELD_DURATION)
         v = *(const uint64_t *)at;
+    if (f->type != FIELD_CLASSES)
+        buf_add_char(out, ' ');
     switch (f->type) {
+    case FIELD_CLASSES:
+        config_classes_print(at, "    ", out);
+        break;
     case FIELD_TEXT:
-        print_quoted(out, *(const str *)at);
+        config_print_quoted(out, *(const str *)at);
         break;
     case FIELD_LIST: {
         const struct config_list *list = at;
         buf_add_char(out, '[');
         for (size_t i = 0; i < list->n; i++) {
             buf_add(out, i ? STR(", ") : STR(""));
-            print_quoted(out, list->v[i]);
+            config_print_quoted(out, list->v[i]);
         }
         buf_add_char(out, ']');
         break;
@@ -698,16 +803,14 @@ static void print_value(struct buf *out, const struct config *c, const struct fi
         buf_fmt(out, "%llu", (unsigned long long)v);
         break;
     case FIELD_SIZE:
-        print_size(out, v);
+        config_print_size(out, v);
         break;
     case FIELD_RATE:
-        print_size(out, v);
+        config_print_size(out, v);
         buf_add(out, v > 0 ? STR("/day") : STR(""));
         break;
     case FIELD_DURATION:
-        buf_add(out, v == 0               ? STR("none")
-                     : v % NS_PER_MS == 0 ? dur_print_prom(text, (int64_t)(v / NS_PER_MS))
-                                          : dur_print_go(text, (int64_t)v));
+        config_print_age(out, (int64_t)v);
         break;
     case FIELD_LEVEL:
         buf_add(out, str_c(level_names[*(const unsigned *)at]));
@@ -737,6 +840,13 @@ static void print_folded(struct buf *out, const char *prefix, str text)
     buf_add_char(out, '\n');
 }
 
+static const char classes_example[] =
+    "  # classes:\n"
+    "  #   - {name: debug, signal: logs, match: '{detected_level=\"debug\"}', age: 1d, size: "
+    "1GiB}\n"
+    "  #   - {name: errors, signal: traces, match: '{status=\"error\"}', age: 30d}\n"
+    "  #   - {name: billing, signal: metrics, match: '{job=\"billing\"}', age: 1y}\n";
+
 void config_print(const struct config *c, bool comments, struct buf *out)
 {
     str section = STR("");
@@ -753,8 +863,10 @@ void config_print(const struct config *c, bool comments, struct buf *out)
             print_folded(out, own.n ? "  # " : "# ", str_c(f->help));
             buf_fmt(out, "%s# Default: %s%s\n", indent, *f->value ? f->value : "none",
                     f->is_live ? ". Changes with a reload." : "");
+            if (f->type == FIELD_CLASSES)
+                buf_add(out, str_c(classes_example));
         }
-        buf_fmt(out, "%s" STR_FMT ": ", indent,
+        buf_fmt(out, "%s" STR_FMT ":", indent,
                 STR_ARG(dot == SIZE_MAX ? path : str_sub(path, dot + 1, path.n)));
         print_value(out, c, f);
         buf_add_char(out, '\n');
@@ -769,6 +881,8 @@ void config_help(struct buf *out)
     print_folded(out, "        ",
                  STR("Age for all signals at once; none keeps everything and takes samples of any "
                      "time."));
+    buf_fmt(out, "  --retention-class 'SIGNAL NAME {MATCHERS} AGE [SIZE]'\n");
+    print_folded(out, "        ", STR("One entry of retention.classes; may be repeated."));
     for (size_t i = 0; i < COUNTOF(fields); i++) {
         buf_add(out, STR("  --"));
         for (const char *p = fields[i].path; *p; p++)
@@ -794,4 +908,33 @@ void config_diff(const struct config *a, const struct config *b, struct buf *now
     }
     buf_deinit(&x);
     buf_deinit(&y);
+}
+
+static size_t field_size(const struct field *f)
+{
+    switch (f->type) {
+    case FIELD_TEXT:
+        return sizeof(str);
+    case FIELD_LIST:
+        return sizeof(struct config_list);
+    case FIELD_LEVEL:
+    case FIELD_SYNC:
+        return sizeof(unsigned);
+    case FIELD_CLASSES:
+        break; // live, and never copied
+    case FIELD_COUNT:
+    case FIELD_SIZE:
+    case FIELD_RATE:
+    case FIELD_DURATION:
+        return sizeof(uint64_t);
+    }
+    return 0;
+}
+
+void config_keep(struct config *fresh, const struct config *old)
+{
+    for (size_t i = 0; i < COUNTOF(fields); i++)
+        if (!fields[i].is_live)
+            memcpy((char *)fresh + fields[i].offset, (const char *)old + fields[i].offset,
+                   field_size(&fields[i]));
 }

@@ -12,6 +12,7 @@
 #include "storage/base/err.h"
 #include "storage/base/log.h"
 #include "storage/model/batch.h"
+#include "storage/model/limits.h"
 #include "storage/store.h"
 
 #define CONFIG_LISTEN_MAX 16 // listeners; each is one socket
@@ -35,13 +36,18 @@ struct config {
     int64_t sync_interval_ns;
     uint64_t write_budget;              // bytes a day, 0 = none
     int64_t retention_ns[SIGNAL_COUNT]; // 0 = keep for ever
-    uint64_t disk_max[SIGNAL_COUNT];    // bytes, 0 = no limit
-    uint64_t disk_max_total;            // bytes, 0 = no limit
-    uint64_t disk_free_min;             // bytes
-    int64_t window_past_ns;             // 0 = any time
-    int64_t window_future_ns;           // 0 = any time
-    uint64_t max_series;                // per tenant; 0 = no limit
-    uint64_t max_streams;               // per tenant; 0 = no limit
+    struct config_classes {             // what lives longer or shorter than the rest
+        struct retention_class v[LIMIT_RETENTION_CLASSES]; // regexes are the config's
+        str match[LIMIT_RETENTION_CLASSES];                // the matchers as written
+        size_t n;
+    } classes;
+    uint64_t disk_max[SIGNAL_COUNT]; // bytes, 0 = no limit
+    uint64_t disk_max_total;         // bytes, 0 = no limit
+    uint64_t disk_free_min;          // bytes
+    int64_t window_past_ns;          // 0 = any time
+    int64_t window_future_ns;        // 0 = any time
+    uint64_t max_series;             // per tenant; 0 = no limit
+    uint64_t max_streams;            // per tenant; 0 = no limit
 
     // network
     uint64_t max_connections;
@@ -97,3 +103,5 @@ void config_help(struct buf *out);
  * a restart. Comma lists into bufs. */
 void config_diff(const struct config *a, const struct config *b, struct buf *now,
                  struct buf *later);
+/* What needs a restart becomes as it is in `old`, whose strings are then borrowed. */
+void config_keep(struct config *fresh, const struct config *old);

@@ -1,6 +1,7 @@
 /* services.h - what every request handler gets as its `ctx`: the store, the clock, the budgets and
- * the configuration. Made by app.c before the first request and unchanged while requests run (the
- * store appears when recovery is done; routes in the ingest and query lanes run only after that).
+ * the configuration. Made by app.c before the first request and unchanged while requests run but
+ * for the configuration (the store appears when recovery is done; routes in the ingest and query
+ * lanes run only after that).
  *
  *     static void handle(void *ctx, struct http_request *req, struct http_reply *rep)
  *     {
@@ -23,7 +24,9 @@ enum server_state { SERVER_STARTING, SERVER_READY, SERVER_STOPPING };
 struct services {
     struct store *store; // NULL only while starting; never NULL in ingest and query lanes
     struct clock *clock;
-    const struct config *config;  // limits: max_body_raw, query_timeout_ns, ...
+    /* Limits: max_body_raw, query_timeout_ns, ... A reload puts another one here; those before it
+     * live as long. */
+    const struct config *_Atomic config;
     struct budget *memory;        // --memory as a whole; parent of the next three
     struct budget *ingest_budget; // request bodies and batches in flight
     struct budget *query_budget;  // all running queries together; one query: config->query_memory

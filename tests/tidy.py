@@ -41,6 +41,7 @@ LAYERS = {
     "server/wire/": MODEL + ["server/wire/"],
     "server/ingest/": STORE + HANDLER + ["server/ingest/"],
     "server/api/": STORE + HANDLER + ["query/", "server/net/url.h", "server/api/", "web/assets.h"],
+    "server/config_classes.c": STORE + ["server/", "query/lang/selector.h"],
     "server/": STORE + ["query/query.h", "server/", "web/assets.h"],
     "web/": BASE + ["web/"],
     "tests/": [""],

@@ -333,6 +333,30 @@ static void put_store(struct store *store, struct sink *out)
         (double)s.disk_full);
 }
 
+/* By class; an empty label is the default class. */
+static void put_classes(struct store *store, struct sink *out)
+{
+    const struct store_class_stats *v;
+    struct arena a;
+    size_t n;
+    arena_init(&a, SIZE_MAX, NULL);
+    store_class_stats(store, &a, &v, &n);
+    head(out, "trivet_store_class_segment_bytes", "gauge",
+         "Bytes of segment files by retention class; the default class has no name.");
+    for (size_t i = 0; i < n; i++)
+        put(out, "trivet_store_class_segment_bytes{signal=\"%s\",class=\"" STR_FMT "\"} %llu\n",
+            signal_name(v[i].signal), STR_ARG(v[i].name), (unsigned long long)v[i].segment_bytes);
+    head(out, "trivet_store_class_oldest_seconds", "gauge",
+         "Unix time of the oldest segment of a retention class.");
+    for (size_t i = 0; i < n; i++)
+        if (v[i].segments > 0)
+            put(out,
+                "trivet_store_class_oldest_seconds{signal=\"%s\",class=\"" STR_FMT "\"} %lld\n",
+                signal_name(v[i].signal), STR_ARG(v[i].name),
+                (long long)(v[i].oldest_ns / NS_PER_S));
+    arena_deinit(&a);
+}
+
 void metrics_write(const struct metrics_sources *src, bool with_store, struct sink *out)
 {
     put_process(src->services, out);
@@ -340,6 +364,8 @@ void metrics_write(const struct metrics_sources *src, bool with_store, struct si
     put_net(src->net, out);
     put_lanes(src->work, out);
     put_routes(src->router, out);
-    if (with_store && src->services->store)
+    if (with_store && src->services->store) {
         put_store(src->services->store, out);
+        put_classes(src->services->store, out);
+    }
 }

@@ -145,6 +145,17 @@ static void test_reload(void **state)
     app_reload(app, &config);
     config_deinit(&config);
     assert_true(ask_has(app, 0, "/config", "HTTP/1.1 200 ", "log_level: none\n"));
+    config_default(&config);
+    assert_true(config_set(&config, STR("log_level"), STR("none"), &err));
+    assert_true(
+        config_set(&config, STR("retention.classes"), STR("logs debug {a=\"b\"} 1d"), &err));
+    assert_true(config_set(&config, STR("query.timeout"), STR("1s"), &err)); // needs a restart
+    app_reload(app, &config);
+    config_deinit(&config);
+    assert_true(ask_has(app, 0, "/config", "HTTP/1.1 200 ", "- {name: debug, signal: logs"));
+    assert_true(ask_has(app, 0, "/config", "HTTP/1.1 200 ", "timeout: 2m\n"));
+    assert_true(ask_has(app, 0, "/metrics", "HTTP/1.1 200 ",
+                        "\ntrivet_store_class_segment_bytes{signal=\"logs\",class=\"debug\"} 0\n"));
     assert_true(app_stop(app, &err));
     remove_tree(dir);
 }

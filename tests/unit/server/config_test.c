@@ -48,6 +48,36 @@ static const struct {
     {"query: {timeout: {x: 1}}\n", "unknown key \"query.timeout\""},
     {"a: &x 1\nb: *x\n", "f.yaml:1: unknown key \"a\""},
     {"data_dir: &x /a\nlog_level: *x\n", "aliases"},
+    {"retention:\n  classes: []\n", NULL},
+    {"retention:\n  classes:\n    - {name: a, signal: logs, match: '{a=\"b\"}', age: 1d}\n"
+     "    - name: a\n      signal: metrics\n      match: '{a=~\"b|c\"}'\n      age: none\n"
+     "      size: 1GiB\n    - traces a {status=\"error\"} 30d\n  logs: 3d\n",
+     NULL},
+    {"retention:\n  classes:\n    - {name: a}\n", "f.yaml:3: retention.classes: an entry needs"},
+    {"retention:\n  classes:\n    - name: a\n      signal: log\n",
+     "f.yaml:4: retention.classes: signal \"log\": not one of"},
+    {"retention:\n  classes:\n    - name: a\n      match: '{a=}'\n",
+     "f.yaml:4: retention.classes: match \"{a=}\": at column 4: string expected"},
+    {"retention:\n  classes:\n    - name: a\n      match: '{a=~\"(\"}'\n", "f.yaml:4: "},
+    {"retention:\n  classes:\n    - name: a\n      age: soon\n",
+     "f.yaml:4: retention.classes: age"},
+    {"retention:\n  classes:\n    - name: a\n      name: b\n", "f.yaml:4: retention.classes: name"},
+    {"retention:\n  classes:\n    - nome: a\n", "f.yaml:3: retention.classes: nome"},
+    {"retention:\n  classes:\n    - {name: a, signal: logs, match: '{a=\"b\"}', age: 1d}\n"
+     "    - logs a {x=\"y\"} 1d\n",
+     "f.yaml:4: retention.classes: two classes of logs are called a"},
+    {"retention:\n  classes:\n    - {name: A, signal: logs, match: '{a=\"b\"}', age: 1d}\n",
+     "f.yaml:3: retention.classes: not a name"},
+    {"retention:\n  classes:\n    -\n      name: a\n      signal: traces\n"
+     "      match: '{job=\"b\"}'\n      age: 1d\n",
+     "spans have no \"job\""},
+    {"retention:\n  classes:\n    - logs a {a=\"b\"} 1d 1GiB 5\n",
+     "f.yaml:3: retention.classes: too"},
+    {"retention:\n  classes:\n    - logs a {a=\"b\"}\n", "f.yaml:3: retention.classes: age \"\""},
+    {"retention:\n  classes:\n    - {name: {a: b}}\n", "f.yaml:3: unexpected nesting"},
+    {"retention:\n  classes:\n    - [a]\n", "f.yaml:3: unexpected list"},
+    {"retention:\n  classes: {a: 1}\n", "unknown key \"retention.classes\""},
+    {"listen:\n  - {name: a}\n", "f.yaml:2: unexpected nesting"},
     {"query: [\n", "f.yaml:2: "},
     {"data_dir: 'open\n", "f.yaml:"},
 };
@@ -177,6 +207,73 @@ static void test_retention(void **state)
     config_deinit(&c);
 }
 
+static void test_classes(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/trivet_config_XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    FILE *file = fdopen(fd, "w");
+    fputs("retention:\n  classes:\n    - {name: x, signal: logs, match: '{a=\"b\"}', age: 90d}\n",
+          file);
+    fclose(file);
+    struct config c;
+    struct err err = ERR_OK;
+    char *args[] = {A("--config"), path, A("--retention-class"),
+                    A("logs debug {level=~\"debug|trace\"} 1d 1GiB"),
+                    A("--retention-class=metrics long {job=\"a b\"} 1y")};
+    assert_true(config_load(2, args, NULL, &c, &err));
+    assert_int_equal(c.classes.n, 1);
+    assert_int_equal(c.window_past_ns, 90 * 86400 * NS_PER_S); // the longest
+    config_deinit(&c);
+    assert_true(config_load(COUNTOF(args), args, NULL, &c, &err));
+    assert_int_equal(c.classes.n, 2); // the flags replace the file's list
+    assert_true(str_is(c.classes.v[0].name, "debug"));
+    assert_int_equal(c.classes.v[0].max_bytes, GIB);
+    assert_int_equal(c.classes.v[0].matchers.n, 1);
+    assert_true(str_is(c.classes.match[1], "{job=\"a b\"}"));
+    assert_int_equal(c.classes.v[1].age_ns, 365 * 86400 * NS_PER_S);
+    assert_int_equal(c.window_past_ns, 365 * 86400 * NS_PER_S);
+    struct buf text, now, later;
+    buf_init(&text, MIB);
+    buf_init(&now, KIB);
+    buf_init(&later, KIB);
+    config_print(&c, false, &text);
+    assert_true(str_find(buf_str(&text),
+                         STR("  classes:\n    - {name: debug, signal: logs, match: "
+                             "'{level=~\"debug|trace\"}', age: 1d, size: 1GiB}\n")) != SIZE_MAX);
+    struct config other;
+    config_default(&other);
+    assert_true(config_yaml(&other, STR("printed"), buf_str(&text), &err));
+    config_diff(&c, &other, &now, &later);
+    assert_true(now.n == 0 && later.n == 0);
+    assert_true(config_set(&other, STR("retention.classes"), STR(""), &err));
+    assert_true(config_set(&other, STR("query.timeout"), STR("1s"), &err));
+    config_diff(&c, &other, &now, &later);
+    assert_true(str_is(buf_str(&now), "retention.classes"));
+    config_keep(&other, &c);
+    assert_int_equal(other.query_timeout_ns, c.query_timeout_ns);
+    assert_int_equal(other.classes.n, 0);
+    config_deinit(&other);
+    config_deinit(&c);
+    char *env[] = {A("TRIVET_RETENTION_CLASSES=\nlogs a {a=\"1\"} 1d\nlogs b {a=\"2\"} 1d\n"),
+                   NULL};
+    assert_true(config_load(0, NULL, env, &c, &err));
+    assert_int_equal(c.classes.n, 2);
+    buf_clear(&text);
+    for (int i = 2; i <= LIMIT_RETENTION_CLASSES; i++)
+        buf_fmt(&text, "logs c%d {a=\"1\"} 1d\n", i);
+    assert_true(config_set(&c, STR("retention.classes"), buf_str(&text), &err));
+    buf_fmt(&text, "logs x {a=\"1\"} 1d\nlogs y {a=\"1\"} 1d\n");
+    assert_false(config_set(&c, STR("retention.classes"), buf_str(&text), &err));
+    assert_non_null(strstr(err.text, "more than 16 classes"));
+    config_deinit(&c);
+    buf_deinit(&text);
+    buf_deinit(&now);
+    buf_deinit(&later);
+    unlink(path);
+}
+
 static void test_print(void **state)
 {
     (void)state;
@@ -234,7 +331,7 @@ int main(void)
         cmocka_unit_test(test_yaml),  cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_order), cmocka_unit_test(test_flags),
         cmocka_unit_test(test_print), cmocka_unit_test(test_retention),
-        cmocka_unit_test(test_diff),
+        cmocka_unit_test(test_diff),  cmocka_unit_test(test_classes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
