@@ -121,6 +121,10 @@ static const struct field fields[] = {
      "Memory of requests in flight. auto: half of memory."},
     {"ingest.otlp_promote", FIELD_LIST, AT(otlp_promote), "", 0, 0, false,
      "OTLP resource attributes that become labels of every metric of the resource."},
+    {"ingest.otlp_native_histograms", FIELD_COUNT, AT(otlp_native), "0", 0, 1, false,
+     "1: OTLP histograms with explicit buckets become one native histogram with custom bounds "
+     "each, "
+     "instead of _bucket, _sum and _count series."},
     {"ingest.otlp_index_labels", FIELD_LIST, AT(otlp_index_labels),
      "service.name, service.namespace, service.instance.id, deployment.environment, "
      "deployment.environment.name, cloud.region, cloud.availability_zone, k8s.cluster.name, "

@@ -64,6 +64,7 @@ struct config {
     uint64_t ingest_queue;                // waiting requests
     uint64_t ingest_memory;               // bytes, all requests together
     struct config_list otlp_promote;      // resource attributes that become labels of every metric
+    uint64_t otlp_native;                 // explicit histograms become native ones
     struct config_list otlp_index_labels; // resource attributes that become stream labels
 
     // query

@@ -14,6 +14,7 @@ struct decode_options {
     size_t n_promote;
     const str *index_labels; // resource attributes that become stream labels
     size_t n_index_labels;
+    bool native_histograms; // explicit buckets become one native histogram with custom bounds
 };
 
 struct decode {

@@ -311,7 +311,8 @@ static bool decode(struct ingest_job *j, str body, struct err *err)
     const struct config *cfg = j->svc->config;
     struct finder finder = {j->svc->store, j->tenant};
     struct decode_options options = {cfg->otlp_promote.v, cfg->otlp_promote.n,
-                                     cfg->otlp_index_labels.v, cfg->otlp_index_labels.n};
+                                     cfg->otlp_index_labels.v, cfg->otlp_index_labels.n,
+                                     cfg->otlp_native != 0};
     struct decode d = {.batch = &j->batch,
                        .options = &options,
                        .now_ns = clock_now_ns(j->svc->clock),

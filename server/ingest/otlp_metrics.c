@@ -56,6 +56,7 @@ struct metrics_walk {
     struct hash128 point_hash;
     const ProtobufCBinaryData *attributes;
     size_t n_attributes;
+    int64_t start_ms; // when its counting began; 0: unknown, or nothing that counts
     struct labels point_labels;
     bool has_point_labels;
 };
@@ -231,6 +232,12 @@ static void begin_point(struct metrics_walk *t, const ProtobufCBinaryData *attri
     t->has_points = true;
 }
 
+/* Start time of the samples that are pushed from here on. */
+static void set_start(struct metrics_walk *t, uint64_t ns)
+{
+    t->start_ms = otlp_time(ns) / NS_PER_MS;
+}
+
 static int64_t point_time(struct metrics_walk *t, uint64_t ns)
 {
     return (ns == 0 ? t->d->now_ns : otlp_time(ns)) / NS_PER_MS;
@@ -239,6 +246,7 @@ static int64_t point_time(struct metrics_walk *t, uint64_t ns)
 static void push_sample(struct metrics_walk *t, uint32_t series, int64_t t_ms, double v)
 {
     vec_push(&t->d->batch->samples, t->walk.arena, (struct batch_sample){series, t_ms, v});
+    batch_set_start(t->d->batch, t->start_ms);
 }
 
 /* trace_id, span_id, and the filtered attributes when all of them are short. */
@@ -315,7 +323,8 @@ static bool pick_native(struct metrics_walk *t, const void *point, double v, uin
     return part_series(t, PART_NATIVE, 0, series, err);
 }
 
-static bool add_number_point(struct metrics_walk *t, str bytes, struct err *err)
+/* counts: a sum that only grows, or deltas of any sum. */
+static bool add_number_point(struct metrics_walk *t, str bytes, bool counts, struct err *err)
 {
     ProtobufCAllocator alloc = arena_allocator(t->walk.arena);
     Otlp__NumberPoint *p = PB_UNPACK(otlp__number_point, &alloc, bytes);
@@ -333,6 +342,7 @@ static bool add_number_point(struct metrics_walk *t, str bytes, struct err *err)
                                                                       : 0;
     if (p->flags & FLAG_NO_RECORDED_VALUE)
         v = f64_from_bits(STALE_NAN_BITS);
+    set_start(t, counts ? p->start : 0);
     push_sample(t, series, t_ms, v);
     return add_exemplars(t, p->exemplars, p->n_exemplars, pick_value, NULL, err);
 }
@@ -353,7 +363,41 @@ static bool histogram_ok(const Otlp__HistogramPoint *p, struct err *err)
     return true;
 }
 
-static bool add_histogram_point(struct metrics_walk *t, str bytes, struct err *err)
+/* Explicit buckets as one native histogram with these custom bounds. */
+static bool add_custom_histogram(struct metrics_walk *t, const Otlp__HistogramPoint *p,
+                                 int64_t t_ms, bool is_delta, struct err *err)
+{
+    struct arena *a = t->walk.arena;
+    uint32_t series;
+    struct hist *h = arena_new(a, struct hist);
+    struct hist_span *span = arena_new(a, struct hist_span);
+    double *counts = arena_array(a, double, p->n_bucket_counts + 1);
+    memset(counts, 0, (p->n_bucket_counts + 1) * sizeof counts[0]);
+    size_t n = p->n_bounds;
+    if (n > 0 && p->bounds[n - 1] == (double)INFINITY)
+        n--; // the last bucket has no bound
+    for (size_t i = 0; i < p->n_bucket_counts; i++)
+        counts[MIN(i, n)] += (double)p->bucket_counts[i];
+    if (p->n_bucket_counts == 0)
+        counts[n = 0] = (double)p->count; // nothing is known but how many
+    *span = (struct hist_span){0, (uint32_t)n + 1};
+    *h = (struct hist){.schema = HIST_SCHEMA_CUSTOM,
+                       .reset = is_delta ? HIST_GAUGE : HIST_RESET_UNKNOWN,
+                       .is_int = true,
+                       .count = (double)p->count,
+                       .sum = p->has_sum_case == OTLP__HISTOGRAM_POINT__HAS_SUM_SUM ? p->sum : 0,
+                       .pos = {span, 1, counts, n + 1},
+                       .custom = p->bounds,
+                       .n_custom = n};
+    if (p->flags & FLAG_NO_RECORDED_VALUE)
+        h->sum = f64_from_bits(STALE_NAN_BITS);
+    if (!part_series(t, PART_NATIVE, 0, &series, err))
+        return false;
+    vec_push(&t->d->batch->hists, a, (struct batch_hist){series, t_ms, h, t->start_ms});
+    return add_exemplars(t, p->exemplars, p->n_exemplars, pick_native, NULL, err);
+}
+
+static bool add_histogram_point(struct metrics_walk *t, str bytes, bool is_delta, struct err *err)
 {
     ProtobufCAllocator alloc = arena_allocator(t->walk.arena);
     Otlp__HistogramPoint *p = PB_UNPACK(otlp__histogram_point, &alloc, bytes);
@@ -366,6 +410,9 @@ static bool add_histogram_point(struct metrics_walk *t, str bytes, struct err *e
     bool is_stale_point = p->flags & FLAG_NO_RECORDED_VALUE;
     double stale = f64_from_bits(STALE_NAN_BITS);
     begin_point(t, p->attributes, p->n_attributes, t_ms);
+    set_start(t, p->start);
+    if (t->d->options->native_histograms)
+        return add_custom_histogram(t, p, t_ms, is_delta, err);
     if (p->has_sum_case == OTLP__HISTOGRAM_POINT__HAS_SUM_SUM) {
         if (!part_series(t, PART_SUM, 0, &series, err))
             return false;
@@ -467,7 +514,8 @@ static bool add_exponential_point(struct metrics_walk *t, str bytes, bool is_del
         h->sum = f64_from_bits(STALE_NAN_BITS);
     if (!part_series(t, PART_NATIVE, 0, &series, err))
         return false;
-    vec_push(&t->d->batch->hists, a, (struct batch_hist){series, t_ms, h, 0});
+    set_start(t, p->start);
+    vec_push(&t->d->batch->hists, a, (struct batch_hist){series, t_ms, h, t->start_ms});
     return add_exemplars(t, p->exemplars, p->n_exemplars, pick_native, NULL, err);
 }
 
@@ -482,12 +530,14 @@ static bool add_summary_point(struct metrics_walk *t, str bytes, struct err *err
     bool is_stale_point = p->flags & FLAG_NO_RECORDED_VALUE;
     double stale = f64_from_bits(STALE_NAN_BITS);
     begin_point(t, p->attributes, p->n_attributes, t_ms);
+    set_start(t, p->start);
     if (!part_series(t, PART_SUM, 0, &series, err))
         return false;
     push_sample(t, series, t_ms, is_stale_point ? stale : p->sum);
     if (!part_series(t, PART_COUNT, 0, &series, err))
         return false;
     push_sample(t, series, t_ms, is_stale_point ? stale : (double)p->count);
+    set_start(t, 0); // quantiles do not count
     for (size_t i = 0; i < p->n_quantiles; i++) {
         Otlp__Quantile *q = PB_UNPACK(otlp__quantile, &alloc, pb_str(p->quantiles[i]));
         if (!q)
@@ -522,14 +572,16 @@ static enum metric_type type_of(const Otlp__Metric *m, const Otlp__Points *point
 static bool add_point(struct metrics_walk *t, const Otlp__Metric *m, const Otlp__Points *points,
                       str bytes, struct err *err)
 {
+    bool is_delta = points->temporality == TEMPORALITY_DELTA;
     switch (m->data_case) {
     case OTLP__METRIC__DATA_GAUGE:
+        return add_number_point(t, bytes, false, err);
     case OTLP__METRIC__DATA_SUM:
-        return add_number_point(t, bytes, err);
+        return add_number_point(t, bytes, points->is_monotonic || is_delta, err);
     case OTLP__METRIC__DATA_HISTOGRAM:
-        return add_histogram_point(t, bytes, err);
+        return add_histogram_point(t, bytes, is_delta, err);
     case OTLP__METRIC__DATA_EXPONENTIAL:
-        return add_exponential_point(t, bytes, points->temporality == TEMPORALITY_DELTA, err);
+        return add_exponential_point(t, bytes, is_delta, err);
     case OTLP__METRIC__DATA_SUMMARY:
         return add_summary_point(t, bytes, err);
     default:
@@ -599,6 +651,7 @@ static bool on_metric(struct otlp_walk *w, str bytes, struct err *err)
         if (w->arena->over)
             return otlp_malformed(w->arena, "", err);
         b->samples.n = before.samples;
+        b->starts.n = MIN(b->starts.n, before.samples);
         b->hists.n = before.hists;
         b->exemplars.n = before.exemplars;
         batch_reject(b, 1, "metric \"" STR_FMT "\": %s", STR_ARG(pb_str(m->name)), inner.text);
@@ -660,6 +713,7 @@ static bool on_resource_end(struct otlp_walk *w, struct err *err)
         labels_builder_add(&b, METRIC_NAME, STR("target_info"));
         t->d->batch->series.v[series].labels = labels_builder_done(&b);
     }
+    set_start(t, 0);
     int64_t at = t->t_min_ms;
     for (size_t n = 0; n < TARGET_INFO_MAX && at < t->t_max_ms;
          n++, at = time_add(at, TARGET_INFO_STEP_MS))

@@ -3,7 +3,8 @@
  *
  * A file holds cases:
  *     == name
- *     -- <decoder> [json|hex]       decoder: traces, logs, metrics, loki, zipkin, write, write2
+ *     -- <decoder> [json|hex]       decoder: traces, logs, metrics, native
+ *                                   (metrics with native histograms), loki, zipkin, write, write2
  *     request body (JSON text, or hex digits of the inflated protobuf)
  *     -- dump                       what batch_dump must print, or "error: <text>"
  * Several inputs before one dump are spellings of one message: each must give that dump. With
@@ -42,21 +43,23 @@ static bool decode_input(const struct input *in, struct arena *a, struct buf *ou
         const char *name;
         enum signal signal;
         decoder *pb, *json;
+        bool native;
     } decoders[] = {
-        {"traces", SIGNAL_TRACES, decode_otlp_traces, NULL},
-        {"logs", SIGNAL_LOGS, decode_otlp_logs, NULL},
-        {"metrics", SIGNAL_METRICS, decode_otlp_metrics, NULL},
-        {"loki", SIGNAL_LOGS, decode_loki_protobuf, decode_loki_json},
-        {"zipkin", SIGNAL_TRACES, NULL, decode_zipkin_json},
-        {"write", SIGNAL_METRICS, decode_prom_write, NULL},
-        {"write2", SIGNAL_METRICS, decode_prom_write2, NULL},
+        {"traces", SIGNAL_TRACES, decode_otlp_traces, NULL, false},
+        {"logs", SIGNAL_LOGS, decode_otlp_logs, NULL, false},
+        {"metrics", SIGNAL_METRICS, decode_otlp_metrics, NULL, false},
+        {"native", SIGNAL_METRICS, decode_otlp_metrics, NULL, true},
+        {"loki", SIGNAL_LOGS, decode_loki_protobuf, decode_loki_json, false},
+        {"zipkin", SIGNAL_TRACES, NULL, decode_zipkin_json, false},
+        {"write", SIGNAL_METRICS, decode_prom_write, NULL, false},
+        {"write2", SIGNAL_METRICS, decode_prom_write2, NULL, false},
     };
     size_t k = 0;
     while (k < COUNTOF(decoders) && !str_eq(in->decoder, str_c(decoders[k].name)))
         k++;
     assert_true(k < COUNTOF(decoders));
-    struct decode_options options = {promote, COUNTOF(promote), index_labels,
-                                     COUNTOF(index_labels)};
+    struct decode_options options = {promote, COUNTOF(promote), index_labels, COUNTOF(index_labels),
+                                     decoders[k].native};
     struct batch batch;
     batch_init(&batch, decoders[k].signal, a);
     struct decode d = {.batch = &batch, .options = &options, .now_ns = NOW_NS};
