@@ -1,5 +1,6 @@
 """Prometheus itself as the client: it scrapes itself and sends everything on by remote write, then
-promtool asks both servers the same questions and both must print the same."""
+promtool asks both servers the same questions and both must print the same. Then a second Prometheus without data
+of its own reads trivet's by remote read, and must answer the same, too."""
 
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 from harness import Server
 
@@ -21,6 +23,10 @@ remote_write:
   - url: http://127.0.0.1:{peer}/api/v1/write
     queue_config: {{batch_send_deadline: 500ms}}
     metadata_config: {{send_interval: 2s}}
+"""
+READER = """
+remote_read:
+  - {{url: "http://127.0.0.1:{peer}/api/v1/read", read_recent: true}}
 """
 HISTORY = 12  # scrapes before the questions: windows at the begin of a series have changed between versions
 SKIP = 77  # CTest: not run
@@ -42,6 +48,14 @@ RANGE = [
     "rate(prometheus_tsdb_head_samples_appended_total[5s])",
     "sum by (job) (scrape_samples_scraped)",
     "changes(process_start_time_seconds[5s]) or vector(7)",
+]
+
+READ = [
+    "up",
+    "go_memstats_alloc_bytes",
+    "prometheus_http_request_duration_seconds_bucket{handler=~\"/(metrics|-/ready)\"}",
+    "go_gc_duration_seconds",
+    "absent(nothing)",
 ]
 
 
@@ -77,6 +91,32 @@ def compare(own, server, t):
     assert meta["go_goroutines"][0]["type"] == "gauge", meta
 
 
+def wait_ready(port):
+    for _ in range(300):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError("the reading prometheus did not become ready")
+
+
+def compare_reader(server, folder, t, log):
+    own = free_port()
+    with open(os.path.join(folder, "reader.yml"), "w") as f:
+        f.write(READER.format(peer=server.port))
+    process = subprocess.Popen(
+        ["prometheus", f"--config.file={f.name}", f"--storage.tsdb.path={folder}/reader",
+         f"--web.listen-address=127.0.0.1:{own}"], stdout=log, stderr=subprocess.STDOUT)
+    try:
+        wait_ready(own)
+        for expr in READ:
+            same(own, server.port, "range", f"--start={t - 4}", f"--end={t}", "--step=1s", expr=expr)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+
+
 def wait_for_history(server):
     """A time until which everything has arrived, with enough before it."""
     for _ in range(300):
@@ -100,7 +140,9 @@ def main():
             ["prometheus", f"--config.file={f.name}", f"--storage.tsdb.path={folder}/tsdb",
              f"--web.listen-address=127.0.0.1:{own}"], stdout=log, stderr=subprocess.STDOUT)
         try:
-            compare(own, server, wait_for_history(server))
+            t = wait_for_history(server)
+            compare(own, server, t)
+            compare_reader(server, folder, t, log)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(timeout=20)
