@@ -165,7 +165,8 @@ static void one_query(struct life *l)
     enum signal sig = (enum signal)prng_below(&l->r, SIGNAL_COUNT);
     size_t expected = 0;
     read_rows(l, t, sig, &q, &recs);
-    qsort(recs.v, recs.n, recs.n > 0 ? sizeof(recs.v[0]) : 1, by_id);
+    if (recs.n > 0)
+        qsort(recs.v, recs.n, sizeof(recs.v[0]), by_id);
     if (sig == SIGNAL_TRACES && l->d->ignores_twins)
         drop_twins(&recs);
     for (size_t i = 0; i < recs.n; i++) {
@@ -211,8 +212,10 @@ void model_hold(struct life *l, void (*go_on)(struct life *l))
     ok = ok && l->d->read(snap, sig, &sim_all, &after, &err);
     CHECK(l, ok || l->flips > 0 || l->faulty, "%s", err.text);
     snapshot_close(snap);
-    qsort(before.v, before.n, before.n > 0 ? sizeof(before.v[0]) : 1, by_id);
-    qsort(after.v, after.n, after.n > 0 ? sizeof(after.v[0]) : 1, by_id);
+    if (before.n > 0)
+        qsort(before.v, before.n, sizeof(before.v[0]), by_id);
+    if (after.n > 0)
+        qsort(after.v, after.n, sizeof(after.v[0]), by_id);
     size_t k = 0; // newer rows may have come
     for (size_t i = 0; ok && i < after.n; i++)
         k += k < before.n && before.v[k].id == after.v[i].id;

@@ -1,5 +1,7 @@
 /* http1_test.c - transcripts of HTTP/1, fed whole, byte by byte and in every pair of parts: the
  * answers must be the same bytes. */
+#include <stdio.h>
+
 #include "tests/unit/server/net/fixture.h"
 
 #include "storage/base/compress.h"
@@ -287,11 +289,18 @@ static void test_phases(void **state)
     uint64_t progress = s->progress;
     s->ops->feed(s, STR("OST /post HTTP/1.1\r\ncontent-le"));
     assert_int_equal(s->progress, progress); // a slow trickle of headers is no progress
-    s->ops->feed(s, STR("ngth: 3\r\n\r\n"));
+    static char body[LIMIT_BODY_STEP + 1];
+    memset(body, 'a', sizeof body);
+    char rest[64];
+    int n = snprintf(rest, sizeof rest, "ngth: %zu\r\n\r\n", sizeof body);
+    s->ops->feed(s, str_of(rest, (size_t)n));
     assert_int_equal(s->ops->phase(s), SESSION_BODY);
-    s->ops->feed(s, STR("a"));
+    progress = s->progress;
+    s->ops->feed(s, str_of(body, LIMIT_BODY_STEP - 1));
+    assert_int_equal(s->progress, progress); // nor is a trickle of the body
+    s->ops->feed(s, str_of(body, 1));
     assert_true(s->progress > progress);
-    s->ops->feed(s, STR("bc"));
+    s->ops->feed(s, str_of(body, 1));
     assert_int_equal(s->ops->phase(s), SESSION_SEND);
     struct buf out;
     buf_init(&out, 1 * MIB);
