@@ -213,7 +213,8 @@ static double count_float_steps(struct rollup *r, const struct window *w, bool r
         steps[0] = 0;
         for (size_t i = 1; i < r->n; i++)
             steps[i] = steps[i - 1] +
-                       (resets ? r->v[i] < r->v[i - 1] : float_changed(r->v[i - 1], r->v[i]));
+                       (resets ? r->v[i] < r->v[i - 1] || start_resets(r->start_ms, r->t_ms, i)
+                               : float_changed(r->v[i - 1], r->v[i]));
         r->steps = steps;
     }
     size_t from = (size_t)(w->v - r->v);
