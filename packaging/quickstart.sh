@@ -38,6 +38,7 @@ trivet is starting on its default ports, reachable from this machine only (--lis
   Send telemetry   OTLP/gRPC  http://127.0.0.1:4317      OTLP/HTTP  http://127.0.0.1:4318
                    Prometheus remote write  http://127.0.0.1:9090/api/v1/write
                    Loki push                http://127.0.0.1:3100/loki/api/v1/push
+                   Zipkin                   http://127.0.0.1:9411/api/v2/spans
 
   An app with an OpenTelemetry SDK needs just this:
                    export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318
@@ -46,7 +47,7 @@ trivet is starting on its default ports, reachable from this machine only (--lis
   Grafana          add three data sources, no plugin, no login:
                    Prometheus  http://127.0.0.1:9090
                    Loki        http://127.0.0.1:3100
-                   Tempo       http://127.0.0.1:3200
+                   Tempo       http://127.0.0.1:3200    (and Jaeger, if you like: http://127.0.0.1:16686)
                    or let Grafana load packaging/grafana/provisioning (see packaging/grafana/README.md)
 
   Try it           curl -H 'Content-Type: application/json' http://127.0.0.1:3100/loki/api/v1/push \

@@ -166,6 +166,7 @@ static void app_init_services(struct app *app)
     router_add(app->router, prom_read_routes, &app->services);
     router_add(app->router, loki_routes, &app->services);
     router_add(app->router, tempo_routes, &app->services);
+    router_add(app->router, jaeger_routes, &app->services);
 }
 
 static bool app_open_net(struct app *app, struct err *err)
@@ -211,8 +212,8 @@ static void log_listeners(const struct app *app)
 {
     const struct config_list *list = &app->config.listen;
     for (size_t i = 0; i < list->n; i++)
-        LOG_INFO("listen", "address=" STR_FMT ":%u", STR_ARG(listen_host(list->v[i])),
-                 app->ports[i]);
+        LOG_INFO("listen", "address=" STR_FMT ":%u" STR_FMT, STR_ARG(listen_host(list->v[i])),
+                 app->ports[i], STR_ARG(net_address_home(list->v[i])));
 }
 
 static void log_ready(const struct app *app)

@@ -53,9 +53,13 @@ static const struct field fields[] = {
     {"data_dir", FIELD_TEXT, AT(data_dir), "data", 1, 0, false,
      "Folder of the write-ahead log and the segments. One server per folder."},
     {"listen", FIELD_LIST, AT(listen),
-     "127.0.0.1:4317, 127.0.0.1:4318, 127.0.0.1:9090, 127.0.0.1:3100, 127.0.0.1:3200", 1, 0, false,
-     "Addresses. Every one answers everything: OTLP (gRPC and HTTP), Prometheus, Loki, Tempo. "
-     "\":4318\" means all interfaces; port 0 picks one."},
+     "127.0.0.1:4317, 127.0.0.1:4318, 127.0.0.1:9090, 127.0.0.1:3100, 127.0.0.1:3200, "
+     "127.0.0.1:9411, 127.0.0.1:16686/jaeger",
+     1, 0, false,
+     "Addresses. Every one answers everything: OTLP (gRPC and HTTP), Zipkin, Prometheus, Loki, "
+     "Tempo, and Jaeger below /jaeger. \":4318\" means all interfaces; port 0 picks one. A path "
+     "behind the port comes first there: at \":16686/jaeger\" /api/traces/ID is Jaeger's, not "
+     "Tempo's."},
     {"memory", FIELD_SIZE, AT(memory), "auto", 32 * MIB, ANY, false,
      "Ceiling of buffers, caches, heads and queries together. auto: a quarter of the machine's (or "
      "the container's) memory, at most 256MiB."},

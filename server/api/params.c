@@ -86,6 +86,28 @@ void api_timeout(struct api_call *c, int64_t timeout_ns)
         c->q.deadline_mono_ns = deadline;
 }
 
+bool trace_id_parse(str text, uint8_t id[16], struct err *err)
+{
+    if (text.n == 0 || text.n > 32)
+        return err_set(err, ERR_INVALID, "trace IDs can't be larger than 128 bits");
+    memset(id, 0, 16);
+    for (size_t i = 0; i < text.n; i++) {
+        char ch = text.p[i];
+        int d = ch >= '0' && ch <= '9'   ? ch - '0'
+                : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10
+                : ch >= 'A' && ch <= 'F' ? ch - 'A' + 10
+                                         : -1;
+        if (d < 0)
+            return err_set(
+                err, ERR_INVALID,
+                "trace IDs can only contain hex characters: invalid character '%c' at position %zu",
+                ch, i + 1);
+        size_t nibble = 32 - text.n + i;
+        id[nibble / 2] = (uint8_t)(id[nibble / 2] | (nibble % 2 ? d : d << 4));
+    }
+    return true;
+}
+
 /* ---- times ---- */
 
 static bool take_digits(str *s, size_t n, int *out)

@@ -27,6 +27,9 @@ bool api_param(const struct api_call *c, str name, str *out);
 /* Shortens the deadline. */
 void api_timeout(struct api_call *c, int64_t timeout_ns);
 
+/* 1 to 32 hex digits, padded on the left. ERR_INVALID with Tempo's text. */
+MUST_USE bool trace_id_parse(str text, uint8_t id[16], struct err *err);
+
 /* "2006-01-02T15:04:05.999999999Z" or with +07:00; ns since 1970, saturating at int64. */
 MUST_USE bool time_parse_rfc3339(str s, int64_t *out_ns);
 /* Decimal seconds (negative and fraction allowed) or RFC 3339; rounded to ms, saturating to

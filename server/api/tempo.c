@@ -122,29 +122,6 @@ void tempo_end_json(struct json *j, struct http_reply *rep)
 
 /* ---- trace by id ---- */
 
-/* 1 to 32 hex digits, padded on the left. */
-static bool parse_trace_id(str text, uint8_t id[16], struct err *err)
-{
-    if (text.n == 0 || text.n > 32)
-        return err_set(err, ERR_INVALID, "trace IDs can't be larger than 128 bits");
-    memset(id, 0, 16);
-    for (size_t i = 0; i < text.n; i++) {
-        char ch = text.p[i];
-        int d = ch >= '0' && ch <= '9'   ? ch - '0'
-                : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10
-                : ch >= 'A' && ch <= 'F' ? ch - 'A' + 10
-                                         : -1;
-        if (d < 0)
-            return err_set(
-                err, ERR_INVALID,
-                "trace IDs can only contain hex characters: invalid character '%c' at position %zu",
-                ch, i + 1);
-        size_t nibble = 32 - text.n + i;
-        id[nibble / 2] = (uint8_t)(id[nibble / 2] | (nibble % 2 ? d : d << 4));
-    }
-    return true;
-}
-
 static bool wants_protobuf(const struct http_request *req)
 {
     return str_find(http_header_get(req, STR("accept")), STR("application/protobuf")) != SIZE_MAX;
@@ -155,7 +132,7 @@ static bool load_trace(struct api_call *c, struct span_set *out, bool *partial, 
     uint8_t id[16];
     struct time_range range;
     struct snapshot *snap;
-    if (!parse_trace_id(c->req->path_args[0], id, err) || !param_range(c, all_time, &range, err) ||
+    if (!trace_id_parse(c->req->path_args[0], id, err) || !param_range(c, all_time, &range, err) ||
         !query_snapshot(&c->q, SIGNAL_TRACES, range, &snap, err))
         return false;
     *partial = false;

@@ -119,10 +119,24 @@ static void time_field(struct json *j, const char *key, int64_t ns)
     json_u64_str(j, (uint64_t)ns);
 }
 
-static void id_field(struct json *j, struct arena *a, const char *key, const uint8_t *id, size_t n)
+static void id_field(struct json *j, struct arena *a, enum trace_json how, const char *key,
+                     const uint8_t *id, size_t n)
 {
+    str bytes = str_of((const char *)id, n);
     json_key(j, str_c(key));
-    json_str(j, base64_str(a, str_of((const char *)id, n)));
+    json_str(j, how == TRACE_JSON_OTLP ? hex_str(a, bytes) : base64_str(a, bytes));
+}
+
+static void enum_field(struct json *j, enum trace_json how, const char *key, unsigned v,
+                       const char *const *names, size_t n_names)
+{
+    if (v == 0 || v >= n_names)
+        return;
+    json_key(j, str_c(key));
+    if (how == TRACE_JSON_OTLP)
+        json_u64(j, v);
+    else
+        json_str(j, str_c(names[v]));
 }
 
 static void write_event(struct json *j, struct arena *a, const struct span_event *e)
@@ -135,11 +149,12 @@ static void write_event(struct json *j, struct arena *a, const struct span_event
     json_object_end(j);
 }
 
-static void write_link(struct json *j, struct arena *a, const struct span_link *l)
+static void write_link(struct json *j, struct arena *a, enum trace_json how,
+                       const struct span_link *l)
 {
     json_object(j);
-    id_field(j, a, "traceId", l->trace_id, 16);
-    id_field(j, a, "spanId", l->span_id, 8);
+    id_field(j, a, how, "traceId", l->trace_id, 16);
+    id_field(j, a, how, "spanId", l->span_id, 8);
     str_field(j, "traceState", l->trace_state);
     attrs_field(j, a, l->attrs);
     u32_field(j, "droppedAttributesCount", l->dropped_attrs);
@@ -147,7 +162,7 @@ static void write_link(struct json *j, struct arena *a, const struct span_link *
     json_object_end(j);
 }
 
-static void write_span(struct json *j, struct arena *a, const struct span *s)
+static void write_span(struct json *j, struct arena *a, enum trace_json how, const struct span *s)
 {
     static const char *const kinds[] = {"SPAN_KIND_UNSPECIFIED", "SPAN_KIND_INTERNAL",
                                         "SPAN_KIND_SERVER",      "SPAN_KIND_CLIENT",
@@ -155,14 +170,13 @@ static void write_span(struct json *j, struct arena *a, const struct span *s)
     static const char *const codes[] = {"STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"};
     static const uint8_t none[8];
     json_object(j);
-    id_field(j, a, "traceId", s->trace_id, 16);
-    id_field(j, a, "spanId", s->span_id, 8);
+    id_field(j, a, how, "traceId", s->trace_id, 16);
+    id_field(j, a, how, "spanId", s->span_id, 8);
     str_field(j, "traceState", s->trace_state);
     if (memcmp(s->parent_id, none, 8) != 0)
-        id_field(j, a, "parentSpanId", s->parent_id, 8);
+        id_field(j, a, how, "parentSpanId", s->parent_id, 8);
     str_field(j, "name", s->name);
-    if (s->kind > 0 && s->kind < COUNTOF(kinds))
-        json_kv_str(j, "kind", str_c(kinds[s->kind]));
+    enum_field(j, how, "kind", s->kind, kinds, COUNTOF(kinds));
     time_field(j, "startTimeUnixNano", s->start_ns);
     time_field(j, "endTimeUnixNano", s->end_ns);
     attrs_field(j, a, s->attrs);
@@ -179,23 +193,22 @@ static void write_span(struct json *j, struct arena *a, const struct span *s)
         json_key(j, STR("links"));
         json_array(j);
         for (uint32_t i = 0; i < s->n_links; i++)
-            write_link(j, a, &s->links[i]);
+            write_link(j, a, how, &s->links[i]);
         json_array_end(j);
     }
     u32_field(j, "droppedLinksCount", s->dropped_links);
     json_key(j, STR("status"));
     json_object(j);
     str_field(j, "message", s->status_message);
-    if (s->status > 0 && s->status < COUNTOF(codes))
-        json_kv_str(j, "code", str_c(codes[s->status]));
+    enum_field(j, how, "code", s->status, codes, COUNTOF(codes));
     json_object_end(j);
     u32_field(j, "flags", s->flags);
     json_object_end(j);
 }
 
 /* The run of spans from `at` on that have one resource and scope; returns where it ends. */
-static size_t write_scope_spans(struct json *j, struct arena *a, const struct span_set *set,
-                                const uint32_t *order, size_t at)
+static size_t write_scope_spans(struct json *j, struct arena *a, enum trace_json how,
+                                const struct span_set *set, const uint32_t *order, size_t at)
 {
     const struct span *first = &set->spans[order[at]];
     const struct scope *s = &set->scopes[first->scope];
@@ -214,7 +227,7 @@ static size_t write_scope_spans(struct json *j, struct arena *a, const struct sp
         if (span->resource != first->resource || span->scope != first->scope)
             break;
         if (j->ok)
-            write_span(j, a, span);
+            write_span(j, a, how, span);
     }
     json_array_end(j);
     str_field(j, "schemaUrl", s->schema_url);
@@ -222,10 +235,10 @@ static size_t write_scope_spans(struct json *j, struct arena *a, const struct sp
     return at;
 }
 
-void tempo_json_resource_spans(struct json *j, struct arena *a, const struct span_set *set)
+void trace_json_resource_spans(struct json *j, struct arena *a, enum trace_json how,
+                               const struct span_set *set)
 {
     const uint32_t *order = trace_order(a, set);
-    json_array(j);
     for (size_t at = 0; at < set->n_spans && j->ok;) {
         uint32_t resource = set->spans[order[at]].resource;
         const struct resource *res = &set->resources[resource];
@@ -238,11 +251,17 @@ void tempo_json_resource_spans(struct json *j, struct arena *a, const struct spa
         json_key(j, STR("scopeSpans"));
         json_array(j);
         while (at < set->n_spans && set->spans[order[at]].resource == resource)
-            at = write_scope_spans(j, a, set, order, at);
+            at = write_scope_spans(j, a, how, set, order, at);
         json_array_end(j);
         str_field(j, "schemaUrl", res->schema_url);
         json_object_end(j);
     }
+}
+
+void tempo_json_resource_spans(struct json *j, struct arena *a, const struct span_set *set)
+{
+    json_array(j);
+    trace_json_resource_spans(j, a, TRACE_JSON_TEMPO, set);
     json_array_end(j);
 }
 

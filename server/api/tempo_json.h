@@ -11,6 +11,10 @@ void tempo_json_value(struct json *j, struct arena *a,
 void tempo_json_attrs(struct json *j, struct arena *a, struct attrs l); // [{"key":..,"value":..}]
 void tempo_json_resource_spans(struct json *j, struct arena *a,
                                const struct span_set *set); // [...]
+/* The items of such an array. Jaeger's v3 API writes OTLP's own JSON: ids hex, enums as numbers. */
+enum trace_json { TRACE_JSON_TEMPO, TRACE_JSON_OTLP };
+void trace_json_resource_spans(struct json *j, struct arena *a, enum trace_json how,
+                               const struct span_set *set);
 /* {"traces":[...],"metrics":{...}}; legacy searches show no spans. */
 void tempo_json_search(struct json *j, struct arena *a, const struct traceql_result *r,
                        bool with_spansets);

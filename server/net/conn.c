@@ -24,6 +24,7 @@ struct conn {
     uv_timer_t timer;
     uv_write_t write;
     uv_shutdown_t shutdown;
+    str home;                // of the listener, see net_listen
     struct session *session; // NULL until the protocol is known
     enum conn_state state;
     unsigned n_open_handles;
@@ -222,6 +223,7 @@ static void conn_feed(struct conn *c, str bytes)
         str peer = str_c(c->peer);
         c->session =
             is_http2 ? http2_open(&c->net->dispatch, peer) : http1_open(&c->net->dispatch, peer);
+        c->session->home = c->home;
         c->session->wake = on_session_wake;
         c->session->wake_ctx = c;
         count(is_http2 ? &c->net->http2 : &c->net->http1, 1);
@@ -372,10 +374,11 @@ static void conn_name(struct conn *c)
     buf_deinit(&name);
 }
 
-void conn_accept(struct net *net, struct uv_stream_s *server)
+void conn_accept(struct net *net, struct uv_stream_s *server, str home)
 {
     struct conn *c = mem_zalloc(sizeof *c);
     c->net = net;
+    c->home = home;
     buf_init(&c->out, 2 * LIMIT_REPLY_PIECE + 64 * KIB);
     uv_tcp_init(net->loop, &c->tcp);
     uv_timer_init(net->loop, &c->timer);

@@ -27,7 +27,7 @@ struct net {
 };
 
 /* Takes a connection from a listening socket. */
-void conn_accept(struct net *net, struct uv_stream_s *server);
+void conn_accept(struct net *net, struct uv_stream_s *server, str home);
 void conn_stop(struct conn *c);   // finish what runs, then close
 void conn_cancel(struct conn *c); // close now
 struct conn *conn_next(struct conn *c);

@@ -139,13 +139,26 @@ static void job_done(struct job *job)
         d->released(d->released_ctx);
 }
 
+/* At a listener with a home the paths below it come first. */
+static void find_route(struct dispatch *d, struct exchange *x)
+{
+    const struct http_request *req = &x->req;
+    if (x->home.n > 0 && !req->is_grpc) {
+        str path = arena_fmt(&x->arena, STR_FMT STR_FMT, STR_ARG(x->home), STR_ARG(req->path));
+        router_match(d->router, req->method, path, false, &x->match);
+        if (x->match.path_known)
+            return;
+    }
+    router_match(d->router, req->method, req->path, req->is_grpc, &x->match);
+}
+
 bool dispatch_headers(struct dispatch *d, struct exchange *x, bool expects_continue)
 {
     struct http_request *req = &x->req;
     x->dispatch = d;
     x->start_ns = clock_mono_ns(x->host->clock);
     x->accepts_gzip = http_accepts_gzip(req);
-    router_match(d->router, req->method, req->path, req->is_grpc, &x->match);
+    find_route(d, x);
     /* Pages of any origin may send telemetry (browser SDKs do), but not read what is stored. */
     x->allow_origin = x->match.is_ingest && http_header_get(req, STR("origin")).n > 0;
     if (req->method == HTTP_HEAD) {

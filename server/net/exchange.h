@@ -52,6 +52,7 @@ struct exchange {
     bool grpc_compressed; // flag of the message's prefix
     str content_length;   // header value or empty
 
+    str home;                 // of the listener, see net_listen; the session's
     struct route_match match; // by dispatch, at the end of the headers
     str path_args[ROUTE_ARGS_MAX];
     struct dispatch *dispatch;

@@ -199,6 +199,7 @@ static int on_headers_complete(llhttp_t *parser)
     bool expects = str_eq_nocase(expect, STR("100-continue")) && !h->is_http10;
     if (expect.n > 0 && !expects && !h->is_http10)
         return stop_with(h, 417, ERR_INVALID, "unknown expectation");
+    x->home = h->session.home;
     if (!dispatch_headers(h->session.dispatch, x, expects)) {
         h->is_early = true;
         return -1;

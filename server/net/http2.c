@@ -309,6 +309,7 @@ static void stream_headers_done(struct stream *st)
     }
     x->content_length = http_header_get(req, STR("content-length"));
     st->expects = http_header_get(req, STR("expect")).n > 0;
+    x->home = st->h->session.home;
     if (!dispatch_headers(st->h->session.dispatch, x, st->expects)) {
         dispatch_run(st->h->session.dispatch, x);
     } else if (st->expects) {

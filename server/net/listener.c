@@ -12,6 +12,7 @@
 struct listener {
     uv_tcp_t tcp;
     struct net *net;
+    str home;
     struct listener *next;
 };
 
@@ -35,7 +36,7 @@ static void on_connection(uv_stream_t *server, int status)
     if (status < 0)
         LOG_WARN("accept_failed", "err=\"%s\"", uv_strerror(status));
     else
-        conn_accept(l->net, server);
+        conn_accept(l->net, server, l->home);
 }
 
 /* "host:port" into a socket address; host may be a number, in brackets, empty or localhost. */
@@ -69,13 +70,23 @@ static void on_listener_closed(uv_handle_t *handle)
     net_handle_closed(net);
 }
 
+str net_address_home(str address)
+{
+    return str_sub(address, MIN(str_find_char(address, '/'), address.n), address.n);
+}
+
 bool net_listen(struct net *net, str address, uint16_t *port, struct err *err)
 {
     struct sockaddr_storage addr = {0};
+    str home = net_address_home(address);
+    address = str_sub(address, 0, address.n - home.n);
     if (!parse_address(address, &addr, err))
         return err_in(err, "listen");
+    while (str_ends(home, STR("/")))
+        home = str_sub(home, 0, home.n - 1);
     struct listener *l = mem_zalloc(sizeof *l);
     l->net = net;
+    l->home = home;
     uv_tcp_init(net->loop, &l->tcp);
     l->tcp.data = l;
     net->n_handles++;

@@ -32,8 +32,12 @@ struct net_stats {
 MUST_USE bool net_open(struct uv_loop_s *loop, const struct net_options *o, struct net **out,
                        struct err *err);
 /* "127.0.0.1:4318", "[::1]:0", ":4318" (all addresses), "localhost:80". *port is the real one. A
- * taken port is ERR_IO and names the address. */
+ * taken port is ERR_IO and names the address. What follows the port from a "/" on is the listener's
+ * home ("127.0.0.1:16686/jaeger"): a request for /api/x is first looked for as /jaeger/api/x, then
+ * as it is; so APIs that use one path for different things have a port each. The address must
+ * outlive the net. */
 MUST_USE bool net_listen(struct net *net, str address, uint16_t *port, struct err *err);
+str net_address_home(str address); // "/jaeger" of such an address, or empty
 /* Lanes are open from now on (the store has opened). */
 void net_set_ready(struct net *net, bool is_ready);
 /* Closes the listeners, answers "stopping" to new requests for lanes, ends idle connections and

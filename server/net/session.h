@@ -41,6 +41,7 @@ struct session {
     void (*wake)(struct session *s, void *ctx); // may be NULL
     void *wake_ctx;
     str peer;          // lives as long as the session
+    str home;          // of its listener, see net_listen; empty: none
     uint64_t progress; // rises when the client sends or takes something that counts
     size_t body_n;     // bytes of bodies since progress last rose for them
     uint64_t requests; // begun on this connection

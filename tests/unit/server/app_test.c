@@ -91,6 +91,31 @@ static void test_life(void **state)
     remove_tree(dir);
 }
 
+/* A listener with a home answers its own API where another one answers Tempo's, and all else. */
+static void test_home(void **state)
+{
+    (void)state;
+    char dir[] = DIR_TEMPLATE;
+    assert_non_null(mkdtemp(dir));
+    struct err err = ERR_OK;
+    struct app *app = start(dir, "127.0.0.1:0, 127.0.0.1:0/jaeger/", &err);
+    assert_non_null(app);
+    assert_true(app_wait_ready(app, &err));
+    for (size_t i = 0; i < 2; i++) {
+        const char *body = i == 0 ? "content-length: 0" : "trace not found";
+        assert_true(ask_has(app, i, "/api/traces/1", "HTTP/1.1 404 ", body));
+        assert_true(ask_has(app, i, "/api/services", i == 0 ? "HTTP/1.1 404 " : "HTTP/1.1 200 ",
+                            i == 0 ? "404 page not found" : "{\"data\":[],\"total\":0"));
+        assert_true(ask_has(app, i, "/jaeger/api/services", "HTTP/1.1 200 ", "\"errors\":null"));
+        assert_true(ask_has(app, i, "/jaeger/api/v3/services", "HTTP/1.1 200 ", "services"));
+        assert_true(ask_has(app, i, "/api/echo", "HTTP/1.1 200 ", "echo"));
+        assert_true(ask_has(app, i, "/ready", "HTTP/1.1 200 ", "ready\n"));
+        assert_true(ask_has(app, i, "/no/such/path", "HTTP/1.1 404 ", "404 page not found\n"));
+    }
+    assert_true(app_stop(app, &err));
+    remove_tree(dir);
+}
+
 static void test_taken_port(void **state)
 {
     (void)state;
@@ -310,6 +335,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_life),
+        cmocka_unit_test(test_home),
         cmocka_unit_test(test_taken_port),
         cmocka_unit_test(test_locked_folder),
         cmocka_unit_test(test_reload),

@@ -104,7 +104,7 @@ static void test_defaults(void **state)
     (void)state;
     struct config c;
     config_default(&c);
-    assert_int_equal(c.listen.n, 5);
+    assert_int_equal(c.listen.n, 7);
     assert_true(str_is(c.listen.v[1], "127.0.0.1:4318"));
     assert_true(c.memory >= 32 * MIB && c.memory <= 256 * MIB);
     assert_int_equal(c.retention_ns[SIGNAL_METRICS], 15 * 86400 * NS_PER_S);
