@@ -12,7 +12,8 @@
  *
  * For each generation in the log and each tenant: if all level-0 parts are there, its records are
  * skipped, else the parts present go and the records are replayed. The newest generation stays
- * active (unless some tenant of it is sealed), the others are frozen. Runs before any other thread.
+ * active (unless some tenant of it is sealed, or its log is not durable), the others are frozen.
+ * Runs before any other thread.
  */
 #include "storage/base/log.h"
 #include "storage/engine/segments.h"
@@ -421,8 +422,9 @@ static bool replay_signal(struct store *s, enum signal sig, struct recovered *ou
         (void)atomic_fetch_add(&s->n.replayed_records, r.records);
         out->gen[sig] = gens[i].gen;
         // Records of a tenant that is sealed would be skipped the next time: such a generation
-        // takes no more.
-        if (i + 1 == n && r.touched > 0 && r.skipped == 0) {
+        // takes no more. Nor does one whose log may be gone after a power cut: later records would
+        // rest on its definitions.
+        if (i + 1 == n && r.touched > 0 && r.skipped == 0 && stats.unsure == 0) {
             out->since_ns[sig] = MAX(gens[i].created_ns, 1);
             break;
         }
@@ -448,7 +450,8 @@ static bool count_unknown_logs(struct store *s, str dir, struct arena *a, uint64
     if (!fs_list(s->o.fs, dir, a, &entries, &n, err))
         return false;
     for (size_t i = 0; i < n; i++) {
-        if (wal_name_ok(entries[i].name) || str_ends(entries[i].name, STR(".bad")))
+        if (wal_name_ok(entries[i].name) || wal_name_is_new(entries[i].name) ||
+            str_ends(entries[i].name, STR(".bad")))
             continue;
         LOG_WARN("wal_name_unreadable", "file=" STR_FMT "/" STR_FMT, STR_ARG(dir),
                  STR_ARG(entries[i].name));

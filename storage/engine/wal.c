@@ -28,13 +28,15 @@
 
 struct wal_file {
     uint32_t gen, part, first_seq, prev_id, prev_len, created_s;
-    uint32_t seed; // the header's crc
+    uint32_t seed;    // the header's crc
+    bool is_doubtful; // read or written, but a sync may have failed: to be written anew
     uint64_t bytes;
 };
 
 /* A file that is or was written. The open part has one reference, every sync of it another. */
 struct wal_handle {
     struct file *file;
+    uint32_t gen, part;
     unsigned refs;   // the writer's: only begin, end and closing count
     bool is_named;   // its name is durable
     uint64_t synced; // bytes that are durable
@@ -93,11 +95,18 @@ static str wal_path(const struct wal *w, char dst[WAL_PATH_MAX], uint32_t gen, u
     return (str){dst, (size_t)MAX(n, 0)};
 }
 
-/* "m-00000042-0003.wal" */
-static bool parse_name(str name, char letter, uint32_t *gen, uint32_t *part)
+/* Where a file is written anew. Tools that copy the folder leave out names that begin so. */
+static str wal_new_path(const struct wal *w, char dst[WAL_PATH_MAX], uint32_t gen, uint32_t part)
+{
+    int n = snprintf(dst, WAL_PATH_MAX, "%s/.%c-%08u-%04u.new", w->dir, w->letter, gen, part);
+    return (str){dst, (size_t)MAX(n, 0)};
+}
+
+/* "m-00000042-0003" and the suffix */
+static bool parse_name_with(str name, char letter, str suffix, uint32_t *gen, uint32_t *part)
 {
     uint64_t g, p;
-    if (name.n < 19 || name.p[0] != letter || name.p[1] != '-' || !str_ends(name, STR(".wal")))
+    if (name.n < 19 || name.p[0] != letter || name.p[1] != '-' || !str_ends(name, suffix))
         return false;
     str rest = str_sub(name, 2, name.n - 4);
     str a = {0}, b = {0};
@@ -110,13 +119,34 @@ static bool parse_name(str name, char letter, uint32_t *gen, uint32_t *part)
     return true;
 }
 
+static bool parse_name(str name, char letter, uint32_t *gen, uint32_t *part)
+{
+    return parse_name_with(name, letter, STR(".wal"), gen, part);
+}
+
+static bool parse_new_name(str name, char letter, uint32_t *gen, uint32_t *part)
+{
+    return name.n > 0 && name.p[0] == '.' &&
+           parse_name_with(str_sub(name, 1, name.n), letter, STR(".new"), gen, part);
+}
+
+static const char letters[] = {'m', 'l', 't'};
+
 bool wal_name_ok(str name)
 {
-    static const char letters[] = {'m', 'l', 't'};
     uint32_t gen, part;
     bool ok = false;
     for (size_t i = 0; i < COUNTOF(letters); i++)
         ok = ok || parse_name(name, letters[i], &gen, &part);
+    return ok;
+}
+
+bool wal_name_is_new(str name)
+{
+    uint32_t gen, part;
+    bool ok = false;
+    for (size_t i = 0; i < COUNTOF(letters); i++)
+        ok = ok || parse_new_name(name, letters[i], &gen, &part);
     return ok;
 }
 
@@ -282,10 +312,29 @@ static void handle_unref(struct wal *w, struct wal_handle *h)
     mem_free(h);
 }
 
+/* Removes half-made files. */
+static bool remove_stale(struct wal *w, struct err *err)
+{
+    while (w->stale.n > 0) {
+        char tmp[WAL_PATH_MAX];
+        struct err here = ERR_OK;
+        const struct wal_file *f = vec_last(&w->stale);
+        if (!fs_unlink(w->fs, wal_path(w, tmp, f->gen, f->part), &here) &&
+            here.code != ERR_NOT_FOUND) {
+            *err = here;
+            return false;
+        }
+        w->stale.n--;
+    }
+    return true;
+}
+
 void wal_close(struct wal *w)
 {
+    struct err ignored = ERR_OK; // then the next process reads what was refused
     if (!w)
         return;
+    (void)!remove_stale(w, &ignored);
     handle_unref(w, w->file);
     for (size_t i = 0; i < w->closed.n; i++)
         handle_unref(w, w->closed.v[i].handle);
@@ -371,9 +420,13 @@ bool wal_open(const struct wal_options *o, struct wal **out, uint64_t *damaged, 
     bool ok = fs_list(w->fs, o->dir, &a, &entries, &n, err);
     for (size_t i = 0; ok && i < n; i++) // sorted by name = by generation, part
         last = parse_name(entries[i].name, w->letter, &gen, &part) ? i : last;
-    for (size_t i = 0; ok && i < n; i++)
-        if (parse_name(entries[i].name, w->letter, &gen, &part))
+    for (size_t i = 0; ok && i < n; i++) {
+        char tmp[WAL_PATH_MAX];
+        if (parse_new_name(entries[i].name, w->letter, &gen, &part))
+            ok = fs_unlink(w->fs, wal_new_path(w, tmp, gen, part), err);
+        else if (parse_name(entries[i].name, w->letter, &gen, &part))
             ok = add_file(w, gen, part, entries[i].size, i == last, damaged, err);
+    }
     arena_deinit(&a);
     if (!ok) {
         wal_close(w);
@@ -398,6 +451,59 @@ void wal_gens(struct wal *w, struct arena *a, struct wal_gen **out, size_t *n)
     }
     *out = gens.v;
     *n = gens.n;
+}
+
+/* ---- writing anew ---- */
+
+static bool copy_bytes(struct fs *fs, struct file *from, struct file *to, uint64_t n,
+                       struct err *err)
+{
+    char *step = mem_alloc(WAL_READ_STEP);
+    bool ok = true;
+    for (uint64_t at = 0; ok && at < n;) {
+        size_t got = 0;
+        ok = fs_pread(fs, from, step, (size_t)MIN(n - at, WAL_READ_STEP), at, &got, err) &&
+             (got > 0 || err_set(err, ERR_IO, "the file became shorter")) &&
+             fs_pwrite(fs, to, (str){step, got}, at, err);
+        at += got;
+    }
+    mem_free(step);
+    return ok;
+}
+
+/* Puts a fresh, durable copy of the first n bytes in the file's place; on an error the file is what
+ * it was, or that copy. */
+static bool write_anew(struct wal *w, uint32_t gen, uint32_t part, uint64_t n, struct err *err)
+{
+    char a[WAL_PATH_MAX], b[WAL_PATH_MAX];
+    str path = wal_path(w, a, gen, part), fresh = wal_new_path(w, b, gen, part);
+    struct file *from = NULL, *to = NULL;
+    struct err ignored = ERR_OK;
+    bool ok = fs_open(w->fs, path, FS_READ, &from, err) &&
+              fs_open(w->fs, fresh, FS_READ | FS_WRITE | FS_CREATE | FS_TRUNCATE, &to, err) &&
+              copy_bytes(w->fs, from, to, n, err) && fs_sync(w->fs, to, err) &&
+              fs_rename(w->fs, fresh, path, err);
+    if (!ok && to)
+        (void)!fs_unlink(w->fs, fresh, &ignored);
+    fs_close(w->fs, from);
+    fs_close(w->fs, to);
+    if (!ok || !fs_sync_dir(w->fs, (str){w->dir, w->dir_n}, err))
+        return err_in(err, STR_FMT, STR_ARG(path));
+    pthread_mutex_lock(&w->mutex);
+    w->written += n;
+    w->written_pages += (n + WAL_PAGE - 1) / WAL_PAGE * WAL_PAGE;
+    pthread_mutex_unlock(&w->mutex);
+    return true;
+}
+
+/* Notes whether a file is to be written anew before it can be relied on. */
+static void set_doubtful(struct wal *w, uint32_t gen, uint32_t part, bool is_doubtful)
+{
+    pthread_mutex_lock(&w->mutex);
+    for (size_t i = 0; i < w->files.n; i++)
+        if (w->files.v[i].gen == gen && w->files.v[i].part == part)
+            w->files.v[i].is_doubtful = is_doubtful;
+    pthread_mutex_unlock(&w->mutex);
 }
 
 /* ---- replay ---- */
@@ -476,6 +582,22 @@ static bool replay_file(struct wal *w, size_t i, wal_replay_fn *fn, void *ctx,
     return ok || err_in(err, STR_FMT, STR_ARG(path));
 }
 
+/* The newest file: the next one's header speaks for it, and its generation may go on. */
+static void replay_newest(struct wal *w, uint64_t good, struct wal_replay_stats *stats)
+{
+    struct wal_file *f = vec_last(&w->files);
+    struct err here = ERR_OK; // told; the caller seals
+    w->prev_id = f->seed;
+    w->prev_len = (uint32_t)MIN(good, UINT32_MAX);
+    f->is_doubtful = !write_anew(w, f->gen, f->part, good, &here);
+    if (!f->is_doubtful) {
+        f->bytes = good;
+        return;
+    }
+    LOG_WARN("wal_not_written_anew", "err=\"%s\"", here.text);
+    stats->unsure++;
+}
+
 bool wal_replay(struct wal *w, uint32_t gen, wal_replay_fn *fn, void *ctx,
                 struct wal_replay_stats *stats, struct err *err)
 {
@@ -485,10 +607,10 @@ bool wal_replay(struct wal *w, uint32_t gen, wal_replay_fn *fn, void *ctx,
         uint64_t good = 0;
         if (!replay_file(w, i, fn, ctx, stats, &good, err))
             return false;
-        if (i + 1 == w->files.n) {
-            w->prev_id = w->files.v[i].seed;
-            w->prev_len = (uint32_t)MIN(good, UINT32_MAX);
-        }
+        if (i + 1 == w->files.n)
+            replay_newest(w, good, stats);
+        else
+            w->files.v[i].is_doubtful = w->is_lazy; // else its successor followed a good sync
     }
     return true;
 }
@@ -609,15 +731,8 @@ static bool part_create(struct wal *w, struct err *err)
 {
     char tmp[WAL_PATH_MAX];
     struct err here = ERR_OK;
-    while (w->stale.n > 0) {
-        const struct wal_file *f = vec_last(&w->stale);
-        if (!fs_unlink(w->fs, wal_path(w, tmp, f->gen, f->part), &here) &&
-            here.code != ERR_NOT_FOUND) {
-            *err = here;
-            return false;
-        }
-        w->stale.n--;
-    }
+    if (!remove_stale(w, err))
+        return false;
     str path = wal_path(w, tmp, w->now.gen, w->now.part);
     struct file *f = NULL;
     if (fs_open(w->fs, path, FS_READ | FS_WRITE | FS_CREATE | FS_TRUNCATE, &f, err) &&
@@ -625,16 +740,22 @@ static bool part_create(struct wal *w, struct err *err)
         (w->is_lazy ||
          (fs_sync(w->fs, f, err) && fs_sync_dir(w->fs, (str){w->dir, w->dir_n}, err)))) {
         w->file = mem_zalloc(sizeof(*w->file));
-        *w->file = (struct wal_handle){.file = f, .refs = 1, .is_named = !w->is_lazy};
+        *w->file = (struct wal_handle){
+            .file = f,
+            .gen = w->now.gen,
+            .part = w->now.part,
+            .refs = 1,
+            .is_named = !w->is_lazy,
+        };
         if (!w->is_lazy)
             count_synced(w, w->file, w->pending.n);
         return true;
     }
-    fs_close(w->fs, f);
     vec_push(&w->stale, NULL, w->now);
-    // Now rather than later: a full disk should not keep it.
-    if (fs_unlink(w->fs, path, &here) || here.code == ERR_NOT_FOUND)
-        w->stale.n--;
+    // Now rather than later: a full disk should not keep it, nor another process read it.
+    if (!remove_stale(w, &here) && f)
+        (void)!fs_truncate(w->fs, f, 0, &here);
+    fs_close(w->fs, f);
     return false;
 }
 
@@ -736,6 +857,8 @@ bool wal_sync_end(struct wal *w, struct wal_sync *y, struct err *err)
     for (size_t i = 0; i < y->n; i++) {
         struct wal_handle *h = y->v[i].handle;
         count_synced(w, h, y->v[i].upto);
+        if (y->v[i].is_failed)
+            set_doubtful(w, h->gen, h->part, true);
         h->is_named = true; // if that failed the file is given up, below
         if (y->v[i].is_failed && h == w->file) {
             // After a failed sync the kernel may have dropped the pages: this file is not to be
@@ -782,26 +905,35 @@ bool wal_is_dirty(const struct wal *w)
 
 /* ---- files ---- */
 
+static bool sync_file(struct wal *w, const struct wal_file *which, struct err *err)
+{
+    char tmp[WAL_PATH_MAX];
+    struct file *f = NULL;
+    uint64_t size;
+    bool ok =
+        fs_open(w->fs, wal_path(w, tmp, which->gen, which->part), FS_READ | FS_WRITE, &f, err) &&
+        fs_size(w->fs, f, &size, err) && (which->is_doubtful || fs_sync(w->fs, f, err));
+    fs_close(w->fs, f);
+    if (!ok || !which->is_doubtful)
+        return ok;
+    if (!write_anew(w, which->gen, which->part, size, err))
+        return false;
+    set_doubtful(w, which->gen, which->part, false);
+    return true;
+}
+
 bool wal_sync_gen(struct wal *w, uint32_t gen, struct err *err)
 {
     VEC(struct wal_file) files = {0};
-    if (!w->is_lazy)
-        return true;
     pthread_mutex_lock(&w->mutex);
     for (size_t i = 0; i < w->files.n; i++)
-        if (w->files.v[i].gen == gen)
+        if (w->files.v[i].gen == gen && (w->is_lazy || w->files.v[i].is_doubtful))
             vec_push(&files, NULL, w->files.v[i]);
     pthread_mutex_unlock(&w->mutex);
     bool ok = true;
-    for (size_t i = 0; ok && i < files.n; i++) {
-        char tmp[WAL_PATH_MAX];
-        struct file *f = NULL;
-        ok = fs_open(w->fs, wal_path(w, tmp, files.v[i].gen, files.v[i].part), FS_READ | FS_WRITE,
-                     &f, err) &&
-             fs_sync(w->fs, f, err);
-        fs_close(w->fs, f);
-    }
-    ok = ok && fs_sync_dir(w->fs, (str){w->dir, w->dir_n}, err);
+    for (size_t i = 0; ok && i < files.n; i++)
+        ok = sync_file(w, &files.v[i], err);
+    ok = ok && (files.n == 0 || fs_sync_dir(w->fs, (str){w->dir, w->dir_n}, err));
     vec_free(&files);
     return ok;
 }

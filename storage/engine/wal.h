@@ -24,6 +24,12 @@
  * file whose creation failed half-way is removed before another may begin. A bad record below
  * prev_len is damage: reported, counted, and replay goes on with the next file.
  *
+ * After a failed sync the kernel counts pages as clean that never reached the disk: they can be
+ * read until the power goes, and no later sync writes them. Whether a sync failed in the life of
+ * another process nobody knows. So a file that must be durable and may be of that kind is written
+ * anew, as .<letter>-<generation>-<part>.new, synced and renamed over the old one; what a crash
+ * leaves of that is removed at the next open.
+ *
  * Threads: the store's writer only; recovery runs before that thread starts. wal_drop and wal_bytes
  * are for any thread. */
 #pragma once
@@ -59,7 +65,8 @@ struct wal_gen {
 struct wal_replay_stats {
     uint64_t records, bytes; // whole records of the generation
     uint64_t damaged;        // files that ended too early, records that nobody could read
-    uint64_t cut; // bytes behind the last whole record of a file that no successor vouches for
+    uint64_t cut;    // bytes behind the last whole record of a file that no successor vouches for
+    uint64_t unsure; // newest files that could not be written anew: no room, or an error
 };
 
 /* Lists the folder and reads the headers. A last file without a whole header (a crash while it was
@@ -73,8 +80,10 @@ void wal_gens(struct wal *w, struct arena *a, struct wal_gen **out, size_t *n);
 /* One record. ERR_CORRUPT counts as damage and replay goes on; other errors end it. Strings live
  * during the call. */
 typedef bool wal_replay_fn(void *ctx, str tenant, str payload, struct err *err);
-/* All records of one generation in order; call oldest first. Makes what was read durable (a killed
- * process leaves it in the page cache only). */
+/* All records of one generation in order; call oldest first. Makes what was read of the newest file
+ * durable by writing it anew: a killed process leaves it in the page cache only, and records that
+ * follow may rest on it. When that fails (`unsure`) none may: begin another generation, and seal
+ * this one. Older files are synced; their successors vouch for them, or they are sealed soon. */
 MUST_USE bool wal_replay(struct wal *w, uint32_t gen, wal_replay_fn *fn, void *ctx,
                          struct wal_replay_stats *stats, struct err *err);
 
@@ -103,9 +112,9 @@ uint64_t wal_unsynced(const struct wal *w); // bytes written, not known to be du
 void wal_take_back(struct wal *w);
 bool wal_is_dirty(const struct wal *w); // written and not synced
 
-/* Lazy: makes the generation's files durable as far as they are written, before segments of it are
- * published: else a power cut could leave a part of the segments and no log that tells. Any thread.
- */
+/* Makes the generation's files durable as far as they are written, before segments of it are
+ * published: else a power cut could leave a part of the segments and no log that tells. Those that
+ * a failed sync or a restart left in doubt are written anew. Any thread, for one generation one. */
 MUST_USE bool wal_sync_gen(struct wal *w, uint32_t gen, struct err *err);
 /* Removes the generation's files and makes that durable. */
 MUST_USE bool wal_drop(struct wal *w, uint32_t gen, struct err *err);
@@ -118,6 +127,8 @@ uint64_t wal_written_pages(struct wal *w);
 
 /* Is it the name of a log file, of any signal? */
 bool wal_name_ok(str name);
+/* Of a log file that is being written anew: it does not count yet. */
+bool wal_name_is_new(str name);
 
 /* For tools: reads one file's bytes (header included) as replay would. letter 0 = any. False: no
  * valid header. */

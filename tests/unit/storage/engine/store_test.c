@@ -933,6 +933,74 @@ static void test_late_sync_error(void **state)
     expect_ids(f, SIGNAL_LOGS, 0, 40);
 }
 
+/* Making a log file fails at its sync, and so does removing it: the next process replays what only
+ * the page cache still has, and goes on. What it acknowledges does not rest on that. */
+static void test_failed_sync_before_restart(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t id = 0;
+    for (uint64_t i = 0; i < 8 * 6; i++) {
+        struct err err = ERR_OK;
+        maintain(f, true); // the next write makes a log file
+        fs_sim_fail_at(f->sim, fs_sim_ops(f->sim) + i / 6, 5 /* EIO */, 1 + i % 6);
+        bool ok = tiny_put(f->s, f->t, SIGNAL_LOGS, id, 3, T0, &err);
+        fs_sim_fail_at(f->sim, UINT64_MAX, 0, 0);
+        reopen(f);
+        struct tiny_recs recs = {0};
+        assert_true(tiny_read_all(f->s, f->t, SIGNAL_LOGS, &recs, &f->err));
+        assert_true(recs.n == id + 3 || (!ok && recs.n == id)); // refused: once, or not at all
+        if (recs.n == id)
+            put(f, SIGNAL_LOGS, id, 3, T0);
+        vec_free(&recs);
+        put(f, SIGNAL_LOGS, id + 3, 3, T0); // the same keys
+        id += 6;
+        fs_sim_crash(f->sim);
+        reopen(f);
+        expect_ids(f, SIGNAL_LOGS, 0, id);
+    }
+}
+
+/* Interval mode: a sync fails, a part of the segments is there, the power goes. The log says that
+ * the set is not whole, so it must be on the disk, whatever a second sync claims. */
+static void test_failed_sync_before_seal(void **state)
+{
+    struct fixture *f = *state;
+    f->o.sync = SYNC_INTERVAL;
+    reopen(f);
+    uint64_t id = 0;
+    for (uint64_t at = 0; at < 60; at++) {
+        struct err err = ERR_OK;
+        put(f, SIGNAL_LOGS, id, 10, T0 + TINY_HOUR - 5 * NS_PER_S); // two hours: two files
+        clock_manual_advance(&f->clock, NS_PER_S);
+        fs_sim_fail_at(f->sim, fs_sim_ops(f->sim) + 1, 5 /* EIO */, 1); // write, sync
+        put(f, SIGNAL_LOGS, id + 10, 10, T0 + TINY_HOUR - 5 * NS_PER_S);
+        fs_sim_crash_at(f->sim, fs_sim_ops(f->sim) + at);
+        (void)!store_maintain(f->s, true, &err);
+        store_close(f->s);
+        f->s = NULL;
+        fs_sim_crash(f->sim);
+        reopen(f);
+        struct tiny_recs recs = {0};
+        assert_true(tiny_read_all(f->s, f->t, SIGNAL_LOGS, &recs, &f->err));
+        assert_int_equal((recs.n - id) % 10, 0); // whole batches
+        for (size_t i = 0; i < recs.n; i++)      // the next round begins with what is there
+            assert_true(recs.v[i].id < id + 20);
+        bool has_first = false, has_second = false;
+        for (size_t i = 0; i < recs.n; i++) {
+            has_first = has_first || recs.v[i].id == id;
+            has_second = has_second || recs.v[i].id == id + 10;
+        }
+        vec_free(&recs);
+        if (!has_first)
+            put(f, SIGNAL_LOGS, id, 10, T0);
+        if (!has_second)
+            put(f, SIGNAL_LOGS, id + 10, 10, T0);
+        id += 20;
+        maintain(f, true);
+        expect_ids(f, SIGNAL_LOGS, 0, id);
+    }
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -963,6 +1031,8 @@ int main(void)
         T(test_write_budget),
         T(test_slow_sync),
         T(test_late_sync_error),
+        T(test_failed_sync_before_restart),
+        T(test_failed_sync_before_seal),
         T(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
