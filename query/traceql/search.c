@@ -27,6 +27,9 @@ struct search {
     bool most_recent;
     VEC(struct found) found; // at most limit
     struct heap oldest;      // of found
+    traceql_found *tell;     // may be NULL
+    void *tell_ctx;
+    size_t n_told; // of found
     struct arena block_arena, trace_arena;
     uint64_t inspected_traces, inspected_spans;
 };
@@ -221,6 +224,13 @@ static void release_found(void *search)
     s->found.n = 0;
 }
 
+/* Only searches for the very newest replace what they have found. */
+static void tell(struct search *s)
+{
+    for (; s->tell && s->n_told < s->found.n; s->n_told++)
+        s->tell(s->tell_ctx, &s->found.v[s->n_told].trace);
+}
+
 static bool visit_trace(struct search *s, struct tq_block *t, struct err *err)
 {
     int64_t start, end;
@@ -230,7 +240,8 @@ static bool visit_trace(struct search *s, struct tq_block *t, struct err *err)
     s->inspected_spans += t->last - t->first;
     if (start >= s->params->end_ns || end < s->params->start_ns)
         return true;
-    if (is_full(s) && oldest_ns(s) >= start)
+    bool is_fixed = !s->most_recent && s->tell;
+    if (is_full(s) && (is_fixed || oldest_ns(s) >= start))
         return true;
     if (!tq_pipeline_run(t, &s->e->pipeline, &groups, err))
         return false;
@@ -269,6 +280,8 @@ static bool run(struct search *s, struct span_iter *it, struct err *err)
         case STEP_ITEM:
             if (!visit_block(s, &b, err))
                 return false;
+            if (!s->most_recent)
+                tell(s);
             if (is_done(s, b.newest_ns))
                 return true;
         }
@@ -296,16 +309,24 @@ bool traceql_search(struct query *q, const struct traceql_expr *e,
                     const struct traceql_search *params, struct traceql_result *out,
                     struct err *err)
 {
+    return traceql_search_stream(q, e, params, NULL, NULL, out, err);
+}
+
+bool traceql_search_stream(struct query *q, const struct traceql_expr *e,
+                           const struct traceql_search *params, traceql_found *found, void *ctx,
+                           struct traceql_result *out, struct err *err)
+{
     struct search *s = arena_new(&q->arena, struct search);
     const struct traceql_value *recent = tq_hint(e, STR("most_recent"));
     ASSERT(params->limit > 0);
     if (e->pipeline.n == 0)
         return err_set(err, ERR_UNSUPPORTED, "math expressions are not supported in a search");
-    *s = (struct search){.q = q, .e = e, .params = params};
+    *s = (struct search){.q = q, .e = e, .params = params, .tell = found, .tell_ctx = ctx};
     s->most_recent = recent && recent->kind == TQ_BOOL && recent->value.b;
     query_defer(q, release_found, s);
     if (!open_and_run(s, err))
         return false;
+    tell(s);
     struct traceql_trace *traces = arena_array(&q->arena, struct traceql_trace, s->found.n);
     for (size_t i = 0; i < s->found.n; i++)
         traces[i] = s->found.v[i].trace;

@@ -76,6 +76,14 @@ MUST_USE bool traceql_search(struct query *q, const struct traceql_expr *e,
                              const struct traceql_search *s, struct traceql_result *out,
                              struct err *err);
 
+/* Takes each trace of the answer once, in any order, as soon as it is certain to be in it: while
+ * the search runs, or at its end at the latest. The trace lives as long as the query. */
+typedef void traceql_found(void *ctx, const struct traceql_trace *t);
+/* The same, telling what it finds. */
+MUST_USE bool traceql_search_stream(struct query *q, const struct traceql_expr *e,
+                                    const struct traceql_search *s, traceql_found *found, void *ctx,
+                                    struct traceql_result *out, struct err *err);
+
 /* ---- metrics ---- */
 
 struct traceql_metrics {

@@ -10,4 +10,5 @@ extern const struct route prom_tsdb_routes[];
 extern const struct route prom_read_routes[];
 extern const struct route loki_routes[];
 extern const struct route tempo_routes[];
+extern const struct route tempo_grpc_routes[];
 extern const struct route jaeger_routes[]; // below /jaeger

@@ -228,7 +228,8 @@ static bool run_trace_v2(struct api_call *c, struct err *err)
 
 /* ---- search ---- */
 
-static bool run_search(struct api_call *c, struct err *err)
+bool tempo_search(struct api_call *c, traceql_found *found, void *ctx, struct traceql_result *out,
+                  struct err *err)
 {
     str text = {0}, tags = {0};
     struct time_range recent = {time_add(c->q.now_ns, -(int64_t)SEARCH_RANGE_DEFAULT_S * NS_PER_S),
@@ -261,12 +262,18 @@ static bool run_search(struct api_call *c, struct err *err)
     if (!traceql_parse(&c->q, text, &e, err))
         return err_in(err, "invalid TraceQL query");
     struct traceql_search search = {range.start_ns, range.end_ns, (size_t)limit, (size_t)spss};
+    return traceql_search_stream(&c->q, e, &search, found, ctx, out, err);
+}
+
+static bool run_search(struct api_call *c, struct err *err)
+{
     struct traceql_result result = {0};
-    if (!traceql_search(&c->q, e, &search, &result, err))
+    if (!tempo_search(c, NULL, NULL, &result, err))
         return false;
     struct json j;
+    str text;
     tempo_begin_json(&j, c->rep);
-    tempo_json_search(&j, &c->q.arena, &result, has_query);
+    tempo_json_search(&j, &c->q.arena, &result, api_param(c, STR("q"), &text));
     tempo_end_json(&j, c->rep);
     return true;
 }
@@ -341,35 +348,42 @@ static void write_no_metrics(struct json *j)
     json_object_end(j);
 }
 
-static bool run_tags_v2(struct api_call *c, struct err *err)
+bool tempo_tag_scopes(struct api_call *c, struct tempo_scope *out, size_t *n, struct err *err)
 {
     struct tags_call t;
-    struct strs lists[COUNTOF(scope_order)] = {0};
+    *n = 0;
     if (!tags_begin(c, &t, err))
         return false;
-    for (size_t i = 0; i < COUNTOF(scope_order); i++)
-        if (scope_wanted(&t, scope_names[scope_order[i]]) &&
-            !traceql_tag_names(&c->q, scope_order[i], t.filter, t.range, t.limit, &lists[i], err))
+    for (size_t i = 0; i < COUNTOF(scope_order); i++) {
+        const char *name = scope_names[scope_order[i]];
+        struct strs list = {0};
+        if (scope_wanted(&t, name) &&
+            !traceql_tag_names(&c->q, scope_order[i], t.filter, t.range, t.limit, &list, err))
             return false;
+        if (list.n > 0)
+            out[(*n)++] = (struct tempo_scope){name, list};
+    }
+    if (scope_wanted(&t, "intrinsic"))
+        out[(*n)++] = (struct tempo_scope){"intrinsic", intrinsic_names(&c->q.arena)};
+    return true;
+}
+
+static bool run_tags_v2(struct api_call *c, struct err *err)
+{
+    struct tempo_scope scopes[TEMPO_SCOPES_MAX];
+    size_t n;
+    if (!tempo_tag_scopes(c, scopes, &n, err))
+        return false;
     struct json j;
     tempo_begin_json(&j, c->rep);
     json_object(&j);
     json_key(&j, STR("scopes"));
     json_array(&j);
-    for (size_t i = 0; i < COUNTOF(scope_order); i++) {
-        if (lists[i].n == 0)
-            continue;
+    for (size_t i = 0; i < n; i++) {
         json_object(&j);
-        json_kv_str(&j, "name", str_c(scope_names[scope_order[i]]));
+        json_kv_str(&j, "name", str_c(scopes[i].name));
         json_key(&j, STR("tags"));
-        write_tag_list(&j, lists[i]);
-        json_object_end(&j);
-    }
-    if (scope_wanted(&t, "intrinsic")) {
-        json_object(&j);
-        json_kv_str(&j, "name", STR("intrinsic"));
-        json_key(&j, STR("tags"));
-        write_tag_list(&j, intrinsic_names(&c->q.arena));
+        write_tag_list(&j, scopes[i].tags);
         json_object_end(&j);
     }
     json_array_end(&j);
@@ -384,37 +398,41 @@ static int compare_strs(const void *a, const void *b)
     return str_cmp(*(const str *)a, *(const str *)b);
 }
 
-static bool run_tags_v1(struct api_call *c, struct err *err)
+bool tempo_tag_names(struct api_call *c, struct strs *out, struct err *err)
 {
-    struct tags_call t;
+    struct tempo_scope scopes[TEMPO_SCOPES_MAX];
+    size_t n_scopes;
     VEC(str) all = {0};
-    if (!tags_begin(c, &t, err))
+    str asked = {0};
+    if (!tempo_tag_scopes(c, scopes, &n_scopes, err))
         return false;
-    for (size_t i = 0; i < COUNTOF(scope_order); i++) {
-        struct strs some = {0};
-        if (!scope_wanted(&t, scope_names[scope_order[i]]))
-            continue;
-        if (!traceql_tag_names(&c->q, scope_order[i], t.filter, t.range, t.limit, &some, err))
-            return false;
-        for (size_t k = 0; k < some.n; k++)
-            vec_push(&all, &c->q.arena, some.v[k]);
-    }
-    if (str_is(t.scope, "intrinsic")) {
-        struct strs names = intrinsic_names(&c->q.arena);
-        for (size_t k = 0; k < names.n; k++)
-            vec_push(&all, &c->q.arena, names.v[k]);
+    (void)api_param(c, STR("scope"), &asked);
+    for (size_t i = 0; i < n_scopes; i++) {
+        bool is_intrinsic = strcmp(scopes[i].name, "intrinsic") == 0;
+        for (size_t k = 0; k < scopes[i].tags.n; k++)
+            if (!is_intrinsic || str_is(asked, "intrinsic"))
+                vec_push(&all, &c->q.arena, scopes[i].tags.v[k]);
     }
     if (all.n > 1)
         qsort(all.v, all.n, sizeof *all.v, compare_strs);
+    size_t n = 0;
+    for (size_t i = 0; i < all.n; i++)
+        if (n == 0 || !str_eq(all.v[n - 1], all.v[i]))
+            all.v[n++] = all.v[i];
+    *out = (struct strs){all.v, n};
+    return true;
+}
+
+static bool run_tags_v1(struct api_call *c, struct err *err)
+{
+    struct strs names;
+    if (!tempo_tag_names(c, &names, err))
+        return false;
     struct json j;
     tempo_begin_json(&j, c->rep);
     json_object(&j);
     json_key(&j, STR("tagNames"));
-    json_array(&j);
-    for (size_t i = 0; i < all.n && j.ok; i++)
-        if (i == 0 || !str_eq(all.v[i - 1], all.v[i]))
-            json_str(&j, all.v[i]);
-    json_array_end(&j);
+    write_tag_list(&j, names);
     write_no_metrics(&j);
     json_object_end(&j);
     tempo_end_json(&j, c->rep);
@@ -433,17 +451,22 @@ static str v1_tag(struct arena *a, str tag)
     return arena_fmt(a, "." STR_FMT, STR_ARG(tag));
 }
 
-static bool run_tag_values(struct api_call *c, bool v2, struct err *err)
+bool tempo_tag_values(struct api_call *c, str tag, bool v2, const struct traceql_value **out,
+                      size_t *n, struct err *err)
 {
     struct tags_call t;
-    const struct traceql_value *values;
-    size_t n;
-    str tag = c->req->path_args[0];
     if (!tags_begin(c, &t, err))
         return false;
     if (!v2)
         tag = v1_tag(&c->q.arena, tag);
-    if (!traceql_tag_values(&c->q, tag, t.filter, t.range, t.limit, &values, &n, err))
+    return traceql_tag_values(&c->q, tag, t.filter, t.range, t.limit, out, n, err);
+}
+
+static bool run_tag_values(struct api_call *c, bool v2, struct err *err)
+{
+    const struct traceql_value *values;
+    size_t n;
+    if (!tempo_tag_values(c, c->req->path_args[0], v2, &values, &n, err))
         return false;
     struct json j;
     tempo_begin_json(&j, c->rep);

@@ -267,23 +267,23 @@ void tempo_json_resource_spans(struct json *j, struct arena *a, const struct spa
 
 /* ---- search ---- */
 
+struct value tempo_attr_value(struct arena *a, const struct traceql_value *v)
+{
+    bool as_text =
+        v->kind == TQ_STATUS || v->kind == TQ_KIND || v->kind == TQ_DURATION || v->kind == TQ_NIL;
+    return as_text ? (struct value){.kind = VALUE_STR, .s = traceql_value_text(a, v)} : v->value;
+}
+
 static void write_tq_attrs(struct json *j, struct arena *a, const struct traceql_attr *attrs,
                            size_t n)
 {
     json_array(j);
     for (size_t i = 0; i < n; i++) {
-        const struct traceql_value *v = &attrs[i].value;
+        struct value v = tempo_attr_value(a, &attrs[i].value);
         json_object(j);
         json_kv_str(j, "key", attrs[i].key);
         json_key(j, STR("value"));
-        bool as_text = v->kind == TQ_STATUS || v->kind == TQ_KIND || v->kind == TQ_DURATION ||
-                       v->kind == TQ_NIL;
-        if (as_text) {
-            struct value text = {.kind = VALUE_STR, .s = traceql_value_text(a, v)};
-            tempo_json_value(j, a, &text);
-        } else {
-            tempo_json_value(j, a, &v->value);
-        }
+        tempo_json_value(j, a, &v);
         json_object_end(j);
     }
     json_array_end(j);
@@ -323,8 +323,7 @@ static void write_trace(struct json *j, struct arena *a, const struct traceql_tr
     json_object(j);
     json_kv_str(j, "traceID", hex_str(a, str_of((const char *)t->trace_id, 16)));
     json_kv_str(j, "rootServiceName",
-                t->root_service.n > 0 || t->root_name.n > 0 ? t->root_service
-                                                            : STR("<root span not yet received>"));
+                t->root_service.n > 0 || t->root_name.n > 0 ? t->root_service : TEMPO_NO_ROOT);
     str_field(j, "rootTraceName", t->root_name);
     time_field(j, "startTimeUnixNano", t->start_ns);
     if (t->duration_ns >= NS_PER_MS) {
@@ -445,9 +444,7 @@ void tempo_json_metrics(struct json *j, struct arena *a, const struct traceql_ma
     write_scan(j, m->inspected_traces, m->inspected_spans, m->inspected_bytes);
     if (m->is_cut) {
         json_kv_str(j, "status", STR("PARTIAL"));
-        json_kv_str(j, "message",
-                    STR("more series than the limit (maxSeries or "
-                        "query.max_series): the others are left out"));
+        json_kv_str(j, "message", TEMPO_SERIES_CUT);
     }
     json_object_end(j);
 }

@@ -15,6 +15,12 @@ void tempo_json_resource_spans(struct json *j, struct arena *a,
 enum trace_json { TRACE_JSON_TEMPO, TRACE_JSON_OTLP };
 void trace_json_resource_spans(struct json *j, struct arena *a, enum trace_json how,
                                const struct span_set *set);
+/* An attribute of an answer as a value: statuses, kinds, durations and nil are texts. */
+struct value tempo_attr_value(struct arena *a, const struct traceql_value *v);
+#define TEMPO_NO_ROOT STR("<root span not yet received>")
+#define TEMPO_SERIES_CUT                            \
+    STR("more series than the limit (maxSeries or " \
+        "query.max_series): the others are left out")
 /* {"traces":[...],"metrics":{...}}; legacy searches show no spans. */
 void tempo_json_search(struct json *j, struct arena *a, const struct traceql_result *r,
                        bool with_spansets);

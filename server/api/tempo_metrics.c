@@ -107,23 +107,15 @@ static bool metrics_begin(struct api_call *c, struct metrics_call *m, struct err
     return traceql_is_metrics(m->e) || err_set(err, ERR_INVALID, "not a metrics query");
 }
 
-static bool metrics_run(struct api_call *c, const struct metrics_call *m, struct err *err)
-{
-    struct traceql_matrix matrix;
-    struct json j;
-    if (!traceql_metrics_run(&c->q, m->e, &m->params, &matrix, err))
-        return false;
-    tempo_begin_json(&j, c->rep);
-    tempo_json_metrics(&j, &c->q.arena, &matrix, m->params.step_ns == 0);
-    tempo_end_json(&j, c->rep);
-    return true;
-}
-
-bool tempo_run_query_range(struct api_call *c, struct err *err)
+bool tempo_metrics(struct api_call *c, bool is_instant, struct traceql_matrix *out, struct err *err)
 {
     struct metrics_call m;
     int64_t exemplars;
-    if (!metrics_begin(c, &m, err) || !param_step(c, &m.params, err) ||
+    if (!metrics_begin(c, &m, err))
+        return false;
+    if (is_instant)
+        return traceql_metrics_run(&c->q, m.e, &m.params, out, err);
+    if (!param_step(c, &m.params, err) ||
         !tempo_param_count(c, "exemplars", EXEMPLARS_DEFAULT, &exemplars, err))
         return false;
     m.params.max_exemplars = exemplars > 0 ? (size_t)exemplars : 0;
@@ -131,11 +123,27 @@ bool tempo_run_query_range(struct api_call *c, struct err *err)
         int64_t complete = traceql_align(c->q.now_ns, m.params.step_ns, false);
         m.params.end_ns = complete > m.params.start_ns ? complete : m.params.end_ns;
     }
-    return metrics_run(c, &m, err);
+    return traceql_metrics_run(&c->q, m.e, &m.params, out, err);
+}
+
+static bool metrics_run(struct api_call *c, bool is_instant, struct err *err)
+{
+    struct traceql_matrix matrix;
+    struct json j;
+    if (!tempo_metrics(c, is_instant, &matrix, err))
+        return false;
+    tempo_begin_json(&j, c->rep);
+    tempo_json_metrics(&j, &c->q.arena, &matrix, is_instant);
+    tempo_end_json(&j, c->rep);
+    return true;
+}
+
+bool tempo_run_query_range(struct api_call *c, struct err *err)
+{
+    return metrics_run(c, false, err);
 }
 
 bool tempo_run_query(struct api_call *c, struct err *err)
 {
-    struct metrics_call m;
-    return metrics_begin(c, &m, err) && metrics_run(c, &m, err);
+    return metrics_run(c, true, err);
 }

@@ -11,6 +11,22 @@ void tempo_end_json(struct json *j, struct http_reply *rep);
 MUST_USE bool tempo_param_count(const struct api_call *c, const char *name, int64_t fallback,
                                 int64_t *out, struct err *err);
 
+/* What the calls of the API answer, by c's parameters: for HTTP and gRPC. */
+MUST_USE bool tempo_search(struct api_call *c, traceql_found *found, void *ctx,
+                           struct traceql_result *out, struct err *err); // found may be NULL
+#define TEMPO_SCOPES_MAX 6
+struct tempo_scope {
+    const char *name;
+    struct strs tags; // at least one
+};
+MUST_USE bool tempo_tag_scopes(struct api_call *c, struct tempo_scope *out, size_t *n,
+                               struct err *err); // out[TEMPO_SCOPES_MAX]
+MUST_USE bool tempo_tag_names(struct api_call *c, struct strs *out, struct err *err); // v1
+MUST_USE bool tempo_tag_values(struct api_call *c, str tag, bool v2,
+                               const struct traceql_value **out, size_t *n, struct err *err);
+MUST_USE bool tempo_metrics(struct api_call *c, bool is_instant, struct traceql_matrix *out,
+                            struct err *err);
+
 /* tempo_metrics.c */
 MUST_USE bool tempo_run_query_range(struct api_call *c, struct err *err);
 MUST_USE bool tempo_run_query(struct api_call *c, struct err *err);

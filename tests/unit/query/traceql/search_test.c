@@ -84,6 +84,49 @@ static void test_most_recent_stops(void **state)
     assert_true(r.inspected_traces < 2500);
 }
 
+struct told {
+    size_t n;
+    uint8_t ids[64][16];
+    int64_t start_ns[64];
+};
+
+static void tell(void *ctx, const struct traceql_trace *t)
+{
+    struct told *told = ctx;
+    assert_true(told->n < COUNTOF(told->ids));
+    told->start_ns[told->n] = t->start_ns;
+    memcpy(told->ids[told->n++], t->trace_id, 16);
+}
+
+/* What is told is the answer: each trace once, nothing that is replaced later. */
+static void test_stream(void **state)
+{
+    static const char *const texts[] = {"{}", "{} with(most_recent=true)", "{ .id = \"none\" }"};
+    struct fixture *f = *state;
+    for (uint32_t i = 0; i < 5; i++) {
+        load_many(f, 500, 1, 10 + i * 100, i);
+        if (i == 2)
+            seal(f);
+    }
+    for (size_t k = 0; k < COUNTOF(texts); k++) {
+        const struct traceql_expr *e;
+        struct traceql_result r;
+        struct told told = {0};
+        struct traceql_search s = {T0 - 3600 * NS_PER_S, T0 + 3600 * NS_PER_S, 50, 3};
+        must(f, traceql_parse(&f->q, str_c(texts[k]), &e, &f->err));
+        must(f, traceql_search_stream(&f->q, e, &s, tell, &told, &r, &f->err));
+        assert_int_equal(r.n_traces, k == 2 ? 0 : 50);
+        assert_int_equal(told.n, r.n_traces);
+        for (size_t i = 0; i < r.n_traces; i++) {
+            size_t n = 0;
+            for (size_t j = 0; j < told.n; j++)
+                n += memcmp(told.ids[j], r.traces[i].trace_id, 16) == 0 &&
+                     told.start_ns[j] == r.traces[i].start_ns;
+            assert_int_equal(n, 1);
+        }
+    }
+}
+
 static bool always(void *ctx)
 {
     (void)ctx;
@@ -181,6 +224,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_most_recent_stops, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_stream, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
         cmocka_unit_test_setup_teardown(test_memory_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_series_limit, setup, teardown),
