@@ -23,7 +23,7 @@ STORE = MODEL + ["storage/store.h"]
 LANG_BELOW = MODEL + ["query/query.h"]
 LANGUAGE = STORE + ["query/query.h", "query/lang/", "query/vector/"]
 # What handlers get from the server: one request's exchange, and the services and lanes behind it.
-HANDLER = ["server/net/http.h", "server/net/exchange.h", "server/services.h", "server/work.h", "server/wire/"]
+HANDLER = ["server/net/http.h", "server/net/exchange.h", "server/net/ws.h", "server/services.h", "server/work.h", "server/wire/"]
 
 LAYERS = {
     "storage/base/": BASE,

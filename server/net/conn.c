@@ -40,6 +40,7 @@ struct conn {
     uint64_t progress; // the session's, when `since` was set
     uint64_t since_ms;
     uint64_t armed_ms; // when the timer fires; 0 = not armed
+    uint64_t tick_ms;  // the session's next tick; 0 = it wants none
     char peer[64];
 };
 
@@ -68,6 +69,7 @@ static uint64_t conn_timeout_ms(const struct conn *c)
     case SESSION_SEND:
         return (uint64_t)(o->write_timeout_ns / NS_PER_MS);
     case SESSION_WAIT:
+    case SESSION_STREAM:
         break;
     }
     return 0; // the handler has its own deadline
@@ -95,9 +97,14 @@ static void conn_watch(struct conn *c)
         c->since_ms = uv_now(c->net->loop);
     }
     uint64_t timeout_ms = conn_timeout_ms(c);
-    if (timeout_ms == 0)
+    uint64_t deadline_ms = timeout_ms ? c->since_ms + timeout_ms : UINT64_MAX;
+    bool ticks = c->state == CONN_OPEN && c->session && c->session->tick_ms > 0;
+    if (ticks && c->tick_ms == 0)
+        c->tick_ms = uv_now(c->net->loop) + c->session->tick_ms;
+    if (ticks)
+        deadline_ms = MIN(deadline_ms, c->tick_ms);
+    if (deadline_ms == UINT64_MAX)
         return;
-    uint64_t deadline_ms = c->since_ms + timeout_ms;
     if (c->armed_ms == 0 || deadline_ms < c->armed_ms) {
         uint64_t now_ms = uv_now(c->net->loop);
         c->armed_ms = deadline_ms;
@@ -105,10 +112,25 @@ static void conn_watch(struct conn *c)
     }
 }
 
+/* The session's own clock; the next tick is counted from this one, so none is made up for. */
+static void conn_tick(struct conn *c)
+{
+    if (c->state != CONN_OPEN || c->tick_ms == 0 || uv_now(c->net->loop) < c->tick_ms)
+        return;
+    c->tick_ms = 0;
+    c->is_busy = true;
+    c->session->ops->tick(c->session);
+    c->is_busy = false;
+    conn_flush(c);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct conn *c = CONTAINER_OF(timer, struct conn, timer);
     c->armed_ms = 0;
+    conn_tick(c);
+    if (c->state == CONN_CLOSING)
+        return;
     uint64_t timeout_ms = conn_timeout_ms(c);
     if (timeout_ms == 0 || uv_now(c->net->loop) < c->since_ms + timeout_ms) {
         conn_watch(c);

@@ -2,6 +2,7 @@
 #include "server/net/exchange.h"
 
 #include "server/net/url.h"
+#include "server/net/ws.h"
 #include "storage/base/budget.h"
 #include "storage/model/limits.h"
 
@@ -31,6 +32,8 @@ void exchange_unref(struct exchange *x)
     ASSERT(x->refs > 0);
     if (--x->refs > 0)
         return;
+    if (x->rep.ws_events) // the client went before the channel opened
+        x->rep.ws_events->closed(x->rep.ws_app);
     reply_deinit(&x->rep);
     buf_deinit(&x->body);
     buf_deinit(&x->inflated);

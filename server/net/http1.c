@@ -5,7 +5,8 @@
  * keep the order of the requests without a queue. An idle session owns no buffers.
  *
  * States: READ (headers or body come) -> ANSWER (the handler runs, the reply is sent) -> READ or
- * CLOSED. A request that cannot be read to its end is answered and the session closes after it. */
+ * CLOSED, or CHANNEL when the answer was 101: from then on every byte is a WebSocket's. A request
+ * that cannot be read to its end is answered and the session closes after it. */
 #define HTTP_DELETE  LLHTTP_DELETE // llhttp's names of methods would collide with ours
 #define HTTP_GET     LLHTTP_GET
 #define HTTP_HEAD    LLHTTP_HEAD
@@ -26,10 +27,11 @@
 
 #include "server/net/session.h"
 #include "server/net/url.h"
+#include "server/net/ws_session.h"
 #include "storage/base/num.h"
 #include "storage/model/limits.h"
 
-enum http1_state { HTTP1_READ, HTTP1_ANSWER, HTTP1_CLOSED };
+enum http1_state { HTTP1_READ, HTTP1_ANSWER, HTTP1_CHANNEL, HTTP1_CLOSED };
 
 struct span {
     uint32_t name_at, name_n, value_at, value_n; // in head
@@ -55,6 +57,7 @@ struct http1 {
     bool keep_alive, is_http10;
     bool head_sent, is_chunked, is_bodiless;
     bool is_stopping, is_eof;
+    struct ws *ws; // CHANNEL, and CLOSED after it
 };
 
 static struct http1 *http1_of(struct session *s)
@@ -424,7 +427,9 @@ static void http1_put_head(struct http1 *h, bool is_whole)
         buf_add(out, STR("transfer-encoding: chunked\r\n"));
     if (is_whole && !no_length)
         buf_fmt(out, "content-length: %llu\r\n", (unsigned long long)reply_total(rep));
-    if (!h->keep_alive || h->is_stopping)
+    if (status == 101)
+        h->is_bodiless = true; // its handler named the connection header
+    else if (!h->keep_alive || h->is_stopping)
         buf_add(out, STR("connection: close\r\n"));
     else if (h->is_http10)
         buf_add(out, STR("connection: keep-alive\r\n"));
@@ -461,6 +466,34 @@ static bool http1_put_body(struct http1 *h, struct buf *out, size_t max)
     return true;
 }
 
+static void on_ws_wake(void *ctx)
+{
+    struct http1 *h = ctx;
+    session_wake(&h->session);
+}
+
+/* The head of a 101 is in `out`: the connection becomes a channel. Bytes that the client sent
+ * behind its request are frames already. */
+static void http1_upgrade(struct http1 *h)
+{
+    struct exchange *x = h->x;
+    struct ws_host host = {.work = x->host->work, .wake = on_ws_wake, .ctx = h};
+    const struct ws_events *events = x->rep.ws_events;
+    x->rep.ws_events = NULL;
+    h->x = NULL;
+    x->ready = NULL;
+    x->session = NULL;
+    h->state = HTTP1_CHANNEL;
+    h->session.tick_ms = WS_TICK_MS;
+    h->session.progress++;
+    h->ws = ws_open(&host, events, x->rep.ws_app);
+    exchange_unref(x);
+    ws_feed(h->ws, str_sub(buf_str(&h->input), h->input_at, h->input.n));
+    http1_drop_input(h);
+    if (h->is_stopping)
+        ws_close(h->ws, WS_GOING_AWAY, STR("server is stopping"));
+}
+
 /* One step of the current answer; false when nothing can be sent now. */
 static bool http1_answer(struct http1 *h, struct buf *out, size_t max)
 {
@@ -479,6 +512,10 @@ static bool http1_answer(struct http1 *h, struct buf *out, size_t max)
     if (!h->is_bodiless)
         return true;
     struct exchange *x = h->x;
+    if (x->rep.ws_events) {
+        http1_upgrade(h);
+        return true;
+    }
     if (state == REPLY_FLOWING) { // HEAD: nobody wants the rest
         atomic_store(&x->job.canceled, true);
         reply_gone(&x->rep);
@@ -492,6 +529,10 @@ static bool http1_answer(struct http1 *h, struct buf *out, size_t max)
 static void http1_feed(struct session *s, str bytes)
 {
     struct http1 *h = http1_of(s);
+    if (h->state == HTTP1_CHANNEL) {
+        ws_feed(h->ws, bytes);
+        return;
+    }
     if (h->state == HTTP1_READ && http1_waiting(h) == 0 && bytes.n > 0) {
         if (!h->begun)
             s->progress++;
@@ -514,6 +555,11 @@ static void http1_pull(struct session *s, struct buf *out, size_t max)
                 break;
         } else if (h->state == HTTP1_READ && http1_waiting(h) > 0) {
             http1_continue(h);
+        } else if (h->state == HTTP1_CHANNEL) {
+            ws_pull(h->ws, out, max);
+            if (ws_is_done(h->ws))
+                h->state = HTTP1_CLOSED;
+            break;
         } else {
             break;
         }
@@ -524,7 +570,9 @@ static void http1_eof(struct session *s)
 {
     struct http1 *h = http1_of(s);
     h->is_eof = true;
-    if (h->state == HTTP1_READ && http1_waiting(h) == 0) {
+    if (h->state == HTTP1_CHANNEL)
+        h->state = HTTP1_CLOSED;
+    else if (h->state == HTTP1_READ && http1_waiting(h) == 0) {
         h->state = HTTP1_CLOSED;
     } else if (h->state == HTTP1_ANSWER && http1_waiting(h) == 0) {
         /* Whoever closes while it waits has lost interest: nobody half-closes on purpose. */
@@ -537,7 +585,9 @@ static void http1_stop(struct session *s)
 {
     struct http1 *h = http1_of(s);
     h->is_stopping = true;
-    if (h->state == HTTP1_READ && !h->begun && http1_waiting(h) == 0)
+    if (h->state == HTTP1_CHANNEL)
+        ws_close(h->ws, WS_GOING_AWAY, STR("server is stopping"));
+    else if (h->state == HTTP1_READ && !h->begun && http1_waiting(h) == 0)
         h->state = HTTP1_CLOSED;
 }
 
@@ -556,6 +606,8 @@ static bool http1_is_closed(struct session *s)
 static enum session_phase http1_phase(struct session *s)
 {
     const struct http1 *h = http1_of(s);
+    if (h->state == HTTP1_CHANNEL)
+        return SESSION_STREAM;
     if (h->state == HTTP1_ANSWER)
         return h->head_sent || reply_state(&h->x->rep) != REPLY_HELD ? SESSION_SEND : SESSION_WAIT;
     if (h->in_body)
@@ -568,11 +620,24 @@ static void http1_close(struct session *s)
     struct http1 *h = http1_of(s);
     if (h->x)
         exchange_abandon(h->x);
+    ws_free(h->ws);
     buf_deinit(&h->head);
     buf_deinit(&h->input);
     buf_deinit(&h->out);
     vec_free(&h->spans);
     mem_free(h);
+}
+
+static void http1_tick(struct session *s)
+{
+    struct http1 *h = http1_of(s);
+    if (h->state != HTTP1_CHANNEL)
+        return;
+    ws_tick(h->ws);
+    if (ws_is_dead(h->ws)) {
+        h->session.is_broken = true;
+        h->state = HTTP1_CLOSED;
+    }
 }
 
 static const struct session_ops http1_ops = {
@@ -584,6 +649,7 @@ static const struct session_ops http1_ops = {
     .is_closed = http1_is_closed,
     .phase = http1_phase,
     .close = http1_close,
+    .tick = http1_tick,
 };
 
 struct session *http1_open(struct dispatch *d, str peer)

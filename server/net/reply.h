@@ -44,6 +44,8 @@ struct http_reply {
     int grpc_code;
     str grpc_message;
     int64_t grpc_retry_ms;
+    const struct ws_events *ws_events; // status 101: the channel's, until a session takes it over
+    void *ws_app;
 
     struct piece *fill; // writer's newest, not yet in the pipe
     pthread_mutex_t mutex;

@@ -15,6 +15,7 @@ enum session_phase {
     SESSION_BODY,    // the client owes the rest of a body
     SESSION_WAIT,    // we owe an answer
     SESSION_SEND,    // an answer is ready, the client must take it
+    SESSION_STREAM,  // an open channel, which watches its client itself
 };
 
 struct session;
@@ -33,6 +34,7 @@ struct session_ops {
     bool (*is_closed)(struct session *s);
     enum session_phase (*phase)(struct session *s);
     void (*close)(struct session *s); // abandons what runs, frees
+    void (*tick)(struct session *s);  // each tick_ms; NULL for those that never ask
 };
 
 struct session {
@@ -45,6 +47,7 @@ struct session {
     uint64_t progress; // rises when the client sends or takes something that counts
     size_t body_n;     // bytes of bodies since progress last rose for them
     uint64_t requests; // begun on this connection
+    uint32_t tick_ms;  // how often `tick` is wanted; 0 = never
     bool is_broken;    // an answer broke off: end the connection with a reset
 };
 

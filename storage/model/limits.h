@@ -82,6 +82,10 @@
 /* Bytes taken from a pipelining client while its first request is being answered; beyond, the
  * socket is not read. */
 #define LIMIT_PIPELINE (64 * KIB)
+/* Bytes of one message that a WebSocket client sends; beyond: close code 1009. Tails want none. */
+#define LIMIT_WS_MESSAGE (64 * KIB)
+/* A WebSocket client that is pinged every second and says nothing for so long is gone. */
+#define LIMIT_WS_SILENT_MS 60000
 /* Streams of one HTTP/2 connection at a time: what gRPC libraries expect at least is 100. */
 #define LIMIT_H2_STREAMS 128
 /* Stream and connection windows of HTTP/2: an upload of 16 MiB waits for few window updates. */

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "server/net/session.h"
+#include "server/net/ws.h"
 #include "storage/base/compress.h"
 #include "storage/model/limits.h"
 
@@ -13,6 +14,8 @@ struct fixture {
     struct dispatch dispatch;
     unsigned calls;
     bool was_grpc;
+    struct ws *ws; // the open channel
+    unsigned ws_ticks, ws_closed;
 };
 
 static void handle_hello(void *ctx, struct http_request *req, struct http_reply *rep)
@@ -88,6 +91,38 @@ static void handle_rpc(void *ctx, struct http_request *req, struct http_reply *r
     }
 }
 
+static void ws_on_open(void *app, struct ws *ws)
+{
+    struct fixture *f = app;
+    f->ws = ws;
+    ws_send(ws, STR("hello"));
+}
+
+static void ws_on_tick(void *app)
+{
+    struct fixture *f = app;
+    f->ws_ticks++;
+}
+
+static void ws_on_closed(void *app)
+{
+    struct fixture *f = app;
+    f->ws = NULL;
+    f->ws_closed++;
+}
+
+static void handle_ws(void *ctx, struct http_request *req, struct http_reply *rep)
+{
+    static const struct ws_events events = {ws_on_open, ws_on_tick, ws_on_closed};
+    struct fixture *f = ctx;
+    struct err err = ERR_OK;
+    f->calls++;
+    if (ws_check(req, &err))
+        ws_accept(req, rep, &events, f);
+    else
+        reply_send(rep, 400, STR("text/plain"), str_c(err.text));
+}
+
 static const struct route fixture_routes[] = {
     {HTTP_GET, "/hello", LANE_LOOP, handle_hello, NULL},
     {HTTP_GET | HTTP_POST, "/echo", LANE_LOOP, handle_echo, NULL},
@@ -97,6 +132,7 @@ static const struct route fixture_routes[] = {
     {HTTP_POST, "/ingest", LANE_INGEST, handle_hello, NULL},
     {HTTP_GET, "/none", LANE_LOOP, handle_none, NULL},
     {HTTP_GET, "/empty", LANE_LOOP, handle_empty, NULL},
+    {HTTP_GET, "/ws", LANE_LOOP, handle_ws, NULL},
     {HTTP_GET, "/large", LANE_LOOP, handle_large, NULL},
     {HTTP_POST, "/test.Service/Call", LANE_LOOP, handle_rpc, NULL},
     {0, NULL, LANE_LOOP, NULL, NULL},
