@@ -232,6 +232,29 @@ MUST_USE bool log_iter_open(struct snapshot *snap, const struct log_select *sel,
 enum step log_next(struct log_iter *it, struct log_block *out, struct err *err);
 void log_iter_close(struct log_iter *it);
 
+/* -- logs as they arrive: every record once, whatever its time, however late -- */
+struct log_tail; // a place in the order of arrival of one tenant's logs
+/* Begins at what arrives from now on; with from_begin at what is not in segments yet. ERR_LIMIT:
+ * the tenant has `max` already, in Loki's words. Belongs to one thread at a time. While it is open
+ * it keeps in memory what arrived since it was read last, at most LIMIT_TAIL_PINS generations. */
+MUST_USE bool log_tail_open(struct store *s, struct store_tenant *t, bool from_begin, size_t max,
+                            struct log_tail **out, struct err *err);
+/* Number of the tenant's newest batch; rises as data arrive. Lock-free, never blocks, any thread.
+ */
+uint64_t log_tail_arrived(const struct log_tail *t);
+/* Number of the batch that was read last. */
+uint64_t log_tail_place(const struct log_tail *t);
+/* Gives the rows of all batches after the place, up to `last`, by stream (a stream comes at most
+ * once per generation), times ascending, and moves the place there, also when visit fails. Blocks
+ * live during the call of visit only; a visit that returns false ends the walk with its error.
+ * Repeated records among them come once. *missed (may be NULL): some had gone before they were
+ * read. Scratch memory counts on `budget` (may be NULL). */
+typedef bool log_tail_visit(void *ctx, const struct log_block *b, struct err *err);
+MUST_USE bool log_tail_read(struct log_tail *t, uint64_t last, struct matchers m,
+                            struct budget *budget, log_tail_visit *visit, void *ctx, bool *missed,
+                            struct err *err);
+void log_tail_close(struct log_tail *t); // NULL is fine; before store_close
+
 /* -- traces -- */
 enum attr_scope { ATTR_SPAN, ATTR_RESOURCE, ATTR_EVENT, ATTR_LINK, ATTR_INSTRUMENTATION };
 #define ATTR_SCOPE_COUNT 5

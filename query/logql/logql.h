@@ -35,6 +35,22 @@ struct logql_entries {
 MUST_USE bool logql_logs(struct query *q, const struct logql_expr *e, int64_t start_ns,
                          int64_t end_ns, bool backward, size_t limit, int64_t interval_ns,
                          struct logql_entries *out, struct err *err);
+/* What has arrived since a tail was read last, through a log query's pipeline. */
+struct logql_tail_wish {
+    uint64_t last;      // batch to read up to; see log_tail_arrived
+    size_t max_entries; // and
+    size_t max_bytes;   // of lines and labels: what is more is dropped (0 entries: everything)
+    size_t max_dropped; // dropped entries that are named
+};
+struct logql_tail_result {
+    struct logql_entries entries; // times ascending
+    struct logql_entries dropped; // without lines
+    uint64_t n_dropped;           // all of them
+    bool has_missed;              // records had gone before they could be read
+};
+MUST_USE bool logql_tail(struct query *q, const struct logql_expr *e, struct log_tail *tail,
+                         const struct logql_tail_wish *wish, struct logql_tail_result *out,
+                         struct err *err);
 /* Metric expressions; an instant query has grid.n == 1. Sorted by labels unless sort/topk order
  * applies (instant). */
 MUST_USE bool logql_metric(struct query *q, const struct logql_expr *e, struct grid grid,

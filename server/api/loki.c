@@ -17,7 +17,7 @@
 #define DEFAULT_LIMIT    100 // log entries when the request names no limit
 #define DEFAULT_SINCE_NS (3600 * NS_PER_S)
 
-static void loki_fail(struct http_reply *rep, const struct err *err)
+void loki_fail(struct http_reply *rep, const struct err *err)
 {
     if (!reply_abort(rep))
         return;
@@ -32,8 +32,7 @@ static void loki_fail(struct http_reply *rep, const struct err *err)
     reply_send(rep, status, STR("text/plain; charset=utf-8"), str_c(err->text));
 }
 
-static void loki_refuse(void *ctx, struct http_request *req, struct http_reply *rep,
-                        const struct err *err)
+void loki_refuse(void *ctx, struct http_request *req, struct http_reply *rep, const struct err *err)
 {
     (void)ctx, (void)req;
     loki_fail(rep, err);
@@ -71,7 +70,7 @@ bool loki_param_range(const struct api_call *c, int64_t *start, int64_t *end, st
     return true;
 }
 
-static bool param_limit(const struct api_call *c, bool is_log_query, size_t *out, struct err *err)
+bool loki_param_limit(const struct api_call *c, bool is_log_query, size_t *out, struct err *err)
 {
     str text;
     int64_t n = DEFAULT_LIMIT;
@@ -206,10 +205,10 @@ static bool stream_eq(const void *ctx, uint32_t index)
 }
 
 /* Groups entries (in order) by their shown labels; streams keep the order of their first entry. */
-static bool group_entries(struct api_call *c, const struct logql_entries *entries, bool categorize,
+static bool group_entries(struct query *q, const struct logql_entries *entries, bool categorize,
                           struct result_streams *out, struct err *err)
 {
-    struct arena *a = &c->q.arena;
+    struct arena *a = &q->arena;
     hmap_init(&out->map, a);
     for (size_t i = 0; i < entries->n; i++) {
         const struct logql_entry *e = &entries->v[i];
@@ -223,7 +222,7 @@ static bool group_entries(struct api_call *c, const struct logql_entries *entrie
             hmap_put(&out->map, hash, at);
         }
         vec_push(&out->v.v[at].rows, a, (uint32_t)i);
-        if (!query_tick(&c->q, err))
+        if (!query_tick(q, err))
             return false;
     }
     return true;
@@ -243,7 +242,7 @@ static void write_categories(struct json *j, const struct logql_entry *e)
     json_object_end(j);
 }
 
-static bool wants_categories(const struct http_request *req)
+bool loki_wants_categories(const struct http_request *req)
 {
     str rest = http_header_get(req, STR("x-loki-response-encoding-flags")), part;
     while (str_split(&rest, ',', &part))
@@ -252,50 +251,66 @@ static bool wants_categories(const struct http_request *req)
     return false;
 }
 
+static void write_values(struct json *j, const struct result_stream *s,
+                         const struct logql_entries *entries, bool categorize)
+{
+    char text[32];
+    json_array(j);
+    for (size_t k = 0; k < s->rows.n && j->ok; k++) {
+        const struct logql_entry *e = &entries->v[s->rows.v[k]];
+        json_array(j);
+        json_str(j, str_of(text, (size_t)snprintf(text, sizeof text, "%lld", (long long)e->t_ns)));
+        json_str(j, e->line);
+        if (categorize)
+            write_categories(j, e);
+        json_array_end(j);
+    }
+    json_array_end(j);
+}
+
+void loki_write_flags(struct json *j)
+{
+    json_key(j, STR("encodingFlags"));
+    json_array(j);
+    json_str(j, STR("categorize-labels"));
+    json_array_end(j);
+}
+
+bool loki_write_streams(struct json *j, struct query *q, const struct logql_entries *entries,
+                        bool categorize, struct err *err)
+{
+    struct result_streams streams = {0};
+    if (!group_entries(q, entries, categorize, &streams, err))
+        return false;
+    json_array(j);
+    for (size_t i = 0; i < streams.v.n && j->ok; i++) {
+        json_object(j);
+        json_key(j, STR("stream"));
+        prom_json_labels(j, streams.v.v[i].labels);
+        json_key(j, STR("values"));
+        write_values(j, &streams.v.v[i], entries, categorize);
+        json_object_end(j);
+    }
+    json_array_end(j);
+    return true;
+}
+
 static bool write_entries(struct api_call *c, const struct logql_entries *entries,
                           int64_t started_ns, struct err *err)
 {
-    bool categorize = wants_categories(c->req);
-    struct result_streams streams = {0};
-    if (!group_entries(c, entries, categorize, &streams, err))
-        return false;
+    bool categorize = loki_wants_categories(c->req);
     struct json j;
-    char text[32];
     loki_begin_json(&j, c->rep);
     json_kv_str(&j, "status", STR("success"));
     write_warnings(&j, &c->q);
     json_key(&j, STR("data"));
     json_object(&j);
     json_kv_str(&j, "resultType", STR("streams"));
-    if (categorize) { // before result: readers decide by it while streaming
-        json_key(&j, STR("encodingFlags"));
-        json_array(&j);
-        json_str(&j, STR("categorize-labels"));
-        json_array_end(&j);
-    }
+    if (categorize) // before result: readers decide by it while streaming
+        loki_write_flags(&j);
     json_key(&j, STR("result"));
-    json_array(&j);
-    for (size_t i = 0; i < streams.v.n && j.ok; i++) {
-        const struct result_stream *s = &streams.v.v[i];
-        json_object(&j);
-        json_key(&j, STR("stream"));
-        prom_json_labels(&j, s->labels);
-        json_key(&j, STR("values"));
-        json_array(&j);
-        for (size_t k = 0; k < s->rows.n && j.ok; k++) {
-            const struct logql_entry *e = &entries->v[s->rows.v[k]];
-            json_array(&j);
-            json_str(&j,
-                     str_of(text, (size_t)snprintf(text, sizeof text, "%lld", (long long)e->t_ns)));
-            json_str(&j, e->line);
-            if (categorize)
-                write_categories(&j, e);
-            json_array_end(&j);
-        }
-        json_array_end(&j);
-        json_object_end(&j);
-    }
-    json_array_end(&j);
+    if (!loki_write_streams(&j, &c->q, entries, categorize, err))
+        return false;
     write_stats(&j, c, started_ns, entries->n);
     json_object_end(&j);
     loki_end_json(&j, c->rep);
@@ -376,7 +391,7 @@ static bool run_range(struct api_call *c, struct err *err)
         return false;
     if (interval < 0)
         return err_set(err, ERR_INVALID, "interval must be >= 0");
-    if (!loki_param_expr(c, &e, err) || !param_limit(c, !logql_is_metric(e), &limit, err))
+    if (!loki_param_expr(c, &e, err) || !loki_param_limit(c, !logql_is_metric(e), &limit, err))
         return false;
     if (logql_is_metric(e))
         return run_metric_range(c, e, start, end, started, err);
@@ -393,7 +408,7 @@ static bool run_instant(struct api_call *c, struct err *err)
     bool backward;
     struct matrix m;
     if (!param_time(c, "time", c->q.now_ns, &t_ns, err) || !param_direction(c, &backward, err) ||
-        !loki_param_expr(c, &e, err) || !param_limit(c, !logql_is_metric(e), &limit, err))
+        !loki_param_expr(c, &e, err) || !loki_param_limit(c, !logql_is_metric(e), &limit, err))
         return false;
     if (!logql_is_metric(e))
         return err_set(err, ERR_INVALID,
@@ -621,6 +636,8 @@ const struct route loki_routes[] = {
     {GET_POST, "/loki/api/v1/detected_field/{name}/values", LANE_QUERY, get_detected_values,
      loki_refuse},
     {GET_POST, "/loki/api/v1/detected_labels", LANE_QUERY, get_detected_labels, loki_refuse},
+    {HTTP_GET, "/loki/api/v1/tail", LANE_QUERY, loki_get_tail, loki_refuse},
+    {HTTP_GET, "/api/prom/tail", LANE_QUERY, loki_get_tail, loki_refuse},
     {HTTP_GET, "/loki/api/v1/drilldown-limits", LANE_QUERY, get_drilldown_limits, loki_refuse},
     {HTTP_GET, "/loki/api/v1/status/buildinfo", LANE_LOOP, get_buildinfo, NULL},
     {0},

@@ -21,6 +21,24 @@ MUST_USE bool loki_param_range(const struct api_call *c, int64_t *start, int64_t
 /* A duration or a number of seconds; fallback when it is not there. */
 MUST_USE bool loki_param_duration(const struct api_call *c, const char *name, int64_t fallback_ns,
                                   int64_t *out, struct err *err);
+/* `limit` of entries: 100 when it is not there; for log queries at most what the limits allow. */
+MUST_USE bool loki_param_limit(const struct api_call *c, bool is_log_query, size_t *out,
+                               struct err *err);
+/* An error in Loki's way: plain text. */
+void loki_fail(struct http_reply *rep, const struct err *err);
+void loki_refuse(void *ctx, struct http_request *req, struct http_reply *rep,
+                 const struct err *err);
+/* The request asks for labels by category. */
+bool loki_wants_categories(const struct http_request *req);
+struct logql_entries;
+/* The array of streams with their entries, grouped by their shown labels. */
+MUST_USE bool loki_write_streams(struct json *j, struct query *q,
+                                 const struct logql_entries *entries, bool categorize,
+                                 struct err *err);
+void loki_write_flags(struct json *j); // "encodingFlags"
+/* loki_tail.c: a WebSocket. */
+void loki_get_tail(void *ctx, struct http_request *req, struct http_reply *rep);
+
 struct logql_expr;
 /* Parameter `query`. */
 MUST_USE bool loki_param_expr(struct api_call *c, const struct logql_expr **out, struct err *err);

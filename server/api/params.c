@@ -30,7 +30,7 @@ static void wait_for_room(const struct services *svc, struct http_request *req)
     }
 }
 
-static void limits_from_config(const struct config *cfg, struct query_limits *l)
+void api_limits(const struct config *cfg, struct query_limits *l)
 {
     query_limits_default(l);
     l->max_memory = (size_t)cfg->query_memory;
@@ -58,7 +58,7 @@ bool api_begin(struct api_call *c, void *ctx, struct http_request *req, struct h
         tenant = store_tenant_empty(c->svc->store);
     }
     struct query_limits limits;
-    limits_from_config(c->svc->config, &limits);
+    api_limits(c->svc->config, &limits);
     wait_for_room(c->svc, req);
     query_init(&c->q, c->svc->clock, c->svc->store, tenant, &limits, c->svc->query_budget);
     c->q.is_canceled = request_is_canceled;

@@ -22,6 +22,8 @@ struct api_call {
 MUST_USE bool api_begin(struct api_call *c, void *ctx, struct http_request *req,
                         struct http_reply *rep, struct err *err);
 void api_end(struct api_call *c);
+/* The configured limits of a query. */
+void api_limits(const struct config *cfg, struct query_limits *l);
 /* First value of a parameter; false when absent or empty. */
 bool api_param(const struct api_call *c, str name, str *out);
 /* Shortens the deadline. */

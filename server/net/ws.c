@@ -4,8 +4,9 @@
  * which may straddle frames), each bounded. A broken rule is answered with a close frame and its
  * code; then nothing is read any more. Writing: whole frames in one buffer. A channel is done when
  * its close frame is out; the connection then lingers, so that the client can read it. */
-#include "server/net/ws_session.h"
+#include "server/net/ws.h"
 
+#include "server/net/ws_session.h"
 #include "storage/base/utf8.h"
 #include "storage/model/limits.h"
 

@@ -32,11 +32,16 @@ struct logs_head {
     struct label_index *index;
     VEC(struct stream_state) streams; // by id
     pthread_rwlock_t lock;
+    _Atomic uint64_t batches; // applied; the writer's
 };
+
+#define NO_STREAM UINT32_MAX
 
 struct gen_stream {
     uint32_t id;
     bool is_sorted;
+    uint32_t batch;        // of its newest row
+    uint32_t newer, older; // streams by that, indexes; NO_STREAM at the ends
     struct head_log_extent extent;
     VEC(struct head_log_row) rows;
 };
@@ -46,6 +51,8 @@ struct logs_gen {
     struct arena arena; // lines and metadata
     VEC(struct gen_stream) streams;
     struct hmap by_id;
+    uint32_t newest;    // the stream with the newest row, or NO_STREAM
+    uint64_t batch0;    // of the head before the first batch in here
     size_t table_bytes; // rows and streams, as counted on the budget
     _Atomic uint64_t bytes, rows;
     _Atomic int64_t t0_ns, t1_ns;
@@ -106,6 +113,7 @@ static struct gen *logs_gen_open(struct head *head)
 {
     struct logs_gen *g = mem_zalloc(sizeof *g);
     g->head = head_of(head);
+    g->newest = NO_STREAM;
     arena_init(&g->arena, SIZE_MAX, g->head->env.budget);
     return (struct gen *)(void *)g;
 }
@@ -190,10 +198,31 @@ static struct gen_stream *gen_stream(struct logs_gen *g, uint32_t id)
              (struct gen_stream){
                  .id = id,
                  .is_sorted = true,
+                 .newer = NO_STREAM,
+                 .older = NO_STREAM,
                  .extent = {.t0_ns = INT64_MAX, .t1_ns = INT64_MIN},
              });
     g->head->streams.v[id].gens++;
     return vec_last(&g->streams);
+}
+
+/* The stream has a row of this batch: it goes to the front. Write lock held. */
+static void gen_touch(struct logs_gen *g, struct gen_stream *s, uint32_t batch)
+{
+    struct gen_stream *v = g->streams.v;
+    uint32_t i = (uint32_t)(s - v);
+    s->batch = batch;
+    if (g->newest == i)
+        return;
+    if (s->newer != NO_STREAM)
+        v[s->newer].older = s->older;
+    if (s->older != NO_STREAM)
+        v[s->older].newer = s->newer;
+    s->newer = NO_STREAM;
+    s->older = g->newest;
+    if (g->newest != NO_STREAM)
+        v[g->newest].newer = i;
+    g->newest = i;
 }
 
 /* ---- refusals, in Loki's words ---- */
@@ -381,6 +410,7 @@ static void put_row(struct logs_gen *g, struct gen_stream *s, const struct batch
                  .line_n = (uint32_t)log->line.n,
                  .meta_n = (uint32_t)meta_n,
                  .arrival = (uint32_t)s->rows.n,
+                 .batch = s->batch,
              });
 }
 
@@ -410,19 +440,24 @@ static void logs_apply(struct head *head, struct gen *gen, struct batch *b)
         struct labels l = b->streams.v[i].labels;
         ids[i] = label_index_find(h->index, l, labels_hash128(l));
     }
+    uint64_t batch = atomic_load(&h->batches);
     write_lock(h);
+    if (rows == 0)
+        g->batch0 = batch;
     struct gen_stream *s = NULL;
     for (size_t i = 0; i < b->logs.n; i++) {
         const struct batch_log *log = &b->logs.v[i];
         if (i == 0 || log->stream != b->logs.v[i - 1].stream) {
             s = gen_stream(g, ids[log->stream]);
             h->streams.v[s->id].last_ns = now;
+            gen_touch(g, s, (uint32_t)(batch + 1 - g->batch0));
         }
         put_row(g, s, log);
         t0 = MIN(t0, log->t_ns);
         t1 = MAX(t1, log->t_ns);
     }
     unlock(h);
+    atomic_store(&h->batches, batch + 1);
     atomic_store(&g->t0_ns, t0);
     atomic_store(&g->t1_ns, t1);
     atomic_store(&g->rows, rows + b->logs.n);
@@ -592,6 +627,79 @@ size_t head_logs_rows(struct head *head, struct gen *gen, uint32_t id, int64_t s
     unlock(h);
     if (!is_sorted && n > 1)
         qsort(*out, n, sizeof(struct head_log_row), cmp_row);
+    return clean_rows(*out, n);
+}
+
+uint64_t head_logs_arrived(const struct head *head)
+{
+    const struct logs_head *h = (const struct logs_head *)(const void *)head;
+    return atomic_load(&h->batches);
+}
+
+/* Number of a head's batch inside the generation; 0: before it. */
+static uint64_t gen_batch(const struct logs_gen *g, uint64_t batch)
+{
+    return batch - MIN(batch, g->batch0);
+}
+
+size_t head_logs_fresh(struct head *head, struct gen *gen, uint64_t after, struct arena *a,
+                       uint32_t **ids)
+{
+    struct logs_head *h = head_of(head);
+    const struct logs_gen *g = gen_of(gen);
+    size_t n = 0;
+    read_lock(h);
+    uint64_t from = gen_batch(g, after);
+    for (uint32_t i = g->newest; i != NO_STREAM && g->streams.v[i].batch > from;
+         i = g->streams.v[i].older)
+        n++;
+    *ids = arena_array(a, uint32_t, n);
+    for (uint32_t i = g->newest, k = 0; k < n; i = g->streams.v[i].older)
+        (*ids)[k++] = g->streams.v[i].id;
+    unlock(h);
+    return n;
+}
+
+uint64_t head_logs_gen_last(struct head *head, struct gen *gen)
+{
+    struct logs_head *h = head_of(head);
+    const struct logs_gen *g = gen_of(gen);
+    read_lock(h);
+    uint64_t last = g->newest == NO_STREAM ? 0 : g->batch0 + g->streams.v[g->newest].batch;
+    unlock(h);
+    return last;
+}
+
+/* First row of a batch above this: rows lie in the order of their batches. */
+static size_t batch_bound(const struct gen_stream *s, uint64_t batch)
+{
+    size_t lo = 0, hi = s->rows.n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (s->rows.v[mid].batch <= batch)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+size_t head_logs_fresh_rows(struct head *head, struct gen *gen, uint32_t id, uint64_t after,
+                            uint64_t last, struct arena *a, struct head_log_row **out)
+{
+    struct logs_head *h = head_of(head);
+    const struct logs_gen *g = gen_of(gen);
+    read_lock(h);
+    const struct gen_stream *s = gen_find(g, id);
+    size_t from = s ? batch_bound(s, gen_batch(g, after)) : 0;
+    size_t to = s ? batch_bound(s, gen_batch(g, last)) : 0;
+    size_t n = to - from;
+    *out = arena_array(a, struct head_log_row, n);
+    if (n > 0)
+        memcpy(*out, s->rows.v + from, n * sizeof **out);
+    unlock(h);
+    if (n > 1)
+        qsort(*out, n, sizeof **out, cmp_row);
     return clean_rows(*out, n);
 }
 

@@ -21,6 +21,7 @@ struct head_log_row {
     const char *data; // line, then metadata (labels_encode; empty set: nothing)
     uint32_t line_n, meta_n;
     uint32_t arrival; // number inside its stream and generation
+    uint32_t batch;   // number of its batch inside the generation, from 1
 };
 
 static inline str head_log_line(const struct head_log_row *row)
@@ -42,6 +43,17 @@ bool head_logs_extent(struct head *head, struct gen *gen, uint32_t id, struct he
 /* Rows of one stream with start <= t <= last, by (time, arrival), each once; in the arena. */
 size_t head_logs_rows(struct head *head, struct gen *gen, uint32_t id, int64_t start_ns,
                       int64_t last_ns, struct arena *a, struct head_log_row **out);
+/* Batches that this head has applied so far: every row of a batch with a number up to this is there
+ * to be read. Lock-free; rises only, in the order of arrival over all generations. */
+uint64_t head_logs_arrived(const struct head *head);
+/* Streams of a generation that have rows of batches after `after`; in the arena. */
+size_t head_logs_fresh(struct head *head, struct gen *gen, uint64_t after, struct arena *a,
+                       uint32_t **ids);
+/* Number of the newest batch with rows in the generation; 0: it has none. */
+uint64_t head_logs_gen_last(struct head *head, struct gen *gen);
+/* Rows of one stream of batches in (after, last], by (time, arrival), each once; in the arena. */
+size_t head_logs_fresh_rows(struct head *head, struct gen *gen, uint32_t id, uint64_t after,
+                            uint64_t last, struct arena *a, struct head_log_row **out);
 /* Metadata of a row; pairs in the arena, strings in the generation. */
 struct labels head_log_meta(const struct head_log_row *row, struct arena *a);
 

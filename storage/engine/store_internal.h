@@ -54,6 +54,7 @@ struct store_tenant {
     // below: the store's mutex
     struct share_list shares[SIGNAL_COUNT];  // oldest first, active last
     struct segment_list live[SIGNAL_COUNT];  // by start of the name, then sequence
+    struct log_tail *tails;                  // open ones, tail_logs.c
     int64_t merge_due_mono_ns[SIGNAL_COUNT]; // keeping baton: after a failure, not before
     struct { // during recovery: what happens to records of the generation at hand
         uint32_t gen;
@@ -167,6 +168,11 @@ size_t tenants_copy(struct store *s, struct arena *a, struct store_tenant ***out
 struct share *share_new(struct store_tenant *t, enum signal signal); // opens a gen
 void share_ref(struct share *sh);
 void share_unref(struct share *sh); // the last reference closes the gen; NULL is fine
+
+/* ---- logs as they arrive (tail_logs.c) ---- */
+
+/* Mutex held: the tenant's active share of logs is now this one. */
+void log_tails_pin(struct store_tenant *t, struct share *fresh);
 
 /* ---- recovery (recover.c) ---- */
 

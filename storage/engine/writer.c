@@ -120,6 +120,8 @@ static void share_swap(struct writer *w, struct store_tenant *t, enum signal sig
     struct share_list *l = &t->shares[sig];
     vec_push(l, NULL, fresh);
     t->active[sig] = fresh;
+    if (sig == SIGNAL_LOGS)
+        log_tails_pin(t, fresh);
     if (old->is_logged) {
         share_ref(old);
         vec_push(&g->shares, NULL, old);

@@ -94,6 +94,20 @@
 /* Resets by the client that are not paid back by finished streams: then the connection ends with
  * ENHANCE_YOUR_CALM ("rapid reset"). */
 #define LIMIT_H2_RESETS 256
+/* Tails of one tenant at a time; ERR_LIMIT. Loki's default. */
+#define LIMIT_TAILS 10
+/* Bytes of what one look of a tail sends at most, and bytes that its client has not taken yet above
+ * which nothing new is made for it: what is more is dropped, and told. About 1 MiB per client. */
+#define LIMIT_TAIL_BYTES (512 * KIB)
+#define LIMIT_TAIL_QUEUE (512 * KIB)
+/* Entries of one look, and of those dropped that are told one by one. */
+#define LIMIT_TAIL_ENTRIES 10000
+#define LIMIT_TAIL_DROPPED 1000
+/* How long a tail may last. Loki's default of tail_max_duration. */
+#define LIMIT_TAIL_NS (3600 * NS_PER_S)
+/* Generations whose memory one tail keeps while nobody reads it; beyond, the oldest is let go and
+ * its reader told. Reads come five times a second, generations once in minutes. */
+#define LIMIT_TAIL_PINS 4
 /* URL query and form parameters of one request: 400 beyond. Grafana's longest has some hundred. */
 #define LIMIT_PARAMS 10000
 /* Bytes discarded, and time waited, after an answer that closes a connection whose request is still

@@ -13,6 +13,7 @@
 #include "storage/codec/log_payload.h"
 #include "storage/engine/head_logs.h"
 #include "storage/engine/store_internal.h"
+#include "storage/model/limits.h"
 #include "tests/sim/fs_sim.h"
 
 #define T0 INT64_C(1795132800000000000) // 2026-11-20T00:00:00Z
@@ -384,6 +385,113 @@ static void test_readers(void **state)
     assert_int_equal(count_rows(f), 60 * 40);
 }
 
+/* ---- the order of arrival ---- */
+
+struct seen {
+    struct fixture *f;
+    struct buf lines; // "app/line " each
+};
+
+static bool see(void *ctx, const struct log_block *b, struct err *err)
+{
+    struct seen *s = ctx;
+    (void)err;
+    for (size_t i = 0; i < b->n; i++) {
+        assert_true(i == 0 || b->t_ns[i - 1] <= b->t_ns[i]);
+        buf_add(&s->lines, b->stream.v[0].value);
+        buf_add_char(&s->lines, '/');
+        buf_add(&s->lines, b->line[i]);
+        if (b->meta[i].n > 0)
+            buf_fmt(&s->lines, "{" STR_FMT "}", STR_ARG(b->meta[i].v[0].value));
+        buf_add_char(&s->lines, ' ');
+    }
+    return true;
+}
+
+/* Reads up to `last` and compares. */
+static bool expect_lines(struct fixture *f, struct log_tail *t, uint64_t last, struct matchers m,
+                         const char *want)
+{
+    struct seen s = {.f = f};
+    bool missed;
+    buf_init(&s.lines, 1 * MIB);
+    assert_true(log_tail_read(t, last, m, NULL, see, &s, &missed, &f->err));
+    assert_int_equal(log_tail_place(t), last);
+    if (!str_eq(buf_str(&s.lines), str_c(want)))
+        fail_msg("wanted \"%s\", got \"%.*s\"", want, (int)s.lines.n, s.lines.p);
+    buf_deinit(&s.lines);
+    return missed;
+}
+
+static void test_tail(void **state)
+{
+    struct fixture *f = *state;
+    struct log_tail *t, *all;
+    const struct matchers any = {0};
+    uint32_t a = stream(f, "a");
+    put(f, a, T0, "before");
+    flush(f);
+    assert_true(log_tail_open(f->s, f->t, false, 2, &t, &f->err));
+    assert_true(log_tail_open(f->s, f->t, true, 2, &all, &f->err));
+    struct log_tail *third;
+    assert_false(log_tail_open(f->s, f->t, false, 2, &third, &f->err));
+    assert_string_equal(f->err.text,
+                        "max concurrent tail requests limit exceeded, count > limit (3 > 2)");
+    assert_false(expect_lines(f, t, log_tail_arrived(t), any, ""));
+
+    // late, equal and repeated records, two streams, metadata
+    struct label meta = {STR("trace_id"), STR("t7")};
+    a = stream(f, "a");
+    uint32_t b = stream(f, "b");
+    put(f, a, T0 + 2, "two");
+    put(f, a, T0 - 1, "late");
+    put(f, b, T0, "x");
+    vec_last(&f->b.logs)->meta = (struct labels){&meta, 1};
+    put(f, a, T0 + 2, "two");
+    flush(f);
+    a = stream(f, "a");
+    put(f, a, T0 - 2, "later");
+    flush(f);
+    // in two steps, the second one behind a seal
+    expect_lines(f, t, log_tail_arrived(t) - 1, any, "a/late a/two b/x{t7} ");
+    assert_true(store_maintain(f->s, true, &f->err));
+    a = stream(f, "a");
+    put(f, a, T0 + 3, "sealed, too");
+    flush(f);
+    assert_true(store_maintain(f->s, true, &f->err));
+    b = stream(f, "b");
+    put(f, b, T0 + 4, "y");
+    flush(f);
+    assert_false(expect_lines(f, t, log_tail_arrived(t), any, "a/later a/sealed, too b/y "));
+    assert_false(expect_lines(f, t, log_tail_arrived(t), any, ""));
+    assert_int_equal(count_rows(f), 7);
+
+    // the other one has not read yet, and wants stream a only
+    struct matcher is_a = {.op = MATCH_EQ, .name = STR("app"), .value = STR("a")};
+    assert_false(expect_lines(f, all, log_tail_arrived(all), (struct matchers){&is_a, 1},
+                              "a/later a/late a/before a/two a/sealed, too "));
+    log_tail_close(all);
+    log_tail_close(t);
+}
+
+/* A tail that nobody reads does not keep the memory of all that arrives. */
+static void test_tail_unread(void **state)
+{
+    struct fixture *f = *state;
+    struct log_tail *t;
+    assert_true(log_tail_open(f->s, f->t, false, 10, &t, &f->err));
+    for (int i = 0; i <= LIMIT_TAIL_PINS; i++) {
+        uint32_t a = stream(f, "a");
+        put(f, a, T0 + i, i == 0 ? "gone" : "kept");
+        flush(f);
+        assert_true(store_maintain(f->s, true, &f->err));
+    }
+    assert_true(
+        expect_lines(f, t, log_tail_arrived(t), (struct matchers){0}, "a/kept a/kept a/kept "));
+    assert_false(expect_lines(f, t, log_tail_arrived(t), (struct matchers){0}, ""));
+    log_tail_close(t);
+}
+
 int main(void)
 {
 #define LIFE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -391,7 +499,8 @@ int main(void)
         LIFE(test_window),       LIFE(test_times_without_window),
         LIFE(test_stream_limit), LIFE(test_empty_batches),
         LIFE(test_payload),      LIFE(test_names),
-        LIFE(test_readers),
+        LIFE(test_readers),      LIFE(test_tail),
+        LIFE(test_tail_unread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
