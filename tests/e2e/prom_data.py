@@ -91,12 +91,12 @@ def histogram(r, rate, median, restarts=()):
 
 
 class Target:
-    """What is scraped together: the same times, a shift against full seconds, now and then some ms late."""
+    """What is scraped together: the same times, never at a full second, now and then some ms late."""
 
     def __init__(self, lab, labels, alive=None):
         self.lab, self.labels = lab, labels
         self.r = random.Random(f"{lab.seed} {sorted(labels.items())}")
-        self.shift = self.r.randrange(1, STEP_MS // 1000) * 1000 + self.r.randrange(1, 999)
+        self.shift = self.r.randrange(1, STEP_MS // 1000) * 1000 + self.r.randrange(1, 991)
         self.alive = alive or (0, lab.scrapes)
         self.series = []  # (encoded labels, values) or ([encoded labels...], lists of values)
         self.restarts = set()
