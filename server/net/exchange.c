@@ -8,6 +8,10 @@
 
 /* Arena of a request: path arguments, parameters, what a handler keeps for the answer. */
 #define EXCHANGE_ARENA (64 * MIB)
+/* Telemetry shrinks to a tenth: room for this many times the body is tried first, so that requests
+ * side by side do not ask for the whole limit each. */
+#define INFLATE_LIKELY 16
+#define INFLATE_MIN    (256 * KIB)
 
 struct exchange *exchange_new(const struct exchange_host *host)
 {
@@ -95,23 +99,45 @@ static size_t budget_left(const struct budget *b, size_t *alone)
     return left;
 }
 
+/* Decodes at most `cap` bytes, which are charged before they exist: memory that is in use but not
+ * charged is charged by the watcher (server/memory.c) too, and would count twice. */
+static bool inflate_charged(struct exchange *x, enum codec_kind kind, size_t cap, struct err *err)
+{
+    if (!exchange_charge(x, cap))
+        return err_set(err, ERR_BUSY, "no memory to decompress the body, try again later");
+    buf_init(&x->inflated, cap);
+    bool ok = decompress(kind, buf_str(&x->body), cap, &x->inflated, err);
+    if (!ok)
+        buf_deinit(&x->inflated);
+    size_t unused = cap - x->inflated.cap;
+    if (x->host->budget)
+        budget_give(x->host->budget, unused);
+    x->budgeted -= unused;
+    return ok;
+}
+
 bool exchange_inflate(struct exchange *x, enum codec_kind kind, size_t max, str *out,
                       struct err *err)
 {
-    size_t alone, room = budget_left(x->host->budget, &alone);
+    size_t alone, room = budget_left(x->host->budget, &alone), cap = MIN(max, room);
+    size_t likely = MIN(cap, MAX(x->body.n * INFLATE_LIKELY, INFLATE_MIN));
+    size_t before = x->inflated.cap;
     buf_deinit(&x->inflated);
-    buf_init(&x->inflated, MIN(max, room));
-    if (!decompress(kind, buf_str(&x->body), MIN(max, room), &x->inflated, err)) {
+    if (x->host->budget)
+        budget_give(x->host->budget, before);
+    x->budgeted -= before;
+    *err = ERR_OK;
+    bool ok = inflate_charged(x, kind, likely, err);
+    if (!ok && err->code == ERR_TOO_LARGE && likely < cap) {
+        *err = ERR_OK;
+        ok = inflate_charged(x, kind, cap, err);
+    }
+    if (!ok) {
         alone -= MIN(alone, x->budgeted);
-        bool is_short = err->code == ERR_TOO_LARGE && room + 1 * MIB < MIN(max, alone);
-        buf_deinit(&x->inflated);
-        if (is_short)
+        if (err->code == ERR_TOO_LARGE && room + 1 * MIB < MIN(max, alone))
             return err_set(err, ERR_BUSY, "no memory to decompress the body, try again later");
         return false;
     }
-    if (x->host->budget)
-        budget_force(x->host->budget, x->inflated.cap);
-    x->budgeted += x->inflated.cap;
     *out = buf_str(&x->inflated);
     return true;
 }
