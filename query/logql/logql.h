@@ -87,3 +87,23 @@ struct logql_field {
 MUST_USE bool logql_detect_fields(struct query *q, const struct logql_expr *e,
                                   const struct logql_entries *entries, size_t max_fields,
                                   const struct logql_field **out, size_t *n, struct err *err);
+
+/* ---- kinds of lines ---- */
+
+struct logql_pattern_sample {
+    int64_t t_ns; // start of the step
+    uint64_t n;   // lines
+};
+struct logql_pattern {
+    str text;  // as a pattern filter takes it: GET <_> took <_>
+    str level; // detected_level or "unknown"
+    const struct logql_pattern_sample *samples;
+    size_t n;
+    uint64_t total;
+};
+/* Patterns of the lines of a log query in [start, end) with at least min_lines lines, the most
+ * frequent first, at most LIMIT_PATTERNS. Steps begin at multiples of step_ns > 0. Counts are exact
+ * up to LIMIT_PATTERN_LINES lines, estimates beyond. */
+MUST_USE bool logql_patterns(struct query *q, const struct logql_expr *e, int64_t start_ns,
+                             int64_t end_ns, int64_t step_ns, uint64_t min_lines,
+                             const struct logql_pattern **out, size_t *n, struct err *err);

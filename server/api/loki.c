@@ -603,6 +603,7 @@ ENTRY(get_volume_range, loki_run_volume_range)
 ENTRY(get_detected_fields, loki_run_detected_fields)
 ENTRY(get_detected_values, loki_run_detected_values)
 ENTRY(get_detected_labels, loki_run_detected_labels)
+ENTRY(get_patterns, loki_run_patterns)
 ENTRY(get_drilldown_limits, loki_run_drilldown_limits)
 
 static void get_buildinfo(void *ctx, struct http_request *req, struct http_reply *rep)
@@ -638,6 +639,7 @@ const struct route loki_routes[] = {
     {GET_POST, "/loki/api/v1/detected_labels", LANE_QUERY, get_detected_labels, loki_refuse},
     {HTTP_GET, "/loki/api/v1/tail", LANE_QUERY, loki_get_tail, loki_refuse},
     {HTTP_GET, "/api/prom/tail", LANE_QUERY, loki_get_tail, loki_refuse},
+    {GET_POST, "/loki/api/v1/patterns", LANE_QUERY, get_patterns, loki_refuse},
     {HTTP_GET, "/loki/api/v1/drilldown-limits", LANE_QUERY, get_drilldown_limits, loki_refuse},
     {HTTP_GET, "/loki/api/v1/status/buildinfo", LANE_LOOP, get_buildinfo, NULL},
     {0},

@@ -1,5 +1,6 @@
 /* loki_explore.c - what Grafana's Logs Drilldown asks of a Loki besides queries and volumes:
- * detected labels and fields, limits. Labels are read from the indexes, fields from some lines. */
+ * detected labels and fields, patterns, limits. Labels are read from the indexes, fields from some
+ * lines. */
 #include "query/logql/logql.h"
 #include "server/api/loki_priv.h"
 #include "storage/base/dur.h"
@@ -9,6 +10,8 @@
 #define DETECT_LINES_MAX  5000
 #define DETECT_FIELDS     1000 // fields of an answer, and how many may be asked for
 #define DETECT_FIELDS_MAX 10000
+#define PATTERN_STEP_NS   (10 * NS_PER_S)
+#define PATTERN_LINES_MIN 30 // of a pattern that is shown
 
 /* ---- detected labels ---- */
 
@@ -198,6 +201,53 @@ bool loki_run_detected_values(struct api_call *c, struct err *err)
     return true;
 }
 
+/* ---- patterns ---- */
+
+bool loki_run_patterns(struct api_call *c, struct err *err)
+{
+    int64_t start, end, step;
+    const struct logql_expr *e;
+    const struct logql_pattern *v = NULL;
+    size_t n = 0;
+    struct json j;
+    if (!loki_param_range(c, &start, &end, err) ||
+        !loki_param_duration(c, "step", PATTERN_STEP_NS, &step, err) ||
+        !loki_param_expr(c, &e, err))
+        return false;
+    if (logql_is_metric(e))
+        return err_set(err, ERR_INVALID, "only log selector is supported");
+    if (step < NS_PER_S)
+        step = NS_PER_S; // samples have whole seconds
+    if ((uint64_t)(end - start) / (uint64_t)step > c->q.limits.max_steps)
+        return err_set(err, ERR_INVALID,
+                       "exceeded maximum resolution of 11,000 points per time series. Try "
+                       "increasing the value of the step parameter");
+    if (start < end && !logql_patterns(&c->q, e, start, end, step, PATTERN_LINES_MIN, &v, &n, err))
+        return false;
+    loki_begin_json(&j, c->rep);
+    json_kv_str(&j, "status", STR("success"));
+    json_key(&j, STR("data"));
+    json_array(&j);
+    for (size_t i = 0; i < n && j.ok; i++) {
+        json_object(&j);
+        json_kv_str(&j, "pattern", v[i].text);
+        json_kv_str(&j, "level", v[i].level);
+        json_key(&j, STR("samples"));
+        json_array(&j);
+        for (size_t k = 0; k < v[i].n && j.ok; k++) {
+            json_array(&j);
+            json_i64(&j, v[i].samples[k].t_ns / NS_PER_S);
+            json_u64(&j, v[i].samples[k].n);
+            json_array_end(&j);
+        }
+        json_array_end(&j);
+        json_object_end(&j);
+    }
+    json_array_end(&j);
+    loki_end_json(&j, c->rep);
+    return true;
+}
+
 /* ---- limits ---- */
 
 static void write_duration(struct json *j, const char *name, int64_t ns)
@@ -207,7 +257,7 @@ static void write_duration(struct json *j, const char *name, int64_t ns)
     json_str(j, dur_print_go(text, ns));
 }
 
-/* What Drilldown reads to shape its page; patterns are not there, and it says so. */
+/* What Drilldown reads to shape its page. */
 bool loki_run_drilldown_limits(struct api_call *c, struct err *err)
 {
     const struct config *cfg = c->svc->config;
@@ -229,7 +279,7 @@ bool loki_run_drilldown_limits(struct api_call *c, struct err *err)
     json_kv_bool(&j, "volume_enabled", true);
     json_kv_i64(&j, "volume_max_series", LOKI_VOLUMES_MAX);
     json_object_end(&j);
-    json_kv_bool(&j, "pattern_ingester_enabled", false);
+    json_kv_bool(&j, "pattern_ingester_enabled", true); // that is: ask for patterns
     json_kv_str(&j, "version", STR(LOKI_VERSION));
     loki_end_json(&j, c->rep);
     return true;

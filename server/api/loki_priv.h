@@ -50,4 +50,5 @@ MUST_USE bool loki_run_volume_range(struct api_call *c, struct err *err);
 MUST_USE bool loki_run_detected_labels(struct api_call *c, struct err *err);
 MUST_USE bool loki_run_detected_fields(struct api_call *c, struct err *err);
 MUST_USE bool loki_run_detected_values(struct api_call *c, struct err *err);
+MUST_USE bool loki_run_patterns(struct api_call *c, struct err *err);
 MUST_USE bool loki_run_drilldown_limits(struct api_call *c, struct err *err);

@@ -152,6 +152,10 @@
 #define QUERY_LOOKBACK_MS (5 * 60 * MS_PER_S)
 /* Log lines of one reply. Loki's default. */
 #define LIMIT_QUERY_ENTRIES 5000
+/* Lines that one question for patterns reads; the counts of more are estimated. */
+#define LIMIT_PATTERN_LINES 48000
+/* Clusters of one level while patterns are sought, and patterns of one answer. Loki's numbers. */
+#define LIMIT_PATTERNS 300
 /* Points per series of a range query. Prometheus' number. */
 #define LIMIT_QUERY_STEPS 11000
 /* Distinct warnings and infos that are kept; the APIs show 10 of each. */
