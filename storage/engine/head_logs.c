@@ -11,9 +11,9 @@
 #include <stdlib.h>
 
 #include "storage/base/hmap.h"
-#include "storage/base/rd.h"
 #include "storage/base/vec.h"
 #include "storage/codec/log_payload.h"
+#include "storage/engine/head_log_meta.h"
 #include "storage/engine/names.h"
 #include "storage/engine/segment_logs.h"
 
@@ -43,6 +43,7 @@ struct gen_stream {
     uint32_t batch;        // of its newest row
     uint32_t newer, older; // streams by that, indexes; NO_STREAM at the ends
     struct head_log_extent extent;
+    struct head_meta_writer meta;
     VEC(struct head_log_row) rows;
 };
 
@@ -351,64 +352,28 @@ static bool logs_encode(struct head *head, struct gen *gen, struct batch *b, str
     return kept == 0 || logs_prepare(b, payload, err);
 }
 
-static size_t varint_size(size_t v)
+/* before: the record before it, when that is of the same stream. */
+static void put_row(struct logs_gen *g, struct gen_stream *s, const struct batch_log *log,
+                    const struct batch_log *before)
 {
-    size_t n = 1;
-    for (; v >= 0x80; v >>= 7)
-        n++;
-    return n;
-}
-
-static char *put_varint(char *p, size_t v)
-{
-    for (; v >= 0x80; v >>= 7)
-        *p++ = (char)(v | 0x80);
-    *p++ = (char)v;
-    return p;
-}
-
-static size_t meta_size(struct labels l)
-{
-    size_t n = l.n ? varint_size(l.n) : 0;
-    for (size_t i = 0; i < l.n; i++)
-        n += varint_size(l.v[i].name.n) + l.v[i].name.n + varint_size(l.v[i].value.n) +
-             l.v[i].value.n;
-    return n;
-}
-
-static char *put_str(char *p, str s)
-{
-    p = put_varint(p, s.n);
-    if (s.n > 0)
-        memcpy(p, s.p, s.n);
-    return p + s.n;
-}
-
-static void put_row(struct logs_gen *g, struct gen_stream *s, const struct batch_log *log)
-{
-    size_t meta_n = meta_size(log->meta);
-    char *data = arena_alloc(&g->arena, log->line.n + meta_n);
+    struct head_meta_plan plan =
+        head_meta_plan(&s->meta, &g->arena, log->meta, before ? &before->meta : NULL);
+    char *data = arena_alloc(&g->arena, log->line.n + plan.size);
     if (log->line.n > 0)
         memcpy(data, log->line.p, log->line.n);
-    if (meta_n > 0) {
-        char *p = put_varint(data + log->line.n, log->meta.n);
-        for (size_t i = 0; i < log->meta.n; i++)
-            p = put_str(put_str(p, log->meta.v[i].name), log->meta.v[i].value);
-        ASSERT(p == data + log->line.n + meta_n);
-    }
+    head_meta_put(&plan, log->meta, data + log->line.n);
     s->is_sorted &= log->t_ns >= s->extent.t1_ns;
     s->extent.t0_ns = MIN(s->extent.t0_ns, log->t_ns);
     s->extent.t1_ns = MAX(s->extent.t1_ns, log->t_ns);
     s->extent.rows++;
-    s->extent.bytes += log->line.n;
-    for (size_t i = 0; i < log->meta.n; i++)
-        s->extent.bytes += log->meta.v[i].name.n + log->meta.v[i].value.n;
+    s->extent.bytes += log->line.n + plan.raw;
     vec_push(&s->rows, NULL,
              (struct head_log_row){
                  .t_ns = log->t_ns,
                  .data = data,
                  .line_n = (uint32_t)log->line.n,
-                 .meta_n = (uint32_t)meta_n,
+                 .meta_n = (uint32_t)plan.size,
+                 .meta_raw = (uint32_t)plan.raw,
                  .arrival = (uint32_t)s->rows.n,
                  .batch = s->batch,
              });
@@ -447,12 +412,13 @@ static void logs_apply(struct head *head, struct gen *gen, struct batch *b)
     struct gen_stream *s = NULL;
     for (size_t i = 0; i < b->logs.n; i++) {
         const struct batch_log *log = &b->logs.v[i];
-        if (i == 0 || log->stream != b->logs.v[i - 1].stream) {
+        bool begins = i == 0 || log->stream != log[-1].stream;
+        if (begins) {
             s = gen_stream(g, ids[log->stream]);
             h->streams.v[s->id].last_ns = now;
             gen_touch(g, s, (uint32_t)(batch + 1 - g->batch0));
         }
-        put_row(g, s, log);
+        put_row(g, s, log, begins ? NULL : log - 1);
         t0 = MIN(t0, log->t_ns);
         t1 = MAX(t1, log->t_ns);
     }
@@ -540,10 +506,15 @@ static int cmp_row(const void *x, const void *y)
     return a->arrival < b->arrival ? -1 : a->arrival > b->arrival;
 }
 
+static str meta_bytes(const struct head_log_row *row)
+{
+    return (str){row->data + row->line_n, row->meta_n};
+}
+
 static bool same_row(const struct head_log_row *a, const struct head_log_row *b)
 {
-    return a->line_n == b->line_n && a->meta_n == b->meta_n &&
-           memcmp(a->data, b->data, a->line_n + (size_t)a->meta_n) == 0;
+    return str_eq(head_log_line(a), head_log_line(b)) && a->meta_raw == b->meta_raw &&
+           head_meta_eq(meta_bytes(a), meta_bytes(b));
 }
 
 static bool row_is(const void *ctx, uint32_t index)
@@ -566,7 +537,7 @@ static size_t unique_rows(struct head_log_row *v, size_t n)
                 found = same_row(&v[j], &row);
         } else {
             const struct head_log_row *key[2] = {&row, v};
-            hash = hash64((str){row.data, row.line_n + (size_t)row.meta_n});
+            hash = hash_mix(hash64(head_log_line(&row)), head_meta_hash(meta_bytes(&row)));
             found = hmap_find(&map, hash, row_is, key) != HMAP_NONE;
         }
         if (found)
@@ -705,17 +676,7 @@ size_t head_logs_fresh_rows(struct head *head, struct gen *gen, uint32_t id, uin
 
 struct labels head_log_meta(const struct head_log_row *row, struct arena *a)
 {
-    if (row->meta_n == 0)
-        return (struct labels){0};
-    struct rd r = rd_of((str){row->data + row->line_n, row->meta_n});
-    size_t n = rd_count(&r, SIZE_MAX);
-    struct label *v = arena_array(a, struct label, n);
-    for (size_t i = 0; i < n; i++) {
-        v[i].name = rd_bytes(&r);
-        v[i].value = rd_bytes(&r);
-    }
-    ASSERT(!r.bad && rd_left(&r) == 0); // our own bytes
-    return (struct labels){v, n};
+    return head_meta_get(meta_bytes(row), a);
 }
 
 static int cmp_id(const void *x, const void *y)

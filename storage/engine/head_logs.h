@@ -18,10 +18,11 @@
 
 struct head_log_row {
     int64_t t_ns;
-    const char *data; // line, then metadata (labels_encode; empty set: nothing)
+    const char *data; // line, then metadata (head_log_meta.h)
     uint32_t line_n, meta_n;
-    uint32_t arrival; // number inside its stream and generation
-    uint32_t batch;   // number of its batch inside the generation, from 1
+    uint32_t meta_raw; // bytes of names and values
+    uint32_t arrival;  // number inside its stream and generation
+    uint32_t batch;    // number of its batch inside the generation, from 1
 };
 
 static inline str head_log_line(const struct head_log_row *row)

@@ -387,7 +387,7 @@ static void find_cuts(const struct seal_stream *streams, size_t n, size_t slice,
     for (size_t i = 0; i < n; i++) {
         rows += streams[i].n;
         for (size_t j = 0; j < streams[i].n; j++)
-            weight += streams[i].rows[j].line_n + (size_t)streams[i].rows[j].meta_n + 16;
+            weight += streams[i].rows[j].line_n + (size_t)streams[i].rows[j].meta_raw + 16;
         if (streams[i].n > 0) {
             t0 = MIN(t0, streams[i].rows[0].t_ns);
             t1 = MAX(t1, streams[i].rows[streams[i].n - 1].t_ns);
@@ -400,7 +400,7 @@ static void find_cuts(const struct seal_stream *streams, size_t n, size_t slice,
     for (size_t i = 0; i < n; i++) {
         for (size_t j = 0; j < streams[i].n; j++) {
             const struct head_log_row *r = &streams[i].rows[j];
-            v[k++] = (struct time_weight){r->t_ns, r->line_n + (size_t)r->meta_n + 16};
+            v[k++] = (struct time_weight){r->t_ns, r->line_n + (size_t)r->meta_raw + 16};
         }
     }
     qsort(v, rows, sizeof v[0], cmp_time_weight);
