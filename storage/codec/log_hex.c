@@ -2,6 +2,7 @@
 #include "storage/codec/log_hex.h"
 
 #include "storage/base/hash.h"
+#include "storage/codec/log_scan.h"
 
 #define LOG_HEX_RECENT 255 // what one byte can name besides "new"
 
@@ -113,7 +114,18 @@ static unsigned hex_value(char c)
 
 void log_hex_pack(const char *digits, size_t n, uint8_t *out)
 {
-    for (size_t i = 0; i + 1 < n; i += 2)
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8, out += 4) {
+        uint64_t w = log_scan_word(digits + i);
+        w = (w & UINT64_C(0x0F0F0F0F0F0F0F0F)) + (w >> 6 & UINT64_C(0x0101010101010101)) * 9;
+        w = (w << 4 | w >> 8) & UINT64_C(0x00FF00FF00FF00FF);
+        w = (w | w >> 8) & UINT64_C(0x0000FFFF0000FFFF);
+        for (unsigned k = 0; k < 2; k++) {
+            out[k] = (uint8_t)(w >> (8 * k));
+            out[k + 2] = (uint8_t)(w >> (8 * k + 32));
+        }
+    }
+    for (; i + 1 < n; i += 2)
         *out++ = (uint8_t)(hex_value(digits[i]) << 4 | hex_value(digits[i + 1]));
     if (n & 1)
         *out = (uint8_t)(hex_value(digits[n - 1]) << 4);

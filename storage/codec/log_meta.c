@@ -4,6 +4,7 @@
 #include "storage/base/hash.h"
 #include "storage/base/hmap.h"
 #include "storage/codec/column.h"
+#include "storage/codec/log_scan.h"
 
 enum { META_DICT, META_TEXT, META_HEX };
 
@@ -11,6 +12,8 @@ enum { META_DICT, META_TEXT, META_HEX };
 #define META_NAMES_MAX  ((size_t)1 << 20)
 #define META_SHAPES_MAX ((size_t)1 << 22)
 #define META_REFS_MAX   255 // one byte names them
+/* Values that are fetched into the cache ahead: they lie where their lines are. */
+#define PREFETCH_VALUES 12
 
 /* ---- writing ---- */
 
@@ -27,7 +30,7 @@ struct put_name {
 
 struct put_shape {
     const uint32_t *names;
-    size_t n;
+    size_t n, rows;
 };
 
 struct put_meta {
@@ -78,13 +81,19 @@ static bool shape_is(const void *ctx, uint32_t index)
     return s->n == key->n && memcmp(s->names, key->names, key->n * sizeof key->names[0]) == 0;
 }
 
-/* Is this the shape of those labels? The common case: the row before had the same names. */
-static bool shape_fits(const struct put_meta *m, const struct put_shape *s, struct labels l)
+/* Neighbours in a log often are the same bytes in memory. */
+static inline bool is_same(str a, str b)
 {
-    if (s->n != l.n)
+    return a.n == b.n && (a.p == b.p || str_eq(a, b));
+}
+
+/* Do both sets have the same names? The common case of a row and the one before. */
+static bool same_names(struct labels a, struct labels b)
+{
+    if (a.n != b.n)
         return false;
-    for (size_t i = 0; i < l.n; i++) {
-        if (!str_eq(m->names.v[s->names[i]].name, l.v[i].name))
+    for (size_t i = 0; i < a.n; i++) {
+        if (!is_same(a.v[i].name, b.v[i].name))
             return false;
     }
     return true;
@@ -100,31 +109,51 @@ static uint32_t put_shape_id(struct put_meta *m, struct labels l)
     uint32_t id = hmap_find(&m->shape_map, hash, shape_is, &key);
     if (id == HMAP_NONE) {
         id = (uint32_t)m->shapes.n;
-        vec_push(&m->shapes, m->a, (struct put_shape){names, l.n});
+        vec_push(&m->shapes, m->a, (struct put_shape){.names = names, .n = l.n});
         hmap_put(&m->shape_map, hash, id);
     }
     return id;
 }
 
+/* Are these 16 bytes hex digits? */
+static inline bool all_hex16(log_bytes c)
+{
+    uint64_t half[2];
+    log_bytes is_hex = (log_bytes)((log_classes16(c) & (LOG_CLASS_DIGIT | LOG_CLASS_HEX)) != 0);
+    memcpy(half, &is_hex, sizeof half);
+    return (half[0] & half[1]) == UINT64_MAX;
+}
+
+/* digits >= LOG_HEX_MIN; the last bytes may be looked at twice. */
 static bool is_hex_text(str s, size_t digits)
 {
+    log_bytes c;
     if (s.n != digits)
         return false;
-    for (size_t i = 0; i < s.n; i++) {
-        enum log_class c = log_class(s.p[i]);
-        if (c != LOG_CLASS_DIGIT && c != LOG_CLASS_HEX)
+    if (s.n < sizeof c) {
+        memcpy(&c, s.p, 8);
+        memcpy((char *)&c + 8, s.p + s.n - 8, 8);
+        return all_hex16(c);
+    }
+    for (size_t at = 0; at + sizeof c < s.n; at += sizeof c) {
+        memcpy(&c, s.p + at, sizeof c);
+        if (!all_hex16(c))
             return false;
     }
-    return true;
+    memcpy(&c, s.p + s.n - sizeof c, sizeof c);
+    return all_hex16(c);
 }
 
 static bool all_hex(const struct put_name *name)
 {
-    size_t digits = name->values.v[0].text.n;
+    const struct put_value *v = name->values.v;
+    size_t digits = v[0].text.n, n = name->values.n;
     if (digits < LOG_HEX_MIN || digits > LOG_HEX_MAX)
         return false;
-    for (size_t i = 0; i < name->values.n; i++) {
-        if (!is_hex_text(name->values.v[i].text, digits))
+    for (size_t i = 0; i < n; i++) {
+        __builtin_prefetch(v[MIN(i + PREFETCH_VALUES, n - 1)].text.p);
+        if ((i == 0 || v[i].text.p != v[i - 1].text.p || v[i].text.n != digits) &&
+            !is_hex_text(v[i].text, digits))
             return false;
     }
     return true;
@@ -211,7 +240,7 @@ static bool number_values(struct put_meta *m, const struct put_name *name, uint3
     *n_dict = 0;
     for (size_t i = 0; i < name->values.n && fits; i++) {
         str text = name->values.v[i].text;
-        if (i > 0 && str_eq(text, name->values.v[i - 1].text)) {
+        if (i > 0 && is_same(text, name->values.v[i - 1].text)) {
             codes[i] = codes[i - 1];
             continue;
         }
@@ -258,12 +287,12 @@ static uint32_t *put_rows(struct put_meta *m, const struct log_row *rows, size_t
     uint32_t *shape = arena_array(m->a, uint32_t, n);
     for (size_t i = 0; i < n; i++) {
         struct labels l = rows[i].meta;
-        if (i > 0 && shape_fits(m, &m->shapes.v[shape[i - 1]], l))
-            shape[i] = shape[i - 1];
-        else
-            shape[i] = put_shape_id(m, l);
-        for (size_t j = 0; j < l.n; j++)
-            m->names.v[m->shapes.v[shape[i]].names[j]].n_values++;
+        shape[i] = i > 0 && same_names(l, rows[i - 1].meta) ? shape[i - 1] : put_shape_id(m, l);
+        m->shapes.v[shape[i]].rows++;
+    }
+    for (size_t k = 0; k < m->shapes.n; k++) {
+        for (size_t j = 0; j < m->shapes.v[k].n; j++)
+            m->names.v[m->shapes.v[k].names[j]].n_values += m->shapes.v[k].rows;
     }
     // Counted first: growing in an arena would leave as much behind again.
     for (size_t k = 0; k < m->names.n; k++)
@@ -272,7 +301,8 @@ static uint32_t *put_rows(struct put_meta *m, const struct log_row *rows, size_t
         const uint32_t *names = m->shapes.v[shape[i]].names;
         for (size_t j = 0; j < rows[i].meta.n; j++) {
             struct put_name *name = &m->names.v[names[j]];
-            vec_push(&name->values, m->a, (struct put_value){rows[i].meta.v[j].value, (uint32_t)i});
+            name->values.v[name->values.n++] =
+                (struct put_value){rows[i].meta.v[j].value, (uint32_t)i};
         }
     }
     return shape;

@@ -9,6 +9,7 @@
 
 #define PAYLOAD_VERSION 1
 #define PAYLOAD_ZSTD    (4 * KIB)
+#define VARINT_MAX      10 // bytes of a 64-bit length
 /* Largest decoded payload: a request body (64 MiB raw) and what columns add to it. */
 #define PAYLOAD_RAW_MAX (512 * MIB)
 
@@ -32,10 +33,31 @@ static bool same_names(struct labels a, struct labels b)
     if (a.n != b.n)
         return false;
     for (size_t i = 0; i < a.n; i++) {
-        if (!str_eq(a.v[i].name, b.v[i].name))
+        str x = a.v[i].name, y = b.v[i].name;
+        if (x.n != y.n || (x.p != y.p && !str_eq(x, y))) // mostly the same address
             return false;
     }
     return true;
+}
+
+/* Values of one record, with room for all made once. */
+static void put_values(struct labels l, struct buf *raw)
+{
+    size_t room = 0;
+    for (size_t i = 0; i < l.n; i++)
+        room += VARINT_MAX + l.v[i].value.n;
+    char *p = room ? buf_reserve(raw, room) : NULL;
+    for (size_t i = 0; p && i < l.n; i++) {
+        str value = l.v[i].value;
+        size_t n = value.n;
+        for (; n >= 0x80; n >>= 7)
+            *p++ = (char)(n | 0x80);
+        *p++ = (char)n;
+        if (value.n > 0)
+            memcpy(p, value.p, value.n);
+        p += value.n;
+        raw->n = (size_t)(p - raw->p);
+    }
 }
 
 static void put_meta(const struct batch *b, struct buf *raw)
@@ -50,8 +72,7 @@ static void put_meta(const struct batch *b, struct buf *raw)
             for (size_t j = 0; j < l.n; j++)
                 buf_bytes(raw, l.v[j].name);
         }
-        for (size_t j = 0; j < l.n; j++)
-            buf_bytes(raw, l.v[j].value);
+        put_values(l, raw);
         before = l;
     }
 }
