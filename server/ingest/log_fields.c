@@ -74,13 +74,19 @@ struct level_hint {
     str severity_number;
 };
 
-/* One look at each name: all interesting ones begin with l or s. */
+/* All level fields begin with one of two letters; few other keys of a line do. */
+static inline bool begins_level_field(str name)
+{
+    char c = (char)(name.n > 0 ? name.p[0] | 0x20 : 0);
+    return c == 'l' || c == 's';
+}
+
+/* One look at each name. */
 static void hint_add(struct level_hint *h, struct labels l)
 {
     for (size_t i = 0; i < l.n; i++) {
         str name = l.v[i].name;
-        char c = (char)(name.n > 0 ? name.p[0] | 0x20 : 0);
-        if ((c != 'l' && c != 's') || l.v[i].value.n == 0)
+        if (!begins_level_field(name) || l.v[i].value.n == 0)
             continue;
         for (size_t k = 0; k < COUNTOF(level_fields) && k <= h->rank; k++) {
             if (str_eq(level_fields[k], name)) {
@@ -193,7 +199,9 @@ static str from_logfmt(str line)
                 i++;
             value = str_sub(line, from, i);
         }
-        for (size_t k = 0; k < best && value.n > 0; k++) {
+        if (value.n == 0 || !begins_level_field(name))
+            continue;
+        for (size_t k = 0; k < best; k++) {
             if (str_eq_nocase(level_fields[k], name)) {
                 best = k;
                 found = value;

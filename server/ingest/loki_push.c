@@ -199,21 +199,47 @@ fail:
 
 /* ---- protobuf ---- */
 
+/* Entries are many and small: Timestamp and Entry are read by hand. Metadata comes straight from
+ * the walk, the line when all is known. */
+static bool read_time(str bytes, int64_t *t_ns)
+{
+    struct rd r = rd_of(bytes);
+    struct pb_field f;
+    int64_t seconds = 0, nanos = 0;
+    while (pb_next(&r, &f)) {
+        if (f.tag == PB_TAG(1, PB_VARINT))
+            seconds = (int64_t)f.value;
+        else if (f.tag == PB_TAG(2, PB_VARINT))
+            nanos = (int32_t)f.value;
+    }
+    *t_ns = time_add(time_mul(seconds, NS_PER_S), nanos);
+    return !r.bad;
+}
+
 static bool read_entry(struct push *p, str bytes, struct err *err)
 {
     ProtobufCAllocator alloc = arena_allocator(p->arena);
-    Loki__Entry *e = PB_UNPACK(loki__entry, &alloc, bytes);
-    Loki__Timestamp *ts = e ? PB_UNPACK(loki__timestamp, &alloc, pb_str(e->timestamp)) : NULL;
-    if (!ts)
-        return otlp_malformed(p->arena, "Entry", err);
-    for (size_t i = 0; i < e->n_metadata; i++) {
-        Loki__LabelPair *pair = PB_UNPACK(loki__label_pair, &alloc, pb_str(e->metadata[i]));
-        if (!pair)
-            return otlp_malformed(p->arena, "LabelPair", err);
-        if (!has_room(p, err) || !add_meta(p, pb_str(pair->name), pb_str(pair->value), err))
-            return false;
+    struct rd r = rd_of(bytes);
+    struct pb_field f;
+    str line = STR("");
+    int64_t t_ns = 0;
+    while (pb_next(&r, &f)) {
+        if (f.tag == PB_TAG(1, PB_BYTES)) {
+            if (!read_time(f.bytes, &t_ns))
+                return otlp_malformed(p->arena, "Entry", err);
+        } else if (f.tag == PB_TAG(2, PB_BYTES)) {
+            line = f.bytes;
+        } else if (f.tag == PB_TAG(3, PB_BYTES)) {
+            Loki__LabelPair *pair = PB_UNPACK(loki__label_pair, &alloc, f.bytes);
+            if (!pair)
+                return otlp_malformed(p->arena, "LabelPair", err);
+            if (!has_room(p, err) || !add_meta(p, pb_str(pair->name), pb_str(pair->value), err))
+                return false;
+        }
     }
-    add_entry(p, time_add(time_mul(ts->seconds, NS_PER_S), ts->nanos), pb_str(e->line));
+    if (r.bad)
+        return otlp_malformed(p->arena, "Entry", err);
+    add_entry(p, t_ns, line);
     return true;
 }
 

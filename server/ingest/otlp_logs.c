@@ -87,8 +87,9 @@ static bool on_resource(struct otlp_walk *w, str bytes, str schema_url, struct e
 
 static void add_number(struct logs_walk *t, struct labels_builder *b, str name, uint64_t v)
 {
+    char text[NUM_TEXT_MAX];
     if (v != 0)
-        labels_builder_add(b, name, arena_fmt(t->walk.arena, "%llu", (unsigned long long)v));
+        labels_builder_add(b, name, arena_dup(t->walk.arena, num_print_u64(text, v)));
 }
 
 static void add_text(struct labels_builder *b, str name, str text)
