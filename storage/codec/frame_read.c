@@ -32,7 +32,10 @@ bool frame_reader_open(struct frame_reader *r, str bytes, struct arena *a, struc
     uint64_t n_meta = rd_varint(&h), n_hi = rd_varint(&h), n_lo = rd_varint(&h);
     uint64_t n_starts = version == FRAME_VERSION_STARTS ? rd_varint(&h) : 0;
     uint64_t n_z = rd_varint(&h);
-    if (h.bad || version < FRAME_VERSION || version > FRAME_VERSION_STARTS || flags > FRAME_COUNTS)
+    if (version > FRAME_VERSION_STARTS) // with a right checksum: a newer trivet's, no damage
+        return err_set(err, ERR_UNSUPPORTED, "frame version %u, newest known %u", version,
+                       FRAME_VERSION_STARTS);
+    if (h.bad || version < FRAME_VERSION || flags > FRAME_COUNTS)
         return corrupt(err, "unknown version or flags");
     if (n_series > FRAME_SERIES_MAX || n_max > FRAME_SAMPLES_MAX || n_meta > FRAME_RAW_MAX ||
         n_hi > FRAME_RAW_MAX || n_starts > FRAME_RAW_MAX ||
