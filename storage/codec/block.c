@@ -18,7 +18,8 @@ int blob_level(int segment_level)
                                 : BLOB_LEVEL_DAY;
 }
 
-bool blob_pack(uint8_t version, int zstd_level, str raw, struct buf *out, struct err *err)
+static bool pack(uint8_t version, int zstd_level, bool numbers, str raw, struct buf *out,
+                 struct err *err)
 {
     ASSERT(version >= 1);
     size_t start = out->n;
@@ -28,7 +29,7 @@ bool blob_pack(uint8_t version, int zstd_level, str raw, struct buf *out, struct
     size_t body = out->n;
     bool packed = false;
     if (zstd_level != 0 && raw.n >= BLOB_ZSTD_MIN && !out->over) {
-        if (!zstd_pack(zstd_level, raw, out, err))
+        if (!(numbers ? zstd_pack_numbers : zstd_pack)(zstd_level, raw, out, err))
             return false;
         packed = !out->over && out->n - body < raw.n;
     }
@@ -42,6 +43,16 @@ bool blob_pack(uint8_t version, int zstd_level, str raw, struct buf *out, struct
     if (out->over)
         return err_set(err, ERR_LIMIT, "blob does not fit a buffer of %zu bytes", out->max);
     return true;
+}
+
+bool blob_pack(uint8_t version, int zstd_level, str raw, struct buf *out, struct err *err)
+{
+    return pack(version, zstd_level, false, raw, out, err);
+}
+
+bool blob_pack_numbers(uint8_t version, int zstd_level, str raw, struct buf *out, struct err *err)
+{
+    return pack(version, zstd_level, true, raw, out, err);
 }
 
 size_t blob_raw_size(str blob)
@@ -66,10 +77,8 @@ bool blob_unpack(str blob, uint8_t version_max, size_t raw_max, struct arena *a,
     uint8_t v = rd_u8(&r);
     uint8_t codec = rd_u8(&r);
     uint64_t raw_n = rd_varint(&r);
-    if (r.bad || v == 0)
-        return err_set(err, ERR_CORRUPT, "blob version %u", v);
-    if (v > version_max) // with a right checksum: a newer trivet's, no damage
-        return err_set(err, ERR_UNSUPPORTED, "blob version %u, newest known %u", v, version_max);
+    if (r.bad || v == 0 || v > version_max)
+        return err_set(err, ERR_CORRUPT, "blob version %u, newest known %u", v, version_max);
     if (raw_n > raw_max)
         return err_set(err, ERR_CORRUPT, "blob claims %llu bytes, at most %zu are allowed",
                        (unsigned long long)raw_n, raw_max);

@@ -14,6 +14,8 @@
 
 #define NONE UINT32_MAX
 
+/* Blocks' worth of spans in the window: parts of a trace that are no further apart become one. */
+#define WINDOW_BLOCKS 4
 /* Raw column bytes of the inputs in the window, and of one output block: bounds the memory of a
  * merge when spans are large (long statements, stack traces). */
 #define WINDOW_BYTES (64 * MIB)
@@ -120,7 +122,7 @@ static bool window_fill(struct merge *m, struct err *err)
             rows += m->sources.v[i]->left;
             bytes += m->sources.v[i]->left * m->sources.v[i]->row_bytes;
         }
-        if (rows >= 2 * (size_t)m->spans_max || bytes >= WINDOW_BYTES)
+        if (rows >= WINDOW_BLOCKS * (size_t)m->spans_max || bytes >= WINDOW_BYTES)
             return true;
         bool have;
         if (!source_open(m, &have, err))
@@ -658,7 +660,8 @@ static bool put_values(struct merge *m, uint32_t key, struct err *err)
     }
     for (uint32_t i = 0; i < n; i++) // the row in its source becomes the number of its value there
         at[i].row = in[at[i].src].at[at[i].row];
-    m->now = (struct span_merge_column){.id = id, .key = k, .n = n};
+    m->now.n = n;
+    m->now.key = k;
     bool ok;
     if (k->kind == VALUE_INT || k->kind == VALUE_BOOL || k->kind == VALUE_EMPTY) {
         int64_t *v = arena_array(&m->tmp, int64_t, n);
@@ -677,8 +680,6 @@ static bool put_values(struct merge *m, uint32_t key, struct err *err)
             codes[i] = remap_code(m, &in[at[i].src].map, at[i].row, &dict);
         ok = span_write_dict(&m->w, id, codes, n, dict.v, dict.n, err);
     }
-    if (ok && n > 0 && m->now.raw.n == 0 && m->io->absent)
-        ok = m->io->absent(m->io, &m->now, err);
     m->now.key = NULL;
     return ok;
 }
@@ -869,7 +870,7 @@ static void window_warm(struct merge *m)
         return;
     for (size_t i = 0; i < m->sources.n; i++)
         rows += m->sources.v[i]->left;
-    rows = MIN(rows, 3 * (size_t)m->spans_max);
+    rows = MIN(rows, 2 * (size_t)m->spans_max);
     (void)arena_alloc(&m->tmp, rows * 64);
     (void)arena_alloc(&m->a, rows * 64);
     arena_reset(&m->tmp);

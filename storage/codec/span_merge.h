@@ -1,9 +1,9 @@
 /* span_merge.h - many span blocks into few: sealing a head (chunks in) and compaction (blocks in).
  *
- * Inputs come by ascending first start. Parts of a trace that meet in the window (two blocks' worth
- * of spans) become one, and spans with equal (trace, id, kind) one span, the first by start; parts
- * that are further apart stay apart, which readers put together anyway. Output blocks are cut by
- * the start of their traces, so that a time range touches few of them.
+ * Inputs come by ascending first start. Parts of a trace that meet in the window (four blocks'
+ * worth of spans) become one, and spans with equal (trace, id, kind) one span, the first by start;
+ * parts that are further apart stay apart, which readers put together anyway. Output blocks are cut
+ * by the start of their traces, so that a time range touches few of them.
  *
  * Columns are merged one at a time, so that memory stays near the directories of the window plus
  * one column. One thread. */
@@ -33,9 +33,6 @@ struct span_merge_io {
      * zero before. NULL: everything is taken. */
     bool (*skip)(struct span_merge_io *io, const struct span_traces *traces, uint8_t *skip,
                  struct err *err);
-    /* An attribute column of the current output block whose values are all 0, false or empty, and
-     * which therefore is not stored: raw is empty. NULL: nobody wants to know. */
-    bool (*absent)(struct span_merge_io *io, const struct span_merge_column *c, struct err *err);
 };
 
 MUST_USE bool span_merge(struct span_merge_io *io, struct err *err);

@@ -13,6 +13,9 @@
 #include "storage/codec/span_merge.h"
 #include "storage/engine/span_tags.h"
 
+/* Spans of one block. A trace by its id costs one block, so smaller is faster there; columns of
+ * fewer rows pack worse (64 K spans: 3 % less disk, 3 times the time). */
+#define BLOCK_SPANS (16 * 1024)
 /* Compressed bytes below which a column goes into the pack. */
 #define PACK_BELOW (16 * KIB)
 /* File bytes at which a segment is cut: whole files are what retention drops. */
@@ -94,7 +97,7 @@ static bool write_column(struct span_merge_io *io, const struct span_merge_colum
         return true;
     }
     buf_clear(&t->blob);
-    if (!blob_pack(SPAN_BLOCK_VERSION, t->zstd, c->raw, &t->blob, err))
+    if (!blob_pack_numbers(SPAN_BLOCK_VERSION, t->zstd, c->raw, &t->blob, err))
         return false;
     bool small = t->blob.n < PACK_BELOW;
     vec_push(&t->packed, NULL, small ? (uint32_t)t->blob.n : 0);
@@ -106,15 +109,6 @@ static bool write_column(struct span_merge_io *io, const struct span_merge_colum
         return segment_put(t->w, "core", t->blk << 8 | c->id, buf_str(&t->blob), err);
     return segment_put(t->w, "attr", t->blk << 20 | (c->id - SPAN_COL_ATTR), buf_str(&t->blob),
                        err);
-}
-
-static bool write_absent(struct span_merge_io *io, const struct span_merge_column *c,
-                         struct err *err)
-{
-    struct traces_writer *t = CONTAINER_OF(io, struct traces_writer, io);
-    (void)err;
-    span_tags_absent(&t->tags, c);
-    return true;
 }
 
 static bool write_ids(struct traces_writer *t, struct err *err)
@@ -177,12 +171,12 @@ static bool write_block(struct span_merge_io *io, const struct span_block_head *
 bool segment_traces_write(struct traces_input *in, int level, struct seal_sink *sink,
                           struct err *err)
 {
-    struct traces_writer t = {.io = {write_next, write_column, write_block, 0,
-                                     in->skip ? write_skip : NULL, write_absent},
-                              .in = in,
-                              .sink = sink,
-                              .level = level,
-                              .zstd = blob_level(level)};
+    struct traces_writer t = {
+        .io = {write_next, write_column, write_block, BLOCK_SPANS, in->skip ? write_skip : NULL},
+        .in = in,
+        .sink = sink,
+        .level = level,
+        .zstd = blob_level(level)};
     struct buf *bufs[] = {&t.blob, &t.pack, &t.dir, &t.filter, &t.ids};
     for (size_t i = 0; i < COUNTOF(bufs); i++)
         buf_init(bufs[i], BLOB_MAX);

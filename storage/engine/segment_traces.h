@@ -59,16 +59,19 @@ void segment_traces_unpin(struct segment *seg, struct traces_blocks *blocks);
 /* May the block hold this trace? */
 bool traces_block_may_have(const struct traces_block *b, const uint8_t trace_id[16]);
 
-/* Reads columns of one block; one thread. */
+/* Reads columns of one block; one thread. Small columns stay decoded: a query asks for some of them
+ * several times, a merge for each output block. */
 struct traces_reader {
     struct span_columns block; // for the functions of codec/span_block.h; ctx points to the reader
     struct segment *seg;
     const struct traces_block *from;
-    struct arena *pack_arena; // where the pack lies once it is read
+    struct arena *pack_arena; // where the pack lies once it is read, and what is kept
+    str *kept;                // by column; NULL until there is one
     str pack;
     uint32_t pack_reads;
 };
-/* The reader stays where it is; columns and the pack lie in arenas of the caller. */
+/* The reader stays where it is; columns and the pack lie in arenas of the caller. What the reader
+ * keeps is about as large as the block's raw columns at most. */
 void traces_reader_init(struct traces_reader *r, struct segment *seg,
                         const struct traces_block *from, struct arena *pack_arena);
 

@@ -9,6 +9,9 @@
 /* Columns of a pack that are read by parts before the whole pack is read. */
 #define PACK_PARTS 4
 
+/* Raw bytes up to which a column is kept decoded. */
+#define KEEP_MAX (128 * KIB)
+
 /* Directory and filter of one block: far above what 65,536 keys need. */
 #define DIR_MAX    (64 * MIB)
 #define FILTER_MAX (16 * MIB)
@@ -144,9 +147,19 @@ static bool reader_fetch(const struct span_columns *b, uint32_t i, struct arena 
     struct traces_reader *r = ctx.out;
     uint32_t id = b->cols[i].id;
     int64_t blk = r->from->id;
+    bool keep = b->cols[i].raw <= KEEP_MAX && id != SPAN_COL_TRACE_ID;
     str blob;
     uint8_t version;
     bool ok;
+    if (r->kept && r->kept[i].p) {
+        *raw = r->kept[i];
+        return true;
+    }
+    if (keep) {
+        a = r->pack_arena;
+        if (!r->kept)
+            r->kept = arena_zalloc(a, b->n_cols * sizeof(*r->kept));
+    }
     if (id == SPAN_COL_TRACE_ID)
         ok = segment_get(r->seg, "tid", blk, a, &blob, err);
     else if (r->from->packed[i] > 0)
@@ -155,8 +168,11 @@ static bool reader_fetch(const struct span_columns *b, uint32_t i, struct arena 
         ok = segment_get(r->seg, "core", blk << 8 | id, a, &blob, err);
     else
         ok = segment_get(r->seg, "attr", blk << 20 | (id - SPAN_COL_ATTR), a, &blob, err);
-    if (ok && blob_unpack(blob, SPAN_BLOCK_VERSION, b->cols[i].raw, a, &version, raw, err))
+    if (ok && blob_unpack(blob, SPAN_BLOCK_VERSION, b->cols[i].raw, a, &version, raw, err)) {
+        if (keep)
+            r->kept[i] = *raw;
         return true;
+    }
     if (err->code == ERR_NOT_FOUND)
         err->code = ERR_CORRUPT;
     (void)err_in(err, "block %lld column %u", (long long)blk, id);

@@ -1,14 +1,16 @@
 /* load.c - sends telemetry to a running trivet over one keep-alive connection and prints what it
  * cost the server.
  *
- *     load MODE HOST:PORT PID REQUESTS
+ *     load MODE HOST:PORT PID REQUESTS [SECONDS]
  *     MODE  otlp-metrics | remote-write | otlp-logs | loki-push | otlp-traces
  *
  * Bodies are made before each request and not counted; the figures are acknowledged records (and
  * raw megabytes) per second of the server's CPU time, all its threads together, read from
  * /proc/PID/stat: "per core". Seeded: two runs send the same data but for their times. Shapes:
  * 5,000 series (250 metrics x 20 attribute sets) every 15 s; log lines of about 230 bytes with ids
- * and a level; traces of 20 spans with 12 attributes and 9 resource attributes. */
+ * and a level; traces of the shop of tests/support/span_corpus.h, 8 to 30 spans with 12 attributes.
+ * SECONDS: how far back in time the records begin; else by steps of the mode. For traces some ids
+ * are printed. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -17,13 +19,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "server/wire/encode_trace.h"
 #include "server/wire/pb_write.h"
 #include "storage/base/clock.h"
 #include "storage/base/compress.h"
 #include "storage/base/num.h"
 #include "storage/base/prng.h"
+#include "tests/support/span_corpus.h"
 
 #define BODY_MAX (64 * MIB)
+#define TRACES   50 // of one request
+#define PROBES   20 // trace ids that are printed
 
 struct load {
     int fd;
@@ -31,6 +37,9 @@ struct load {
     struct prng prng;
     struct buf body, packed, head;
     int64_t t_ns; // time of the request's records
+    int64_t step_ns;
+    unsigned long at, probes; // the request's number; every so many a trace id is printed
+    struct corpus corpus;
     uint64_t records, raw_bytes;
     double values[5000];
     const char *path, *type, *coding;
@@ -53,16 +62,6 @@ static void key_value(struct buf *b, uint32_t field, const char *key, const char
     pb_bytes(b, 1, str_c(key));
     size_t value = pb_begin(b, 2);
     pb_bytes_always(b, 1, str_of(text, (size_t)n));
-    pb_end(b, value);
-    pb_end(b, kv);
-}
-
-static void key_int(struct buf *b, uint32_t field, const char *key, int64_t v)
-{
-    size_t kv = pb_begin(b, field);
-    pb_bytes(b, 1, str_c(key));
-    size_t value = pb_begin(b, 2);
-    pb_int_always(b, 3, v);
     pb_end(b, value);
     pb_end(b, kv);
 }
@@ -252,63 +251,29 @@ static void loki_push(struct load *l)
         die(err.text);
 }
 
-static void span(struct load *l, const uint64_t trace[2], uint64_t id, uint64_t parent, unsigned i)
-{
-    struct buf *b = &l->body;
-    uint64_t duration = 100000 + prng_below(&l->prng, 50000000);
-    size_t s = pb_begin(b, 2);
-    pb_bytes(b, 1, str_of((const char *)trace, 16));
-    pb_bytes(b, 2, str_of((const char *)&id, 8));
-    if (parent)
-        pb_bytes(b, 4, str_of((const char *)&parent, 8));
-    pb_bytes(b, 5, i % 3 ? STR("GET /api/v1/items/{id}") : STR("SELECT items"));
-    pb_int(b, 6, 1 + (i % 5));
-    pb_fixed64(b, 7, (uint64_t)l->t_ns + i * 100000 + prng_below(&l->prng, 100000));
-    pb_fixed64(b, 8, (uint64_t)l->t_ns + i * 100000 + 100000 + duration);
-    key_value(b, 9, "http.request.method", i % 2 ? "GET" : "POST", 0);
-    key_int(b, 9, "http.response.status_code", prng_below(&l->prng, 50) ? 200 : 500);
-    key_value(b, 9, "url.path", "/api/v1/items/%llu", prng_below(&l->prng, 1000));
-    key_value(b, 9, "http.route", "/api/v1/items/{id}", 0);
-    key_value(b, 9, "server.address", "shop-%llu.example", i % 4);
-    key_int(b, 9, "server.port", 8080);
-    key_value(b, 9, "network.peer.address", "10.0.3.%llu", prng_below(&l->prng, 255));
-    key_int(b, 9, "network.peer.port", (int64_t)(30000 + prng_below(&l->prng, 30000)));
-    key_int(b, 9, "thread.id", (int64_t)prng_below(&l->prng, 64));
-    key_value(b, 9, "thread.name", "worker-%llu", prng_below(&l->prng, 64));
-    key_int(b, 9, "http.response.body.size", (int64_t)prng_below(&l->prng, 20000));
-    key_value(b, 9, "user_agent.original", "Mozilla/5.0 (X11; Linux x86_64)", 0);
-    if (i % 20 == 7) {
-        size_t status = pb_begin(b, 15);
-        pb_int(b, 3, 2);
-        pb_end(b, status);
-    }
-    pb_end(b, s);
-    l->records++;
-}
-
+/* 50 traces of the shop (span_corpus.h), about 950 spans. */
 static void otlp_traces(struct load *l)
 {
-    struct buf *b = &l->body;
-    for (unsigned t = 0; t < 50; t++) {
-        uint64_t trace[2] = {prng_next(&l->prng), prng_next(&l->prng)}, parent = 0;
-        for (unsigned g = 0; g < 4; g++) {
-            size_t group = pb_begin(b, 1);
-            resource(b, (t + g) % 30);
-            size_t scope = pb_begin(b, 2);
-            size_t info = pb_begin(b, 1);
-            pb_bytes(b, 1, STR("io.opentelemetry.http"));
-            pb_bytes(b, 2, STR("1.2.3"));
-            pb_end(b, info);
-            for (unsigned i = 0; i < 5; i++) {
-                uint64_t id = prng_next(&l->prng) | 1;
-                span(l, trace, id, parent, g * 5 + i);
-                if (i == 0)
-                    parent = id;
-            }
-            pb_end(b, scope);
-            pb_end(b, group);
-        }
+    struct arena a;
+    struct span_set set = {.n_resources = CORPUS_PODS, .n_scopes = 1};
+    arena_init(&a, SIZE_MAX, NULL);
+    struct span *spans = arena_array(&a, struct span, (size_t)TRACES * 30);
+    set.resources = corpus_resources(&a);
+    set.scopes = corpus_scopes(&a);
+    set.spans = spans;
+    for (unsigned t = 0; t < TRACES; t++) {
+        l->corpus.now_ns = l->t_ns + (int64_t)t * (l->step_ns / TRACES);
+        set.n_spans += corpus_trace(&l->corpus, &a, spans + set.n_spans);
     }
+    encode_trace(&l->body, &set);
+    l->records += set.n_spans;
+    if (l->probes > 0 && l->at % l->probes == 0) {
+        printf("trace=");
+        for (unsigned i = 0; i < 16; i++)
+            printf("%02x", spans[0].trace_id[i]);
+        printf(" t=%lld\n", (long long)(spans[0].start_ns / NS_PER_S));
+    }
+    arena_deinit(&a);
 }
 
 /* ---- sending ---- */
@@ -397,8 +362,8 @@ int main(int argc, char **argv)
 {
     static struct load l;
     size_t k = 0;
-    if (argc != 5) {
-        fprintf(stderr, "usage: load MODE HOST:PORT PID REQUESTS\n");
+    if (argc != 5 && argc != 6) {
+        fprintf(stderr, "usage: load MODE HOST:PORT PID REQUESTS [SECONDS]\n");
         return 2;
     }
     while (k < COUNTOF(modes) && strcmp(modes[k].name, argv[1]) != 0)
@@ -411,7 +376,12 @@ int main(int argc, char **argv)
     l.fd = dial(argv[2]);
     l.pid = (int)strtol(argv[3], NULL, 10);
     unsigned long requests = strtoul(argv[4], NULL, 10);
+    l.probes = requests / PROBES;
+    l.step_ns = m->step_ns;
+    if (argc == 6 && requests > 0)
+        l.step_ns = (int64_t)(strtod(argv[5], NULL) * 1e9 / (double)requests);
     prng_init(&l.prng, 42);
+    corpus_init(&l.corpus, 1, 0);
     buf_init(&l.body, BODY_MAX);
     buf_init(&l.packed, BODY_MAX);
     buf_init(&l.head, 4 * KIB);
@@ -419,7 +389,8 @@ int main(int argc, char **argv)
     double before = cpu_seconds(l.pid), wall = 0;
     uint64_t sent = 0, retries = 0;
     for (unsigned long i = 0; i < requests; i++) {
-        l.t_ns = now - (int64_t)(requests - i) * m->step_ns;
+        l.at = i;
+        l.t_ns = now - (int64_t)(requests - i) * l.step_ns;
         buf_clear(&l.body);
         m->make(&l);
         str body = buf_str(m->packed ? &l.packed : &l.body);
