@@ -290,7 +290,7 @@ static void on_opened(struct note *note)
     app_finish(app);
 }
 
-static void set_store_options(const struct config *c, struct store_options *out)
+void app_store_options(const struct config *c, struct store_options *out)
 {
     store_options_default(out);
     out->dir = c->data_dir;
@@ -315,7 +315,7 @@ static void *opener(void *arg)
 {
     struct app *app = arg;
     struct store_options o;
-    set_store_options(&app->config, &o);
+    app_store_options(&app->config, &o);
     o.budget = &app->store_budget;
     o.clock = app->services.clock;
     if (app->options.fs)
@@ -445,7 +445,7 @@ static void reload_store(struct app *app, const struct config *config)
 {
     struct store_options o;
     struct err err = ERR_OK;
-    set_store_options(config, &o);
+    app_store_options(config, &o);
     if (app_wait_ready(app, &err) && !store_retention_set(app->store, &o, &err))
         LOG_ERROR("reload_retention_failed", "err=\"%s\"", err.text); // config.c let it through
 }

@@ -37,3 +37,5 @@ void app_reload(struct app *app, struct config *config);
 /* Stops accepting, lets requests finish for at most 10 s, cancels the rest, closes the store,
  * frees. False: the store had never opened (err says why). NULL is fine. */
 bool app_stop(struct app *app, struct err *err);
+/* The store's part of a configuration, also for those who open one without a server; no budget. */
+void app_store_options(const struct config *c, struct store_options *out);

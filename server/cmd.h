@@ -6,4 +6,5 @@ int cmd_serve(int n_args, char *const *args, char *const *env);
 int cmd_check(int n_args, char *const *args, char *const *env);
 int cmd_backup(int n_args, char *const *args, char *const *env);
 int cmd_config(int n_args, char *const *args, char *const *env);
+int cmd_import(int n_args, char *const *args, char *const *env);
 int cmd_version(int n_args, char *const *args, char *const *env);

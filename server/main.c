@@ -11,7 +11,7 @@ static const struct {
     int (*run)(int n_args, char *const *args, char *const *env);
 } verbs[] = {
     {"serve", cmd_serve},   {"check", cmd_check},     {"backup", cmd_backup},
-    {"config", cmd_config}, {"version", cmd_version},
+    {"config", cmd_config}, {"version", cmd_version}, {"import", cmd_import},
 };
 
 static int usage(FILE *to, int code)
@@ -23,6 +23,8 @@ static int usage(FILE *to, int code)
           "  trivet serve   [flags]                run the server\n"
           "  trivet check   --data-dir DIR         verify every checksum, offline\n"
           "  trivet backup  --to DIR               copy a data directory, running or not\n"
+          "  trivet import  openmetrics|logs FILE...  what was written before (trivet import "
+          "--help)\n"
           "  trivet config  --print | --check FILE the effective configuration, or a check\n"
           "  trivet version\n\n"
           "Flags (each is also a key of the YAML file and a variable TRIVET_...):\n",
@@ -39,7 +41,7 @@ int main(int argc, char **argv)
         return usage(stdout, 0);
     if (str_is(verb, "--version"))
         verb = STR("version");
-    for (int i = 2; i < argc; i++)
+    for (int i = 2; i < argc && !str_is(verb, "import"); i++) // which has a help of its own
         if (str_is(str_c(argv[i]), "--help"))
             return usage(stdout, 0);
     for (size_t i = 0; i < COUNTOF(verbs); i++)

@@ -473,3 +473,54 @@ void sink_gzip_close(struct sink_gzip *g)
     deflateEnd(&g->z);
     mem_free(g);
 }
+
+/* ---- gzip input in pieces ---- */
+
+struct gunzip {
+    z_stream z;
+    bool is_whole; // between members
+};
+
+struct gunzip *gunzip_open(void)
+{
+    struct gunzip *g = mem_zalloc(sizeof *g);
+    int rc = inflateInit2(&g->z, GZIP_BITS);
+    ASSERT(rc == Z_OK); // it fails for want of memory only
+    return g;
+}
+
+bool gunzip_feed(struct gunzip *g, str *in, char *dst, size_t cap, size_t *n, struct err *err)
+{
+    *n = 0;
+    while (in->n > 0 && *n < cap) {
+        if (g->is_whole && inflateReset(&g->z) != Z_OK)
+            return err_set(err, ERR_INVALID, "gzip: reset failed");
+        g->is_whole = false;
+        uInt fed = (uInt)MIN(in->n, (size_t)1 << 30), room = (uInt)MIN(cap - *n, (size_t)1 << 30);
+        g->z.next_in = (z_const Bytef *)(uintptr_t)in->p;
+        g->z.avail_in = fed;
+        g->z.next_out = (Bytef *)dst + *n;
+        g->z.avail_out = room;
+        int rc = inflate(&g->z, Z_NO_FLUSH);
+        *in = str_sub(*in, fed - g->z.avail_in, in->n);
+        *n += room - g->z.avail_out;
+        g->is_whole = rc == Z_STREAM_END;
+        if (rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR)
+            return err_set(err, ERR_INVALID, "invalid gzip data: %s",
+                           g->z.msg ? g->z.msg : "broken stream");
+    }
+    return true;
+}
+
+bool gunzip_is_whole(const struct gunzip *g)
+{
+    return g->is_whole;
+}
+
+void gunzip_close(struct gunzip *g)
+{
+    if (!g)
+        return;
+    inflateEnd(&g->z);
+    mem_free(g);
+}

@@ -36,3 +36,13 @@ struct sink *sink_gzip_sink(struct sink_gzip *g);
 MUST_USE bool sink_gzip_flush(struct sink_gzip *g); // what was written becomes readable
 MUST_USE bool sink_gzip_finish(struct sink_gzip *g);
 void sink_gzip_close(struct sink_gzip *g); // NULL is fine
+
+/* Streaming gzip input, for files of any size; members may follow each other. */
+struct gunzip; // opaque
+struct gunzip *gunzip_open(void);
+/* Decodes what it can from *in (advanced) into dst[0..cap); *n bytes were made. Nothing made and
+ * nothing left of *in: it needs more. ERR_INVALID: no gzip, or damaged. */
+MUST_USE bool gunzip_feed(struct gunzip *g, str *in, char *dst, size_t cap, size_t *n,
+                          struct err *err);
+bool gunzip_is_whole(const struct gunzip *g); // what was fed ends where a member ends
+void gunzip_close(struct gunzip *g);          // NULL is fine

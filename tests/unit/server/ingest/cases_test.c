@@ -5,6 +5,7 @@
  *     == name
  *     -- <decoder> [json|hex]       decoder: traces, logs, metrics, native
  *                                   (metrics with native histograms), loki, zipkin, write, write2
+ *                                   openmetrics, prometheus, lines with the form text
  *     request body (JSON text, or hex digits of the inflated protobuf)
  *     -- dump                       what batch_dump must print, or "error: <text>"
  * Several inputs before one dump are spellings of one message: each must give that dump. With
@@ -21,6 +22,8 @@
 #include <cmocka.h>
 
 #include "server/ingest/decode.h"
+#include "server/ingest/log_lines.h"
+#include "server/ingest/openmetrics.h"
 #include "server/wire/otlp_json.h"
 #include "storage/base/buf.h"
 #include "storage/base/enc.h"
@@ -36,6 +39,38 @@ struct input {
 static str index_labels[] = {STR_INIT("service.name"), STR_INIT("service.namespace"),
                              STR_INIT("deployment.environment"), STR_INIT("k8s.pod.name")};
 static str promote[] = {STR_INIT("host.name")};
+
+/* The whole text as one piece; a fault shows its place. */
+static bool decode_text(struct decode *d, str body, enum text_format format, struct err *err)
+{
+    struct label extra = {STR("job"), STR("import")};
+    struct openmetrics_options o = {.format = format, .is_guess = true, .extra = {&extra, 1}};
+    struct openmetrics *p = openmetrics_open(&o);
+    bool ok = openmetrics_feed(p, d, body, err) && openmetrics_end(p, err);
+    openmetrics_close(p);
+    return ok || err_in(err, "%u:%u", err->line, err->col);
+}
+
+static bool decode_openmetrics(struct decode *d, str body, struct err *err)
+{
+    return decode_text(d, body, TEXT_OPENMETRICS, err);
+}
+
+static bool decode_prometheus(struct decode *d, str body, struct err *err)
+{
+    return decode_text(d, body, TEXT_PROMETHEUS, err);
+}
+
+/* A log file, written at NOW_NS. */
+static bool decode_lines(struct decode *d, str body, struct err *err)
+{
+    struct label extra = {STR("job"), STR("import")};
+    struct log_lines_options o = {.clock = {0, NOW_NS}, .time_ns = NOW_NS, .labels = {&extra, 1}};
+    struct log_lines l = {.o = &o};
+    bool ok = log_lines_feed(&l, d, &body, err);
+    assert_true(!ok || body.n == 0);
+    return ok;
+}
 
 static bool decode_input(const struct input *in, struct arena *a, struct buf *out, struct err *err)
 {
@@ -53,6 +88,9 @@ static bool decode_input(const struct input *in, struct arena *a, struct buf *ou
         {"zipkin", SIGNAL_TRACES, NULL, decode_zipkin_json, false},
         {"write", SIGNAL_METRICS, decode_prom_write, NULL, false},
         {"write2", SIGNAL_METRICS, decode_prom_write2, NULL, false},
+        {"openmetrics", SIGNAL_METRICS, NULL, decode_openmetrics, false},
+        {"prometheus", SIGNAL_METRICS, NULL, decode_prometheus, false},
+        {"lines", SIGNAL_LOGS, NULL, decode_lines, false},
     };
     size_t k = 0;
     while (k < COUNTOF(decoders) && !str_eq(in->decoder, str_c(decoders[k].name)))
@@ -63,7 +101,7 @@ static bool decode_input(const struct input *in, struct arena *a, struct buf *ou
     struct batch batch;
     batch_init(&batch, decoders[k].signal, a);
     struct decode d = {.batch = &batch, .options = &options, .now_ns = NOW_NS};
-    bool is_json = str_is(in->form, "json");
+    bool is_json = !str_is(in->form, "hex");
     str body = in->body;
     struct buf transcoded;
     buf_init(&transcoded, MIB);
