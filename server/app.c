@@ -15,6 +15,7 @@
 
 #include "server/api/api.h"
 #include "server/api/health.h"
+#include "server/ingest/delta.h"
 #include "server/ingest/ingest.h"
 #include "server/memory.h"
 #include "server/net/listener.h"
@@ -27,6 +28,7 @@
 #define STOP_TIMEOUT_MS 10000
 #define FILES_RESERVED  256 // descriptors for the store and the process itself
 #define STORE_EIGHTHS   3   // of memory, for heads and caches; seals need about as much again
+#define DELTA_EIGHTHS   1   // of memory at most, for totals of delta series: 300,000 at 256 MiB
 
 /* After a reload; readers may still hold what was before. */
 struct app_config {
@@ -142,6 +144,12 @@ static void app_init_services(struct app *app)
     app->services.ingest_budget = &app->ingest_budget;
     app->services.query_budget = &app->query_budget;
     app->services.store_budget = &app->store_budget;
+    app->services.delta =
+        delta_open(&(struct delta_options){.clock = clock,
+                                           .budget = &app->memory,
+                                           .max_bytes = (size_t)c->memory / 8 * DELTA_EIGHTHS,
+                                           .max_series = (size_t)c->max_series,
+                                           .future_ns = c->window_future_ns});
     app->services.start_ns = clock_now_ns(clock);
     app->services.version = TRIVET_VERSION;
     app->services.revision = TRIVET_REVISION;
@@ -353,6 +361,7 @@ static bool start_thread(pthread_t *thread, void *(*run)(void *), struct app *ap
 static void app_free(struct app *app)
 {
     router_close(app->router);
+    delta_close(app->services.delta);
     memory_watch_close(app->watch);
     pthread_cond_destroy(&app->changed);
     pthread_mutex_destroy(&app->mutex);

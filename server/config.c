@@ -30,6 +30,8 @@ enum field_type {
     FIELD_DURATION, // ns: "15d", "1m30s"; "none" is 0 where the minimum is 0
     FIELD_LEVEL,    // log level
     FIELD_SYNC,     // sync mode
+    FIELD_NAMES,    // how OTLP names are translated
+    FIELD_DELTA,    // what becomes of delta points
     FIELD_RATE,     // bytes a day: "500M/day"; "none" is 0
     FIELD_CLASSES,  // config_classes.h; a stronger source replaces the whole list
 };
@@ -125,6 +127,32 @@ static const struct field fields[] = {
      "Memory of requests in flight. auto: half of memory."},
     {"ingest.otlp_promote", FIELD_LIST, AT(otlp_promote), "", 0, 0, false,
      "OTLP resource attributes that become labels of every metric of the resource."},
+    {"ingest.otlp_promote_all", FIELD_COUNT, AT(otlp_promote_all), "0", 0, 1, false,
+     "1: all resource attributes do, but those of otlp_promote_ignore."},
+    {"ingest.otlp_promote_ignore", FIELD_LIST, AT(otlp_promote_ignore), "", 0, 0, false,
+     "Resource attributes that otlp_promote_all leaves out."},
+    {"ingest.otlp_keep_identity", FIELD_COUNT, AT(otlp_keep_identity), "0", 0, 1, false,
+     "1: target_info also has service_name, service_namespace and service_instance_id, which job "
+     "and instance are made of."},
+    {"ingest.otlp_scope_labels", FIELD_COUNT, AT(otlp_scope_labels), "0", 0, 1, false,
+     "1: metrics get otel_scope_name, otel_scope_version, otel_scope_schema_url and the scope's "
+     "attributes as labels."},
+    {"ingest.otlp_type_unit_labels", FIELD_COUNT, AT(otlp_type_unit_labels), "0", 0, 1, false,
+     "1: OTLP metrics get __type__ and __unit__ as labels."},
+    {"ingest.otlp_names", FIELD_NAMES, AT(otlp_names), "UnderscoreEscapingWithSuffixes", 0, 0,
+     false,
+     "Names of OTLP metrics and labels, as Prometheus' translation_strategy: "
+     "UnderscoreEscapingWithSuffixes (http_requests_total), UnderscoreEscapingWithoutSuffixes "
+     "(http_requests), NoUTF8EscapingWithSuffixes (http.requests_total), NoTranslation "
+     "(http.requests)."},
+    {"ingest.otlp_label_key", FIELD_COUNT, AT(otlp_key_underscore), "1", 0, 1, false,
+     "1: a label with one leading underscore gets \"key\" in front. Of the underscore escapings."},
+    {"ingest.otlp_label_runs", FIELD_COUNT, AT(otlp_underscore_runs), "1", 0, 1, false,
+     "0: runs of underscores in labels become one. Of the underscore escapings."},
+    {"ingest.otlp_delta", FIELD_DELTA, AT(otlp_delta), "cumulative", 0, 0, false,
+     "OTLP points of delta temporality. cumulative: added up for each series, in memory (after a "
+     "restart, or an hour without a point, a total begins anew, which rate() knows); points that "
+     "come again are added once, late and overlapping ones refused. keep: stored as they come."},
     {"ingest.otlp_native_histograms", FIELD_COUNT, AT(otlp_native), "0", 0, 1, false,
      "1: OTLP histograms with explicit buckets become one native histogram with custom bounds "
      "each, "
@@ -188,6 +216,10 @@ static const struct field fields[] = {
 
 static const char *const level_names[] = {"debug", "info", "warn", "error", "none"};
 static const char *const sync_names[] = {"interval", "always"};
+static const char *const naming_names[] = {
+    "UnderscoreEscapingWithSuffixes", "UnderscoreEscapingWithoutSuffixes",
+    "NoUTF8EscapingWithSuffixes", "NoTranslation"}; // the order of enum otlp_naming
+static const char *const delta_names[] = {"cumulative", "keep"};
 
 bool config_read_age(str text, int64_t *ns, struct err *err)
 {
@@ -296,6 +328,12 @@ static bool set_field(struct config *c, const struct field *f, str text, bool ap
         break;
     case FIELD_SYNC:
         ok = set_choice(at, sync_names, COUNTOF(sync_names), text, err);
+        break;
+    case FIELD_NAMES:
+        ok = set_choice(at, naming_names, COUNTOF(naming_names), text, err);
+        break;
+    case FIELD_DELTA:
+        ok = set_choice(at, delta_names, COUNTOF(delta_names), text, err);
         break;
     case FIELD_CLASSES: // names itself what it does not like
         if (!append)
@@ -826,6 +864,12 @@ static void print_value(struct buf *out, const struct config *c, const struct fi
     case FIELD_SYNC:
         buf_add(out, str_c(sync_names[*(const unsigned *)at]));
         break;
+    case FIELD_NAMES:
+        buf_add(out, str_c(naming_names[*(const unsigned *)at]));
+        break;
+    case FIELD_DELTA:
+        buf_add(out, str_c(delta_names[*(const unsigned *)at]));
+        break;
     }
 }
 
@@ -927,6 +971,8 @@ static size_t field_size(const struct field *f)
         return sizeof(struct config_list);
     case FIELD_LEVEL:
     case FIELD_SYNC:
+    case FIELD_NAMES:
+    case FIELD_DELTA:
         return sizeof(unsigned);
     case FIELD_CLASSES:
         break; // live, and never copied

@@ -18,11 +18,13 @@
 #include "storage/base/clock.h"
 
 struct store;
+struct delta;
 
 enum server_state { SERVER_STARTING, SERVER_READY, SERVER_STOPPING };
 
 struct services {
     struct store *store; // NULL only while starting; never NULL in ingest and query lanes
+    struct delta *delta; // totals of OTLP's delta series
     struct clock *clock;
     /* Limits: max_body_raw, query_timeout_ns, ... A reload puts another one here; those before it
      * live as long. */

@@ -7,6 +7,7 @@
  * state and know neither network nor store. */
 #pragma once
 
+#include "server/ingest/otlp_names.h"
 #include "storage/model/batch.h"
 
 struct decode_options {
@@ -15,7 +16,18 @@ struct decode_options {
     const str *index_labels; // resource attributes that become stream labels
     size_t n_index_labels;
     bool native_histograms; // explicit buckets become one native histogram with custom bounds
+    enum otlp_naming naming;
+    bool promote_all;          // all resource attributes but those of promote_ignore
+    const str *promote_ignore; // counts with promote_all only
+    size_t n_promote_ignore;
+    bool keep_identity;    // service.name, .namespace, .instance.id stay in target_info
+    bool scope_labels;     // otel_scope_*
+    bool type_unit_labels; // __type__, __unit__
+    bool key_underscore;   // labels: one leading '_' stays as it is
+    bool join_underscores; // labels: runs of other characters become one '_'
 };
+
+struct delta_points;
 
 struct decode {
     struct batch *batch;
@@ -24,6 +36,7 @@ struct decode {
     /* Known series (see batch_series); NULL = none. */
     uint64_t (*find)(void *ctx, struct hash128 raw);
     void *find_ctx;
+    struct delta_points *delta; // takes OTLP's delta points; NULL: they stay as they are
 };
 
 typedef bool decoder(struct decode *d, str body, struct err *err);

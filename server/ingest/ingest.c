@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "server/ingest/decode.h"
+#include "server/ingest/delta.h"
 #include "server/services.h"
 #include "server/wire/otlp_json.h"
 #include "server/wire/pb_write.h"
@@ -39,6 +40,7 @@ struct ingest_job {
     struct buf transcoded; // OTLP/JSON as protobuf
     size_t charged;        // of it, on the ingest budget
     struct batch batch;
+    struct delta_points deltas;
     struct write_result result;
     bool is_json;
     bool is_write2; // remote write 2.0
@@ -310,14 +312,28 @@ static bool decode(struct ingest_job *j, str body, struct err *err)
 {
     const struct config *cfg = j->svc->config;
     struct finder finder = {j->svc->store, j->tenant};
-    struct decode_options options = {cfg->otlp_promote.v, cfg->otlp_promote.n,
-                                     cfg->otlp_index_labels.v, cfg->otlp_index_labels.n,
-                                     cfg->otlp_native != 0};
+    struct decode_options options = {
+        .promote = cfg->otlp_promote.v,
+        .n_promote = cfg->otlp_promote.n,
+        .index_labels = cfg->otlp_index_labels.v,
+        .n_index_labels = cfg->otlp_index_labels.n,
+        .native_histograms = cfg->otlp_native != 0,
+        .naming = (enum otlp_naming)cfg->otlp_names,
+        .promote_all = cfg->otlp_promote_all != 0,
+        .promote_ignore = cfg->otlp_promote_ignore.v,
+        .n_promote_ignore = cfg->otlp_promote_ignore.n,
+        .keep_identity = cfg->otlp_keep_identity != 0,
+        .scope_labels = cfg->otlp_scope_labels != 0,
+        .type_unit_labels = cfg->otlp_type_unit_labels != 0,
+        .key_underscore = cfg->otlp_key_underscore == 0,
+        .join_underscores = cfg->otlp_underscore_runs == 0,
+    };
     struct decode d = {.batch = &j->batch,
                        .options = &options,
                        .now_ns = clock_now_ns(j->svc->clock),
                        .find = j->tenant ? find_series : NULL,
-                       .find_ctx = &finder};
+                       .find_ctx = &finder,
+                       .delta = cfg->otlp_delta == 0 ? &j->deltas : NULL};
     const struct protocol *p = j->protocol;
     if (j->is_json && p->decode_json)
         return p->decode_json(&d, body, err);
@@ -355,6 +371,34 @@ static bool no_room(const struct ingest_job *j, struct err *err)
     return err_set(err, ERR_BUSY, "not enough ingest memory for this request now: try again later");
 }
 
+static bool make_tenant(struct ingest_job *j, struct err *err)
+{
+    return j->tenant || store_tenant(j->svc->store, j->tenant_name, true, &j->tenant, err);
+}
+
+static bool store(struct ingest_job *j, struct err *err)
+{
+    batch_validate(&j->batch);
+    if (batch_records(&j->batch) == 0 && j->batch.metas.n == 0) {
+        j->result.rejected = j->batch.rejected;
+        memcpy(j->result.reason, j->batch.reason, sizeof j->result.reason);
+        store_count_malformed(j->svc->store, j->protocol->signal, j->batch.rejected);
+        return true;
+    }
+    return make_tenant(j, err) && store_write(j->svc->store, j->tenant, &j->batch, &j->result, err);
+}
+
+/* Totals move on with what is stored, and only then. */
+static bool store_deltas(struct ingest_job *j, struct err *err)
+{
+    if (!make_tenant(j, err))
+        return false;
+    struct delta_tx *tx = delta_begin(j->svc->delta, j->tenant, &j->batch, &j->deltas);
+    bool ok = j->arena.over ? no_room(j, err) : store(j, err);
+    delta_end(tx, ok);
+    return ok;
+}
+
 static bool run(struct ingest_job *j, struct err *err)
 {
     str body;
@@ -366,18 +410,8 @@ static bool run(struct ingest_job *j, struct err *err)
         return j->arena.over ? no_room(j, err) : false;
     if (j->arena.over)
         return no_room(j, err);
-    batch_validate(&j->batch);
-    if (batch_records(&j->batch) == 0 && j->batch.metas.n == 0) {
-        j->result.rejected = j->batch.rejected;
-        memcpy(j->result.reason, j->batch.reason, sizeof j->result.reason);
-        store_count_malformed(j->svc->store, j->protocol->signal, j->batch.rejected);
-        return true;
-    }
-    if (!j->tenant && !store_tenant(j->svc->store, j->tenant_name, true, &j->tenant, err))
-        return false;
-    return store_write(j->svc->store, j->tenant, &j->batch, &j->result, err);
+    return j->deltas.points.n > 0 ? store_deltas(j, err) : store(j, err);
 }
-
 static void ingest(const struct protocol *p, void *ctx, struct http_request *req,
                    struct http_reply *rep)
 {

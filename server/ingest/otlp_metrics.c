@@ -1,9 +1,10 @@
 /* otlp_metrics.c - OTLP metrics to Prometheus series, as Prometheus' OTLP receiver maps them.
  *
  * Gauges and sums become floats; explicit histograms _bucket{le}, _sum, _count; exponential
- * histograms native histograms; summaries quantiles, _sum, _count. Delta points are kept as they
- * are (metadata type unknown), for nothing may be lost; what they mean is left to the query. job
- * and instance come from the resource; the rest of it is in target_info.
+ * histograms native histograms; summaries quantiles, _sum, _count. Delta points are noted for
+ * delta.h, which adds them up, or kept as they are (metadata type unknown), for nothing may be
+ * lost; what they mean is left to the query then. job and instance come from the resource; the rest
+ * of it is in target_info.
  *
  * The fast way: a series is known by a hash chain over raw bytes - resource, metric head,
  * attributes, part (bucket bound, quantile) - so attributes and labels are decoded only the first
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 
 #include "otlp.pb-c.h"
+#include "server/ingest/delta.h"
 #include "server/ingest/otlp.h"
 #include "server/ingest/otlp_names.h"
 #include "storage/base/enc.h"
@@ -40,18 +42,33 @@ enum part {
     PART_TARGET_INFO
 };
 
+/* What delta.h wants to know of the point at hand. */
+struct point_times {
+    uint64_t shape;
+    int64_t start_ns, time_ns;
+    bool is_stale, counts;
+};
+
 struct metrics_walk {
     struct otlp_walk walk;
     struct decode *d;
+    struct hash128 options_hash; // other options make other labels of the same bytes
     // resource
     struct hash128 resource_hash;
     struct resource resource;
     struct labels target; // job, instance and promoted attributes
+    struct labels scope;  // labels of the scope, when they are wanted
+    struct hash128 scope_hash;
+    struct hash128 target_key; // of the labels above
     int64_t t_min_ms, t_max_ms;
     bool has_points;
     // metric
     struct hash128 metric_hash;
-    str family; // Prometheus' name
+    str family;        // Prometheus' name
+    bool is_converted; // delta points that delta.h makes cumulative
+    bool is_monotonic;
+    str type_label, unit_label; // empty: none
+    struct hash128 metric_key;  // of all labels but the point's
     // point: decoded at the first miss
     struct hash128 point_hash;
     const ProtobufCBinaryData *attributes;
@@ -59,6 +76,7 @@ struct metrics_walk {
     int64_t start_ms; // when its counting began; 0: unknown, or nothing that counts
     struct labels point_labels;
     bool has_point_labels;
+    struct point_times times;
 };
 
 /* ---- labels ---- */
@@ -68,11 +86,20 @@ static int compare_attrs(const void *a, const void *b)
     return str_cmp(((const struct attr *)a)->key, ((const struct attr *)b)->key);
 }
 
+static str label_name(const struct metrics_walk *t, str key)
+{
+    const struct decode_options *o = t->d->options;
+    return otlp_naming_escapes(o->naming)
+               ? otlp_label_name(t->walk.arena, key, o->key_underscore, o->join_underscores)
+               : key;
+}
+
 /* Attributes in key order; two that end in one name are joined with ';'. Every name is compared
  * with those before it: callers keep their number small. */
-static void add_attrs(struct arena *a, struct labels_builder *b, struct attrs attrs,
+static void add_attrs(const struct metrics_walk *t, struct labels_builder *b, struct attrs attrs,
                       bool skip_identity)
 {
+    struct arena *a = t->walk.arena;
     ASSERT(attrs.n <= INFO_ATTRS_MAX);
     struct attr *v = arena_array(a, struct attr, attrs.n + 1);
     if (attrs.n > 0)
@@ -85,7 +112,7 @@ static void add_attrs(struct arena *a, struct labels_builder *b, struct attrs at
              (str_is(v[i].key, "service.name") || str_is(v[i].key, "service.namespace") ||
               str_is(v[i].key, "service.instance.id"))))
             continue;
-        str name = otlp_label_name(a, v[i].key), text = value_text(a, &v[i].value);
+        str name = label_name(t, v[i].key), text = value_text(a, &v[i].value);
         if (name.n == 0)
             continue;
         size_t k = first;
@@ -118,19 +145,55 @@ static void add_target(struct metrics_walk *t, struct labels_builder *b)
         labels_builder_add(b, STR("instance"), instance);
 }
 
+static bool is_ignored(const struct decode_options *o, str key)
+{
+    for (size_t i = 0; i < o->n_promote_ignore; i++)
+        if (str_eq(o->promote_ignore[i], key))
+            return true;
+    return false;
+}
+
+/* More than a series can have: the points are refused for it, whichever these are. */
+static void promote_all(struct metrics_walk *t, struct labels_builder *b)
+{
+    struct attr *v = arena_array(t->walk.arena, struct attr, t->resource.attrs.n + 1);
+    size_t n = 0;
+    for (size_t i = 0; i < t->resource.attrs.n && n < INFO_ATTRS_MAX; i++)
+        if (!is_ignored(t->d->options, t->resource.attrs.v[i].key))
+            v[n++] = t->resource.attrs.v[i];
+    add_attrs(t, b, (struct attrs){v, n}, false);
+}
+
+static struct hash128 labels_key(struct labels l, struct hash128 seed)
+{
+    for (size_t i = 0; i < l.n; i++)
+        seed = hash128_seed(l.v[i].value, hash128_seed(l.v[i].name, seed));
+    return seed;
+}
+
 static bool load_target(struct metrics_walk *t)
 {
     struct labels_builder b;
     labels_builder_init(&b, t->walk.arena);
+    if (t->d->options->promote_all)
+        promote_all(t, &b);
     for (size_t i = 0; i < t->d->options->n_promote; i++) {
         str text = resource_text(t, t->d->options->promote[i]);
-        str name = otlp_label_name(t->walk.arena, t->d->options->promote[i]);
+        str name = label_name(t, t->d->options->promote[i]);
         if (text.n > 0 && name.n > 0)
-            labels_builder_add(&b, name, text);
+            labels_builder_set(&b, name, text);
     }
     add_target(t, &b);
     t->target = labels_builder_done(&b);
+    t->target_key = labels_key(t->target, (struct hash128){0, 0});
     return true;
+}
+
+/* As Prometheus: what is named so already gives way. */
+static void set_all(struct labels_builder *b, struct labels l)
+{
+    for (size_t i = 0; i < l.n; i++)
+        labels_builder_set(b, l.v[i].name, l.v[i].value);
 }
 
 /* Labels of the point at hand without name and part. A malformed attribute refuses the point (*ok
@@ -146,7 +209,7 @@ static bool point_labels(struct metrics_walk *t, struct err *err)
     if (!otlp_attrs(t->walk.arena, t->attributes, t->n_attributes, &attrs, NULL, err))
         return false;
     labels_builder_init(&b, t->walk.arena);
-    add_attrs(t->walk.arena, &b, attrs, false);
+    add_attrs(t, &b, attrs, false);
     for (size_t i = 0; i < t->target.n;
          i++) { // promoted ones only where absent; job and instance always
         str name = t->target.v[i].name;
@@ -156,6 +219,11 @@ static bool point_labels(struct metrics_walk *t, struct err *err)
         if (!present)
             labels_builder_add(&b, name, t->target.v[i].value);
     }
+    set_all(&b, t->scope);
+    if (t->type_label.n > 0)
+        labels_builder_set(&b, STR("__type__"), t->type_label);
+    if (t->unit_label.n > 0)
+        labels_builder_set(&b, STR("__unit__"), t->unit_label);
     t->point_labels = labels_builder_done(&b);
     if (t->point_labels.n > LIMIT_LABELS) // each part of the point copies them
         return err_set(err, ERR_INVALID, LIMIT_LABELS_TEXT);
@@ -225,6 +293,7 @@ static void begin_point(struct metrics_walk *t, const ProtobufCBinaryData *attri
     t->attributes = attributes;
     t->n_attributes = n;
     t->has_point_labels = false;
+    t->times = (struct point_times){.time_ns = t_ms * NS_PER_MS};
     if (!t->has_points || t_ms < t->t_min_ms)
         t->t_min_ms = t_ms;
     if (!t->has_points || t_ms > t->t_max_ms)
@@ -236,6 +305,19 @@ static void begin_point(struct metrics_walk *t, const ProtobufCBinaryData *attri
 static void set_start(struct metrics_walk *t, uint64_t ns)
 {
     t->start_ms = otlp_time(ns) / NS_PER_MS;
+}
+
+/* Times for delta.h; a start that is not before the point is none. */
+static void set_times(struct metrics_walk *t, uint64_t start, uint64_t time, uint32_t flags,
+                      uint64_t shape)
+{
+    struct point_times *p = &t->times;
+    if (time != 0)
+        p->time_ns = otlp_time(time);
+    p->start_ns = otlp_time(start) < p->time_ns ? otlp_time(start) : 0;
+    p->is_stale = flags & FLAG_NO_RECORDED_VALUE;
+    p->shape = shape;
+    p->counts = true;
 }
 
 static int64_t point_time(struct metrics_walk *t, uint64_t ns)
@@ -250,8 +332,10 @@ static void push_sample(struct metrics_walk *t, uint32_t series, int64_t t_ms, d
 }
 
 /* trace_id, span_id, and the filtered attributes when all of them are short. */
-static struct labels exemplar_labels(struct arena *a, const Otlp__Exemplar *e, struct attrs attrs)
+static struct labels exemplar_labels(const struct metrics_walk *t, const Otlp__Exemplar *e,
+                                     struct attrs attrs)
 {
+    struct arena *a = t->walk.arena;
     struct labels_builder b;
     size_t n = 0;
     labels_builder_init(&b, a);
@@ -263,7 +347,7 @@ static struct labels exemplar_labels(struct arena *a, const Otlp__Exemplar *e, s
         n += b.pairs.v[i].name.n + b.pairs.v[i].value.n;
     size_t before = b.pairs.n;
     if (attrs.n <= EXEMPLAR_EXTRA_MAX) // else they cannot be short
-        add_attrs(a, &b, attrs, false);
+        add_attrs(t, &b, attrs, false);
     for (size_t i = before; i < b.pairs.n; i++)
         n += b.pairs.v[i].name.n + b.pairs.v[i].value.n;
     if (n > EXEMPLAR_EXTRA_MAX)
@@ -291,7 +375,7 @@ static bool add_exemplars(struct metrics_walk *t, const ProtobufCBinaryData *lis
                                                                       : 0;
         if (!pick(t, point, v, &series, err))
             return false;
-        struct labels l = exemplar_labels(t->walk.arena, e, attrs);
+        struct labels l = exemplar_labels(t, e, attrs);
         vec_push(&t->d->batch->exemplars, t->walk.arena,
                  (struct batch_exemplar){series, point_time(t, e->time), v, l});
     }
@@ -343,6 +427,10 @@ static bool add_number_point(struct metrics_walk *t, str bytes, bool counts, str
     if (p->flags & FLAG_NO_RECORDED_VALUE)
         v = f64_from_bits(STALE_NAN_BITS);
     set_start(t, counts ? p->start : 0);
+    set_times(t, p->start, p->time, p->flags, 0);
+    t->times.counts = counts;
+    if (t->is_converted && !t->times.is_stale && (!isfinite(v) || (v < 0 && t->is_monotonic)))
+        return err_set(err, ERR_INVALID, "delta that no counter can have"); // nor get rid of
     push_sample(t, series, t_ms, v);
     return add_exemplars(t, p->exemplars, p->n_exemplars, pick_value, NULL, err);
 }
@@ -361,6 +449,15 @@ static bool histogram_ok(const Otlp__HistogramPoint *p, struct err *err)
         if (__builtin_add_overflow(all, p->bucket_counts[i], &all))
             return err_set(err, ERR_INVALID, "histogram with overflowing bucket counts");
     return true;
+}
+
+static uint64_t histogram_shape(const Otlp__HistogramPoint *p)
+{
+    uint64_t h = p->n_bounds > 0
+                     ? hash64(str_of((const char *)p->bounds, p->n_bounds * sizeof p->bounds[0]))
+                     : 0;
+    return hash_mix(h, (uint64_t)p->n_bucket_counts * 2 +
+                           (p->has_sum_case == OTLP__HISTOGRAM_POINT__HAS_SUM_SUM));
 }
 
 /* Explicit buckets as one native histogram with these custom bounds. */
@@ -411,6 +508,7 @@ static bool add_histogram_point(struct metrics_walk *t, str bytes, bool is_delta
     double stale = f64_from_bits(STALE_NAN_BITS);
     begin_point(t, p->attributes, p->n_attributes, t_ms);
     set_start(t, p->start);
+    set_times(t, p->start, p->time, p->flags, histogram_shape(p));
     if (t->d->options->native_histograms)
         return add_custom_histogram(t, p, t_ms, is_delta, err);
     if (p->has_sum_case == OTLP__HISTOGRAM_POINT__HAS_SUM_SUM) {
@@ -515,6 +613,7 @@ static bool add_exponential_point(struct metrics_walk *t, str bytes, bool is_del
     if (!part_series(t, PART_NATIVE, 0, &series, err))
         return false;
     set_start(t, p->start);
+    set_times(t, p->start, p->time, p->flags, 0);
     vec_push(&t->d->batch->hists, a, (struct batch_hist){series, t_ms, h, t->start_ms});
     return add_exemplars(t, p->exemplars, p->n_exemplars, pick_native, NULL, err);
 }
@@ -551,9 +650,10 @@ static bool add_summary_point(struct metrics_walk *t, str bytes, struct err *err
 
 /* ---- metrics ---- */
 
-static enum metric_type type_of(const Otlp__Metric *m, const Otlp__Points *points)
+static enum metric_type type_of(const struct metrics_walk *t, const Otlp__Metric *m,
+                                const Otlp__Points *points)
 {
-    bool is_delta = points->temporality == TEMPORALITY_DELTA;
+    bool is_delta = points->temporality == TEMPORALITY_DELTA && !t->is_converted;
     switch (m->data_case) {
     case OTLP__METRIC__DATA_GAUGE:
         return METRIC_GAUGE;
@@ -572,7 +672,7 @@ static enum metric_type type_of(const Otlp__Metric *m, const Otlp__Points *point
 static bool add_point(struct metrics_walk *t, const Otlp__Metric *m, const Otlp__Points *points,
                       str bytes, struct err *err)
 {
-    bool is_delta = points->temporality == TEMPORALITY_DELTA;
+    bool is_delta = points->temporality == TEMPORALITY_DELTA && !t->is_converted;
     switch (m->data_case) {
     case OTLP__METRIC__DATA_GAUGE:
         return add_number_point(t, bytes, false, err);
@@ -613,18 +713,63 @@ static void begin_metric(struct metrics_walk *t, const Otlp__Metric *m, const Ot
         int32_t kind, temporality;
         uint64_t is_monotonic;
     } head = {(int32_t)m->data_case, points->temporality, (uint64_t)points->is_monotonic};
-    struct hash128 h = hash128_seed(pb_str(m->name), t->resource_hash);
+    struct hash128 h = hash128_seed(pb_str(m->name), t->scope_hash);
     h = hash128_seed(pb_str(m->unit), h);
     t->metric_hash = hash128_seed(str_of((const char *)&head, sizeof head), h);
-    bool is_monotonic = m->data_case == OTLP__METRIC__DATA_SUM && points->is_monotonic;
-    t->family = otlp_metric_name(t->walk.arena, pb_str(m->name), pb_str(m->unit), is_monotonic,
-                                 m->data_case == OTLP__METRIC__DATA_GAUGE);
+    t->is_monotonic = m->data_case == OTLP__METRIC__DATA_SUM && points->is_monotonic;
+    t->family =
+        otlp_metric_name(t->walk.arena, t->d->options->naming, pb_str(m->name), pb_str(m->unit),
+                         t->is_monotonic, m->data_case == OTLP__METRIC__DATA_GAUGE);
+    t->is_converted =
+        t->d->delta && points->temporality == TEMPORALITY_DELTA &&
+        (m->data_case == OTLP__METRIC__DATA_SUM || m->data_case == OTLP__METRIC__DATA_HISTOGRAM ||
+         m->data_case == OTLP__METRIC__DATA_EXPONENTIAL);
+    t->type_label = t->unit_label = (str){0};
+    if (t->d->options->type_unit_labels) {
+        enum metric_type type = type_of(t, m, points);
+        t->type_label = type == METRIC_UNKNOWN ? (str){0} : str_c(metric_type_name(type));
+        t->unit_label = otlp_unit_words(t->walk.arena, pb_str(m->unit));
+    }
+    if (t->is_converted) {
+        h = hash128_seed(t->family, labels_key(t->scope, t->target_key));
+        h = hash128_seed(t->unit_label, hash128_seed(t->type_label, h));
+        t->metric_key =
+            hash128_seed(m->data_case == OTLP__METRIC__DATA_SUM ? STR("s") : STR("h"), h);
+    }
 }
 
 /* A point that is refused takes its half-added samples with it. */
 struct rollback {
     size_t samples, hists, exemplars;
 };
+
+/* The samples since `before` are one delta point. Its key does not depend on the order of the
+ * attributes, nor on what of the resource is in no label. */
+static void note_delta(struct metrics_walk *t, const struct rollback *before)
+{
+    const struct batch *b = t->d->batch;
+    const struct point_times *p = &t->times;
+    struct hash128 key = t->metric_key;
+    if (!t->is_converted || p->is_stale)
+        return;
+    for (size_t i = 0; i < t->n_attributes; i++) {
+        struct hash128 h = hash128(pb_str(t->attributes[i]));
+        key.lo += h.lo;
+        key.hi += h.hi;
+    }
+    vec_push(&t->d->delta->points, t->walk.arena,
+             (struct delta_point){.key = key,
+                                  .shard = (uint32_t)t->target_key.lo,
+                                  .shape = p->shape,
+                                  .start_ns = p->start_ns,
+                                  .time_ns = p->time_ns,
+                                  .has_start = p->counts,
+                                  .sample = before->samples,
+                                  .n_samples = b->samples.n - before->samples,
+                                  .hist = before->hists,
+                                  .exemplar = before->exemplars,
+                                  .n_exemplars = b->exemplars.n - before->exemplars});
+}
 
 static bool on_metric(struct otlp_walk *w, str bytes, struct err *err)
 {
@@ -646,8 +791,10 @@ static bool on_metric(struct otlp_walk *w, str bytes, struct err *err)
     for (size_t i = 0; i < points->n_points; i++) {
         struct rollback before = {b->samples.n, b->hists.n, b->exemplars.n};
         struct err inner = ERR_OK;
-        if (add_point(t, m, points, pb_str(points->points[i]), &inner))
+        if (add_point(t, m, points, pb_str(points->points[i]), &inner)) {
+            note_delta(t, &before);
             continue;
+        }
         if (w->arena->over)
             return otlp_malformed(w->arena, "", err);
         b->samples.n = before.samples;
@@ -658,7 +805,7 @@ static bool on_metric(struct otlp_walk *w, str bytes, struct err *err)
     }
     if (points->n_points > 0)
         vec_push(&b->metas, w->arena,
-                 (struct metric_meta){t->family, type_of(m, points),
+                 (struct metric_meta){t->family, type_of(t, m, points),
                                       otlp_unit_words(w->arena, pb_str(m->unit)),
                                       pb_str(m->description)});
     return true;
@@ -671,9 +818,37 @@ static bool on_resource(struct otlp_walk *w, str bytes, str schema_url, struct e
     struct metrics_walk *t = CONTAINER_OF(w, struct metrics_walk, walk);
     if (!otlp_resource(w->arena, bytes, schema_url, &t->resource, err))
         return false;
-    t->resource_hash = hash128(bytes);
+    t->resource_hash = hash128_seed(bytes, t->options_hash);
     t->has_points = false;
     return load_target(t);
+}
+
+/* otel_scope_* of all series of the scope; without them scopes do not tell series apart. */
+static bool on_scope(struct otlp_walk *w, str bytes, str schema_url, struct err *err)
+{
+    struct metrics_walk *t = CONTAINER_OF(w, struct metrics_walk, walk);
+    struct arena *a = w->arena;
+    struct scope s;
+    struct labels_builder b, named;
+    t->scope = (struct labels){0};
+    t->scope_hash = t->resource_hash;
+    if (!t->d->options->scope_labels)
+        return true;
+    if (!otlp_scope(a, bytes, schema_url, &s, err))
+        return false;
+    labels_builder_init(&b, a);
+    labels_builder_init(&named, a);
+    s.attrs.n = MIN(s.attrs.n, (size_t)INFO_ATTRS_MAX); // more: the points are refused for it
+    add_attrs(t, &b, s.attrs, false);
+    for (size_t i = 0; i < b.pairs.n; i++)
+        labels_builder_add(&named, arena_fmt(a, "otel_scope_" STR_FMT, STR_ARG(b.pairs.v[i].name)),
+                           b.pairs.v[i].value);
+    labels_builder_add(&named, STR("otel_scope_name"), s.name);
+    labels_builder_add(&named, STR("otel_scope_version"), s.version);
+    labels_builder_add(&named, STR("otel_scope_schema_url"), s.schema_url);
+    t->scope = labels_builder_done(&named);
+    t->scope_hash = hash128_seed(schema_url, hash128_seed(bytes, t->resource_hash));
+    return true;
 }
 
 /* What no label can hold is left out: points must not be refused because of what is added here. */
@@ -700,7 +875,7 @@ static bool on_resource_end(struct otlp_walk *w, struct err *err)
     if (!t->has_points || t->resource.attrs.n > INFO_ATTRS_MAX)
         return true;
     labels_builder_init(&b, w->arena);
-    add_attrs(w->arena, &b, t->resource.attrs, true);
+    add_attrs(t, &b, t->resource.attrs, !t->d->options->keep_identity);
     size_t n_info = drop_unfit(&b);
     add_target(t, &b);
     size_t n_all = drop_unfit(&b);
@@ -725,12 +900,27 @@ static bool on_resource_end(struct otlp_walk *w, struct err *err)
     return true;
 }
 
+static struct hash128 options_key(const struct decode_options *o)
+{
+    uint8_t flags[] = {(uint8_t)o->naming,  o->promote_all,    o->keep_identity,   o->scope_labels,
+                       o->type_unit_labels, o->key_underscore, o->join_underscores};
+    struct hash128 h = hash128(str_of((const char *)flags, sizeof flags));
+    for (size_t i = 0; i < o->n_promote; i++)
+        h = hash128_seed(o->promote[i], h);
+    h = hash128_seed(STR("but"), h);
+    for (size_t i = 0; i < o->n_promote_ignore; i++)
+        h = hash128_seed(o->promote_ignore[i], h);
+    return h;
+}
+
 bool decode_otlp_metrics(struct decode *d, str body, struct err *err)
 {
     struct metrics_walk t = {.walk = {.arena = d->batch->arena,
                                       .resource = on_resource,
+                                      .scope = on_scope,
                                       .item = on_metric,
                                       .resource_end = on_resource_end},
-                             .d = d};
+                             .d = d,
+                             .options_hash = options_key(d->options)};
     return otlp_walk(&t.walk, body, err);
 }

@@ -123,7 +123,7 @@ static void tokens_move_last(struct tokens *t, str word)
     t->n = n;
 }
 
-str otlp_metric_name(struct arena *a, str name, str unit, bool is_monotonic, bool is_gauge)
+static str name_with_suffixes(struct arena *a, str name, str unit, bool is_monotonic, bool is_gauge)
 {
     struct tokens t = {.n = 0};
     str main, per;
@@ -165,11 +165,79 @@ str otlp_metric_name(struct arena *a, str name, str unit, bool is_monotonic, boo
     return str_of(out, n);
 }
 
-str otlp_label_name(struct arena *a, str name)
+/* Words cut at characters outside [a-zA-Z0-9:_]; no suffixes. */
+static str name_plain(struct arena *a, str name)
+{
+    char *out = arena_alloc(a, name.n + 2);
+    size_t n = 0;
+    bool any = false, gap = false;
+    for (size_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
+        if (!is_alnum(c) && c != ':' && c != '_') {
+            gap = n > 0;
+            continue;
+        }
+        if (gap || (n == 0 && is_digit(c)))
+            out[n++] = '_';
+        gap = false;
+        any = any || c != '_';
+        out[n++] = c;
+    }
+    return any ? str_of(out, n) : STR("");
+}
+
+/* Without the suffix and the character before it, when there is something before. */
+static str cut_suffix(str name, str suffix)
+{
+    if (suffix.n == 0 || name.n < suffix.n + 2 || !str_ends(name, suffix))
+        return name;
+    return str_sub(name, 0, name.n - suffix.n - 1);
+}
+
+static str name_utf8(struct arena *a, str name, str unit, bool is_monotonic, bool is_gauge)
+{
+    str main, per;
+    bool is_ratio = is_gauge && str_is(str_trim(unit), "1");
+    split_unit(a, unit, &main, &per);
+    if (per.n > 0)
+        per = arena_fmt(a, "per_" STR_FMT, STR_ARG(per));
+    if (is_monotonic)
+        name = cut_suffix(name, STR("total"));
+    if (is_ratio)
+        name = cut_suffix(name, STR("ratio"));
+    name = cut_suffix(name, per);
+    bool has_main = main.n == 0 || str_ends(name, main);
+    return arena_fmt(a, STR_FMT "%s" STR_FMT "%s" STR_FMT "%s%s", STR_ARG(name),
+                     has_main ? "" : "_", STR_ARG(has_main ? STR("") : main), per.n > 0 ? "_" : "",
+                     STR_ARG(per), is_monotonic ? "_total" : "", is_ratio ? "_ratio" : "");
+}
+
+str otlp_metric_name(struct arena *a, enum otlp_naming naming, str name, str unit,
+                     bool is_monotonic, bool is_gauge)
+{
+    bool is_empty = true;
+    for (size_t i = 0; i < name.n; i++)
+        is_empty = is_empty && name.p[i] == '_';
+    if (is_empty)
+        return STR("");
+    switch (naming) {
+    case NAMING_UNDERSCORES:
+        return name_with_suffixes(a, name, unit, is_monotonic, is_gauge);
+    case NAMING_UNDERSCORES_PLAIN:
+        return name_plain(a, name);
+    case NAMING_UTF8:
+        return name_utf8(a, name, unit, is_monotonic, is_gauge);
+    case NAMING_RAW:
+        break;
+    }
+    return name;
+}
+
+str otlp_label_name(struct arena *a, str name, bool keep_leading, bool join)
 {
     bool clean = name.n > 0 && !is_digit(name.p[0]) && name.p[0] != '_';
     for (size_t i = 0; i < name.n && clean; i++)
-        clean = is_alnum(name.p[i]) || name.p[i] == '_';
+        clean = is_alnum(name.p[i]) || (name.p[i] == '_' && !join);
     if (clean)
         return name;
     char *out = arena_alloc(a, name.n + 4);
@@ -177,21 +245,22 @@ str otlp_label_name(struct arena *a, str name)
     if (name.n > 0 && is_digit(name.p[0])) {
         memcpy(out, "key_", 4);
         n = 4;
-    } else if (name.n > 1 && name.p[0] == '_' && name.p[1] != '_') {
+    } else if (name.n > 1 && name.p[0] == '_' && name.p[1] != '_' && !keep_leading) {
         memcpy(out, "key", 3);
         n = 3;
     }
     bool any = false;
     for (size_t i = 0; i < name.n;) {
-        if (is_alnum(name.p[i]) || name.p[i] == '_') {
-            any = any || name.p[i] != '_';
-            out[n++] = name.p[i++];
-            continue;
-        }
         size_t len = 1; // one '_' a character, not a byte
-        (void)utf8_decode(str_sub(name, i, name.n), &len);
+        bool ok = is_alnum(name.p[i]);
+        any = any || ok;
+        if (!ok && name.p[i] != '_')
+            (void)utf8_decode(str_sub(name, i, name.n), &len);
+        if (ok)
+            out[n++] = name.p[i];
+        else if (!join || n == 0 || out[n - 1] != '_' || (i == 1 && str_starts(name, STR("__"))))
+            out[n++] = '_';
         i += len;
-        out[n++] = '_';
     }
     return any ? str_of(out, n) : STR("");
 }

@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "server/ingest/delta.h"
 #include "storage/base/num.h"
 #include "storage/store.h"
 
@@ -117,6 +118,23 @@ static void put_budgets(const struct services *svc, struct sink *out)
     for (size_t i = 0; i < COUNTOF(budgets); i++)
         put(out, "trivet_memory_limit_bytes{budget=\"%s\"} %zu\n", budgets[i].name,
             budgets[i].budget->max);
+}
+
+/* ---- totals of delta series ---- */
+
+static void put_delta(struct delta *d, struct sink *out)
+{
+    struct delta_stats s;
+    delta_stats_get(d, &s);
+    one(out, "trivet_delta_series", "gauge", "Totals of OTLP delta series in memory.",
+        (double)s.series);
+    one(out, "trivet_delta_bytes", "gauge", "Memory of these totals.", (double)s.bytes);
+    one(out, "trivet_delta_expired_total", "counter", "Totals forgotten for want of points.",
+        (double)s.expired);
+    head(out, "trivet_delta_points_total", "counter", "OTLP delta points, by what became of them.");
+    for (size_t i = 0; i < DELTA_RESULTS; i++)
+        put(out, "trivet_delta_points_total{result=\"%s\"} %llu\n", delta_result_names[i],
+            (unsigned long long)s.results[i]);
 }
 
 /* ---- network and lanes ---- */
@@ -364,6 +382,7 @@ void metrics_write(const struct metrics_sources *src, bool with_store, struct si
     put_net(src->net, out);
     put_lanes(src->work, out);
     put_routes(src->router, out);
+    put_delta(src->services->delta, out);
     if (with_store && src->services->store) {
         put_store(src->services->store, out);
         put_classes(src->services->store, out);

@@ -49,22 +49,23 @@ static inline void planes_put(const int64_t *d, size_t n, unsigned width, uint8_
             o[i] = (uint8_t)(zz(d[i]) >> (8 * b));
 }
 
-/* Reads width * n bytes (width <= 8; the caller has checked that they are there). */
-static inline void planes_get(const uint8_t *p, size_t n, unsigned width, int64_t *d)
+/* Reads the first `some` of n values in width * n bytes (width <= 8; the caller has checked that
+ * they are there). */
+static inline void planes_get(const uint8_t *p, size_t n, size_t some, unsigned width, int64_t *d)
 {
     if (width == 0) {
-        memset(d, 0, n * sizeof d[0]);
+        memset(d, 0, some * sizeof d[0]);
     } else if (width == 1) {
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < some; i++)
             d[i] = unzz(p[i]);
     } else if (width == 2) {
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < some; i++)
             d[i] = unzz(p[i] | (uint64_t)p[n + i] << 8);
     } else if (width == 3) {
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < some; i++)
             d[i] = unzz(p[i] | (uint64_t)p[n + i] << 8 | (uint64_t)p[2 * n + i] << 16);
     } else {
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < some; i++) {
             uint64_t u = 0;
             for (unsigned b = 0; b < width; b++)
                 u |= (uint64_t)p[b * n + i] << (8 * b);

@@ -77,8 +77,10 @@ bool blob_unpack(str blob, uint8_t version_max, size_t raw_max, struct arena *a,
     uint8_t v = rd_u8(&r);
     uint8_t codec = rd_u8(&r);
     uint64_t raw_n = rd_varint(&r);
-    if (r.bad || v == 0 || v > version_max)
-        return err_set(err, ERR_CORRUPT, "blob version %u, newest known %u", v, version_max);
+    if (r.bad || v == 0)
+        return err_set(err, ERR_CORRUPT, "blob version %u", v);
+    if (v > version_max) // with a right checksum: a newer trivet's, no damage
+        return err_set(err, ERR_UNSUPPORTED, "blob version %u, newest known %u", v, version_max);
     if (raw_n > raw_max)
         return err_set(err, ERR_CORRUPT, "blob claims %llu bytes, at most %zu are allowed",
                        (unsigned long long)raw_n, raw_max);

@@ -23,8 +23,8 @@ MUST_USE bool blob_pack(uint8_t version, int zstd_level, str raw, struct buf *ou
 MUST_USE bool blob_pack_numbers(uint8_t version, int zstd_level, str raw, struct buf *out,
                                 struct err *err);
 /* Checks and decodes one whole blob. *raw borrows from `blob` when stored, else lies in the arena.
- * Any fault,
- * also a version outside [1, version_max] or more than raw_max bytes: ERR_CORRUPT. */
+ * Any fault, also version 0 or more than raw_max bytes: ERR_CORRUPT. A version above version_max
+ * behind a right checksum: ERR_UNSUPPORTED, so that nobody takes it for damage. */
 MUST_USE bool blob_unpack(str blob, uint8_t version_max, size_t raw_max, struct arena *a,
                           uint8_t *version, str *raw, struct err *err);
 /* The decoded size that a blob claims, unchecked but for its own bounds; 0 when it is none. For

@@ -90,3 +90,12 @@ MUST_USE bool frame_reader_open(struct frame_reader *r, str bytes, struct arena 
 MUST_USE bool frame_reader_next(struct frame_reader *r, double *v, struct arena *a,
                                 const struct hist *const **h, struct frame_series *out,
                                 struct err *err);
+/* The head of the next series, without moving on; no starts and no has_hists yet. */
+MUST_USE bool frame_reader_peek(const struct frame_reader *r, struct frame_series *out,
+                                struct err *err);
+/* frame_reader_next for values [lo, hi) only, to v[0], h[0]...: what lies behind hi is not decoded
+ * and what lies before lo is only added up. v has room for n_max all the same (histograms). out->n
+ * and out->starts tell of the whole series. */
+MUST_USE bool frame_reader_part(struct frame_reader *r, size_t lo, size_t hi, double *v,
+                                struct arena *a, const struct hist *const **h,
+                                struct frame_series *out, struct err *err);

@@ -660,8 +660,7 @@ static bool put_values(struct merge *m, uint32_t key, struct err *err)
     }
     for (uint32_t i = 0; i < n; i++) // the row in its source becomes the number of its value there
         at[i].row = in[at[i].src].at[at[i].row];
-    m->now.n = n;
-    m->now.key = k;
+    m->now = (struct span_merge_column){.id = id, .key = k, .n = n};
     bool ok;
     if (k->kind == VALUE_INT || k->kind == VALUE_BOOL || k->kind == VALUE_EMPTY) {
         int64_t *v = arena_array(&m->tmp, int64_t, n);
@@ -680,6 +679,8 @@ static bool put_values(struct merge *m, uint32_t key, struct err *err)
             codes[i] = remap_code(m, &in[at[i].src].map, at[i].row, &dict);
         ok = span_write_dict(&m->w, id, codes, n, dict.v, dict.n, err);
     }
+    if (ok && n > 0 && m->now.raw.n == 0 && m->io->absent)
+        ok = m->io->absent(m->io, &m->now, err);
     m->now.key = NULL;
     return ok;
 }

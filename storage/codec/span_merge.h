@@ -33,6 +33,9 @@ struct span_merge_io {
      * zero before. NULL: everything is taken. */
     bool (*skip)(struct span_merge_io *io, const struct span_traces *traces, uint8_t *skip,
                  struct err *err);
+    /* An attribute column of the current output block whose values are all 0, false or empty, and
+     * which therefore is not stored: raw is empty. NULL: nobody wants to know. */
+    bool (*absent)(struct span_merge_io *io, const struct span_merge_column *c, struct err *err);
 };
 
 MUST_USE bool span_merge(struct span_merge_io *io, struct err *err);

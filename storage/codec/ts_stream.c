@@ -45,7 +45,7 @@ bool ts_stream_decode(str raw, struct arena *a, const int64_t **t, size_t *n, st
         return err_set(err, ERR_LIMIT, "no memory for %zu timestamps", (size_t)count);
     int64_t *v = arena_array(a, int64_t, (size_t)count);
     if (m > 0)
-        planes_get(r.p, m, width, v + 2);
+        planes_get(r.p, m, m, width, v + 2);
     v[0] = at;
     bool ascending = true;
     for (size_t i = 1; i < count; i++) {

@@ -838,8 +838,10 @@ static bool unpack_payload(str payload, struct arena *a, uint8_t *version, str *
     struct rd r = rd_of(payload);
     *version = rd_u8(&r);
     uint8_t codec = rd_u8(&r);
-    if (r.bad || *version < PAYLOAD_VERSION || *version > PAYLOAD_VERSION_STARTS ||
-        codec > PAYLOAD_ZSTD)
+    if (!r.bad && *version > PAYLOAD_VERSION_STARTS) // its record's checksum is right
+        return err_set(err, ERR_UNSUPPORTED, "metrics record: version %u, newest known %u",
+                       *version, PAYLOAD_VERSION_STARTS);
+    if (r.bad || *version < PAYLOAD_VERSION || codec > PAYLOAD_ZSTD)
         return err_set(err, ERR_CORRUPT, "metrics record: unknown version or codec");
     if (codec == PAYLOAD_PLAIN) {
         *body = (str){(const char *)r.p, rd_left(&r)};

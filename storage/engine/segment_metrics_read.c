@@ -311,7 +311,7 @@ static size_t lower_bound(const int64_t *t, size_t n, int64_t want)
 static bool take_starts(struct metrics_reader *r, const struct frame_series *s, const int64_t *t,
                         size_t lo, size_t n, struct samples *out, struct err *err)
 {
-    if (s->starts.n == 0 && !out->has_starts)
+    if (n == 0 || (s->starts.n == 0 && !out->has_starts))
         return true;
     if (!out->has_starts)
         samples_want_starts(out);
@@ -323,32 +323,38 @@ static bool take_starts(struct metrics_reader *r, const struct frame_series *s, 
     return true;
 }
 
-/* The samples that stand decoded at out->v[out->n..] get their times; what is out of range goes. */
-static bool take(struct metrics_reader *r, const struct frame_series *s,
-                 const struct hist *const *h, struct samples *out, struct err *err)
+/* The next series of a frame: times first, since they say which values are wanted. */
+static bool take(struct metrics_reader *r, struct frame_reader *fr, struct arena *a,
+                 struct samples *out, struct err *err)
 {
+    struct frame_series s;
     const struct metrics_stream *st = NULL;
-    if (s->n == 0)
-        return true;
-    if (!get_stream(r, s->stream, &st, err))
+    const struct hist *const *h = NULL;
+    if (!frame_reader_peek(fr, &s, err))
+        return err_in(err, "%s", segment_name(r->seg));
+    if (s.n == 0)
+        return frame_reader_next(fr, NULL, a, NULL, &s, err) ||
+               err_in(err, "%s", segment_name(r->seg));
+    if (!get_stream(r, s.stream, &st, err))
         return false;
-    if (s->start > st->n || s->n > st->n - s->start)
+    if (s.start > st->n || s.n > st->n - s.start)
         return corrupt(r->seg, err, "series beyond its timestamps");
-    const int64_t *t = st->t + s->start;
-    size_t lo = t[0] >= r->start_ms ? 0 : lower_bound(t, s->n, r->start_ms);
-    size_t hi = t[s->n - 1] <= r->end_ms ? s->n : lower_bound(t, s->n, r->end_ms + 1);
+    const int64_t *t = st->t + s.start;
+    size_t lo = t[0] >= r->start_ms ? 0 : lower_bound(t, s.n, r->start_ms);
+    size_t hi = t[s.n - 1] <= r->end_ms ? s.n : lower_bound(t, s.n, r->end_ms + 1);
     size_t n = hi > lo ? hi - lo : 0;
-    if (lo > 0 && n > 0)
-        memmove(out->v + out->n, out->v + out->n + lo, n * sizeof out->v[0]);
+    samples_reserve(out, fr->n_max + 1);
+    if (!frame_reader_part(fr, lo, hi, out->v + out->n, a, &h, &s, err))
+        return err_in(err, "%s", segment_name(r->seg));
     memcpy(out->t + out->n, t + lo, n * sizeof t[0]);
     if (h != NULL) {
-        memcpy(out->h + out->n, h + lo, n * sizeof h[0]);
+        memcpy(out->h + out->n, h, n * sizeof h[0]);
         for (size_t i = 0; i < n; i++)
-            out->has_hists |= h[lo + i] != NULL;
+            out->has_hists |= h[i] != NULL;
     } else {
         memset(out->h + out->n, 0, n * sizeof out->h[0]);
     }
-    if (!take_starts(r, s, t, lo, n, out, err))
+    if (!take_starts(r, &s, t, lo, n, out, err))
         return false;
     out->n += n;
     if (r->stats != NULL)
@@ -372,14 +378,10 @@ bool metrics_reader_read(struct metrics_reader *r, uint32_t ordinal, struct aren
     for (size_t f = 0; f < r->n_frames; f++) {
         struct frame_reader *fr = &r->frames[f];
         struct frame_series s;
-        const struct hist *const *h = NULL;
         for (uint32_t i = r->next; i < ordinal; i++)
             if (!frame_reader_next(fr, NULL, a, NULL, &s, err))
                 return err_in(err, "%s", segment_name(r->seg));
-        samples_reserve(out, fr->n_max + 1);
-        if (!frame_reader_next(fr, out->v + out->n, a, &h, &s, err))
-            return err_in(err, "%s", segment_name(r->seg));
-        if (!take(r, &s, h, out, err))
+        if (!take(r, fr, a, out, err))
             return false;
     }
     r->next = ordinal + 1;

@@ -111,6 +111,15 @@ static bool write_column(struct span_merge_io *io, const struct span_merge_colum
                        err);
 }
 
+static bool write_absent(struct span_merge_io *io, const struct span_merge_column *c,
+                         struct err *err)
+{
+    struct traces_writer *t = CONTAINER_OF(io, struct traces_writer, io);
+    (void)err;
+    span_tags_absent(&t->tags, c);
+    return true;
+}
+
 static bool write_ids(struct traces_writer *t, struct err *err)
 {
     size_t n = t->ids.n / 16;
@@ -171,12 +180,12 @@ static bool write_block(struct span_merge_io *io, const struct span_block_head *
 bool segment_traces_write(struct traces_input *in, int level, struct seal_sink *sink,
                           struct err *err)
 {
-    struct traces_writer t = {
-        .io = {write_next, write_column, write_block, BLOCK_SPANS, in->skip ? write_skip : NULL},
-        .in = in,
-        .sink = sink,
-        .level = level,
-        .zstd = blob_level(level)};
+    struct traces_writer t = {.io = {write_next, write_column, write_block, BLOCK_SPANS,
+                                     in->skip ? write_skip : NULL, write_absent},
+                              .in = in,
+                              .sink = sink,
+                              .level = level,
+                              .zstd = blob_level(level)};
     struct buf *bufs[] = {&t.blob, &t.pack, &t.dir, &t.filter, &t.ids};
     for (size_t i = 0; i < COUNTOF(bufs); i++)
         buf_init(bufs[i], BLOB_MAX);

@@ -426,9 +426,16 @@ static int column_field(uint32_t id)
     }
 }
 
+static const uint8_t scopes[SPAN_TABLE_COUNT] = {ATTR_SPAN, ATTR_EVENT, ATTR_LINK};
+
+void span_tags_absent(struct span_tags *t, const struct span_merge_column *c)
+{
+    struct value v = {.kind = c->key->kind}; // 0, false, "", an empty list
+    tag_values_add(tags_of(t, scopes[c->key->table], c->key->kind, c->key->name), &v, c->n);
+}
+
 bool span_tags_column(struct span_tags *t, const struct span_merge_column *c, struct err *err)
 {
-    static const uint8_t scopes[SPAN_TABLE_COUNT] = {ATTR_SPAN, ATTR_EVENT, ATTR_LINK};
     int field = column_field(c->id);
     bool ok = true;
     if (c->key)

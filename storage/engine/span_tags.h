@@ -56,6 +56,8 @@ void span_tags_deinit(struct span_tags *t);
 /* Every column of every block. */
 MUST_USE bool span_tags_column(struct span_tags *t, const struct span_merge_column *c,
                                struct err *err);
+/* Every attribute column that has only 0, false or empty values. */
+void span_tags_absent(struct span_tags *t, const struct span_merge_column *c);
 /* Tables akey and tagv. */
 MUST_USE bool span_tags_write(struct span_tags *t, struct segment_writer *w, int zstd_level,
                               struct err *err);

@@ -16,6 +16,7 @@
 #include "storage/base/vec.h"
 
 #define WAL_HEADER      40
+#define WAL_VERSION     '1'
 #define WAL_RECORD_HEAD 8
 #define WAL_BATCH       1
 #define WAL_BODY_HEAD   4
@@ -190,6 +191,18 @@ static bool header_parse(str bytes, char *letter, struct wal_file *out)
     return true;
 }
 
+/* Of a later version? Whatever that changes, bytes 0..7 and the crc stay where they are. */
+static bool header_is_newer(str bytes, char *version)
+{
+    struct rd r = rd_of(str_sub(bytes, WAL_HEADER - 4, bytes.n));
+    bool is_ours = bytes.n == WAL_HEADER && str_starts(bytes, STR("TVWAL")) && bytes.p[6] == '\0';
+    if (!is_ours || bytes.p[5] <= WAL_VERSION || bytes.p[5] > '9' ||
+        rd_le32(&r) != crc32c(str_sub(bytes, 0, WAL_HEADER - 4)))
+        return false;
+    *version = bytes.p[5];
+    return true;
+}
+
 static bool header_read(struct fs *fs, struct file *f, char *letter, struct wal_file *out,
                         bool *is_valid, struct err *err)
 {
@@ -198,7 +211,9 @@ static bool header_read(struct fs *fs, struct file *f, char *letter, struct wal_
     if (!fs_pread(fs, f, bytes, sizeof(bytes), 0, &got, err))
         return false;
     *is_valid = header_parse((str){bytes, got}, letter, out);
-    return true;
+    char version;
+    return *is_valid || !header_is_newer((str){bytes, got}, &version) ||
+           err_set(err, ERR_UNSUPPORTED, "log format %c, newest known %c", version, WAL_VERSION);
 }
 
 /* ---- reading records ---- */
@@ -518,8 +533,10 @@ static bool replay_body(str body, wal_replay_fn *fn, void *ctx, struct wal_repla
     str tenant = rd_take(&r, tenant_n);
     str payload = rd_take(&r, rd_left(&r));
     struct err here = ERR_OK;
-    if (r.bad || type != WAL_BATCH)
-        err_set(&here, ERR_CORRUPT, "record of unknown type %u", type);
+    if (!r.bad && type != WAL_BATCH) // with a right checksum: a newer trivet's, no damage
+        err_set(&here, ERR_UNSUPPORTED, "record of type %u, newest known %u", type, WAL_BATCH);
+    else if (r.bad)
+        err_set(&here, ERR_CORRUPT, "record without a payload");
     else if (fn(ctx, tenant, payload, &here))
         return true;
     if (here.code != ERR_CORRUPT) {

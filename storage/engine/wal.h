@@ -4,7 +4,7 @@
  * Files <dir>/<letter>-<generation, 8 digits>-<part, 4 digits>.wal, little-endian:
  *
  *   header, 40 bytes
- *     0  "TVWAL1\0" and the signal's letter
+ *     0  "TVWAL1\0" (1 is the version) and the signal's letter
  *     8  u32 generation
  *    12  u32 part
  *    16  u32 first_seq: segments sealed from this generation have sequence numbers from here on
@@ -70,7 +70,8 @@ struct wal_replay_stats {
 };
 
 /* Lists the folder and reads the headers. A last file without a whole header (a crash while it was
- * made) is removed; other unreadable ones are renamed to *.bad and counted in *damaged. */
+ * made) is removed; other unreadable ones are renamed to *.bad and counted in *damaged. A file of a
+ * newer version: ERR_UNSUPPORTED, naming it. */
 MUST_USE bool wal_open(const struct wal_options *o, struct wal **out, uint64_t *damaged,
                        struct err *err);
 void wal_close(struct wal *w); // does not sync; NULL is fine

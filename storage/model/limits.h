@@ -175,6 +175,15 @@
 /* Decoded bytes of one metrics batch in the log: above what a 64 MiB request can need. */
 #define LIMIT_METRICS_LOG (192 * MIB)
 
+/* ---- OTLP: totals of delta series ---- */
+
+/* Without a point for so long a total is forgotten: export intervals are a minute, rarely ten. The
+ * next point begins a new one, with a start time. */
+#define DELTA_IDLE_NS (3600 * NS_PER_S)
+/* Buckets of the total of an exponential histogram; beyond, its resolution is halved. SDKs stop at
+ * 160 in one interval. */
+#define DELTA_BUCKETS_MAX 320
+
 /* ---- query languages ---- */
 
 /* Nesting of an expression, counted in grammar rules entered by parser and evaluator: a stack of

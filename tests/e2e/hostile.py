@@ -11,7 +11,7 @@ import struct
 import time
 import zlib
 
-from harness import Server
+from harness import Server, until
 
 MEMORY_MB = 128
 GRPC = int(os.environ.get("GRPC_MESSAGES", "3000"))  # 100000 takes about a minute
@@ -350,6 +350,52 @@ def slow_bodies():
         print(f"100 slow bodies ended after {time.monotonic() - started:.1f} s")
 
 
+def export_zeros(server, n):
+    """Status code and trailers of a gRPC export of n bytes that say nothing."""
+    import grpc
+
+    path = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        try:
+            # field 15, which nobody knows, of n bytes
+            size, rest = b"", n
+            while rest > 127:
+                size, rest = size + bytes([rest & 127 | 128]), rest >> 7
+            channel.unary_unary(path)(b"\x7a" + size + bytes([rest]) + b"\0" * n, timeout=10)
+            return grpc.StatusCode.OK, {}
+        except grpc.RpcError as e:
+            return e.code(), dict(e.trailing_metadata())
+
+
+def full_memory():
+    """Bodies that never end take the memory: the others are told to come back, and when, and are served then."""
+    with Server("--memory", "64M") as server:
+        head = b"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 16000000\r\n\r\n"
+        holders = []
+        for _ in range(12):
+            s = socket.create_connection(("127.0.0.1", server.port))
+            s.settimeout(2)
+            holders.append(s)
+            try:
+                s.sendall(head + b" " * 8_000_000)
+            except OSError:
+                pass  # told to go before it said all
+        json_type = {"Content-Type": "application/json"}
+        status, reply, answer = server.ask("/v1/logs", data=b"{}" + b" " * 8_000_000, headers=json_type)
+        assert status == 429 and int(answer["Retry-After"]) >= 1 and b"memory" in reply, (status, reply, answer)
+        code, trailers = export_zeros(server, 3_000_000)
+        assert code.name == "RESOURCE_EXHAUSTED", code
+        assert b"google.rpc.RetryInfo" in trailers["grpc-status-details-bin"], trailers
+        assert server.ask("/ready")[0] == 200
+        assert server.rss_mb() < 64 + 8, server.rss_mb()
+        for s in holders:
+            s.close()
+        until(lambda: export_zeros(server, 3_000_000)[0].name == "OK", "gRPC served again")
+        status, reply, _ = server.ask("/v1/logs", data=b"{}" + b" " * 8_000_000, headers=json_type)
+        assert status == 200, (status, reply)
+        print("full memory: refused with a time to come back, served after")
+
+
 def main():
     with Server("--memory", f"{MEMORY_MB}M") as server:
         start = server.rss_mb()
@@ -359,6 +405,7 @@ def main():
             print(f"{step.__name__}: {server.rss_mb():.1f} MB resident (started with {start:.1f})")
             assert server.rss_mb() < MEMORY_MB + 32
     slow_bodies()
+    full_memory()
     print("ok")
 
 

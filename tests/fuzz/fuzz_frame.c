@@ -18,11 +18,18 @@ static void read_all(str bytes, const double *expect, size_t n)
     const struct hist *const *h;
     arena_init(&a, 64 * MIB, NULL);
     if (frame_reader_open(&r, bytes, &a, &err)) {
+        struct frame_reader again = r; // the same bytes by parts
         double *v = arena_array(&a, double, r.n_max);
+        again.d = arena_array(&a, int64_t, r.n_max + 1);
+        again.prev = arena_array(&a, int64_t, r.n_max + 1);
         for (size_t i = 0; i < r.n_series; i++) {
             if (!frame_reader_next(&r, v, &a, &h, &s, &err))
                 break;
             if (expect != NULL && (s.n != n || memcmp(v, expect, n * sizeof *v) != 0))
+                abort();
+            if (!frame_reader_part(&again, n / 3, s.n / 2 + 1, v, &a, &h, &s, &err) ||
+                (expect != NULL && n / 2 + 1 < n &&
+                 memcmp(v, expect + n / 3, (n / 2 + 1 - n / 3) * sizeof *v) != 0))
                 abort();
         }
     } else if (expect != NULL) {

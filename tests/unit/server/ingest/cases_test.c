@@ -3,9 +3,10 @@
  *
  * A file holds cases:
  *     == name
- *     -- <decoder> [json|hex]       decoder: traces, logs, metrics, native
- *                                   (metrics with native histograms), loki, zipkin, write, write2
- *                                   openmetrics, prometheus, lines with the form text
+ *     -- <decoder> [json|hex|text [<options>]]
+ *                                   decoder: traces, logs, metrics, loki, zipkin, write, write2,
+ *                                   openmetrics, prometheus, lines (with the form text);
+ *                                   options of metrics, with commas: see `flags` below
  *     request body (JSON text, or hex digits of the inflated protobuf)
  *     -- dump                       what batch_dump must print, or "error: <text>"
  * Several inputs before one dump are spellings of one message: each must give that dump. With
@@ -33,7 +34,7 @@
 #define NOW_NS     (INT64_C(1700000000) * NS_PER_S)
 
 struct input {
-    str decoder, form, body;
+    str decoder, form, options, body;
 };
 
 static str index_labels[] = {STR_INIT("service.name"), STR_INIT("service.namespace"),
@@ -72,32 +73,62 @@ static bool decode_lines(struct decode *d, str body, struct err *err)
     return ok;
 }
 
+static str ignored[] = {STR_INIT("secret")};
+
+/* One option of a case; unknown ones fail it. */
+static void set_option(struct decode_options *o, str name)
+{
+    const struct {
+        const char *name;
+        bool *flag;
+    } flags[] = {{"native", &o->native_histograms},    {"promote_all", &o->promote_all},
+                 {"keep_identity", &o->keep_identity}, {"scope", &o->scope_labels},
+                 {"type", &o->type_unit_labels},       {"key", &o->key_underscore},
+                 {"join", &o->join_underscores}};
+    const char *const naming[] = {"suffixes", "plain", "utf8", "raw"};
+    for (size_t i = 0; i < COUNTOF(flags); i++) {
+        if (str_eq(name, str_c(flags[i].name))) {
+            *flags[i].flag = true;
+            return;
+        }
+    }
+    size_t k = 0;
+    while (k < COUNTOF(naming) && !str_eq(name, str_c(naming[k])))
+        k++;
+    assert_true(k < COUNTOF(naming));
+    o->naming = (enum otlp_naming)k;
+}
+
 static bool decode_input(const struct input *in, struct arena *a, struct buf *out, struct err *err)
 {
     static const struct {
         const char *name;
         enum signal signal;
         decoder *pb, *json;
-        bool native;
     } decoders[] = {
-        {"traces", SIGNAL_TRACES, decode_otlp_traces, NULL, false},
-        {"logs", SIGNAL_LOGS, decode_otlp_logs, NULL, false},
-        {"metrics", SIGNAL_METRICS, decode_otlp_metrics, NULL, false},
-        {"native", SIGNAL_METRICS, decode_otlp_metrics, NULL, true},
-        {"loki", SIGNAL_LOGS, decode_loki_protobuf, decode_loki_json, false},
-        {"zipkin", SIGNAL_TRACES, NULL, decode_zipkin_json, false},
-        {"write", SIGNAL_METRICS, decode_prom_write, NULL, false},
-        {"write2", SIGNAL_METRICS, decode_prom_write2, NULL, false},
-        {"openmetrics", SIGNAL_METRICS, NULL, decode_openmetrics, false},
-        {"prometheus", SIGNAL_METRICS, NULL, decode_prometheus, false},
-        {"lines", SIGNAL_LOGS, NULL, decode_lines, false},
+        {"traces", SIGNAL_TRACES, decode_otlp_traces, NULL},
+        {"logs", SIGNAL_LOGS, decode_otlp_logs, NULL},
+        {"metrics", SIGNAL_METRICS, decode_otlp_metrics, NULL},
+        {"loki", SIGNAL_LOGS, decode_loki_protobuf, decode_loki_json},
+        {"zipkin", SIGNAL_TRACES, NULL, decode_zipkin_json},
+        {"write", SIGNAL_METRICS, decode_prom_write, NULL},
+        {"write2", SIGNAL_METRICS, decode_prom_write2, NULL},
+        {"openmetrics", SIGNAL_METRICS, NULL, decode_openmetrics},
+        {"prometheus", SIGNAL_METRICS, NULL, decode_prometheus},
+        {"lines", SIGNAL_LOGS, NULL, decode_lines},
     };
     size_t k = 0;
     while (k < COUNTOF(decoders) && !str_eq(in->decoder, str_c(decoders[k].name)))
         k++;
     assert_true(k < COUNTOF(decoders));
-    struct decode_options options = {promote, COUNTOF(promote), index_labels, COUNTOF(index_labels),
-                                     decoders[k].native};
+    struct decode_options options = {.promote = promote,
+                                     .n_promote = COUNTOF(promote),
+                                     .index_labels = index_labels,
+                                     .n_index_labels = COUNTOF(index_labels),
+                                     .promote_ignore = ignored,
+                                     .n_promote_ignore = COUNTOF(ignored)};
+    for (str rest = in->options, name; str_split(&rest, ',', &name);)
+        set_option(&options, name);
     struct batch batch;
     batch_init(&batch, decoders[k].signal, a);
     struct decode d = {.batch = &batch, .options = &options, .now_ns = NOW_NS};
@@ -193,14 +224,15 @@ static void run_file(struct file_run *f, str text)
             finish_case(f, take_body(&rest));
             buf_add_char(&f->updated, '\n');
         } else if (str_starts(line, STR("-- "))) {
-            str head = str_sub(line, 3, line.n), decoder_name, form = STR("json");
+            str head = str_sub(line, 3, line.n), decoder_name, form = STR("json"), options = {0};
             str_split(&head, ' ', &decoder_name);
             (void)str_split(&head, ' ', &form);
+            (void)str_split(&head, ' ', &options);
             str body = take_body(&rest);
             buf_fmt(&f->updated, STR_FMT "\n", STR_ARG(line));
             buf_add(&f->updated, body);
             assert_true(f->n_inputs < INPUTS_MAX);
-            f->inputs[f->n_inputs++] = (struct input){decoder_name, form, str_trim(body)};
+            f->inputs[f->n_inputs++] = (struct input){decoder_name, form, options, str_trim(body)};
         } else if (str_starts(line, STR("#"))) {
             buf_fmt(&f->updated, STR_FMT "\n", STR_ARG(line));
         }

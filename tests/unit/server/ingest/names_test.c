@@ -53,9 +53,59 @@ static void test_metric_names(void **state)
     arena_init(&a, SIZE_MAX, NULL);
     for (size_t i = 0; i < COUNTOF(metrics); i++)
         expect(metrics[i].name,
-               otlp_metric_name(&a, str_c(metrics[i].name), str_c(metrics[i].unit),
-                                metrics[i].is_monotonic, metrics[i].is_gauge),
+               otlp_metric_name(&a, NAMING_UNDERSCORES, str_c(metrics[i].name),
+                                str_c(metrics[i].unit), metrics[i].is_monotonic,
+                                metrics[i].is_gauge),
                metrics[i].want);
+    arena_deinit(&a);
+}
+
+static const struct {
+    const char *name, *unit;
+    bool is_monotonic, is_gauge;
+    const char *plain, *utf8, *raw;
+} strategies[] = {
+    {"http.requests", "", true, false, "http_requests", "http.requests_total", "http.requests"},
+    {"http.requests.total", "", true, false, "http_requests_total", "http.requests_total",
+     "http.requests.total"},
+    {"latency.seconds", "s", false, false, "latency_seconds", "latency.seconds", "latency.seconds"},
+    {"latency", "s", false, false, "latency", "latency_seconds", "latency"},
+    {"disk.speed", "By/s", false, true, "disk_speed", "disk.speed_bytes_per_second", "disk.speed"},
+    {"disk.speed_per_second", "By/s", false, true, "disk_speed_per_second",
+     "disk.speed_bytes_per_second", "disk.speed_per_second"},
+    {"cpu.ratio", "1", false, true, "cpu_ratio", "cpu_ratio", "cpu.ratio"},
+    {"total", "", true, false, "total", "total_total", "total"},
+    {"a__b..c", "", false, false, "a__b_c", "a__b..c", "a__b..c"},
+    {"1up", "", false, false, "_1up", "1up", "1up"},
+    {".1up.", "", false, false, "_1up", ".1up.", ".1up."},
+    {"é", "s", false, false, "", "é_seconds", "é"},
+    {"__", "s", true, false, "", "", ""},
+    {"", "s", true, false, "", "", ""},
+};
+
+static void test_strategies(void **state)
+{
+    (void)state;
+    struct arena a;
+    arena_init(&a, SIZE_MAX, NULL);
+    for (size_t i = 0; i < COUNTOF(strategies); i++) {
+        const char *const want[] = {
+            [NAMING_UNDERSCORES_PLAIN] = strategies[i].plain,
+            [NAMING_UTF8] = strategies[i].utf8,
+            [NAMING_RAW] = strategies[i].raw,
+        };
+        for (unsigned n = NAMING_UNDERSCORES_PLAIN; n <= NAMING_RAW; n++)
+            expect(strategies[i].name,
+                   otlp_metric_name(&a, (enum otlp_naming)n, str_c(strategies[i].name),
+                                    str_c(strategies[i].unit), strategies[i].is_monotonic,
+                                    strategies[i].is_gauge),
+                   want[n]);
+    }
+    expect("_x", otlp_label_name(&a, STR("_x"), true, false), "_x");
+    expect("a..b__c", otlp_label_name(&a, STR("a..b__c"), false, true), "a_b_c");
+    expect("__x", otlp_label_name(&a, STR("__x"), false, true), "__x");
+    expect("é.x", otlp_label_name(&a, STR("é.x"), true, true), "_x");
+    expect("..x", otlp_label_name(&a, STR("..x"), true, true), "_x");
     arena_deinit(&a);
 }
 
@@ -112,7 +162,8 @@ static void test_label_names(void **state)
     struct arena a;
     arena_init(&a, SIZE_MAX, NULL);
     for (size_t i = 0; i < COUNTOF(labels); i++) {
-        expect(labels[i].in, otlp_label_name(&a, str_c(labels[i].in)), labels[i].prometheus);
+        expect(labels[i].in, otlp_label_name(&a, str_c(labels[i].in), false, false),
+               labels[i].prometheus);
         expect(labels[i].in, loki_label_name(&a, str_c(labels[i].in)), labels[i].loki);
     }
     arena_deinit(&a);
@@ -214,9 +265,9 @@ static void test_levels(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_metric_names), cmocka_unit_test(test_units),
-        cmocka_unit_test(test_label_names),  cmocka_unit_test(test_service_names),
-        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_metric_names),  cmocka_unit_test(test_strategies),
+        cmocka_unit_test(test_units),         cmocka_unit_test(test_label_names),
+        cmocka_unit_test(test_service_names), cmocka_unit_test(test_levels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

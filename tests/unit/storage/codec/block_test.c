@@ -38,6 +38,7 @@ static void round_trips(void **state)
             if (n > 0)
                 assert_memory_equal(got.p, raw, n);
             assert_false(blob_unpack(blob, 2, n, &a, &version, &got, &err));
+            assert_int_equal(err.code, ERR_UNSUPPORTED);
             if (n > 0)
                 assert_false(blob_unpack(blob, 3, n - 1, &a, &version, &got, &err));
             for (size_t i = 0; i < blob.n && n < 600; i++) {

@@ -157,7 +157,8 @@ static void expect_same(const double *a, const double *b, size_t n, size_t what)
                      (unsigned long long)f64_bits(a[i]), b[i], (unsigned long long)f64_bits(b[i]));
 }
 
-/* Encodes series of the given kinds and lengths and reads them back; skip[i] leaves values out. */
+/* Encodes series of the given kinds and lengths and reads them back; skip[i] leaves values out.
+ * Then once more, each a random part of it. */
 static void round_trip(const size_t *kind, const size_t *len, size_t n, uint64_t skip)
 {
     struct frame_writer *w = frame_writer_open();
@@ -193,6 +194,21 @@ static void round_trip(const size_t *kind, const size_t *len, size_t n, uint64_t
             continue;
         fill(kinds[kind[i]], i + 7, v, len[i]);
         expect_same(got, v, len[i], i);
+    }
+    struct prng random;
+    prng_init(&random, skip + n);
+    assert_true(frame_reader_open(&r, buf_str(&out), &a, &err));
+    for (size_t i = 0; i < n; i++) {
+        struct frame_series s;
+        const struct hist *const *h;
+        size_t lo = prng_below(&random, len[i] + 1), hi = lo + prng_below(&random, len[i] - lo + 1);
+        assert_true(frame_reader_peek(&r, &s, &err));
+        assert_int_equal(s.n, len[i]);
+        if (!frame_reader_part(&r, lo, hi, got, &a, &h, &s, &err))
+            fail_msg("series %zu: %s", i, err.text);
+        assert_int_equal(s.n, len[i]);
+        fill(kinds[kind[i]], i + 7, v, len[i]);
+        expect_same(got, v + lo, hi - lo, i);
     }
     arena_deinit(&a);
     buf_deinit(&out);
@@ -338,6 +354,13 @@ static void hists_round_trip(void **state)
         }
         assert_true(frame_reader_next(&fr, got, &a, &hs, &s, &err));
         expect_same(got, v, 100, 2);
+        assert_true(frame_reader_open(&fr, buf_str(&out), &a, &err));
+        assert_true(frame_reader_part(&fr, 10, 20, got, &a, &hs, &s, &err));
+        assert_true(frame_reader_part(&fr, 30, 99, got, &a, &hs, &s, &err));
+        for (size_t i = 30; i < 99; i++) {
+            assert_int_equal(hs[i - 30] == NULL, h[i] == NULL);
+            assert_true(h[i] != NULL || f64_bits(got[i - 30]) == f64_bits(v[i]));
+        }
         buf_deinit(&out);
         frame_writer_close(w);
     }

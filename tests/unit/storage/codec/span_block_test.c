@@ -326,7 +326,7 @@ static bool merge_block(struct span_merge_io *io, const struct span_block_head *
 static void merge_run(struct merge_test *t, uint32_t spans_max)
 {
     struct err err = ERR_OK;
-    t->io = (struct span_merge_io){merge_next, merge_column, merge_block, spans_max, NULL};
+    t->io = (struct span_merge_io){merge_next, merge_column, merge_block, spans_max, NULL, NULL};
     buf_init(&t->body, 64 * MIB);
     if (!span_merge(&t->io, &err))
         fail_msg("%s", err.text);
@@ -435,7 +435,7 @@ static void test_merge_refuses_damage(void **state)
         p[i] ^= 0x55;
         t->in[t->n_in++] = good;
         t->in[t->n_in++] = (str){p, good.n};
-        t->io = (struct span_merge_io){merge_next, merge_column, merge_block, 0, NULL};
+        t->io = (struct span_merge_io){merge_next, merge_column, merge_block, 0, NULL, NULL};
         buf_init(&t->body, 64 * MIB);
         if (!span_merge(&t->io, &err))
             assert_int_equal(ERR_CORRUPT, err.code);
