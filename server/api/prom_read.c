@@ -1,13 +1,14 @@
 /* prom_read.c - Prometheus remote read: POST /api/v1/read, as samples (one snappy block) or as a
- * stream of XOR chunks.
+ * stream of chunks.
  *
  * Series come in storage order, which is the order of their labels. A stream is written as it is
- * read, a frame per MiB; samples are collected, bounded by the query's memory. Native histograms go
- * as samples only. Source: the public remote read description. */
+ * read, a frame per MiB; samples are collected, bounded by the query's memory. Source: the public
+ * remote read description. */
 #include <stdio.h>
 
 #include "server/api/api.h"
 #include "server/api/prom_priv.h"
+#include "server/wire/hist_chunk.h"
 #include "server/wire/pb_read.h"
 #include "server/wire/pb_write.h"
 #include "server/wire/xor_chunk.h"
@@ -212,6 +213,30 @@ static bool send_frame(struct api_call *c, str message, struct err *err)
     return ok || err_set(err, ERR_CANCELED, "the client is gone");
 }
 
+/* The chunk that begins with sample i: as many of its kind as fit. Returns how many. */
+static size_t put_chunk(struct api_call *c, const struct series *s, size_t i, struct buf *b,
+                        struct buf *chunk)
+{
+    size_t n = 0, most = MIN(s->n - i, (size_t)XOR_CHUNK_MAX);
+    uint64_t encoding = ENCODING_XOR;
+    buf_clear(chunk);
+    while (n < most && (s->h == NULL || s->h[i + n] == NULL))
+        n++;
+    if (n > 0) {
+        xor_chunk_encode(s->t_ms + i, s->v + i, n, chunk);
+    } else {
+        n = hist_chunk_fit(s->h + i, most);
+        encoding = hist_chunk_encode(&c->q.arena, s->t_ms + i, s->h + i, n, chunk);
+    }
+    size_t part = pb_begin(b, 2);
+    pb_int(b, 1, s->t_ms[i]);
+    pb_int(b, 2, s->t_ms[i + n - 1]);
+    pb_uint(b, 3, encoding);
+    pb_bytes(b, 4, buf_str(chunk));
+    pb_end(b, part);
+    return n;
+}
+
 /* One series: as many frames as it needs, each with its labels. */
 static bool stream_series(struct api_call *c, const struct series *s, size_t query, struct buf *b,
                           struct buf *chunk, struct err *err)
@@ -220,22 +245,8 @@ static bool stream_series(struct api_call *c, const struct series *s, size_t que
         buf_clear(b);
         size_t mark = pb_begin(b, 1);
         put_labels(b, s->labels);
-        while (i < s->n && b->n < FRAME_MAX - 16 * KIB) {
-            size_t n = MIN(s->n - i, (size_t)XOR_CHUNK_MAX);
-            for (size_t k = i; k < i + n && s->h != NULL; k++)
-                if (s->h[k] != NULL)
-                    return err_set(err, ERR_UNSUPPORTED,
-                                   "native histograms are not streamed: ask for SAMPLES");
-            buf_clear(chunk);
-            xor_chunk_encode(s->t_ms + i, s->v + i, n, chunk);
-            size_t part = pb_begin(b, 2);
-            pb_int(b, 1, s->t_ms[i]);
-            pb_int(b, 2, s->t_ms[i + n - 1]);
-            pb_uint(b, 3, ENCODING_XOR);
-            pb_bytes(b, 4, buf_str(chunk));
-            pb_end(b, part);
-            i += n;
-        }
+        while (i < s->n && b->n < FRAME_MAX - 16 * KIB)
+            i += put_chunk(c, s, i, b, chunk);
         pb_end(b, mark);
         pb_uint(b, 2, query);
         if (b->over || chunk->over)
