@@ -79,7 +79,8 @@ static inline void tar_tree(struct fs *fs, str dir, struct buf *out, int depth)
     size_t n;
     struct err err = ERR_OK;
     arena_init(&a, SIZE_MAX, NULL);
-    must(depth < TAR_DEPTH_MAX && fs_list(fs, dir, &a, &e, &n, &err), &err);
+    ASSERT(depth < TAR_DEPTH_MAX);
+    must(fs_list(fs, dir, &a, &e, &n, &err), &err);
     for (size_t i = 0; i < n; i++) {
         str path = arena_fmt(&a, STR_FMT "/" STR_FMT, STR_ARG(dir), STR_ARG(e[i].name));
         struct buf b;

@@ -456,7 +456,7 @@ static void ask_spans(struct snapshot *snap, struct arena *a, struct buf *out, s
     static const char *const scopes[] = {"span", "resource", "event", "link", "scope"};
     static const struct span_column_ref route = {
         .field = FIELD_ATTR, .scope = ATTR_SPAN, .key = {"http.route", 10}};
-    static const struct span_cond cond = {
+    const struct span_cond cond = {
         .column = route, .op = COND_EQ, .value = {.kind = VALUE_STR, .s = {"/r/3", 4}}};
     struct span_select sel = {.start_ns = INT64_MIN,
                               .end_ns = INT64_MAX,
