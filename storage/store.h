@@ -352,6 +352,48 @@ MUST_USE bool store_tag_values(struct snapshot *snap, struct span_column_ref col
                                struct time_range range, size_t limit, struct arena *a,
                                const struct value **out, size_t *n, struct err *err);
 
+/* ---- deleting ---- */
+
+/* What to delete of metrics or logs: records with times in [t0, t1] of the series (streams) whose
+ * labels meet all matchers, as far as they were stored before the call. What is written later
+ * stays, whatever its time. Of logs, where there are filters, only the lines that pass all of
+ * them. */
+enum text_op { TEXT_HAS, TEXT_LACKS, TEXT_RE, TEXT_NRE }; // |= != |~ !~
+struct deletion_filter {
+    enum text_op op;
+    str text;
+};
+struct deletion {
+    enum signal signal;
+    struct matchers matchers;
+    int64_t t0_ns, t1_ns; // both inclusive
+    const struct deletion_filter *filters;
+    size_t n_filters;
+    str note;       // the caller's words, for lists: the query
+    int64_t due_ns; // Unix ns: bytes stay until then, so that it can be canceled; 0 = none waits
+    // below: told by store_deletions, ignored by store_delete
+    uint32_t id; // of this tenant, never used again
+    int64_t created_ns;
+    bool is_done; // no file holds any of it
+};
+/* Returns when nothing of it is visible to later snapshots, durably: whatever is in memory is
+ * sealed first (so it takes as long as the disk needs for that). Removing the bytes is the keeper's
+ * work: files that hold some are written anew without them, or expire. Metrics: exemplars go, too.
+ * Labels of series that are hidden for a part of a file's time stay listed until then.
+ * ERR_INVALID: no matchers, a bad regex, times the wrong way round; ERR_LIMIT: LIMIT_DELETIONS
+ * wait to be done; ERR_UNSUPPORTED: traces; else the disk's errors: not deleted, try again. */
+MUST_USE bool store_delete(struct store *s, struct store_tenant *t, const struct deletion *d,
+                           uint32_t *id, struct err *err);
+/* Shows again what is still there. ERR_NOT_FOUND; ERR_INVALID: done, or due and not `force`d. */
+MUST_USE bool store_delete_cancel(struct store *s, struct store_tenant *t, uint32_t id, bool force,
+                                  struct err *err);
+/* All that wait, and the last LIMIT_DELETIONS_DONE that are done; by id, in the arena. Matchers
+ * have no regexes: for printing. */
+void store_deletions(struct store *s, struct store_tenant *t, struct arena *a,
+                     const struct deletion **out, size_t *n);
+/* Removes the bytes of all deletions that are due, in the calling thread. */
+MUST_USE bool store_delete_finish(struct store *s, struct err *err);
+
 /* ---- care ---- */
 
 /* New rules from now on: takes retention_ns, max_bytes, max_bytes_total, free_bytes_min, classes

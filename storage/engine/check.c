@@ -99,6 +99,33 @@ static void check_tenant(struct checker *c, str tenant)
     }
 }
 
+static void check_deletions(struct checker *c, str tenant)
+{
+    struct fs_entry *files;
+    size_t n;
+    struct err err = ERR_OK;
+    str folder = arena_fmt(&c->arena, STR_FMT "/" STR_FMT "/d", STR_ARG(c->dir), STR_ARG(tenant));
+    if (!fs_list(c->fs, folder, &c->arena, &files, &n, &err)) {
+        if (err.code != ERR_NOT_FOUND)
+            say(c, true, "%s", err.text);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct buf bytes;
+        struct deletion_set *set = NULL;
+        str path =
+            arena_fmt(&c->arena, STR_FMT "/" STR_FMT, STR_ARG(folder), STR_ARG(files[i].name));
+        err = ERR_OK;
+        buf_init(&bytes, DELETIONS_FILE_MAX);
+        if (str_ends(files[i].name, STR(".del")) &&
+            (!fs_read_all(c->fs, path, &bytes, &err) ||
+             !deletion_set_read(buf_str(&bytes), &set, &err)))
+            say(c, true, STR_FMT ": %s", STR_ARG(path), err.text);
+        deletion_set_unref(set);
+        buf_deinit(&bytes);
+    }
+}
+
 /* ---- logs ---- */
 
 struct log_file {
@@ -178,8 +205,10 @@ static bool check_all(struct checker *c, struct err *err)
     if (!fs_list(c->fs, c->dir, &c->arena, &entries, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
-        if (entries[i].is_dir && tenant_name_ok(entries[i].name))
+        if (entries[i].is_dir && tenant_name_ok(entries[i].name)) {
             check_tenant(c, entries[i].name);
+            check_deletions(c, entries[i].name);
+        }
     check_logs(c);
     return true;
 }

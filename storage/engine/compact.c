@@ -6,7 +6,9 @@
  * of them at once, together with level-2 files of the day that are no larger than what comes new
  * (late data). So a byte is written at most three times: spill, slot, day; late data aside.
  *
- * Files of different retention classes are never merged.
+ * Files of different retention classes are never merged, nor those that a deletion separates which
+ * must not have an effect yet. Rows of deletions that are due are left out; a file that holds some
+ * and is merged with nothing is written anew by itself, and before anything else (deletions.h).
  * A file belongs to the slot and day of the middle of its range. Only settled files are taken.
  * Publishing and swapping follow flush.c; the inputs go when no snapshot reads them (segments.c),
  * and only then may the output be compacted again. */
@@ -32,7 +34,14 @@ struct merge_job {
     enum signal signal;
     int level;
     struct segment_list in; // one reference each
+    struct deletion_state deletions;
 };
+
+static void job_free(struct merge_job *job)
+{
+    segment_list_free(&job->in);
+    deletion_state_free(&job->deletions);
+}
 
 static int64_t slot_ns(enum signal sig)
 {
@@ -146,19 +155,49 @@ static void swap_segments(struct segment_list *l, size_t i, size_t k)
     l->v[k] = seg;
 }
 
+/* A file with rows that are due to go. */
+static bool pick_deleted(const struct segment_list *all, struct merge_job *job)
+{
+    const struct signal_ops *ops = job->tenant->store->ops[job->signal];
+    for (size_t i = 0; job->deletions.has_due && i < all->n; i++) {
+        struct err ignored = ERR_OK; // who reads the file next finds out
+        bool yes;
+        if (!deletion_concerns(&job->deletions, ops, all->v[i], &yes, &ignored) || !yes)
+            continue;
+        job->level = MAX(segment_file_name(all->v[i])->level, 1); // level 0 is what a log tells of
+        job_take(job, all->v[i]);
+        return true;
+    }
+    return false;
+}
+
+/* Do deletions keep these files apart? */
+static bool is_apart(const struct merge_job *job, struct segment *a, struct segment *b)
+{
+    struct err ignored = ERR_OK;
+    if (a == b || !deletions_wait(&job->deletions))
+        return false;
+    return !segment_load(a, &ignored) || !segment_load(b, &ignored) ||
+           deletion_mark(&job->deletions, segment_info(a)) !=
+               deletion_mark(&job->deletions, segment_info(b));
+}
+
 /* A job of one tenant and signal: class by class. */
 static bool pick_class(struct merge_job *job, int64_t now)
 {
     int64_t sealed = now - job->tenant->store->o.head_age_ns[job->signal];
     struct segment_list all = candidates(job->tenant, job->signal);
     struct segment_list own = {0};
-    bool found = false;
+    deletion_state_get(job->tenant, job->signal, &job->deletions);
+    bool found = pick_deleted(&all, job);
     for (size_t left = all.n; left > 0 && !found;) {
-        str class_name = segment_info(all.v[0])->class_name;
+        struct segment *first = all.v[0];
+        str class_name = segment_info(first)->class_name;
         size_t others = 0;
         own.n = 0;
         for (size_t i = 0; i < left; i++) {
-            if (str_eq(segment_info(all.v[i])->class_name, class_name))
+            if (str_eq(segment_info(all.v[i])->class_name, class_name) &&
+                !is_apart(job, first, all.v[i]))
                 vec_push(&own, NULL, all.v[i]);
             else // to the front; the reference is dropped with `all`
                 swap_segments(&all, others++, i);
@@ -169,6 +208,8 @@ static bool pick_class(struct merge_job *job, int64_t now)
     }
     vec_free(&own);
     segment_list_free(&all);
+    if (!found)
+        job_free(job);
     return found;
 }
 
@@ -282,11 +323,15 @@ static bool merge(struct merge_job *job, struct err *err)
     sink_init(&sink, job->tenant, job->signal, 0);
     sink.is_merge = true;
     sink.merge_class = segment_info(job->in.v[0])->class_name;
+    sink.base.deletions = job->deletions.set;
+    sink.base.deletions_upto = sink.deletions = job->deletions.due;
+    for (size_t i = 0; i < job->in.n; i++)
+        sink.deletions = MAX(sink.deletions, segment_info(job->in.v[i])->deletions);
     sink.replaces = seqs.v;
     sink.n_replaces = seqs.n;
     bool ok = s->ops[job->signal]->merge(job->in.v, job->in.n, job->level, &sink.base, err) &&
               sink_finish(&sink, err);
-    if (ok && sink.files.n == 0 && rows > 0)
+    if (ok && sink.files.n == 0 && rows > 0 && !job->deletions.has_due)
         ok = err_set(err, ERR_LIMIT, "a merge of %llu rows gave none", (unsigned long long)rows);
     ok = ok && sink_publish(&sink, &fresh, err);
     sink_deinit(&sink);
@@ -349,7 +394,7 @@ bool compact_one(struct store *s, bool *did, struct err *err)
     uint64_t need = output_max(&job);
     if (!disk_has_merge_room(s, job.signal, need)) {
         put_off(&job, RETRY_ROOM_NS);
-        segment_list_free(&job.in);
+        job_free(&job);
         return true;
     }
     struct err here = ERR_OK;
@@ -363,7 +408,7 @@ bool compact_one(struct store *s, bool *did, struct err *err)
         give_up(&job, &here);
         ok = true;
     }
-    segment_list_free(&job.in);
+    job_free(&job);
     if (!ok) {
         put_off(&job, RETRY_FAILED_NS);
         *err = here;

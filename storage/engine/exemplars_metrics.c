@@ -1,6 +1,7 @@
 /* exemplars_metrics.c - exemplars and metric metadata of a snapshot. */
 #include <stdlib.h>
 
+#include "storage/engine/deletions.h"
 #include "storage/engine/select_metrics.h"
 
 static bool tick(struct ticker *t, struct err *err)
@@ -25,9 +26,11 @@ static void found_add(struct found_list *list, struct arena *a, struct labels se
     vec_push(&list->v, NULL, f);
 }
 
-static bool from_segment(struct segment *seg, const struct series_select *sel, struct arena *a,
-                         struct found_list *out, struct err *err)
+static bool from_segment(struct snapshot *snap, struct segment *seg,
+                         const struct series_select *sel, struct arena *a, struct found_list *out,
+                         struct err *err)
 {
+    struct hiding all = hiding_of(snap->deletions, snap->deletions_upto, segment_info(seg), a);
     struct metrics_dir *dir;
     struct arena scratch;
     uint32_t *ordinals;
@@ -44,14 +47,18 @@ static bool from_segment(struct segment *seg, const struct series_select *sel, s
         ok = tick(sel->ticker, err) && metrics_exemplars(seg, block, &scratch, &x, &n_x, err);
         for (; ok && i < n && ordinals[i] >> METRICS_EXEMPLAR_BITS == block; i++) {
             struct labels series = {0};
+            struct hiding own = {0};
+            bool hidden = false;
             while (k < n_x && x[k].ordinal < ordinals[i])
                 k++;
             for (; ok && k < n_x && x[k].ordinal == ordinals[i]; k++) {
                 if (x[k].t_ms < sel->start_ms || x[k].t_ms > sel->end_ms)
                     continue;
                 if (series.v == NULL)
-                    ok = segment_labels_get(dir->labels, ordinals[i], a, &series, err);
-                if (ok)
+                    ok = segment_labels_get(dir->labels, ordinals[i], a, &series, err) &&
+                         hiding_match(&all, series, a, &own, err);
+                ok = ok && hiding_test(&own, ms_to_ns(x[k].t_ms), (str){0}, &hidden, err);
+                if (ok && !hidden)
                     found_add(out, a, series, x[k].t_ms, x[k].v, x[k].labels);
             }
         }
@@ -115,7 +122,7 @@ bool store_exemplars(struct snapshot *snap, const struct series_select *sel, siz
     struct found_list list = {0};
     bool ok = snap->n_gens == 0 || from_head(snap, sel, a, &list, err);
     for (size_t i = 0; ok && i < snap->n_segs; i++) {
-        ok = from_segment(snap->segs[i], sel, a, &list, err);
+        ok = from_segment(snap, snap->segs[i], sel, a, &list, err);
         if (ok && a->over)
             ok = err_set(err, ERR_LIMIT, "exemplars do not fit the memory limit");
     }

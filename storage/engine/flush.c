@@ -74,6 +74,7 @@ static bool seal_share(struct generation *g, struct share *sh, struct err *err)
     struct segment_sink sink;
     struct segment_list fresh = {0};
     sink_init(&sink, t, g->signal, g->number);
+    sink.deletions = sh->deletions;
     bool ok = s->ops[g->signal]->seal(t->head[g->signal], sh->gen, &sink.base, err) &&
               sink_finish(&sink, err) && sink_publish(&sink, &fresh, err);
     sink_deinit(&sink);

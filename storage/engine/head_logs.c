@@ -933,5 +933,6 @@ const struct signal_ops logs_ops = {
     .seal = logs_seal,
     .expire = logs_expire,
     .merge = logs_merge,
+    .has_series = logs_has_streams,
     .check = logs_check,
 };

@@ -977,5 +977,6 @@ const struct signal_ops metrics_ops = {
     .seal = metrics_seal,
     .expire = metrics_expire,
     .merge = metrics_merge,
+    .has_series = metrics_has_series,
     .check = metrics_check,
 };

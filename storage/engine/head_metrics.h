@@ -43,5 +43,6 @@ struct head {
 bool metrics_seal(struct head *head, struct gen *gen, struct seal_sink *sink, struct err *err);
 bool metrics_merge(struct segment *const *in, size_t n, int level, struct seal_sink *sink,
                    struct err *err);
+bool metrics_has_series(struct segment *seg, struct matchers matchers, bool *yes, struct err *err);
 bool metrics_check(struct segment *seg, void (*say)(void *ctx, const char *line), void *ctx,
                    uint64_t *faults, struct err *err);

@@ -184,6 +184,45 @@ static void warm_scratch(struct log_loader *ld, const struct log_piece *p)
     arena_reset(&ld->scratch);
 }
 
+/* Leaves out what is deleted. */
+static bool hide_rows(struct log_piece *p, struct err *err)
+{
+    struct log_picked *r = &p->rows;
+    uint32_t *run_start = arena_array(&p->arena, uint32_t, p->dir.n_runs + 1);
+    int64_t *t_ns = arena_array(&p->arena, int64_t, r->n);
+    str *line = r->line ? arena_array(&p->arena, str, r->n) : NULL;
+    uint32_t *len = r->len ? arena_array(&p->arena, uint32_t, r->n) : NULL;
+    struct labels *meta = r->meta ? arena_array(&p->arena, struct labels, r->n) : NULL;
+    uint32_t kept = 0;
+    for (size_t run = 0; run < p->dir.n_runs; run++) {
+        const struct hiding *h = p->run_hiding[run];
+        run_start[run] = kept;
+        for (uint32_t i = r->run_start[run]; i < r->run_start[run + 1]; i++) {
+            bool hidden = false;
+            if (h && !hiding_test(h, r->t_ns[i], r->line ? r->line[i] : (str){0}, &hidden, err))
+                return false;
+            if (hidden)
+                continue;
+            t_ns[kept] = r->t_ns[i];
+            if (line)
+                line[kept] = r->line[i];
+            if (len)
+                len[kept] = r->len[i];
+            if (meta)
+                meta[kept] = r->meta[i];
+            kept++;
+        }
+    }
+    run_start[p->dir.n_runs] = kept;
+    r->run_start = run_start;
+    r->t_ns = t_ns;
+    r->line = line;
+    r->len = len;
+    r->meta = meta;
+    r->n = kept;
+    return true;
+}
+
 static bool load_block(struct log_loader *ld, struct log_piece *p, bool full, struct err *err)
 {
     warm_scratch(ld, p);
@@ -191,7 +230,7 @@ static bool load_block(struct log_loader *ld, struct log_piece *p, bool full, st
         .run = p->run_wanted,
         .start_ns = p->unit->t0_ns,
         .last_ns = p->unit->t1_ns,
-        .line = ld->sel->want_line || full,
+        .line = ld->sel->want_line || full || p->needs_lines,
         .len = !ld->sel->no_len,
         .meta = ld->sel->want_meta || full,
         .needles = ld->needles,
@@ -201,7 +240,7 @@ static bool load_block(struct log_loader *ld, struct log_piece *p, bool full, st
     logs_parts_init(&parts, p->unit->source->seg, p->block);
     bool ok = log_block_read(&p->dir, &parts.base, &pick, &p->arena, &ld->scratch, &p->rows, err);
     arena_reset(&ld->scratch);
-    return ok;
+    return ok && (!p->run_hiding || hide_rows(p, err));
 }
 
 static void count_piece(struct log_loader *ld, const struct log_piece *p)
@@ -293,6 +332,24 @@ static bool map_runs(const struct log_source *s, struct log_piece *p, struct are
     return any;
 }
 
+/* What is deleted of which run. */
+static void map_hidden(const struct log_source *s, struct log_piece *p, struct arena *a)
+{
+    size_t k = 0;
+    if (s->n_hidden == 0)
+        return;
+    const struct hiding **v = arena_zalloc(a, p->dir.n_runs * sizeof v[0]);
+    for (size_t i = 0; i < p->dir.n_runs; i++) {
+        while (k < s->n_hidden && s->hidden[k].local < p->dir.runs[i].stream)
+            k++;
+        if (!p->run_wanted[i] || k == s->n_hidden || s->hidden[k].local != p->dir.runs[i].stream)
+            continue;
+        v[i] = &s->hidden[k].by;
+        p->run_hiding = v;
+        p->needs_lines = p->needs_lines || hiding_wants_lines(v[i]);
+    }
+}
+
 static bool block_may_match(struct log_loader *ld, struct log_piece *p, bool *may, struct err *err)
 {
     str filter = {0};
@@ -323,6 +380,7 @@ static bool open_block(struct log_loader *ld, struct log_unit *u, const struct l
         return false;
     if (!map_runs(u->source, p, &u->arena))
         return true;
+    map_hidden(u->source, p, &u->arena);
     if (!block_may_match(ld, p, &may, err))
         return false;
     if (!may) {

@@ -6,6 +6,7 @@
  * (spares), and given up first when the budget runs short. One thread. */
 #pragma once
 
+#include "storage/engine/deletions.h"
 #include "storage/engine/segment_logs.h"
 #include "storage/engine/signal.h"
 
@@ -16,18 +17,27 @@ struct log_source {
     uint32_t *local;  // its stream numbers, ascending
     uint32_t *stream; // and what the iterator calls them
     size_t n;
-    uint32_t rank; // order of arrival among sources
+    uint32_t rank;             // order of arrival among sources
+    struct log_hidden *hidden; // what is deleted of its streams; by local; mostly none
+    size_t n_hidden;
+};
+
+struct log_hidden { // of one stream
+    uint32_t local;
+    struct hiding by;
 };
 
 /* Rows of some streams of one block, or of one stream of a generation. */
 struct log_piece {
     struct log_unit *unit;
-    struct log_piece *next;         // of the unit
-    const struct logs_block *block; // segments
-    struct log_dir dir;             // segments
-    const uint32_t *run_stream;     // segments: stream of each run, UINT32_MAX = not wanted
-    bool *run_wanted;               // segments
-    uint32_t gen_id, gen_stream;    // generations
+    struct log_piece *next;           // of the unit
+    const struct logs_block *block;   // segments
+    struct log_dir dir;               // segments
+    const uint32_t *run_stream;       // segments: stream of each run, UINT32_MAX = not wanted
+    bool *run_wanted;                 // segments
+    const struct hiding **run_hiding; // segments: what is deleted of it; NULL: of none
+    bool needs_lines;                 // to tell what is deleted
+    uint32_t gen_id, gen_stream;      // generations
     // decoded
     bool is_loaded, is_full; // full: lines and metadata, too
     struct arena arena;

@@ -5,6 +5,8 @@
  * has no matchers to pass answers from its index alone, without looking at series. */
 #include "storage/engine/names.h"
 
+#include "storage/engine/deletions.h"
+
 #include <stdlib.h>
 
 #include "storage/base/hmap.h"
@@ -173,6 +175,36 @@ static bool walk_sets(struct walk *w, struct segment_labels *sl, const uint32_t 
     return true;
 }
 
+/* Leaves out the series of which nothing is left; `h` is what hides whole series in this segment.
+ */
+static bool drop_gone(const struct hiding *h, const struct segment_info *info,
+                      struct segment_labels *sl, struct arena *scratch, uint32_t *ordinals,
+                      size_t *n, struct err *err)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < *n; i++) {
+        struct labels l;
+        struct hiding own;
+        struct arena_mark mark = arena_mark(scratch);
+        if (!segment_labels_get(sl, ordinals[i], scratch, &l, err) ||
+            !hiding_match(h, l, scratch, &own, err))
+            return false;
+        if (!hiding_is_whole(&own, info->t0_ns, info->t1_ns))
+            ordinals[kept++] = ordinals[i];
+        arena_release(scratch, mark);
+    }
+    *n = kept;
+    return true;
+}
+
+static struct hiding hiding_here(const struct snapshot *snap, const struct segment *seg,
+                                 struct arena *a)
+{
+    const struct segment_info *info = segment_info(seg);
+    struct hiding h = hiding_of(snap->deletions, snap->deletions_upto, info, a);
+    return hiding_is_whole(&h, info->t0_ns, info->t1_ns) ? h : (struct hiding){0};
+}
+
 static bool walk_ordinals(struct walk *w, struct segment *seg, struct segment_labels *sl, void *pin,
                           struct arena *scratch, struct err *err)
 {
@@ -183,8 +215,10 @@ static bool walk_ordinals(struct walk *w, struct segment *seg, struct segment_la
     size_t n = 0;
     struct strs found = {0};
     bool inside = info->t0_ns >= sel->start_ns && info->t1_ns <= sel->end_ns;
-    if (w->sets != NULL || sel->matchers.n > 0 || !inside) {
-        if (!segment_labels_select(sl, sel->matchers, scratch, &ordinals, &n, err))
+    struct hiding gone = hiding_here(w->snap, seg, scratch);
+    if (w->sets != NULL || sel->matchers.n > 0 || !inside || gone.n > 0) {
+        if (!segment_labels_select(sl, sel->matchers, scratch, &ordinals, &n, err) ||
+            (gone.n > 0 && !drop_gone(&gone, info, sl, scratch, ordinals, &n, err)))
             return false;
         if (!inside && ops->seg_keep != NULL &&
             !ops->seg_keep(seg, pin, sel->start_ns, sel->end_ns, ordinals, &n, err))
@@ -362,7 +396,9 @@ static bool volumes_ordinals(struct volume_walk *w, struct segment *seg, struct 
 {
     uint32_t *ordinals;
     size_t n;
+    struct hiding gone = hiding_here(w->snap, seg, &w->scratch);
     if (!segment_labels_select(sl, w->sel->matchers, &w->scratch, &ordinals, &n, err) ||
+        (gone.n > 0 && !drop_gone(&gone, segment_info(seg), sl, &w->scratch, ordinals, &n, err)) ||
         !volumes_begin(w, n, err) ||
         !ops_of(w->snap)->seg_volumes(seg, pin, ordinals, n, &w->volumes, err))
         return false;

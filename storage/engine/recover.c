@@ -91,6 +91,10 @@ static bool list_tenants(struct store *s, struct err *err)
         for (int k = 0; ok && k < SIGNAL_COUNT; k++)
             if (s->ops[k])
                 ok = list_signal(s, entries[i].name, (enum signal)k, err);
+        str deletions =
+            arena_fmt(&a, STR_FMT "/" STR_FMT "/d", STR_ARG(s->o.dir), STR_ARG(entries[i].name));
+        if (ok && fs_exists(s->o.fs, deletions))
+            ok = deletions_load(tenant_make(s, entries[i].name, SIZE_MAX), err);
     }
     arena_deinit(&a);
     return ok;
@@ -353,6 +357,7 @@ static bool replay_record(void *ctx, str tenant, str payload, struct err *err)
     if (t->recover.skip)
         return true;
     struct share *sh = t->active[r->signal];
+    sh->deletions = atomic_load(&t->deletions.behind); // they sealed all that was before them
     if (!sh->is_logged)
         r->touched++;
     sh->is_logged = sh->is_touched = true;

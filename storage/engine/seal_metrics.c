@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "storage/engine/classes.h"
+#include "storage/engine/deletions.h"
 #include "storage/engine/select_metrics.h"
 
 #define DAY_MS    INT64_C(86400000)
@@ -239,12 +240,14 @@ struct exemplar_cursor { // exemplars of one input, block by block
 
 struct merger {
     struct segment *const *in;
+    struct hiding *hiding; // n
+    struct hiding *own;    // n: of the series at hand
     size_t n;
     struct output out;
     struct exemplar_cursor *exemplars; // n
     VEC(struct series_source) written; // where the labels of each ordinal are
     struct metrics_dir **dirs;         // pinned
-    struct arena arena, labels;
+    struct arena arena, labels, scratch;
     struct err err; // of merger_at, which cannot return one
     bool failed;
 };
@@ -280,6 +283,24 @@ static bool exemplars_of(struct merger *m, struct series_source s, struct exempl
     return true;
 }
 
+/* To the next exemplar of the series that is not deleted; NULL: none. */
+static bool next_exemplar(struct merger *m, struct series_source s, struct exemplar_cursor **out,
+                          struct err *err)
+{
+    struct exemplar_cursor *c;
+    bool hidden = true;
+    if (!exemplars_of(m, s, &c, err))
+        return false;
+    for (; c->at < c->n && c->v[c->at].ordinal == s.ordinal; c->at++) {
+        if (!hiding_test(&m->own[s.segment], ms_to_ns(c->v[c->at].t_ms), (str){0}, &hidden, err))
+            return false;
+        if (!hidden)
+            break;
+    }
+    *out = hidden ? NULL : c;
+    return true;
+}
+
 static bool same_exemplar(const struct metrics_exemplar *a, const struct metrics_exemplar *b)
 {
     return a->t_ms == b->t_ms && f64_bits(a->v) == f64_bits(b->v) &&
@@ -295,10 +316,9 @@ static bool merge_exemplars(struct merger *m, const struct series_source *s, siz
         struct exemplar_cursor *best = NULL;
         for (size_t i = 0; i < n; i++) {
             struct exemplar_cursor *c;
-            if (!exemplars_of(m, s[i], &c, err))
+            if (!next_exemplar(m, s[i], &c, err))
                 return false;
-            if (c->at < c->n && c->v[c->at].ordinal == s[i].ordinal &&
-                (best == NULL || c->v[c->at].t_ms < best->v[best->at].t_ms))
+            if (c != NULL && (best == NULL || c->v[c->at].t_ms < best->v[best->at].t_ms))
                 best = c;
         }
         if (best == NULL)
@@ -318,9 +338,9 @@ static bool any_exemplars(struct merger *m, const struct series_source *s, size_
     *any = false;
     for (size_t i = 0; i < n; i++) {
         struct exemplar_cursor *c;
-        if (!exemplars_of(m, s[i], &c, err))
+        if (!next_exemplar(m, s[i], &c, err))
             return false;
-        *any = *any || (c->at < c->n && c->v[c->at].ordinal == s[i].ordinal);
+        *any = *any || c != NULL;
     }
     return true;
 }
@@ -331,6 +351,14 @@ static bool merge_series(struct merger *m, struct series_iter *it, const struct 
     const struct series_source *sources;
     size_t n = series_iter_sources(it, &sources);
     bool any;
+    arena_reset(&m->scratch);
+    for (size_t i = 0; i < n; i++) {
+        size_t seg = sources[i].segment;
+        m->own[seg] = (struct hiding){0};
+        if (m->hiding[seg].n > 0 &&
+            !hiding_match(&m->hiding[seg], x->labels, &m->scratch, &m->own[seg], err))
+            return false;
+    }
     if (!any_exemplars(m, sources, n, &any, err))
         return false;
     if (x->n == 0 && !any)
@@ -405,7 +433,11 @@ static bool merge_metas(struct merger *m, struct err *err)
 
 static bool merge_all(struct merger *m, struct err *err)
 {
-    struct snapshot snap = {.signal = SIGNAL_METRICS, .n_segs = m->n};
+    const struct seal_sink *sink = m->out.sink;
+    struct snapshot snap = {.signal = SIGNAL_METRICS,
+                            .n_segs = m->n,
+                            .deletions = sink->deletions,
+                            .deletions_upto = sink->deletions_upto};
     snap.segs = arena_array(&m->arena, struct segment *, m->n);
     memcpy(snap.segs, m->in, m->n * sizeof snap.segs[0]);
     struct series_select sel = {.start_ms = TIME_MIN_MS, .end_ms = TIME_MAX_MS};
@@ -442,6 +474,12 @@ bool metrics_merge(struct segment *const *in, size_t n, int level, struct seal_s
     arena_init(&m.arena, SIZE_MAX, NULL);
     arena_init(&m.labels, SIZE_MAX, NULL);
     m.dirs = arena_zalloc(&m.arena, n * sizeof m.dirs[0]);
+    arena_init(&m.scratch, SIZE_MAX, NULL);
+    m.hiding = arena_zalloc(&m.arena, n * sizeof m.hiding[0]);
+    m.own = arena_zalloc(&m.arena, n * sizeof m.own[0]);
+    for (size_t i = 0; i < n; i++)
+        m.hiding[i] =
+            hiding_of(sink->deletions, sink->deletions_upto, segment_info(in[i]), &m.arena);
     m.exemplars = arena_zalloc(&m.arena, n * sizeof m.exemplars[0]);
     bool ok = true;
     for (size_t i = 0; ok && i < n; i++) {
@@ -457,6 +495,23 @@ bool metrics_merge(struct segment *const *in, size_t n, int level, struct seal_s
     vec_free(&m.written);
     arena_deinit(&m.arena);
     arena_deinit(&m.labels);
+    arena_deinit(&m.scratch);
+    return ok;
+}
+
+bool metrics_has_series(struct segment *seg, struct matchers matchers, bool *yes, struct err *err)
+{
+    struct metrics_dir *dir;
+    struct arena a;
+    uint32_t *ordinals;
+    size_t n = 0;
+    if (!metrics_dir_get(seg, &dir, err))
+        return false;
+    arena_init(&a, SIZE_MAX, NULL);
+    bool ok = segment_labels_select(dir->labels, matchers, &a, &ordinals, &n, err);
+    arena_deinit(&a);
+    metrics_dir_release(seg, dir);
+    *yes = n > 0;
     return ok;
 }
 

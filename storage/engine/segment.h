@@ -8,8 +8,9 @@
  *
  * File: application_id 0x54525653 ("TRVS"), user_version SEGMENT_VERSION. Table meta(k TEXT PRIMARY
  * KEY, v): sig, level, t0, t1 (ns, inclusive), gen (generation sealed into it), part, parts,
- * replaces (JSON list of sequence numbers), rows, raw_bytes, build, class. Signals add tables by
- * their own schema text. Every page carries a crc32c (sqlite_vfs.h), every blob of ours one more.
+ * replaces (JSON list of sequence numbers), rows, raw_bytes, build, class, deletions. Signals add
+ * tables by their own schema text. Every page carries a crc32c (sqlite_vfs.h), every blob of ours
+ * one more.
  */
 #pragma once
 
@@ -36,7 +37,8 @@ struct segment_info {
     uint32_t gen; // generation that was sealed into it (level 0); number of the merge (1, 2)
     uint32_t part, parts; // of that; parts is told by the last one only
     uint64_t file_bytes;
-    str class_name; // retention class, empty = the default; outlives the info
+    uint32_t deletions; // the tenant's deletions up to this number are behind it (deletions.h)
+    str class_name;     // retention class, empty = the default; outlives the info
 };
 
 /* A typed SQL value, in and out. */

@@ -86,6 +86,7 @@ void segment_ref(struct segment *seg);
 void segment_unref(struct segment *seg);
 /* Reads meta once: afterwards segment_info is complete. ERR_CORRUPT: set the file aside. */
 MUST_USE bool segment_load(struct segment *seg, struct err *err);
+bool segment_is_loaded(const struct segment *seg); // is segment_info complete?
 /* Sequence numbers that this file replaces, appended. */
 struct seq_list { // a VEC on the heap
     uint32_t *v;
@@ -110,3 +111,6 @@ void segment_set_settled(struct segment *seg, bool is_settled);
 /* A merge of it failed in a way that would repeat: left alone until the next start. */
 bool segment_is_unmergeable(const struct segment *seg);
 void segment_set_unmergeable(struct segment *seg);
+/* Deletions up to this number match no series of it; found out by the keeper, not stored. */
+uint32_t segment_deletions_seen(const struct segment *seg);
+void segment_set_deletions_seen(struct segment *seg, uint32_t id);

@@ -47,6 +47,7 @@ struct segment {
     atomic_bool is_loaded, is_damaged;
     bool is_settled; // the store's mutex
     atomic_bool is_unmergeable;
+    _Atomic uint32_t deletions_seen;
     // below: the cache's mutex
     struct handle *idle;
     enum aux_state aux_state;

@@ -582,6 +582,8 @@ bool logs_merge(struct segment *const *in, size_t n, int level, struct seal_sink
         .range = {INT64_MIN, INT64_MAX},
         .segs = segs,
         .n_segs = n,
+        .deletions = sink->deletions,
+        .deletions_upto = sink->deletions_upto,
     };
     struct log_select sel = {
         .start_ns = INT64_MIN, .end_ns = INT64_MAX, .want_line = true, .want_meta = true};
@@ -597,6 +599,22 @@ bool logs_merge(struct segment *const *in, size_t n, int level, struct seal_sink
     logs_builder_close(b);
     log_iter_close(it);
     mem_free(segs);
+    return ok;
+}
+
+bool logs_has_streams(struct segment *seg, struct matchers matchers, bool *yes, struct err *err)
+{
+    struct logs_segment *ls;
+    struct arena a;
+    uint32_t *ordinals;
+    size_t n = 0;
+    if (!logs_segment_pin(seg, &ls, err))
+        return false;
+    arena_init(&a, SIZE_MAX, NULL);
+    bool ok = segment_labels_select(ls->labels, matchers, &a, &ordinals, &n, err);
+    arena_deinit(&a);
+    logs_segment_unpin(seg, ls);
+    *yes = n > 0;
     return ok;
 }
 

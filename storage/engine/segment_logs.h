@@ -82,5 +82,6 @@ void logs_parts_init(struct logs_parts *p, struct segment *seg, const struct log
 bool logs_seal(struct head *head, struct gen *gen, struct seal_sink *sink, struct err *err);
 bool logs_merge(struct segment *const *in, size_t n, int level, struct seal_sink *sink,
                 struct err *err);
+bool logs_has_streams(struct segment *seg, struct matchers matchers, bool *yes, struct err *err);
 bool logs_check(struct segment *seg, void (*say)(void *ctx, const char *line), void *ctx,
                 uint64_t *faults, struct err *err);

@@ -120,6 +120,21 @@ void segment_set_unmergeable(struct segment *seg)
     atomic_store(&seg->is_unmergeable, true);
 }
 
+bool segment_is_loaded(const struct segment *seg)
+{
+    return atomic_load_explicit(&seg->is_loaded, memory_order_acquire);
+}
+
+uint32_t segment_deletions_seen(const struct segment *seg)
+{
+    return atomic_load(&seg->deletions_seen);
+}
+
+void segment_set_deletions_seen(struct segment *seg, uint32_t id)
+{
+    atomic_store(&seg->deletions_seen, id);
+}
+
 bool segment_fail(struct segment *seg, struct err *err)
 {
     if (err->code == ERR_CORRUPT)
@@ -374,6 +389,8 @@ static void meta_row(struct segment_info *info, str key, struct seg_val v, str s
         info->part = (uint32_t)v.i;
     else if (str_is(key, "parts"))
         info->parts = (uint32_t)v.i;
+    else if (str_is(key, "deletions"))
+        info->deletions = (uint32_t)v.i;
 }
 
 /* What is known without the meta table: these fields never change, the others do under the cache's
@@ -399,6 +416,7 @@ static void info_publish(struct segment *seg, const struct segment_info *meta)
     seg->info.gen = meta->gen;
     seg->info.part = meta->part;
     seg->info.parts = meta->parts;
+    seg->info.deletions = meta->deletions;
     atomic_store_explicit(&seg->is_loaded, true, memory_order_release);
 }
 

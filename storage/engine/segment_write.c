@@ -219,6 +219,7 @@ static bool writer_meta_all(struct segment_writer *w, const struct segment_info 
     } rows[] = {
         {"build", seg_text(STR(SEGMENT_BUILD))},
         {"class", seg_text(info->class_name)},
+        {"deletions", seg_int(info->deletions)},
         {"gen", seg_int(info->gen)},
         {"level", seg_int(w->level)},
         {"part", seg_int(info->part)},

@@ -113,6 +113,7 @@ static bool sink_begin(struct seal_sink *base, enum signal signal, int level,
                                             .level = level,
                                             .seq = seq,
                                             .gen = sink->gen,
+                                            .deletions = sink->deletions,
                                             .part = (uint32_t)sink->files.n};
     if (sink->is_merge)
         sink->held_info.class_name = sink->merge_class;

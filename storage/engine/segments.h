@@ -22,6 +22,7 @@ struct segment_sink {
     enum signal signal;
     uint32_t gen;            // generation of a seal; of a merge the first file's sequence number
     struct retention *rules; // of a seal: whose classes `base` shows
+    uint32_t deletions;      // for segment_info
     bool is_merge;
     str merge_class; // of a merge: of all its inputs
     const uint32_t *replaces;

@@ -97,19 +97,40 @@ struct found_list {
     VEC(struct found) v;
 };
 
+/* What is deleted of the stream; *all: everything. */
+static bool find_hidden(struct log_iter *it, struct log_source *s, const struct hiding *h,
+                        const struct found *f, bool *all, struct err *err)
+{
+    const struct segment_info *info = segment_info(s->seg);
+    struct log_hidden hidden = {.local = f->local};
+    if (!hiding_match(h, f->labels, &it->arena, &hidden.by, err))
+        return false;
+    *all = hiding_is_whole(&hidden.by, MAX(info->t0_ns, it->sel.start_ns),
+                           MIN(info->t1_ns, it->last_ns));
+    if (hidden.by.n > 0 && !*all)
+        s->hidden[s->n_hidden++] = hidden;
+    return true;
+}
+
 static bool find_in_segment(struct log_iter *it, size_t i, struct found_list *out, struct err *err)
 {
     struct log_source *s = &it->sources[i];
+    struct hiding h =
+        hiding_of(it->snap->deletions, it->snap->deletions_upto, segment_info(s->seg), &it->arena);
     uint32_t *ordinals;
     size_t n;
     if (!logs_segment_pin(s->seg, &s->ls, err) ||
         !segment_labels_select(s->ls->labels, it->sel.matchers, &it->plan, &ordinals, &n, err))
         return false;
+    s->hidden = h.n > 0 ? arena_array(&it->arena, struct log_hidden, n) : NULL;
     for (size_t k = 0; k < n; k++) {
         struct found f = {.source = (uint32_t)i, .local = ordinals[k]};
-        if (!segment_labels_get(s->ls->labels, ordinals[k], &it->arena, &f.labels, err))
+        bool is_gone = false;
+        if (!segment_labels_get(s->ls->labels, ordinals[k], &it->arena, &f.labels, err) ||
+            (h.n > 0 && !find_hidden(it, s, &h, &f, &is_gone, err)))
             return false;
-        vec_push(&out->v, &it->plan, f);
+        if (!is_gone)
+            vec_push(&out->v, &it->plan, f);
     }
     return true;
 }

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "storage/base/heap.h"
+#include "storage/engine/deletions.h"
 #include "storage/engine/names.h"
 
 struct cursor {
@@ -22,6 +23,7 @@ struct cursor {
     struct segment *seg;
     struct metrics_dir *dir;
     struct metrics_reader reader;
+    struct hiding hiding; // deletions to mind
     uint32_t *ordinals;
     struct label_keys keys; // head
     size_t n, at;
@@ -120,6 +122,8 @@ static bool open_segment(struct series_iter *it, struct cursor *c, size_t i, str
         return false;
     metrics_reader_init(&c->reader, seg, c->dir, sel->start_ms, sel->end_ms, it->budget);
     c->reader.stats = sel->stats;
+    c->hiding =
+        hiding_of(it->snap->deletions, it->snap->deletions_upto, segment_info(seg), &it->setup);
     return segment_labels_select(c->dir->labels, sel->matchers, &it->setup, &c->ordinals, &c->n,
                                  err);
 }
@@ -245,13 +249,47 @@ static bool start(struct series_iter *it, struct err *err)
     return true;
 }
 
+/* Leaves out what is deleted of the samples from `from` on. */
+static bool hide_samples(struct samples *s, size_t from, const struct hiding *h, struct err *err)
+{
+    size_t kept = from;
+    for (size_t i = from; i < s->n; i++) {
+        bool hidden;
+        if (!hiding_test(h, ms_to_ns(s->t[i]), (str){0}, &hidden, err))
+            return false;
+        if (hidden)
+            continue;
+        s->t[kept] = s->t[i];
+        s->v[kept] = s->v[i];
+        s->h[kept] = s->h[i];
+        if (s->has_starts)
+            s->start[kept] = s->start[i];
+        kept++;
+    }
+    s->n = kept;
+    return true;
+}
+
+static bool read_segment(struct series_iter *it, struct cursor *c, struct err *err)
+{
+    const struct segment_info *info = segment_info(c->seg);
+    struct hiding h = {0};
+    size_t from = it->samples.n;
+    if (c->hiding.n > 0 && !hiding_match(&c->hiding, c->labels, &it->one, &h, err))
+        return false;
+    if (hiding_is_whole(&h, info->t0_ns, info->t1_ns))
+        return true;
+    return metrics_reader_read(&c->reader, c->ordinals[c->at], &it->one, &it->samples, err) &&
+           (h.n == 0 || hide_samples(&it->samples, from, &h, err));
+}
+
 static bool read_cursor(struct series_iter *it, struct cursor *c, struct err *err)
 {
     struct snapshot *snap = it->snap;
     const struct series_select *sel = &it->sel;
     if (c->seg != NULL) {
         it->sources[it->n_sources++] = (struct series_source){c->segment, c->ordinals[c->at]};
-        return metrics_reader_read(&c->reader, c->ordinals[c->at], &it->one, &it->samples, err);
+        return read_segment(it, c, err);
     }
     size_t before = it->samples.n;
     for (size_t i = 0; i < snap->n_gens; i++) {

@@ -23,6 +23,7 @@
 
 struct head;
 struct gen;
+struct deletion_set; // deletions.h
 
 struct head_env { // borrowed by the head for its life
     const struct store_options *options;
@@ -55,6 +56,9 @@ struct seal_sink {
     /* Seals: the signal's classes in order of preference; usually none. */
     const struct seal_class *classes;
     size_t n_classes;
+    /* Merges: rows of each input that these hide are left out (hiding_of with both). */
+    const struct deletion_set *deletions;
+    uint32_t deletions_upto;
     size_t class_no; // set before begin: 0 the default class, else 1 + index in `classes`
 };
 
@@ -89,9 +93,11 @@ struct signal_ops {
      * is the monotonic clock. Writer thread. */
     void (*expire)(struct head *head, int64_t mono_ns);
     /* Inputs sorted by t0. Streams through bounded memory. The output covers all their rows
-     * (duplicates removed). */
+     * (duplicates removed) but those that sink->deletions hide. */
     bool (*merge)(struct segment *const *in, size_t n, int level, struct seal_sink *sink,
                   struct err *err);
+    /* Is there a series (stream) that matches? NULL: nothing of the signal can be deleted. */
+    bool (*has_series)(struct segment *seg, struct matchers m, bool *yes, struct err *err);
     /* Every checksum and invariant inside one segment; findings by say. false only when it cannot
      * be read at all. */
     bool (*check)(struct segment *seg, void (*say)(void *ctx, const char *line), void *ctx,
@@ -117,4 +123,7 @@ struct snapshot {
     struct segment **segs; // overlapping the range, by t0
     size_t n_segs;
     struct budget *cache; // may be NULL
+    /* What is hidden in segments; may be NULL. One reference (of a query's snapshot). */
+    const struct deletion_set *deletions;
+    uint32_t deletions_upto;
 };

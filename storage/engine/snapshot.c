@@ -11,6 +11,7 @@
 struct full_snapshot {
     struct snapshot base;
     struct share **shares;
+    struct deletion_set *deletions;
 };
 
 static void collect(struct full_snapshot *full)
@@ -19,6 +20,10 @@ static void collect(struct full_snapshot *full)
     struct store_tenant *t = snap->tenant;
     struct store *s = snap->store;
     pthread_mutex_lock(&s->mutex);
+    if (t->deletions.set) { // in the same step: a merge leaves out what only this set hides
+        deletion_set_ref(t->deletions.set);
+        snap->deletions = full->deletions = t->deletions.set;
+    }
     const struct share_list *shares = &t->shares[snap->signal];
     full->shares = mem_alloc(shares->n * sizeof(struct share *));
     snap->gens = mem_alloc(shares->n * sizeof(struct gen *));
@@ -94,6 +99,7 @@ bool snapshot_open(struct store *s, struct store_tenant *t, enum signal signal,
         .range = range,
         .head = t->head[signal],
         .cache = &s->cache_budget,
+        .deletions_upto = UINT32_MAX,
     };
     (void)atomic_fetch_add(&s->snapshots, 1);
     collect(full);
@@ -123,6 +129,7 @@ void snapshot_close(struct snapshot *snap)
         pthread_cond_broadcast(&s->changed);
     }
     pthread_mutex_unlock(&s->mutex);
+    deletion_set_unref(full->deletions);
     mem_free(full->shares);
     mem_free(snap->gens);
     mem_free(snap->segs);

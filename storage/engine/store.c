@@ -1,6 +1,7 @@
 /* store.c - the store's life: open, tenants, threads, close; store_write; statistics.
  *
  * Lock order, outermost first; nothing is locked against it:
+ *   0. deleting (deletions.c; held across I/O)
  *   1. the writer's turn (writer.c: its thread, or its mutex when there is none)
  *   2. batons: sealing, keeping (flags under the store's mutex; held across I/O)
  *   3. a head's own lock (inside the signal's functions)
@@ -131,6 +132,7 @@ static void tenant_free(struct store_tenant *t)
         if (t->head[i])
             s->ops[i]->head_close(t->head[i]);
     }
+    deletion_set_unref(t->deletions.set);
     mem_free(t);
 }
 
@@ -335,7 +337,8 @@ static bool keep(struct store *s, struct err *err)
         ok = removals_run(s, ok ? err : &ignored) && ok;
     }
     ok = retention_run(s, ok ? err : &ignored) && ok;
-    return removals_run(s, ok ? err : &ignored) && ok;
+    ok = removals_run(s, ok ? err : &ignored) && ok;
+    return deletions_settle(s, ok ? err : &ignored) && ok;
 }
 
 /* Compaction must not slow down anything else that the disk does. */
@@ -417,6 +420,49 @@ bool store_maintain(struct store *s, bool force_seal, struct err *err)
     return ok && kept;
 }
 
+/* Number of the newest frozen generation of the signal; false: none waits. */
+static bool newest_frozen(struct store *s, enum signal signal, uint32_t *out)
+{
+    pthread_mutex_lock(&s->mutex);
+    const struct generation *g = s->frozen[signal].last;
+    *out = g ? g->number : 0;
+    pthread_mutex_unlock(&s->mutex);
+    return g != NULL;
+}
+
+static bool is_frozen(struct store *s, enum signal signal, uint32_t upto)
+{
+    pthread_mutex_lock(&s->mutex);
+    const struct generation *g = s->frozen[signal].first;
+    bool is = g && g->number <= upto;
+    pthread_mutex_unlock(&s->mutex);
+    return is;
+}
+
+bool store_seal(struct store *s, enum signal signal, struct err *err)
+{
+    uint32_t last;
+    if (!writer_freeze(s->writer, true, err))
+        return false;
+    if (!newest_frozen(s, signal, &last))
+        return true;
+    bool ok = true, did = true;
+    baton_take(s, &s->is_sealing);
+    for (int i = 0; ok && did && i < MAINTAIN_MAX && is_frozen(s, signal, last); i++)
+        ok = flush_one(s, true, &did, err);
+    baton_give(s, &s->is_sealing);
+    return ok && (!is_frozen(s, signal, last) ||
+                  err_set(err, ERR_BUSY, "sealing of %s does not end", signal_name(signal)));
+}
+
+bool store_delete_finish(struct store *s, struct err *err)
+{
+    baton_take(s, &s->is_keeping);
+    bool ok = keep(s, err);
+    baton_give(s, &s->is_keeping);
+    return ok;
+}
+
 /* ---- open and close ---- */
 
 /* The folders of the store, made durable even if they were there: a killed process may have made
@@ -495,6 +541,7 @@ static struct store *store_new(const struct store_options *o, struct retention *
     s->wants_keeping = true; // the first look comes with the start
     pthread_condattr_t attr;
     ASSERT(pthread_mutex_init(&s->mutex, NULL) == 0);
+    ASSERT(pthread_mutex_init(&s->deleting, NULL) == 0);
     ASSERT(pthread_condattr_init(&attr) == 0);
     ASSERT(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
     ASSERT(pthread_cond_init(&s->changed, &attr) == 0);
@@ -610,6 +657,7 @@ void store_close(struct store *s)
     write_meter_deinit(&s->meter);
     (void)pthread_cond_destroy(&s->changed);
     (void)pthread_mutex_destroy(&s->mutex);
+    (void)pthread_mutex_destroy(&s->deleting);
     retention_unref(s->rules);
     mem_free((void *)(uintptr_t)s->o.dir.p);
     mem_free(s);

@@ -14,6 +14,7 @@
 
 #include "storage/base/hmap.h"
 #include "storage/base/vec.h"
+#include "storage/engine/deletions.h"
 #include "storage/engine/segment_file.h"
 #include "storage/engine/signal.h"
 #include "storage/engine/wal.h"
@@ -30,9 +31,10 @@ struct share { // one tenant's part of one generation
     enum signal signal;
     struct gen *gen;
     // the writer's until frozen
-    bool is_logged;  // the log holds a record of it
-    bool is_touched; // an encoder ran on it
-    uint64_t bytes;  // as last told by gen_stats
+    bool is_logged;     // the log holds a record of it
+    bool is_touched;    // an encoder ran on it
+    uint32_t deletions; // of the tenant, up to this number: they came before its first record
+    uint64_t bytes;     // as last told by gen_stats
 };
 
 struct share_list {
@@ -56,6 +58,12 @@ struct store_tenant {
     struct segment_list live[SIGNAL_COUNT];  // by start of the name, then sequence
     struct log_tail *tails;                  // open ones, tail_logs.c
     int64_t merge_due_mono_ns[SIGNAL_COUNT]; // keeping baton: after a failure, not before
+    struct {
+        struct deletion_set *set; // the mutex, and to change it `deleting`; may be NULL
+        uint32_t reserved;        // the mutex
+        _Atomic uint32_t behind;  // what is stored from now on is behind deletions up to this one
+        uint32_t file;            // number of the file; `deleting`
+    } deletions;
     struct { // during recovery: what happens to records of the generation at hand
         uint32_t gen;
         enum signal signal;
@@ -120,6 +128,7 @@ struct store {
     _Atomic uint64_t live_bytes[SIGNAL_COUNT], doomed_bytes[SIGNAL_COUNT];
     _Atomic uint64_t merging_bytes[SIGNAL_COUNT];
 
+    pthread_mutex_t deleting; // one deletion at a time
     pthread_mutex_t mutex;  // guards what follows, shares and live lists of tenants, settled flags
     pthread_cond_t changed; // monotonic clock
     VEC(struct store_tenant *) tenants;
@@ -185,7 +194,10 @@ struct recovered {
 };
 MUST_USE bool store_recover(struct store *s, struct recovered *out, struct err *err);
 
-/* ---- sealing (flush.c) ---- */
+/* ---- sealing (store.c, flush.c) ---- */
+
+/* Everything of the signal that was stored before the call is in segments, and its log is gone. */
+MUST_USE bool store_seal(struct store *s, enum signal signal, struct err *err);
 
 /* Mutex held: appends to the frozen list of its signal. */
 void frozen_push(struct store *s, struct generation *g);

@@ -298,6 +298,8 @@ static void encode(struct writer *w, struct job *j)
     struct lane *lane = &w->lane[sig];
     struct share *sh = j->tenant->active[sig];
     sh->is_touched = true;
+    if (!sh->is_logged) // a deletion freezes what has records after it has raised this
+        sh->deletions = atomic_load(&j->tenant->deletions.behind);
     if (!s->ops[sig]->encode(j->tenant->head[sig], sh->gen, j->batch, j->payload, j->res,
                              &j->err)) {
         job_finish(w, j, false);

@@ -218,6 +218,15 @@
 /* Matchers of one class; more is no selection any more. Refused. */
 #define LIMIT_CLASS_MATCHERS 16
 
+/* Deletions of one tenant that wait for their bytes to go: each is looked at for every file that a
+ * query reads. Beyond: ERR_LIMIT, until some are done. */
+#define LIMIT_DELETIONS 256
+/* Deletions that are done and still listed. */
+#define LIMIT_DELETIONS_DONE 64
+/* Matchers and line filters of one deletion, each, and bytes of its texts. Refused. */
+#define LIMIT_DELETION_PARTS 32
+#define LIMIT_DELETION_TEXT  (32 * KIB)
+
 /* Tenants of one store: each costs three heads. Beyond it ERR_LIMIT. */
 #define LIMIT_TENANTS 4096
 /* Frozen generations of one signal that wait for their seal; beyond it writes get ERR_BUSY, so that
