@@ -15,6 +15,7 @@
 
 #include "server/api/api.h"
 #include "server/api/health.h"
+#include "server/derive/derive.h"
 #include "server/ingest/delta.h"
 #include "server/ingest/ingest.h"
 #include "server/memory.h"
@@ -27,6 +28,7 @@
 
 #define STOP_TIMEOUT_MS 10000
 #define FILES_RESERVED  256 // descriptors for the store and the process itself
+#define DERIVE_PART     16  // of memory, for metrics made of spans
 #define STORE_EIGHTHS   3   // of memory, for heads and caches; seals need about as much again
 #define DELTA_EIGHTHS   1   // of memory at most, for totals of delta series: 300,000 at 256 MiB
 
@@ -41,7 +43,7 @@ struct app {
     struct config config;        // of the start
     struct app_config *reloaded; // newest first
     struct services services;
-    struct budget memory, ingest_budget, query_budget, store_budget;
+    struct budget memory, ingest_budget, query_budget, store_budget, derive_budget;
     struct memory_watch *watch; // charges the rest of the process to `memory`
     struct exchange_host host;
     struct metrics_sources metrics;
@@ -137,6 +139,8 @@ static void app_init_services(struct app *app)
                 (size_t)c->query_memory_all, &app->memory);
     budget_init(&app->store_budget, "store memory", (size_t)c->memory / 8 * STORE_EIGHTHS,
                 &app->memory);
+    budget_init(&app->derive_budget, "memory of metrics made of spans",
+                (size_t)c->memory / DERIVE_PART, &app->memory);
     struct clock *clock = app->options.clock ? app->options.clock : clock_real();
     app->services.clock = clock;
     app->services.config = c;
@@ -150,6 +154,7 @@ static void app_init_services(struct app *app)
                                            .max_bytes = (size_t)c->memory / 8 * DELTA_EIGHTHS,
                                            .max_series = (size_t)c->max_series,
                                            .future_ns = c->window_future_ns});
+    app->services.derive_budget = &app->derive_budget;
     app->services.start_ns = clock_now_ns(clock);
     app->services.version = TRIVET_VERSION;
     app->services.revision = TRIVET_REVISION;
@@ -176,6 +181,49 @@ static void app_init_services(struct app *app)
     router_add(app->router, tempo_routes, &app->services);
     router_add(app->router, tempo_grpc_routes, &app->services);
     router_add(app->router, jaeger_routes, &app->services);
+}
+
+/* ---- metrics made of spans ---- */
+
+static bool write_derived(void *ctx, struct store_tenant *t, struct batch *b, struct err *err)
+{
+    struct app *app = ctx;
+    struct write_result res;
+    return store_write(app->services.store, t, b, &res, err);
+}
+
+static uint64_t find_derived(void *ctx, struct store_tenant *t, struct hash128 raw)
+{
+    struct app *app = ctx;
+    return store_series_find(app->services.store, t, raw);
+}
+
+static bool app_open_derive(struct app *app, struct err *err)
+{
+    const struct config *c = &app->config;
+    if (!c->derive_enabled)
+        return true;
+    struct derive_options o = {.clock = app->services.clock,
+                               .interval_ns = c->derive_interval_ns,
+                               .wait_ns = c->derive_wait_ns,
+                               .slack_ns = c->derive_slack_ns,
+                               .idle_ns = c->derive_idle_ns,
+                               .max_series = (size_t)c->derive_max_series,
+                               .max_edges = (size_t)c->derive_max_edges,
+                               .dimensions = c->derive_dimensions.v,
+                               .n_dimensions = c->derive_dimensions.n,
+                               .graph_dimensions = c->derive_graph_dimensions.v,
+                               .n_graph_dimensions = c->derive_graph_dimensions.n,
+                               .buckets = c->derive_buckets.v,
+                               .n_buckets = c->derive_buckets.n,
+                               .graph_buckets = c->derive_graph_buckets.v,
+                               .n_graph_buckets = c->derive_graph_buckets.n,
+                               .budget = &app->derive_budget,
+                               .has_thread = !app->options.clock,
+                               .write = write_derived,
+                               .find = find_derived,
+                               .ctx = app};
+    return derive_open(&o, &app->services.derive, err) || err_in(err, "generator");
 }
 
 static bool app_open_net(struct app *app, struct err *err)
@@ -372,6 +420,7 @@ static void app_free(struct app *app)
 static void app_abandon(struct app *app)
 {
     app->is_opened = true;
+    derive_close(app->services.derive);
     if (app->net)
         net_stop(app->net, NULL, NULL);
     app->is_drained = true;
@@ -411,7 +460,7 @@ bool app_start(struct config *config, const struct app_options *o, struct app **
     uv_timer_init(&app->loop, &app->timer);
     app->opened_note.call = on_opened;
     app->stop_note.call = on_stop;
-    if (!app_open_net(app, err)) {
+    if (!app_open_derive(app, err) || !app_open_net(app, err)) {
         app_abandon(app);
         return false;
     }
@@ -447,6 +496,12 @@ uint16_t app_port(const struct app *app, size_t i)
 bool app_seal(struct app *app, struct err *err)
 {
     return store_maintain(app->store, true, err);
+}
+
+void app_derive(struct app *app)
+{
+    if (app->services.derive)
+        derive_collect(app->services.derive);
 }
 
 /* The store's part of a reload: ages, budgets, classes. It has to be open for that. */
@@ -497,6 +552,7 @@ bool app_stop(struct app *app, struct err *err)
     bool ok = app->store != NULL;
     if (!ok)
         *err = app->result;
+    derive_close(app->services.derive);
     store_close(app->store);
     LOG_INFO("stopped", "data=%s", log_q(dir, sizeof dir, app->config.data_dir));
     while (app->reloaded) {

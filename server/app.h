@@ -31,6 +31,9 @@ uint16_t app_port(const struct app *app, size_t i);
 /* Moves what is in memory into segments now, in the calling thread; waits for nothing else. After
  * app_wait_ready. */
 MUST_USE bool app_seal(struct app *app, struct err *err);
+/* Writes the metrics made of spans now. With a clock of its own (app_options) a server does that
+ * only here and when it stops; otherwise it does it by itself, and this must not be called. */
+void app_derive(struct app *app);
 /* Changes what can change while running (waiting for the store to be open when that is needed),
  * logs what cannot. Takes over what `config` holds. */
 void app_reload(struct app *app, struct config *config);

@@ -34,6 +34,7 @@ enum field_type {
     FIELD_DELTA,    // what becomes of delta points
     FIELD_RATE,     // bytes a day: "500M/day"; "none" is 0
     FIELD_CLASSES,  // config_classes.h; a stronger source replaces the whole list
+    FIELD_SWITCH,   // true or false
 };
 
 struct field {
@@ -167,6 +168,35 @@ static const struct field fields[] = {
      "OTLP resource attributes that become labels of log streams; the others become structured "
      "metadata."},
 
+    {"generator.enabled", FIELD_SWITCH, AT(derive_enabled), "true", 0, 0, false,
+     "Make metrics of the spans that come in, as Grafana's service graph and RED panels read them: "
+     "traces_spanmetrics_* and traces_service_graph_*, in the tenant of the spans."},
+    {"generator.interval", FIELD_DURATION, AT(derive_interval_ns), "15s", SEC, 3600 * SEC, false,
+     "Time between two samples of such a series."},
+    {"generator.wait", FIELD_DURATION, AT(derive_wait_ns), "10s", SEC / 10, 600 * SEC, false,
+     "Service graph: how long one side of a request waits for the other."},
+    {"generator.slack", FIELD_DURATION, AT(derive_slack_ns), "2m", 0, ANY, false,
+     "Spans that end further from now than this are stored, but not counted; none: all are."},
+    {"generator.idle", FIELD_DURATION, AT(derive_idle_ns), "15m", SEC, ANY, false,
+     "A series ends when no span was added to it for so long."},
+    {"generator.max_series", FIELD_COUNT, AT(derive_max_series), "auto", 0, ANY, false,
+     "Series of all tenants together, about 20 for each label set; spans beyond are counted under "
+     "metric_overflow=\"true\". auto: one for each 8KiB of memory."},
+    {"generator.max_edges", FIELD_COUNT, AT(derive_max_edges), "10000", 0, 10000000, false,
+     "Service graph: sides that wait; beyond that the oldest are given up."},
+    {"generator.dimensions", FIELD_LIST, AT(derive_dimensions), "", 0, 0, false,
+     "Attributes of spans or resources that become labels of span metrics."},
+    {"generator.graph_dimensions", FIELD_LIST, AT(derive_graph_dimensions), "", 0, 0, false,
+     "... of the service graph, as client_<name> and server_<name>; service.namespace is one that "
+     "Grafana asks for."},
+    {"generator.buckets", FIELD_LIST, AT(derive_buckets),
+     "0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, "
+     "16.384",
+     1, 0, false, "Upper bounds in seconds of the histograms of span metrics."},
+    {"generator.graph_buckets", FIELD_LIST, AT(derive_graph_buckets),
+     "0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8", 1, 0, false,
+     "Upper bounds in seconds of the histograms of the service graph."},
+
     {"query.workers", FIELD_COUNT, AT(query_workers), "auto", 1, 256, false,
      "Threads that run queries. auto: the number of cores, at least 2."},
     {"query.queue", FIELD_COUNT, AT(query_queue), "256", 1, 1000000, false,
@@ -220,6 +250,7 @@ static const char *const naming_names[] = {
     "UnderscoreEscapingWithSuffixes", "UnderscoreEscapingWithoutSuffixes",
     "NoUTF8EscapingWithSuffixes", "NoTranslation"}; // the order of enum otlp_naming
 static const char *const delta_names[] = {"cumulative", "keep"};
+static const char *const switch_names[] = {"false", "true"};
 
 bool config_read_age(str text, int64_t *ns, struct err *err)
 {
@@ -335,6 +366,9 @@ static bool set_field(struct config *c, const struct field *f, str text, bool ap
     case FIELD_DELTA:
         ok = set_choice(at, delta_names, COUNTOF(delta_names), text, err);
         break;
+    case FIELD_SWITCH:
+        ok = set_choice(at, switch_names, COUNTOF(switch_names), text, err);
+        break;
     case FIELD_CLASSES: // names itself what it does not like
         if (!append)
             config_classes_clear(c);
@@ -416,6 +450,8 @@ static void config_resolve(struct config *c)
         c->query_memory_all = c->memory / 2;
     if (c->query_memory == UINT64_MAX)
         c->query_memory = c->memory / 4;
+    if (c->derive_max_series == UINT64_MAX)
+        c->derive_max_series = c->memory / (8 * KIB);
     if (c->ingest_workers == UINT64_MAX)
         c->ingest_workers = MIN(cores, 2);
     if (c->query_workers == UINT64_MAX)
@@ -870,6 +906,9 @@ static void print_value(struct buf *out, const struct config *c, const struct fi
     case FIELD_DELTA:
         buf_add(out, str_c(delta_names[*(const unsigned *)at]));
         break;
+    case FIELD_SWITCH:
+        buf_add(out, str_c(switch_names[*(const unsigned *)at]));
+        break;
     }
 }
 
@@ -973,6 +1012,7 @@ static size_t field_size(const struct field *f)
     case FIELD_SYNC:
     case FIELD_NAMES:
     case FIELD_DELTA:
+    case FIELD_SWITCH:
         return sizeof(unsigned);
     case FIELD_CLASSES:
         break; // live, and never copied

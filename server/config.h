@@ -73,6 +73,19 @@ struct config {
     uint64_t otlp_key_underscore, otlp_underscore_runs;
     struct config_list otlp_index_labels; // resource attributes that become stream labels
 
+    // metrics made of spans
+    unsigned derive_enabled; // 0, 1
+    int64_t derive_interval_ns;
+    int64_t derive_wait_ns;
+    int64_t derive_slack_ns; // 0 = any time
+    int64_t derive_idle_ns;
+    uint64_t derive_max_series; // all tenants together
+    uint64_t derive_max_edges;
+    struct config_list derive_dimensions;
+    struct config_list derive_graph_dimensions;
+    struct config_list derive_buckets; // numbers, checked when they are used
+    struct config_list derive_graph_buckets;
+
     // query
     uint64_t query_workers; // threads
     uint64_t query_queue;   // waiting requests

@@ -17,14 +17,16 @@
 #include "storage/base/budget.h"
 #include "storage/base/clock.h"
 
+struct derive;
 struct store;
 struct delta;
 
 enum server_state { SERVER_STARTING, SERVER_READY, SERVER_STOPPING };
 
 struct services {
-    struct store *store; // NULL only while starting; never NULL in ingest and query lanes
-    struct delta *delta; // totals of OTLP's delta series
+    struct store *store;   // NULL only while starting; never NULL in ingest and query lanes
+    struct delta *delta;   // totals of OTLP's delta series
+    struct derive *derive; // metrics from spans; NULL: switched off
     struct clock *clock;
     /* Limits: max_body_raw, query_timeout_ns, ... A reload puts another one here; those before it
      * live as long. */
@@ -33,6 +35,7 @@ struct services {
     struct budget *ingest_budget; // request bodies and batches in flight
     struct budget *query_budget;  // all running queries together; one query: config->query_memory
     struct budget *store_budget;  // heads and caches
+    const struct budget *derive_budget; // metrics made of spans
     const struct budget *sqlite_memory;
     const struct budget *other_memory; // resident but not counted by the others: see memory.h
     _Atomic enum server_state state;

@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 
+#include "server/derive/derive.h"
 #include "server/ingest/decode.h"
 #include "server/ingest/delta.h"
 #include "server/services.h"
@@ -385,7 +386,11 @@ static bool store(struct ingest_job *j, struct err *err)
         store_count_malformed(j->svc->store, j->protocol->signal, j->batch.rejected);
         return true;
     }
-    return make_tenant(j, err) && store_write(j->svc->store, j->tenant, &j->batch, &j->result, err);
+    if (!make_tenant(j, err) || !store_write(j->svc->store, j->tenant, &j->batch, &j->result, err))
+        return false;
+    if (j->protocol->signal == SIGNAL_TRACES && j->svc->derive)
+        derive_spans(j->svc->derive, j->tenant, &j->batch);
+    return true;
 }
 
 /* Totals move on with what is stored, and only then. */

@@ -119,6 +119,7 @@ static bool on_span(struct otlp_walk *w, str bytes, struct err *err)
                                  ? (uint8_t)m->kind
                                  : SPAN_UNSPECIFIED,
                      .flags = m->flags,
+                     .wire_bytes = (uint32_t)bytes.n,
                      .dropped_attrs = m->dropped_attributes,
                      .dropped_events = m->dropped_events,
                      .dropped_links = m->dropped_links};

@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "server/derive/derive.h"
 #include "server/ingest/delta.h"
 #include "storage/base/num.h"
 #include "storage/store.h"
@@ -103,9 +104,13 @@ static void put_budgets(const struct services *svc, struct sink *out)
     const struct {
         const char *name;
         const struct budget *budget;
-    } budgets[] = {{"all", svc->memory},           {"ingest", svc->ingest_budget},
-                   {"query", svc->query_budget},   {"store", svc->store_budget},
-                   {"sqlite", svc->sqlite_memory}, {"other", svc->other_memory}};
+    } budgets[] = {{"all", svc->memory},
+                   {"ingest", svc->ingest_budget},
+                   {"query", svc->query_budget},
+                   {"store", svc->store_budget},
+                   {"generator", svc->derive_budget},
+                   {"sqlite", svc->sqlite_memory},
+                   {"other", svc->other_memory}};
     head(out, "trivet_memory_used_bytes", "gauge", "Memory charged to a budget.");
     for (size_t i = 0; i < COUNTOF(budgets); i++)
         put(out, "trivet_memory_used_bytes{budget=\"%s\"} %zu\n", budgets[i].name,
@@ -135,6 +140,38 @@ static void put_delta(struct delta *d, struct sink *out)
     for (size_t i = 0; i < DELTA_RESULTS; i++)
         put(out, "trivet_delta_points_total{result=\"%s\"} %llu\n", delta_result_names[i],
             (unsigned long long)s.results[i]);
+}
+
+/* ---- metrics made of spans ---- */
+
+static void put_derive(struct derive *d, struct sink *out)
+{
+    struct derive_stats s;
+    derive_stats(d, &s);
+    head(out, "trivet_generator_spans_total", "counter",
+         "Stored spans: counted, too old or too new to be, and sent again.");
+    put(out, "trivet_generator_spans_total{result=\"counted\"} %llu\n",
+        (unsigned long long)s.spans);
+    put(out, "trivet_generator_spans_total{result=\"outdated\"} %llu\n",
+        (unsigned long long)s.spans_outdated);
+    put(out, "trivet_generator_spans_total{result=\"repeated\"} %llu\n",
+        (unsigned long long)s.spans_repeated);
+    head(out, "trivet_generator_edges_total", "counter",
+         "Requests of the service graph: counted, one side never came, no room to wait.");
+    put(out, "trivet_generator_edges_total{result=\"counted\"} %llu\n",
+        (unsigned long long)s.edges);
+    put(out, "trivet_generator_edges_total{result=\"expired\"} %llu\n",
+        (unsigned long long)s.edges_expired);
+    put(out, "trivet_generator_edges_total{result=\"dropped\"} %llu\n",
+        (unsigned long long)s.edges_dropped);
+    one(out, "trivet_generator_edges_waiting", "gauge", "Sides of requests that wait.",
+        (double)s.edges_waiting);
+    one(out, "trivet_generator_series", "gauge", "Series made of spans.", (double)s.series);
+    one(out, "trivet_generator_overflow_total", "counter",
+        "Spans and requests counted under metric_overflow, as there were too many series.",
+        (double)s.overflowed);
+    one(out, "trivet_generator_writes_failed_total", "counter",
+        "Writes that the store did not take; the next one has it all.", (double)s.writes_failed);
 }
 
 /* ---- network and lanes ---- */
@@ -387,4 +424,6 @@ void metrics_write(const struct metrics_sources *src, bool with_store, struct si
         put_store(src->services->store, out);
         put_classes(src->services->store, out);
     }
+    if (with_store && src->services->derive)
+        put_derive(src->services->derive, out);
 }

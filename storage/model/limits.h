@@ -258,3 +258,16 @@
 #define LIMIT_TEMPLATE_OUT     MIB
 #define LIMIT_TEMPLATE_CALLS   50
 #define LIMIT_TEMPLATE_REGEXES 32
+
+/* ---- derived metrics ---- */
+
+/* Bytes of a label value made of a span's name or attributes; longer ones are cut at a UTF-8
+ * border, as Tempo does. */
+#define LIMIT_DERIVE_VALUE 2048
+/* Bytes of all values of one label set: the most that names, values and dimensions can come to. */
+#define LIMIT_DERIVE_KEY (256 * KIB)
+/* Spans that are remembered, so that a batch sent again is not counted again: some seconds at full
+ * load, and 512 KiB. A power of two. */
+#define LIMIT_DERIVE_SEEN 65536
+/* Series of one write to the store: bounds its memory (some 300 KiB). */
+#define LIMIT_DERIVE_WRITE 2048

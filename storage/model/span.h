@@ -48,6 +48,7 @@ struct span {
     str name, trace_state, status_message;
     uint8_t kind, status; // enum span_kind, enum span_status
     uint32_t flags, dropped_attrs, dropped_events, dropped_links;
+    uint32_t wire_bytes; // of the protobuf message that it came in; 0: another form, or stored
     struct attrs attrs;
     const struct span_event *events;
     const struct span_link *links;

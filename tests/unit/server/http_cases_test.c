@@ -14,7 +14,7 @@
  *     {"status":"success","data":"<any>"}
  * Lines between "## " and the next "==": a directive and comments. Directives: "## restart" stops
  * and starts the server, "## seal" moves all heads into segments, "## advance 90s" moves the clock,
- * "## jump -24h" the wall clock alone,
+ * "## jump -24h" the wall clock alone, "## derive" writes the metrics made of spans,
  * "## config key=value" is for the whole file, and "## repeat" makes the steps behind it run four
  * times: on the heads, after a restart (from the log), sealed, sealed and restarted.
  *
@@ -447,6 +447,8 @@ static void run_directive(struct run *r, const struct ask *s)
         start(r);
     } else if (str_is(word, "seal")) {
         seal(r);
+    } else if (str_is(word, "derive")) {
+        app_derive(r->app);
     } else if (str_is(word, "advance") && dur_parse_go(rest, &ns, &err)) {
         clock_manual_advance(&r->clock, ns);
     } else if (str_is(word, "jump") && dur_parse_go(rest, &ns, &err)) {

@@ -1,0 +1,329 @@
+/* agg.c - see agg.h. The path of a known entry, once per span: one hash of some 60 bytes, one
+ * probe, one comparison, a search in 15 bounds. Labels are built only when the store does not know
+ * a series. */
+#include "server/derive/agg.h"
+
+#include "storage/base/enc.h"
+#include "storage/base/rd.h"
+#include "storage/model/limits.h"
+
+struct family_names {
+    struct {
+        str name, help, unit;
+    } counters[2];
+    struct {
+        str name, help; // the suffixes are added
+    } hists[AGG_HISTS];
+    size_t n_hists;
+};
+
+static const struct family_names families[FAMILIES] = {
+    [FAMILY_SPANS] = {{{STR_INIT("traces_spanmetrics_calls_total"), STR_INIT("Spans."), {0}},
+                       {STR_INIT("traces_spanmetrics_size_total"),
+                        STR_INIT("Encoded size of the spans."), STR_INIT("bytes")}},
+                      {{STR_INIT("traces_spanmetrics_latency"), STR_INIT("Duration of spans.")}},
+                      1},
+    [FAMILY_EDGES] = {{{STR_INIT("traces_service_graph_request_total"),
+                        STR_INIT("Requests between two services."),
+                        {0}},
+                       {STR_INIT("traces_service_graph_request_failed_total"),
+                        STR_INIT("Failed requests between two services."),
+                        {0}}},
+                      {{STR_INIT("traces_service_graph_request_server_seconds"),
+                        STR_INIT("Duration of a request as the server saw it.")},
+                       {STR_INIT("traces_service_graph_request_client_seconds"),
+                        STR_INIT("Duration of a request as the client saw it.")}},
+                      2},
+};
+
+#define OVERFLOW_LABEL STR("metric_overflow")
+
+size_t agg_entry_series(const struct agg_shared *s, enum family f)
+{
+    return 2 + families[f].n_hists * (s->shapes[f].n_edges + 3);
+}
+
+/* Of an entry in memory, without its place in the tables. */
+static size_t entry_size(const struct agg_shared *s, enum family f, size_t n_key)
+{
+    size_t buckets = families[f].n_hists * (s->shapes[f].n_edges + 1);
+    return sizeof(struct agg_entry) + buckets * sizeof(uint64_t) + n_key;
+}
+
+/* What the budget is charged: tables double, so an entry may have two places in them. */
+static size_t entry_bytes(const struct agg_shared *s, enum family f, size_t n_key)
+{
+    size_t place = sizeof(struct agg_entry *) + sizeof(uint32_t) + // entries, spare
+                   sizeof(uint64_t) + sizeof(uint32_t);            // map
+    return entry_size(s, f, n_key) + 2 * place;
+}
+
+void agg_init(struct agg *a, struct agg_shared *shared)
+{
+    *a = (struct agg){.shared = shared};
+}
+
+/* ---- entries ---- */
+
+struct entry_want { // of hmap_find: a key, or (by hmap_del) an index
+    const struct agg *agg;
+    str key;
+    enum family family;
+};
+
+static bool entry_is(const void *ctx, uint32_t index)
+{
+    const struct entry_want *w = ctx;
+    const struct agg_entry *e = w->agg->entries.v[index];
+    return e->family == w->family && str_eq(str_of(e->key, e->n_key), w->key);
+}
+
+static bool index_is(const void *ctx, uint32_t index)
+{
+    return *(const uint32_t *)ctx == index;
+}
+
+static void entry_close(struct agg *a, struct agg_entry *e)
+{
+    if (a->shared->budget)
+        budget_give(a->shared->budget, entry_bytes(a->shared, e->family, e->n_key));
+    a->shared->n_series -= agg_entry_series(a->shared, e->family);
+    a->n--;
+    mem_free(e);
+}
+
+void agg_remove(struct agg *a, uint32_t index)
+{
+    struct agg_entry *e = a->entries.v[index];
+    (void)hmap_del(&a->map, e->hash, index_is, &index);
+    entry_close(a, e);
+    a->entries.v[index] = NULL;
+    vec_push(&a->spare, NULL, index);
+}
+
+void agg_deinit(struct agg *a)
+{
+    for (size_t i = 0; i < a->entries.n; i++)
+        if (a->entries.v[i])
+            entry_close(a, a->entries.v[i]);
+    vec_free(&a->entries);
+    vec_free(&a->spare);
+    hmap_deinit(&a->map);
+}
+
+/* Room for the series and their memory; an overflow entry is one for each family and always has it.
+ */
+static bool has_room(struct agg_shared *s, enum family f, size_t bytes, bool is_overflow)
+{
+    if (is_overflow) {
+        if (s->budget)
+            budget_force(s->budget, bytes);
+        return true;
+    }
+    return s->n_series + agg_entry_series(s, f) <= s->max_series && budget_take(s->budget, bytes);
+}
+
+/* NULL: no room. */
+static struct agg_entry *entry_open(struct agg *a, enum family f, str key, uint64_t hash,
+                                    bool is_overflow)
+{
+    struct agg_shared *s = a->shared;
+    if (!has_room(s, f, entry_bytes(s, f, key.n), is_overflow))
+        return NULL;
+    size_t size = entry_size(s, f, key.n);
+    struct agg_entry *e = mem_zalloc(size);
+    e->hash = hash;
+    e->family = (uint8_t)f;
+    e->is_overflow = is_overflow;
+    e->raw = hash128_seed(key, s->seed);
+    e->raw.hi ^= (uint64_t)f;
+    e->key = (char *)e + (size - key.n);
+    e->n_key = (uint32_t)key.n;
+    if (key.n > 0)
+        memcpy(e->key, key.p, key.n);
+    uint32_t index;
+    if (a->spare.n > 0) {
+        index = a->spare.v[--a->spare.n];
+        a->entries.v[index] = e;
+    } else {
+        index = (uint32_t)a->entries.n;
+        vec_push(&a->entries, NULL, e);
+    }
+    hmap_put(&a->map, hash, index);
+    s->n_series += agg_entry_series(s, f);
+    a->n++;
+    return e;
+}
+
+static struct agg_entry *entry_get(struct agg *a, enum family f, str key)
+{
+    uint64_t hash = hash64_seed(key, (uint64_t)f);
+    struct entry_want want = {a, key, f};
+    uint32_t index = hmap_find(&a->map, hash, entry_is, &want);
+    if (LIKELY(index != HMAP_NONE))
+        return a->entries.v[index];
+    bool is_overflow = key.n == 0; // real keys have at least one length in them
+    struct agg_entry *e = entry_open(a, f, key, hash, is_overflow);
+    return e ? e : entry_get(a, f, STR("")); // NOLINT(misc-no-recursion): once, that key has room
+}
+
+/* ---- counting ---- */
+
+void agg_key_value(struct buf *key, str value)
+{
+    size_t n = value.n;
+    if (n > LIMIT_DERIVE_VALUE)
+        for (n = LIMIT_DERIVE_VALUE; n > 0 && ((uint8_t)value.p[n] & 0xC0) == 0x80;)
+            n--;
+    buf_bytes(key, str_sub(value, 0, n));
+}
+
+/* Index of the first bound that is not below v; the number of bounds: +Inf. */
+static size_t bucket_of(const struct agg_shape *shape, double v)
+{
+    size_t from = 0, to = shape->n_edges;
+    while (from < to) {
+        size_t mid = (from + to) / 2;
+        if (shape->edges[mid] < v)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from;
+}
+
+void agg_add(struct agg *a, const struct agg_point *p, int64_t mono_ns)
+{
+    const struct agg_shape *shape = &a->shared->shapes[p->family];
+    struct agg_entry *e = entry_get(a, p->family, p->key);
+    a->shared->overflowed += e->is_overflow;
+    e->used_ns = mono_ns;
+    e->counters[0] += p->counters[0];
+    e->counters[1] += p->counters[1];
+    for (size_t i = 0; i < families[p->family].n_hists; i++) {
+        double v = p->seconds[i];
+        e->sums[i] += v;
+        e->buckets[i * (shape->n_edges + 1) + bucket_of(shape, v)]++;
+        struct agg_exemplar *ex = &e->exemplars[i];
+        if (v > 0 && (ex->t_ms == 0 || v > ex->v)) {
+            memcpy(ex->trace_id, p->trace_id, sizeof ex->trace_id);
+            ex->v = v;
+            ex->t_ms = p->t_ms;
+        }
+    }
+}
+
+struct agg_entry *agg_copy(struct agg *a, uint32_t index, struct arena *arena)
+{
+    struct agg_entry *e = a->entries.v[index];
+    if (!e)
+        return NULL;
+    size_t size = entry_size(a->shared, e->family, e->n_key);
+    struct agg_entry *copy = arena_alloc(arena, size);
+    memcpy(copy, e, size);
+    copy->key = (char *)copy + (size - e->n_key);
+    for (size_t i = 0; i < AGG_HISTS; i++)
+        e->exemplars[i].t_ms = 0;
+    return copy;
+}
+
+/* ---- samples ---- */
+
+struct putter {
+    const struct agg_shape *shape;
+    const struct agg_entry *e;
+    const struct agg_when *when;
+    struct batch *b;
+    uint64_t n; // series so far: tells them apart in their raw keys
+};
+
+static struct labels make_labels(const struct putter *p, str name, str le)
+{
+    struct labels_builder lb;
+    labels_builder_init(&lb, p->b->arena);
+    labels_builder_add(&lb, METRIC_NAME, name);
+    if (le.n > 0)
+        labels_builder_add(&lb, STR("le"), le);
+    if (p->e->is_overflow)
+        labels_builder_add(&lb, OVERFLOW_LABEL, STR("true"));
+    struct rd rd = rd_of(str_of(p->e->key, p->e->n_key));
+    for (size_t i = 0; i < p->shape->n_labels && !p->e->is_overflow; i++)
+        labels_builder_add(&lb, p->shape->labels[i], arena_dup(p->b->arena, rd_bytes(&rd)));
+    return labels_builder_done(&lb);
+}
+
+static void put_sample(struct putter *p, struct batch_sample s)
+{
+    vec_push(&p->b->samples, p->b->arena, s);
+    batch_set_start(p->b, p->e->is_written ? p->e->start_ms : p->when->zero_ms);
+}
+
+static uint32_t put_series(struct putter *p, str name, str suffix, str le, double v)
+{
+    struct arena *a = p->b->arena;
+    struct batch_series s = {.raw = p->e->raw};
+    s.raw.lo += p->n++;
+    if (p->when->find)
+        s.ref = p->when->find(p->when->ctx, s.raw);
+    if (s.ref == 0)
+        s.labels = make_labels(
+            p, suffix.n > 0 ? arena_fmt(a, STR_FMT STR_FMT, STR_ARG(name), STR_ARG(suffix)) : name,
+            le);
+    uint32_t index = (uint32_t)p->b->series.n;
+    vec_push(&p->b->series, a, s);
+    if (!p->e->is_written)
+        put_sample(p, (struct batch_sample){index, p->when->zero_ms, 0});
+    if (p->when->is_stale)
+        v = f64_from_bits(STALE_NAN_BITS);
+    put_sample(p, (struct batch_sample){index, p->when->t_ms, v});
+    return index;
+}
+
+static void put_exemplar(struct putter *p, uint32_t series, const struct agg_exemplar *ex)
+{
+    struct label *l = arena_array(p->b->arena, struct label, 1);
+    str id = str_of((const char *)ex->trace_id, sizeof ex->trace_id);
+    *l = (struct label){STR("traceID"), hex_str(p->b->arena, id)};
+    vec_push(&p->b->exemplars, p->b->arena,
+             (struct batch_exemplar){series, ex->t_ms, ex->v, {l, 1}});
+}
+
+static void put_hist(struct putter *p, size_t i)
+{
+    const struct agg_shape *shape = p->shape;
+    const uint64_t *buckets = p->e->buckets + i * (shape->n_edges + 1);
+    str name = families[p->e->family].hists[i].name;
+    const struct agg_exemplar *ex = &p->e->exemplars[i];
+    size_t ex_bucket = ex->t_ms != 0 ? bucket_of(shape, ex->v) : SIZE_MAX;
+    uint64_t sum = 0;
+    for (size_t k = 0; k <= shape->n_edges; k++) {
+        sum += buckets[k];
+        uint32_t series = put_series(p, name, STR("_bucket"), shape->le[k], (double)sum);
+        if (k == ex_bucket && !p->when->is_stale)
+            put_exemplar(p, series, ex);
+    }
+    (void)put_series(p, name, STR("_sum"), STR(""), p->e->sums[i]);
+    (void)put_series(p, name, STR("_count"), STR(""), (double)sum);
+}
+
+static void put_meta(struct batch *b, str name, enum metric_type type, str unit, str help)
+{
+    vec_push(&b->metas, b->arena, (struct metric_meta){name, type, unit, help});
+}
+
+void agg_put(const struct agg_shared *shared, const struct agg_entry *e,
+             const struct agg_when *when, struct batch *b)
+{
+    const struct family_names *f = &families[e->family];
+    struct putter p = {&shared->shapes[e->family], e, when, b, 0};
+    for (size_t i = 0; i < COUNTOF(f->counters); i++)
+        (void)put_series(&p, f->counters[i].name, STR(""), STR(""), e->counters[i]);
+    for (size_t i = 0; i < f->n_hists; i++)
+        put_hist(&p, i);
+    if (e->is_written)
+        return;
+    for (size_t i = 0; i < COUNTOF(f->counters); i++)
+        put_meta(b, f->counters[i].name, METRIC_COUNTER, f->counters[i].unit, f->counters[i].help);
+    for (size_t i = 0; i < f->n_hists; i++)
+        put_meta(b, f->hists[i].name, METRIC_HISTOGRAM, STR("seconds"), f->hists[i].help);
+}

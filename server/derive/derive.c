@@ -1,0 +1,676 @@
+/* derive.c - see derive.h. Spans become points of agg.c; halves of requests meet in edges.c.
+ *
+ * One mutex guards all that is counted. It is held for one batch of spans, and for the copying of
+ * some entries when they are written; never while labels are made or the store writes. Entries are
+ * removed by derive_collect alone. An idle object sets no timer: its thread sleeps until a span
+ * comes. */
+#include "server/derive/derive.h"
+
+#include <pthread.h>
+#include <time.h>
+
+#include "server/derive/agg.h"
+#include "server/derive/edges.h"
+#include "server/derive/span_read.h"
+#include "storage/base/log.h"
+#include "storage/base/num.h"
+#include "storage/model/limits.h"
+
+struct derive_tenant {
+    struct store_tenant *tenant;
+    struct agg agg;
+};
+
+struct derive {
+    struct derive_options options; // lists are in the arena
+    struct arena arena;            // unchanged after derive_open
+    struct agg_shared shared;
+    int64_t zero_ms; // no zero is written before this: the start, then the last write
+
+    pthread_mutex_t mutex; // guards everything below, and shared's counters
+    pthread_cond_t changed;
+    VEC(struct derive_tenant) tenants;
+    struct edges edges;
+    uint64_t *seen; // LIMIT_DERIVE_SEEN hashes of spans, by their low bits; NULL before the first
+    struct buf key, dims; // scratch
+    struct derive_stats stats;
+    bool is_asleep; // the thread waits for spans
+    bool is_closing;
+
+    pthread_t thread;
+};
+
+/* ---- configuration ---- */
+
+static struct agg_shape *shape_of(struct derive *d, enum family f)
+{
+    return &d->shared.shapes[f];
+}
+
+static bool read_buckets(struct derive *d, enum family f, const str *texts, size_t n,
+                         struct err *err)
+{
+    double *edges = arena_array(&d->arena, double, n);
+    str *le = arena_array(&d->arena, str, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        if (!num_parse_f64(texts[i], &edges[i]) || !(edges[i] > 0 && edges[i] < 1e12) ||
+            (i > 0 && edges[i] <= edges[i - 1]))
+            return err_set(err, ERR_INVALID,
+                           "bucket \"" STR_FMT "\": seconds above 0 and above the one before",
+                           STR_ARG(str_sub(texts[i], 0, 100)));
+        char text[NUM_TEXT_MAX];
+        le[i] = arena_dup(&d->arena, num_print_f64(text, edges[i]));
+    }
+    le[n] = STR("+Inf");
+    shape_of(d, f)->edges = edges;
+    shape_of(d, f)->le = le;
+    shape_of(d, f)->n_edges = n;
+    return true;
+}
+
+/* An attribute's key as a label name that collides with none of `taken`. */
+static str label_name(struct arena *a, const char *prefix, str key, const str *taken, size_t n)
+{
+    str name = arena_fmt(a, "%s" STR_FMT, prefix, STR_ARG(key));
+    char *p = arena_alloc(a, name.n + 1);
+    for (size_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
+        bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+        p[i] = is_letter || (c >= '0' && c <= '9' && i > 0) ? c : '_';
+    }
+    name = str_of(p, name.n);
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(name, taken[i]))
+            return arena_fmt(a, "__" STR_FMT, STR_ARG(name));
+    return name;
+}
+
+static void copy_dims(struct arena *a, const str **dims, size_t n)
+{
+    str *copy = arena_array(a, str, n);
+    for (size_t i = 0; i < n; i++)
+        copy[i] = arena_dup(a, (*dims)[i]);
+    *dims = copy;
+}
+
+static const str span_labels[] = {STR_INIT("service"), STR_INIT("span_name"), STR_INIT("span_kind"),
+                                  STR_INIT("status_code")};
+static const str edge_labels[] = {STR_INIT("client"), STR_INIT("server"),
+                                  STR_INIT("connection_type")};
+
+static void name_labels(struct derive *d)
+{
+    struct derive_options *o = &d->options;
+    struct arena *a = &d->arena;
+    copy_dims(a, &o->dimensions, o->n_dimensions);
+    copy_dims(a, &o->graph_dimensions, o->n_graph_dimensions);
+
+    size_t n = COUNTOF(span_labels);
+    str *names = arena_array(a, str, n + o->n_dimensions);
+    memcpy(names, span_labels, sizeof span_labels);
+    for (size_t i = 0; i < o->n_dimensions; i++)
+        names[n + i] = label_name(a, "", o->dimensions[i], span_labels, n);
+    shape_of(d, FAMILY_SPANS)->labels = names;
+    shape_of(d, FAMILY_SPANS)->n_labels = n + o->n_dimensions;
+
+    n = COUNTOF(edge_labels);
+    names = arena_array(a, str, n + 2 * o->n_graph_dimensions);
+    memcpy(names, edge_labels, sizeof edge_labels);
+    for (size_t i = 0; i < 2 * o->n_graph_dimensions; i++)
+        names[n + i] = label_name(a, i < o->n_graph_dimensions ? "client_" : "server_",
+                                  o->graph_dimensions[i % o->n_graph_dimensions], edge_labels, n);
+    shape_of(d, FAMILY_EDGES)->labels = names;
+    shape_of(d, FAMILY_EDGES)->n_labels = n + 2 * o->n_graph_dimensions;
+}
+
+/* The store may know raw keys from before a change of the configuration. */
+static struct hash128 seed_of(const struct derive *d)
+{
+    struct buf b;
+    buf_init(&b, MIB);
+    buf_add(&b, STR("trivet derive 1"));
+    for (size_t f = 0; f < FAMILIES; f++) {
+        const struct agg_shape *s = &d->shared.shapes[f];
+        for (size_t i = 0; i < s->n_labels; i++)
+            buf_bytes(&b, s->labels[i]);
+        for (size_t i = 0; i <= s->n_edges; i++)
+            buf_bytes(&b, s->le[i]);
+    }
+    struct hash128 seed = hash128(buf_str(&b));
+    buf_deinit(&b);
+    return seed;
+}
+
+/* ---- counting, with the mutex ---- */
+
+static struct agg *agg_of(struct derive *d, struct store_tenant *t)
+{
+    for (size_t i = 0; i < d->tenants.n; i++)
+        if (d->tenants.v[i].tenant == t)
+            return &d->tenants.v[i].agg;
+    vec_push(&d->tenants, NULL, (struct derive_tenant){.tenant = t});
+    agg_init(&vec_last(&d->tenants)->agg, &d->shared);
+    return &vec_last(&d->tenants)->agg;
+}
+
+/* The same span within the last tens of thousands: a request that was sent again. */
+static bool is_repeated(struct derive *d, uint64_t hash)
+{
+    uint64_t *slot = &d->seen[hash & (LIMIT_DERIVE_SEEN - 1)];
+    bool is_there = *slot == hash;
+    *slot = hash;
+    return is_there;
+}
+
+static void begin_seen(struct derive *d)
+{
+    if (d->seen)
+        return;
+    d->seen = mem_zalloc(LIMIT_DERIVE_SEEN * sizeof d->seen[0]);
+    if (d->options.budget)
+        budget_force(d->options.budget, LIMIT_DERIVE_SEEN * sizeof d->seen[0]);
+}
+
+/* A request whose two halves are known; the one that is not there says 0 seconds. */
+struct request {
+    const struct edge_half *half[2]; // EDGE_CLIENT, EDGE_SERVER; NULL: not seen
+    str client, server, type;
+    double client_s, server_s;
+};
+
+static void add_dims(struct derive *d, const struct edge_half *half)
+{
+    if (half) {
+        buf_add(&d->key, half->dims);
+        return;
+    }
+    for (size_t i = 0; i < d->options.n_graph_dimensions; i++)
+        agg_key_value(&d->key, STR(""));
+}
+
+static void add_request(struct derive *d, struct store_tenant *t, const struct edge_key *key,
+                        const struct request *r, int64_t mono_ns)
+{
+    const struct edge_half *any =
+        r->half[EDGE_CLIENT] ? r->half[EDGE_CLIENT] : r->half[EDGE_SERVER];
+    bool is_failed = false;
+    for (size_t i = 0; i < 2; i++)
+        is_failed = is_failed || (r->half[i] && r->half[i]->is_failed);
+    buf_clear(&d->key);
+    agg_key_value(&d->key, r->client);
+    agg_key_value(&d->key, r->server);
+    agg_key_value(&d->key, r->type);
+    add_dims(d, r->half[EDGE_CLIENT]);
+    add_dims(d, r->half[EDGE_SERVER]);
+    struct agg_point p = {.family = FAMILY_EDGES,
+                          .key = buf_str(&d->key),
+                          .counters = {1, is_failed},
+                          .seconds = {r->server_s, r->client_s},
+                          .trace_id = key->trace_id,
+                          .t_ms = any->t_ms};
+    agg_add(agg_of(d, t), &p, mono_ns);
+    d->stats.edges++;
+}
+
+static void add_met(struct derive *d, struct store_tenant *t, const struct edge_key *key,
+                    const struct edge_half *a, const struct edge_half *b, int64_t mono_ns)
+{
+    const struct edge_half *client = a->side == EDGE_CLIENT ? a : b, *server = a == client ? b : a;
+    struct request r = {{client, server}, client->service, server->service,
+                        STR(""),          client->seconds, server->seconds};
+    if (client->is_messaging || server->is_messaging)
+        r.type = STR("messaging_system");
+    add_request(d, t, key, &r, mono_ns);
+}
+
+/* A half on its own: the other side is one that sends no spans. */
+static void add_virtual(struct derive *d, struct store_tenant *t, const struct edge_key *key,
+                        const struct edge_half *half, int64_t mono_ns)
+{
+    struct request r = {.type = STR("virtual_node")};
+    r.half[half->side] = half;
+    if (half->side == EDGE_CLIENT) {
+        r.client = half->service;
+        r.server = half->peer;
+        r.client_s = half->seconds;
+    } else {
+        r.client = half->peer.n > 0 ? half->peer : STR("user");
+        r.server = half->service;
+        r.server_s = half->seconds;
+    }
+    add_request(d, t, key, &r, mono_ns);
+}
+
+static void expire(struct derive *d, int64_t mono_ns)
+{
+    struct edge edge;
+    while (edges_expired(&d->edges, mono_ns, &edge)) {
+        struct store_tenant *t = d->tenants.v[edge.key.tenant].tenant;
+        if (edge.half.side == EDGE_CLIENT && edge.half.peer.n > 0)
+            add_virtual(d, t, &edge.key, &edge.half, mono_ns);
+        else
+            d->stats.edges_expired++;
+        edge_close(&d->edges, &edge);
+    }
+}
+
+/* ---- spans ---- */
+
+/* What the spans of one batch share. */
+struct reader {
+    struct derive *d;
+    struct store_tenant *t;
+    uint64_t tenant; // index
+    const struct batch *b;
+    int64_t now_ns, mono_ns;
+    uint32_t resource; // the one that the next two are of
+    str service;
+    struct peer_attrs resource_peers;
+};
+
+static void use_resource(struct reader *r, uint32_t index)
+{
+    if (r->resource == index)
+        return;
+    struct attrs attrs = r->b->resources.v[index].attrs;
+    const struct value *v = attrs_get(attrs, STR("service.name"));
+    r->resource = index;
+    r->service = v ? value_text(r->b->arena, v) : STR("");
+    r->resource_peers = (struct peer_attrs){0};
+    peer_attrs_read(&r->resource_peers, attrs);
+}
+
+/* Of the span, else of its resource. */
+static void put_dims(const struct reader *r, const struct span *s, const str *dims, size_t n,
+                     struct buf *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct value *v = attrs_get(s->attrs, dims[i]);
+        if (!v)
+            v = attrs_get(r->b->resources.v[s->resource].attrs, dims[i]);
+        agg_key_value(out, v ? value_text(r->b->arena, v) : STR(""));
+    }
+}
+
+static double span_seconds(const struct span *s)
+{
+    return s->end_ns > s->start_ns ? (double)(s->end_ns - s->start_ns) / 1e9 : 0;
+}
+
+static void count_span(struct reader *r, const struct span *s)
+{
+    struct derive *d = r->d;
+    buf_clear(&d->key);
+    agg_key_value(&d->key, r->service);
+    agg_key_value(&d->key, s->name);
+    agg_key_value(&d->key, str_c(span_kind_label(s->kind)));
+    agg_key_value(&d->key, str_c(span_status_label(s->status)));
+    put_dims(r, s, d->options.dimensions, d->options.n_dimensions, &d->key);
+    struct agg_point p = {.family = FAMILY_SPANS,
+                          .key = buf_str(&d->key),
+                          .counters = {1, span_wire_bytes(s)},
+                          .seconds = {span_seconds(s)},
+                          .trace_id = s->trace_id,
+                          .t_ms = s->end_ns / NS_PER_MS};
+    agg_add(&d->tenants.v[r->tenant].agg, &p, r->mono_ns);
+    d->stats.spans++;
+}
+
+static bool is_zero_id(const uint8_t id[8])
+{
+    static const uint8_t zero[8];
+    return memcmp(id, zero, sizeof zero) == 0;
+}
+
+static void count_half(struct reader *r, const struct span *s)
+{
+    struct derive *d = r->d;
+    struct arena *a = r->b->arena;
+    bool is_client = s->kind == SPAN_CLIENT || s->kind == SPAN_PRODUCER;
+    bool is_root = !is_client && is_zero_id(s->parent_id);
+    struct peer_attrs peers = {0};
+    if (is_client || is_root) { // nobody asks the others
+        peers = r->resource_peers;
+        peer_attrs_read(&peers, s->attrs);
+    }
+    buf_clear(&d->dims);
+    put_dims(r, s, d->options.graph_dimensions, d->options.n_graph_dimensions, &d->dims);
+    struct edge_half half = {.side = is_client ? EDGE_CLIENT : EDGE_SERVER,
+                             .is_failed = s->status == STATUS_ERROR,
+                             .is_messaging = s->kind == SPAN_PRODUCER || s->kind == SPAN_CONSUMER,
+                             .seconds = span_seconds(s),
+                             .t_ms = s->end_ns / NS_PER_MS,
+                             .service = r->service,
+                             .peer = peer_name(&peers, a),
+                             .dims = buf_str(&d->dims)};
+    struct edge_key key = {.tenant = r->tenant};
+    memcpy(key.trace_id, s->trace_id, sizeof key.trace_id);
+    memcpy(key.span_id, is_client ? s->span_id : s->parent_id, sizeof key.span_id);
+    if (is_root) { // nobody to wait for
+        add_virtual(d, r->t, &key, &half, r->mono_ns);
+        return;
+    }
+    str database = s->kind == SPAN_CLIENT ? peer_database(&peers, a) : STR("");
+    if (database.n > 0) { // databases send no spans
+        struct request q = {{&half, NULL},   half.service, database,
+                            STR("database"), half.seconds, half.seconds};
+        add_request(d, r->t, &key, &q, r->mono_ns);
+        return;
+    }
+    struct edge other;
+    if (edges_meet(&d->edges, &key, &half, r->mono_ns, &other)) {
+        add_met(d, r->t, &key, &half, &other.half, r->mono_ns);
+        edge_close(&d->edges, &other);
+    }
+}
+
+static bool is_outdated(const struct reader *r, const struct span *s)
+{
+    int64_t slack = r->d->options.slack_ns;
+    return slack > 0 && (s->end_ns < r->now_ns - slack || s->end_ns > r->now_ns + slack);
+}
+
+static void read_span(struct reader *r, const struct span *s, uint64_t hash)
+{
+    if (is_outdated(r, s)) {
+        r->d->stats.spans_outdated++;
+        return;
+    }
+    if (is_repeated(r->d, hash)) {
+        r->d->stats.spans_repeated++;
+        return;
+    }
+    use_resource(r, s->resource);
+    count_span(r, s);
+    if (s->kind >= SPAN_SERVER && r->service.n > 0)
+        count_half(r, s);
+}
+
+/* Zipkin's two sides of a call may share an id: the kind tells them apart. */
+static uint64_t *hash_spans(const struct store_tenant *t, const struct batch *b)
+{
+    uint64_t *hashes = arena_array(b->arena, uint64_t, b->spans.n);
+    for (size_t i = 0; i < b->spans.n; i++) {
+        const struct span *s = &b->spans.v[i];
+        uint64_t id[3];
+        memcpy(id, s->trace_id, sizeof s->trace_id);
+        memcpy(id + 2, s->span_id, sizeof s->span_id);
+        uint64_t h = hash_mix((uint64_t)(uintptr_t)t, s->kind);
+        hashes[i] = hash_mix(hash_mix(hash_mix(h, id[0]), id[1]), id[2]);
+    }
+    return hashes;
+}
+
+/* Most of a span's cost is waiting for memory: asked for some spans ahead. */
+#define AHEAD 8
+
+static void fetch_span(const struct derive *d, const struct span *s, uint64_t hash)
+{
+    __builtin_prefetch(&d->seen[hash & (LIMIT_DERIVE_SEEN - 1)], 1);
+    __builtin_prefetch(s->name.p);
+    for (size_t i = 0; i < s->attrs.n && i < 16; i += 64 / sizeof s->attrs.v[0] + 1)
+        __builtin_prefetch(&s->attrs.v[i]);
+}
+
+void derive_spans(struct derive *d, struct store_tenant *t, const struct batch *b)
+{
+    struct reader r = {.d = d,
+                       .t = t,
+                       .b = b,
+                       .now_ns = clock_now_ns(d->options.clock),
+                       .mono_ns = clock_mono_ns(d->options.clock),
+                       .resource = UINT32_MAX};
+    size_t n = b->spans.n;
+    const uint64_t *hashes = hash_spans(t, b);
+    pthread_mutex_lock(&d->mutex);
+    expire(d, r.mono_ns);
+    begin_seen(d);
+    (void)agg_of(d, t);
+    while (d->tenants.v[r.tenant].tenant != t)
+        r.tenant++;
+    for (size_t i = 0; i < n; i++) {
+        if (i + AHEAD < n)
+            fetch_span(d, &b->spans.v[i + AHEAD], hashes[i + AHEAD]);
+        read_span(&r, &b->spans.v[i], hashes[i]);
+    }
+    bool wake = d->is_asleep;
+    d->is_asleep = false;
+    pthread_mutex_unlock(&d->mutex);
+    if (wake)
+        pthread_cond_signal(&d->changed);
+}
+
+/* ---- writing ---- */
+
+/* Entries of one tenant on their way to the store. */
+struct parcel {
+    struct arena arena;
+    struct store_tenant *tenant;
+    VEC(uint32_t) index;
+    VEC(struct agg_entry *) copy;
+    size_t n_series;
+    int64_t mono_ns;
+    int64_t t_ms, zero_ms;
+};
+
+static bool is_idle(const struct derive *d, const struct agg_entry *e, int64_t mono_ns)
+{
+    return mono_ns - e->used_ns >= d->options.idle_ns;
+}
+
+/* Mutex held. Copies entries from *at on; false: there are none any more. */
+static bool pack(struct derive *d, size_t tenant, size_t *at, struct parcel *p)
+{
+    struct agg *a = &d->tenants.v[tenant].agg;
+    p->tenant = d->tenants.v[tenant].tenant;
+    for (; *at < a->entries.n && p->n_series < LIMIT_DERIVE_WRITE; ++*at) {
+        struct agg_entry *e = agg_copy(a, (uint32_t)*at, &p->arena);
+        if (!e)
+            continue;
+        vec_push(&p->index, &p->arena, (uint32_t)*at);
+        vec_push(&p->copy, &p->arena, e);
+        p->n_series += agg_entry_series(&d->shared, (enum family)e->family);
+    }
+    return p->index.n > 0;
+}
+
+struct finder {
+    const struct derive_options *options;
+    struct store_tenant *tenant;
+};
+
+static uint64_t find_series(void *ctx, struct hash128 raw)
+{
+    const struct finder *f = ctx;
+    return f->options->find(f->options->ctx, f->tenant, raw);
+}
+
+static bool send(struct derive *d, struct parcel *p, struct err *err)
+{
+    struct batch b;
+    struct finder finder = {&d->options, p->tenant};
+    struct agg_when when = {.t_ms = p->t_ms,
+                            .zero_ms = p->zero_ms,
+                            .find = d->options.find ? find_series : NULL,
+                            .ctx = &finder};
+    batch_init(&b, SIGNAL_METRICS, &p->arena);
+    for (size_t i = 0; i < p->copy.n; i++) {
+        when.is_stale = is_idle(d, p->copy.v[i], p->mono_ns);
+        agg_put(&d->shared, p->copy.v[i], &when, &b);
+    }
+    b.raw_bytes = b.samples.n * sizeof b.samples.v[0];
+    batch_validate(&b);
+    return d->options.write(d->options.ctx, p->tenant, &b, err);
+}
+
+/* Mutex held. What ended goes, unless a span came in meanwhile. */
+static void settle(struct derive *d, size_t tenant, const struct parcel *p)
+{
+    struct agg *a = &d->tenants.v[tenant].agg;
+    for (size_t i = 0; i < p->index.n; i++) {
+        struct agg_entry *e = a->entries.v[p->index.v[i]];
+        if (!e->is_written) {
+            e->is_written = true;
+            e->start_ms = p->zero_ms;
+        }
+        if (is_idle(d, e, p->mono_ns))
+            agg_remove(a, p->index.v[i]);
+    }
+}
+
+/* Mutex held, but not while the store writes. False: the store does not take it now. */
+static bool write_tenant(struct derive *d, size_t tenant, int64_t mono_ns, int64_t t_ms)
+{
+    bool ok = true;
+    for (size_t at = 0; ok;) {
+        struct parcel p = {
+            .mono_ns = mono_ns,
+            .t_ms = t_ms,
+            .zero_ms = MIN(MAX(t_ms - d->options.interval_ns / NS_PER_MS, d->zero_ms), t_ms - 1)};
+        arena_init(&p.arena, SIZE_MAX, d->options.budget);
+        if (!pack(d, tenant, &at, &p)) {
+            arena_deinit(&p.arena);
+            break;
+        }
+        pthread_mutex_unlock(&d->mutex);
+        struct err err = ERR_OK;
+        ok = send(d, &p, &err);
+        if (!ok)
+            LOG_DEBUG("derived_metrics_not_written", "err=\"%s\"", err.text);
+        pthread_mutex_lock(&d->mutex);
+        if (ok)
+            settle(d, tenant, &p);
+        else
+            d->stats.writes_failed++;
+        arena_deinit(&p.arena);
+    }
+    return ok;
+}
+
+void derive_collect(struct derive *d)
+{
+    int64_t mono_ns = clock_mono_ns(d->options.clock);
+    int64_t t_ms = clock_now_ns(d->options.clock) / NS_PER_MS;
+    pthread_mutex_lock(&d->mutex);
+    expire(d, mono_ns);
+    for (size_t i = 0; i < d->tenants.n; i++)
+        (void)write_tenant(d, i, mono_ns, t_ms);
+    pthread_mutex_unlock(&d->mutex);
+    d->zero_ms = t_ms + 1;
+}
+
+/* ---- the thread ---- */
+
+/* Mutex held. Until `due_ns` of the real monotonic clock, or the end. */
+static void sleep_until(struct derive *d, int64_t due_ns)
+{
+    struct timespec ts = {.tv_sec = due_ns / NS_PER_S, .tv_nsec = due_ns % NS_PER_S};
+    while (!d->is_closing && clock_mono_ns(clock_real()) < due_ns)
+        (void)pthread_cond_timedwait(&d->changed, &d->mutex, &ts);
+}
+
+/* Mutex held. */
+static bool has_work(const struct derive *d)
+{
+    for (size_t i = 0; i < d->tenants.n; i++)
+        if (d->tenants.v[i].agg.n > 0)
+            return true;
+    return d->edges.n > 0;
+}
+
+static void *derive_main(void *arg)
+{
+    struct derive *d = arg;
+    pthread_mutex_lock(&d->mutex);
+    while (!d->is_closing) {
+        d->is_asleep = !has_work(d);
+        while (d->is_asleep && !d->is_closing)
+            pthread_cond_wait(&d->changed, &d->mutex);
+        sleep_until(d, clock_mono_ns(clock_real()) + d->options.interval_ns);
+        if (d->is_closing)
+            break;
+        pthread_mutex_unlock(&d->mutex);
+        derive_collect(d);
+        pthread_mutex_lock(&d->mutex);
+    }
+    pthread_mutex_unlock(&d->mutex);
+    return NULL;
+}
+
+/* ---- derive.h ---- */
+
+static void derive_free(struct derive *d)
+{
+    const struct derive_options *o = &d->options;
+    for (size_t i = 0; i < d->tenants.n; i++)
+        agg_deinit(&d->tenants.v[i].agg);
+    vec_free(&d->tenants);
+    edges_deinit(&d->edges);
+    if (d->seen && o->budget)
+        budget_give(o->budget, LIMIT_DERIVE_SEEN * sizeof d->seen[0]);
+    mem_free(d->seen);
+    buf_deinit(&d->key);
+    buf_deinit(&d->dims);
+    (void)pthread_cond_destroy(&d->changed);
+    (void)pthread_mutex_destroy(&d->mutex);
+    arena_deinit(&d->arena);
+    mem_free(d);
+}
+
+bool derive_open(const struct derive_options *o, struct derive **out, struct err *err)
+{
+    struct derive *d = mem_zalloc(sizeof *d);
+    pthread_condattr_t attr;
+    ASSERT(pthread_condattr_init(&attr) == 0);
+    ASSERT(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
+    ASSERT(pthread_mutex_init(&d->mutex, NULL) == 0);
+    ASSERT(pthread_cond_init(&d->changed, &attr) == 0);
+    (void)pthread_condattr_destroy(&attr);
+    arena_init(&d->arena, SIZE_MAX, NULL);
+    d->options = *o;
+    d->zero_ms = clock_now_ns(o->clock) / NS_PER_MS;
+    d->shared.max_series = o->max_series;
+    d->shared.budget = o->budget;
+    buf_init(&d->key, LIMIT_DERIVE_KEY);
+    buf_init(&d->dims, LIMIT_DERIVE_KEY);
+    edges_init(&d->edges, o->max_edges, o->wait_ns, o->budget);
+    name_labels(d);
+    if (!read_buckets(d, FAMILY_SPANS, o->buckets, o->n_buckets, err) ||
+        !read_buckets(d, FAMILY_EDGES, o->graph_buckets, o->n_graph_buckets, err)) {
+        derive_free(d);
+        return false;
+    }
+    d->shared.seed = seed_of(d);
+    if (o->has_thread && pthread_create(&d->thread, NULL, derive_main, d) != 0) {
+        derive_free(d);
+        return err_set(err, ERR_IO, "cannot start the thread of derived metrics");
+    }
+    *out = d;
+    return true;
+}
+
+void derive_stats(struct derive *d, struct derive_stats *out)
+{
+    pthread_mutex_lock(&d->mutex);
+    *out = d->stats;
+    out->edges_waiting = d->edges.n;
+    out->edges_dropped = d->edges.n_dropped;
+    out->overflowed = d->shared.overflowed;
+    out->series = d->shared.n_series;
+    pthread_mutex_unlock(&d->mutex);
+}
+
+void derive_close(struct derive *d)
+{
+    if (!d)
+        return;
+    if (d->options.has_thread) {
+        pthread_mutex_lock(&d->mutex);
+        d->is_closing = true;
+        pthread_mutex_unlock(&d->mutex);
+        pthread_cond_signal(&d->changed);
+        (void)pthread_join(d->thread, NULL);
+    }
+    derive_collect(d);
+    derive_free(d);
+}
