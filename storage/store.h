@@ -202,14 +202,20 @@ MUST_USE bool store_stream_volumes(struct snapshot *snap, const struct name_sele
                                    struct err *err);
 
 /* -- logs -- */
+#define LOG_SELECT_MUST_MAX 16
 struct log_select {
     struct matchers matchers;  // on stream labels
     int64_t start_ns, end_ns;  // [start, end)
     bool backward;             // newest first
     bool want_line, want_meta; // what is not wanted may come empty
     bool no_len;               // line_len is not wanted, either: counting rows then reads no lines
-    const str *must;           // lines that lack one of these substrings may be left out (a hint)
+    /* Lines that lack one of the first LOG_SELECT_MUST_MAX of these substrings are left out, those
+     * that lack another one may be. */
+    const str *must;
     size_t n_must;
+    /* A hint: lines may be left out whose metadata and stream labels both lack one of these. */
+    const struct label *must_meta;
+    size_t n_must_meta;
     struct ticker *ticker;
     struct scan_stats *stats;
 };

@@ -61,11 +61,18 @@ static const struct stage **ordered(struct arena *a, const struct log_query *log
     return v;
 }
 
+static bool keeps_labels(enum stage_kind k)
+{
+    return k == STAGE_LINE_FILTER || k == STAGE_LABEL_FILTER || k == STAGE_LINE_FORMAT ||
+           k == STAGE_DECOLORIZE;
+}
+
 static bool compile_one(struct query *q, const struct stage *s, struct lq_pipe *pipe,
                         struct err *err)
 {
     struct lq_stage out = {0};
     bool reads_line = pipe->reads_line;
+    pipe->keeps_labels &= keeps_labels(s->kind);
     if (!compilers[s->kind](q, s, pipe, &out, err)) {
         struct buf b;
         buf_init(&b, ERR_TEXT_MAX / 2);
@@ -86,12 +93,22 @@ static bool compile_one(struct query *q, const struct stage *s, struct lq_pipe *
 bool lq_pipe_compile(struct query *q, const struct log_query *log, struct lq_pipe *out,
                      struct err *err)
 {
-    *out = (struct lq_pipe){0};
+    *out = (struct lq_pipe){.keeps_labels = true};
     const struct stage **v = ordered(&q->arena, log);
     for (size_t i = 0; i < log->n; i++)
         if (!compile_one(q, v[i], out, err))
             return false;
     return true;
+}
+
+void lq_pipe_trust(struct lq_pipe *p)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < p->stages.n; i++) {
+        if (!p->stages.v[i].is_held)
+            p->stages.v[kept++] = p->stages.v[i];
+    }
+    p->stages.n = kept;
 }
 
 bool lq_pipe_filters(struct query *q, const struct unwrap *u, struct lq_pipe *out, struct err *err)
@@ -120,6 +137,8 @@ bool lq_reader_open(struct query *q, const struct log_query *log, const struct l
     r->select.matchers = log->matchers;
     r->select.must = pipe->must.v;
     r->select.n_must = pipe->must.n;
+    r->select.must_meta = pipe->must_meta.v;
+    r->select.n_must_meta = pipe->must_meta.n;
     r->select.ticker = &q->ticker;
     r->select.stats = &q->scan;
     if (!log_iter_open(snap, &r->select, &q->budget, &r->it, err))

@@ -17,15 +17,18 @@ struct lq_stage {
     lq_stage_fn *run;
     const void *state;
     bool is_parser; // left out when nothing needs its labels
+    bool is_held;   // lets through what the store gives anyway, see `must`
 };
 
 struct lq_pipe {
     VEC(struct lq_stage) stages;
-    VEC(str) must;     // every line that comes through holds all of these, as stored
-    VEC(str) required; // names that stages look at; may repeat
-    bool needs_all;    // a template looks at the whole map
-    bool has_parser;   // json, logfmt, ...
-    bool reads_line;   // a stage that is no parser looks at the text
+    VEC(str) must;               // every line that comes through holds all of these, as stored
+    VEC(struct label) must_meta; // and has all of these among metadata and stream labels
+    bool keeps_labels;           // no stage so far makes or changes labels
+    VEC(str) required;           // names that stages look at; may repeat
+    bool needs_all;              // a template looks at the whole map
+    bool has_parser;             // json, logfmt, ...
+    bool reads_line;   // a stage that is neither parser nor held by the store looks at the text
     bool makes_line;   // line_format, unpack, decolorize
     bool reads_labels; // names other than what parsers make on the way
 };
@@ -36,6 +39,8 @@ MUST_USE bool lq_pipe_compile(struct query *q, const struct log_query *log, stru
 /* Label filters behind unwrap. */
 MUST_USE bool lq_pipe_filters(struct query *q, const struct unwrap *u, struct lq_pipe *out,
                               struct err *err);
+/* Leaves out stages that rows of lq_reader_open always pass. */
+void lq_pipe_trust(struct lq_pipe *p);
 static inline bool lq_pipe_run(const struct lq_pipe *p, struct lq_line *l, bool *keep,
                                struct err *err)
 {

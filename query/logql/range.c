@@ -360,6 +360,7 @@ bool lq_range_eval(struct query *q, const struct logql_expr *e, const struct gro
         !lq_pipe_filters(q, &e->range.unwrap, &r.filters, err) ||
         !lq_cuts_init(q, &r.cuts, grid, e->range.range_ns, e->range.offset_ns, err))
         return false;
+    lq_pipe_trust(&r.pipe);
     plan_names(&r, outer);
     plan_hints(&r);
     r.key = arena_array(&q->arena, struct label, r.names.n);

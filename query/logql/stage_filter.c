@@ -82,11 +82,12 @@ static bool compile_member(struct query *q, enum line_op op, const struct line_a
     }
 }
 
-/* What every line that comes through must hold, for the storage to skip by. */
-static void add_must(struct query *q, struct lq_pipe *pipe, const struct filter *f)
+/* What every line that comes through must hold, for the storage to skip by. true: that is all that
+ * the filter asks for, and the storage sees to it. */
+static bool add_must(struct query *q, struct lq_pipe *pipe, const struct filter *f)
 {
     if (f->negated || f->n != 1 || pipe->makes_line)
-        return;
+        return false;
     const struct member *m = &f->v[0];
     if (m->kind == MEMBER_TEXT && m->text.n > 0)
         vec_push(&pipe->must, &q->arena, m->text);
@@ -95,6 +96,7 @@ static void add_must(struct query *q, struct lq_pipe *pipe, const struct filter 
     for (size_t i = 0; m->kind == MEMBER_PATTERN && i < m->pattern.n; i++)
         if (!m->pattern.v[i].is_capture)
             vec_push(&pipe->must, &q->arena, m->pattern.v[i].text);
+    return m->kind == MEMBER_TEXT && pipe->must.n <= LOG_SELECT_MUST_MAX;
 }
 
 bool lq_compile_line_filter(struct query *q, const struct stage *s, struct lq_pipe *pipe,
@@ -109,8 +111,8 @@ bool lq_compile_line_filter(struct query *q, const struct stage *s, struct lq_pi
     for (size_t i = 0; i < f->n; i++)
         if (!compile_member(q, op, &s->line.alts[i], &v[i], err))
             return false;
-    add_must(q, pipe, f);
-    pipe->reads_line = true;
-    *out = (struct lq_stage){.run = run_filter, .state = f};
+    bool is_held = add_must(q, pipe, f);
+    pipe->reads_line |= !is_held;
+    *out = (struct lq_stage){.run = run_filter, .state = f, .is_held = is_held};
     return true;
 }

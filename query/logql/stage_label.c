@@ -202,9 +202,26 @@ bool lq_compile_cond(struct query *q, const struct label_cond *cond, struct lq_p
     return true;
 }
 
+/* Pairs without which no line comes through, for the storage to skip by. */
+static void
+add_must_meta(struct query *q, const struct label_cond *c,
+              struct lq_pipe *pipe) // NOLINT(misc-no-recursion): depth bounded by parser
+{
+    if (c->kind == COND_AND) {
+        add_must_meta(q, c->l, pipe);
+        add_must_meta(q, c->r, pipe);
+    } else if (c->kind == COND_MATCHER && c->matcher.op == MATCH_EQ && c->matcher.value.n > 0 &&
+               !str_starts(c->name, STR("__")) && !str_ends(c->name, STR("_extracted"))) {
+        // errors are made on the way, and a name in the store may be the shorter one
+        vec_push(&pipe->must_meta, &q->arena, (struct label){c->name, c->matcher.value});
+    }
+}
+
 bool lq_compile_label_filter(struct query *q, const struct stage *s, struct lq_pipe *pipe,
                              struct lq_stage *out, struct err *err)
 {
+    if (pipe->keeps_labels)
+        add_must_meta(q, s->cond, pipe);
     return lq_compile_cond(q, s->cond, pipe, out, err);
 }
 

@@ -3,20 +3,24 @@
  *
  * A block is a handful of parts that a segment stores apart, so that a query reads only what it
  * needs: counting reads DIR and ROWS, a text search starts with DICT, ids lie in HEXS behind a
- * FILTER. Each part is one envelope of block.h (version 1) around these bytes (little-endian;
- * v = varint, z = zigzag varint; ints, codes, strs, dict = columns of column.h):
+ * FILTER. Each part is one envelope of block.h (version 1, DIR 2) around these bytes
+ * (little-endian; v = varint, z = zigzag varint; ints, codes, strs, dict = columns of column.h):
  *
  *   DIR    u8 kind (0 templates, 1 plain lines) | v rows | v line bytes | z t_min | v runs, per
- * run: v stream (first) or stream - stream before, v rows, v line bytes kind 0: v templates | v
- * columns | u8 flags (1 = loose hex) | u64 x 2 lengths of hex values that occur: bit k = 8 + k
- * digits ROWS   v length, ints of the first time of each run - t_min | v length, ints of the other
- * times, each minus the one before | kind 0: codes of the template | kind 1: ints of line lengths
+ *          run: v stream (first) or stream - stream before, v rows, v line bytes
+ *          | kind 0: v templates | v columns | u8 loose hex | u8 longest word in a text variable
+ *          | u64 x 2 lengths of hex values that occur: bit k = 8 + k digits
+ *          | both kinds, not in version 1: u8 flags (1 = FILTER holds the ids of META, too)
+ *   ROWS   v length, ints of the first time of each run - t_min | v length, ints of the other
+ *          times, each minus the one before | kind 0: codes of the template
+ *          | kind 1: ints of line lengths
  *   DICT   kind 0: templates (log_template.h) | kind 1: the lines
  *   INTS   kind 0: per column u8 type: 1 integer: v n, u8 time field, v length, ints
  *          | 3 hex: u8 digits, v n, hex head (log_hex.h) | 5 text: v n, v length, ints of lengths
  *   HEXS   kind 0: bytes of hex and text columns, in order
  *   META   structured metadata (log_meta.h); absent when no row has any
- *   FILTER kind 0: fuse filter of the hash of all hex values; absent when there are few
+ *   FILTER fuse filter of log_key of all hex values (kind 0) and of all values of metadata that are
+ *          8 to 128 hex digits; absent when there are few
  *
  * Kind 0 splits each line into a template (its words) and variables (its numbers and ids), which
  * compresses twice as well as the lines and lets most searches run on templates. Kind 1 is for
@@ -33,8 +37,9 @@
 #include "storage/model/labels.h"
 
 /* Cut blocks at this many bytes of lines and metadata, or rows; one row more may follow. */
-#define LOG_BLOCK_RAW  (4 * MIB)
-#define LOG_BLOCK_ROWS ((size_t)128 * 1024)
+#define LOG_BLOCK_RAW   (4 * MIB)
+#define LOG_BLOCK_ROWS  ((size_t)128 * 1024)
+#define LOG_NEEDLES_MAX 16 // of one search; more are not looked at
 /* What readers accept: a block that was cut as above, and its largest possible row. */
 #define LOG_BLOCK_RAW_MAX  (8 * MIB)
 #define LOG_BLOCK_ROWS_MAX ((size_t)256 * 1024)
@@ -95,6 +100,8 @@ MUST_USE bool log_block_write_plain(struct log_writer *w, const struct log_row *
 
 /* ---- reading ---- */
 
+#define LOG_DIR_META_IDS 1 // flag
+
 #define LOG_HEX_MIN 8
 #define LOG_HEX_MAX 128
 
@@ -109,17 +116,24 @@ struct log_dir {
     uint8_t text_run;     // longer words are in no text variable
     bool loose_hex;       // hex digits may also hide in text: the filter proves nothing
     uint64_t hex_lens[2]; // bit k: values of 8 + k digits occur
+    bool meta_ids;        // the filter holds the ids of the metadata, too
 };
 
 /* The runs lie in the arena. */
 MUST_USE bool log_dir_read(str blob, struct arena *a, struct log_dir *out, struct err *err);
-/* false: no line of the block can hold all needles. filter: the FILTER part, empty when absent (or
- * not read yet; then more blocks pass). */
+/* What a search asks for: lines that hold all needles and have all pairs in their metadata. */
+struct log_wanted {
+    const struct log_needle *needles;
+    size_t n_needles;
+    const struct label *meta;
+    size_t n_meta;
+};
+/* *may false: no line of the block can be what is wanted. filter: the FILTER part, empty when
+ * absent (or not read yet; then more blocks pass). */
 MUST_USE bool log_block_may_match(const struct log_dir *dir, str filter,
-                                  const struct log_needle *needles, size_t n, bool *may,
-                                  struct err *err);
-/* Would the FILTER part help these needles? */
-bool log_block_filter_helps(const struct log_dir *dir, const struct log_needle *needles, size_t n);
+                                  const struct log_wanted *wanted, bool *may, struct err *err);
+/* Would the FILTER part help this search? */
+bool log_block_filter_helps(const struct log_dir *dir, const struct log_wanted *wanted);
 
 /* Where parts come from. An absent part is the empty string. */
 struct log_parts {
@@ -128,11 +142,12 @@ struct log_parts {
 };
 
 struct log_pick {
-    const bool *run;                  // per run of the directory: wanted? NULL = all
-    int64_t start_ns, last_ns;        // both inclusive
-    bool line, len, meta;             // columns that are wanted (line brings len)
-    const struct log_needle *needles; // rows that lack one may be left out
-    size_t n_needles;
+    const bool *run;           // per run of the directory: wanted? NULL = all
+    int64_t start_ns, last_ns; // both inclusive
+    bool line, len, meta;      // columns that are wanted (line brings len)
+    /* Rows that lack one of the first LOG_NEEDLES_MAX needles are left out, and those that lack a
+     * pair, as far as that is cheap to tell. */
+    struct log_wanted wanted;
 };
 
 struct log_picked {

@@ -2,7 +2,6 @@
  *
  * Reads in the order of cost: directory and times decide which rows are wanted, template text which
  * of them can match, and only then come columns, lines and metadata. */
-#include "storage/base/hash.h"
 #include "storage/codec/block.h"
 #include "storage/codec/column.h"
 #include "storage/codec/fuse.h"
@@ -12,6 +11,7 @@
 #include "storage/codec/log_template.h"
 
 #define LOG_VERSION 1
+#define DIR_VERSION 2
 
 static bool corrupt(struct err *err, const char *what)
 {
@@ -56,7 +56,7 @@ bool log_dir_read(str blob, struct arena *a, struct log_dir *out, struct err *er
 {
     uint8_t version;
     str raw;
-    if (!blob_unpack(blob, LOG_VERSION, LOG_PART_RAW_MAX, a, &version, &raw, err))
+    if (!blob_unpack(blob, DIR_VERSION, LOG_PART_RAW_MAX, a, &version, &raw, err))
         return false;
     struct rd r = rd_of(raw);
     uint8_t kind = rd_u8(&r);
@@ -78,6 +78,12 @@ bool log_dir_read(str blob, struct arena *a, struct log_dir *out, struct err *er
         d.text_run = rd_u8(&r);
         d.hex_lens[0] = rd_le64(&r);
         d.hex_lens[1] = rd_le64(&r);
+    }
+    if (version >= 2) {
+        uint8_t flags = rd_u8(&r);
+        if (flags & ~LOG_DIR_META_IDS)
+            return corrupt(err, "directory flags");
+        d.meta_ids = flags & LOG_DIR_META_IDS;
     }
     if (r.bad || rd_left(&r) > 0)
         return corrupt(err, "directory end");
@@ -111,16 +117,15 @@ static bool id_may_match(const struct log_dir *d, const struct fuse *f,
         return true;
     uint8_t packed[LOG_HEX_MAX / 2 + 1];
     log_hex_pack(id->digits.p, id->digits.n, packed);
-    return fuse_has(f,
-                    hash64_seed((str){(const char *)packed, (id->digits.n + 1) / 2}, id->digits.n));
+    return fuse_has(f, log_key(packed, id->digits.n));
 }
 
-bool log_block_may_match(const struct log_dir *dir, str filter, const struct log_needle *needles,
-                         size_t n, bool *may, struct err *err)
+bool log_block_may_match(const struct log_dir *dir, str filter, const struct log_wanted *wanted,
+                         bool *may, struct err *err)
 {
     struct arena a;
     struct fuse fuse;
-    bool has_filter = filter.n > 0 && dir->kind == LOG_KIND_TEMPLATES;
+    bool has_filter = filter.n > 0;
     arena_init(&a, LOG_PART_RAW_MAX, NULL);
     if (has_filter) {
         uint8_t version;
@@ -132,19 +137,28 @@ bool log_block_may_match(const struct log_dir *dir, str filter, const struct log
         }
     }
     *may = true;
-    for (size_t i = 0; dir->kind == LOG_KIND_TEMPLATES && i < n && *may; i++) {
-        for (size_t j = 0; j < needles[i].n_ids && *may; j++)
-            *may = id_may_match(dir, has_filter ? &fuse : NULL, &needles[i].ids[j]);
+    for (size_t i = 0; dir->kind == LOG_KIND_TEMPLATES && i < wanted->n_needles && *may; i++) {
+        const struct log_needle *n = &wanted->needles[i];
+        for (size_t j = 0; j < n->n_ids && *may; j++)
+            *may = id_may_match(dir, has_filter ? &fuse : NULL, &n->ids[j]);
     }
+    uint64_t key;
+    for (size_t i = 0; has_filter && dir->meta_ids && i < wanted->n_meta && *may; i++)
+        *may = !log_key_of(wanted->meta[i].value, &key) || fuse_has(&fuse, key);
     arena_deinit(&a);
     return true;
 }
 
-bool log_block_filter_helps(const struct log_dir *dir, const struct log_needle *needles, size_t n)
+bool log_block_filter_helps(const struct log_dir *dir, const struct log_wanted *wanted)
 {
-    for (size_t i = 0; dir->kind == LOG_KIND_TEMPLATES && i < n; i++) {
-        for (size_t j = 0; j < needles[i].n_ids; j++) {
-            const struct log_needle_id *id = &needles[i].ids[j];
+    uint64_t key;
+    for (size_t i = 0; dir->meta_ids && i < wanted->n_meta; i++) {
+        if (log_key_of(wanted->meta[i].value, &key))
+            return true;
+    }
+    for (size_t i = 0; dir->kind == LOG_KIND_TEMPLATES && i < wanted->n_needles; i++) {
+        for (size_t j = 0; j < wanted->needles[i].n_ids; j++) {
+            const struct log_needle_id *id = &wanted->needles[i].ids[j];
             if (id->whole || !(dir->loose_hex || has_length(dir, id->digits.n, true)))
                 return true;
         }
@@ -157,7 +171,7 @@ bool log_block_filter_helps(const struct log_dir *dir, const struct log_needle *
 struct reader {
     const struct log_dir *dir;
     struct log_parts *parts;
-    const struct log_pick *pick;
+    struct log_pick *pick;
     struct arena *a, *scratch;
     struct rd rows;       // behind the times in ROWS
     int64_t *t_ns;        // of all rows
@@ -274,13 +288,13 @@ static bool open_templates(struct reader *r, bool *any, struct err *err)
     str dict;
     *any = true;
     r->lines = (struct rebuild){.dir = r->dir, .a = r->scratch};
-    if (!pick->line && !pick->len && pick->n_needles == 0 && r->meta.ref_columns.n == 0)
+    if (!pick->line && !pick->len && pick->wanted.n_needles == 0 && r->meta.ref_columns.n == 0)
         return true;
     if (!get_part(r->parts, LOG_PART_DICT, r->scratch, &dict, err) ||
         !log_rebuild_open(&r->lines, r->dir, dict, r->scratch, err))
         return false;
-    log_rebuild_match(&r->lines, pick->needles, pick->n_needles);
-    *any = pick->n_needles == 0;
+    log_rebuild_match(&r->lines, pick->wanted.needles, pick->wanted.n_needles);
+    *any = pick->wanted.n_needles == 0;
     for (uint32_t t = 0; t < r->dir->n_templates && !*any; t++)
         *any = log_rebuild_possible(&r->lines, t);
     return true;
@@ -289,7 +303,7 @@ static bool open_templates(struct reader *r, bool *any, struct err *err)
 static void drop_impossible(struct reader *r)
 {
     size_t n = r->dir->n_templates;
-    if (r->pick->n_needles == 0)
+    if (r->pick->wanted.n_needles == 0)
         return;
     bool *possible = arena_alloc(r->scratch, n);
     for (uint32_t t = 0; t < n; t++)
@@ -312,7 +326,7 @@ static bool open_template_rows(struct reader *r, struct err *err)
     r->lines.ids = ids;
     r->walk_lines = pick->line || pick->len || r->meta.ref_columns.n > 0;
     drop_impossible(r);
-    for (size_t i = 0; pick->n_needles > 0 && i < d->rows && !r->walk_lines; i++)
+    for (size_t i = 0; pick->wanted.n_needles > 0 && i < d->rows && !r->walk_lines; i++)
         r->walk_lines = r->keep[i] && log_rebuild_undecided(&r->lines, ids[i]);
     return true;
 }
@@ -347,7 +361,7 @@ static bool open_plain(struct reader *r, struct err *err)
     r->lens = lens;
     if (total != d->raw)
         return corrupt(err, "sum of lines");
-    if (!r->pick->line && r->pick->n_needles == 0)
+    if (!r->pick->line && r->pick->wanted.n_needles == 0)
         return true;
     str text; // lines point into it: it stays
     if (!get_part(r->parts, LOG_PART_DICT, r->a, &text, err))
@@ -359,15 +373,47 @@ static bool open_plain(struct reader *r, struct err *err)
 static bool open_meta(struct reader *r, struct err *err)
 {
     str raw;
-    if (!r->pick->meta || r->kept == 0)
+    struct arena *a = r->pick->meta ? r->a : r->scratch; // values point into it: it stays
+    if ((!r->pick->meta && r->pick->wanted.n_meta == 0) || r->kept == 0)
         return true;
-    if (!get_part(r->parts, LOG_PART_META, r->a, &raw, err)) // values point into it: it stays
+    if (!get_part(r->parts, LOG_PART_META, a, &raw, err))
         return false;
     r->has_meta = raw.n > 0;
-    if (!r->has_meta || !log_meta_get(raw, r->dir->rows, r->a, &r->meta, err))
+    if (!r->has_meta || !log_meta_get(raw, r->dir->rows, a, &r->meta, err))
         return !r->has_meta;
     return r->dir->kind == LOG_KIND_TEMPLATES || r->meta.ref_columns.n == 0 ||
            corrupt(err, "reference to lines");
+}
+
+/* Rows without the wanted pairs are out. Lines that show the value are a matter of needles. */
+static bool narrow_by_meta(struct reader *r, struct err *err)
+{
+    struct log_wanted *w = &r->pick->wanted;
+    size_t n = r->dir->rows;
+    if (w->n_meta == 0 || r->kept == 0)
+        return true;
+    if (!r->has_meta)
+        memset(r->keep, 0, n);
+    struct log_needle *needles = arena_array(r->scratch, struct log_needle, LOG_NEEDLES_MAX);
+    for (size_t i = 0; i < w->n_needles; i++)
+        needles[i] = w->needles[i];
+    for (size_t i = 0; r->has_meta && i < w->n_meta; i++) {
+        bool in_line;
+        if (!room(r->scratch, n, err))
+            return false;
+        log_meta_narrow(&r->meta, &w->meta[i], r->keep, n, r->scratch, &in_line);
+        if (in_line && w->n_needles < LOG_NEEDLES_MAX)
+            log_needle_init(&needles[w->n_needles++], w->meta[i].value);
+    }
+    w->needles = needles;
+    r->kept = 0;
+    for (size_t i = 0; i < n; i++)
+        r->kept += r->keep[i];
+    if (!r->pick->meta) {
+        r->has_meta = false;
+        r->meta = (struct log_meta){0};
+    }
+    return true;
 }
 
 /* ---- the result ---- */
@@ -399,8 +445,8 @@ static bool result_open(struct reader *r, struct result *out, struct err *err)
 static bool plain_row(struct reader *r, struct result *out, size_t row, size_t offset)
 {
     str line = {r->text ? r->text + offset : NULL, (size_t)r->lens[row]};
-    for (size_t i = 0; i < r->pick->n_needles; i++) {
-        if (str_find(line, r->pick->needles[i].text) == SIZE_MAX)
+    for (size_t i = 0; i < r->pick->wanted.n_needles; i++) {
+        if (str_find(line, r->pick->wanted.needles[i].text) == SIZE_MAX)
             return false;
     }
     if (out->line)
@@ -522,7 +568,8 @@ static void count_runs(struct reader *r)
 static bool read_rows(struct reader *r, struct result *out, struct err *err)
 {
     bool templates = r->dir->kind == LOG_KIND_TEMPLATES, any = true;
-    if (templates && r->pick->n_needles > 0 && !open_templates(r, &any, err))
+    bool first = r->pick->wanted.n_needles > 0 && r->pick->wanted.n_meta == 0;
+    if (templates && first && !open_templates(r, &any, err))
         return false;
     if (!any) {
         count_runs(r);
@@ -530,10 +577,11 @@ static bool read_rows(struct reader *r, struct result *out, struct err *err)
         if (!read_times(r, err))
             return false;
         choose_rows(r);
-        if (!open_meta(r, err))
+        if (!open_meta(r, err) || !narrow_by_meta(r, err))
             return false;
-        if (r->kept > 0 && templates && r->pick->n_needles == 0 && !open_templates(r, &any, err))
+        if (r->kept > 0 && templates && !first && !open_templates(r, &any, err))
             return false;
+        r->kept = any ? r->kept : 0;
         if (r->kept > 0 && !(templates ? open_template_rows(r, err) : open_plain(r, err)))
             return false;
     }
@@ -554,7 +602,7 @@ bool log_block_read(const struct log_dir *dir, struct log_parts *parts, const st
                     struct arena *a, struct arena *scratch, struct log_picked *out, struct err *err)
 {
     struct log_pick p = *pick;
-    p.n_needles = MIN(p.n_needles, (size_t)LOG_NEEDLES_MAX);
+    p.wanted.n_needles = MIN(p.wanted.n_needles, (size_t)LOG_NEEDLES_MAX);
     struct reader r = {
         .dir = dir,
         .parts = parts,

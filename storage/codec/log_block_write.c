@@ -4,7 +4,6 @@
  * block becomes plain. Both kinds share times, runs and metadata. */
 #include "storage/codec/log_block.h"
 
-#include "storage/base/hash.h"
 #include "storage/codec/block.h"
 #include "storage/codec/column.h"
 #include "storage/codec/fuse.h"
@@ -12,6 +11,7 @@
 #include "storage/codec/log_template.h"
 
 #define LOG_VERSION 1
+#define DIR_VERSION 2
 
 /* Ids are random: any search for matches in them is wasted time. */
 #define HEXS_ZSTD_LEVEL 1
@@ -23,7 +23,8 @@
 struct log_writer {
     struct log_templates templates;
     struct log_hex_table table;
-    struct arena arena; // of one block
+    struct arena arena;   // of one block
+    struct log_keys keys; // of its filter
     struct buf raw[LOG_PART_COUNT];
 };
 
@@ -44,6 +45,7 @@ void log_writer_close(struct log_writer *w)
     log_templates_deinit(&w->templates);
     log_hex_table_deinit(&w->table);
     arena_deinit(&w->arena);
+    vec_free(&w->keys.v);
     for (size_t i = 0; i < LOG_PART_COUNT; i++)
         buf_deinit(&w->raw[i]);
     mem_free(w);
@@ -100,6 +102,7 @@ static void put_dir(struct log_writer *w, const struct input *in, enum log_kind 
         buf_le64(dir, w->templates.hex_lens[0]);
         buf_le64(dir, w->templates.hex_lens[1]);
     }
+    buf_u8(dir, LOG_DIR_META_IDS);
 }
 
 static void put_ints(const int64_t *v, size_t n, struct buf *out)
@@ -139,28 +142,22 @@ static void put_plain_lines(struct log_writer *w, const struct input *in)
     column_put_ints(&w->raw[LOG_PART_ROWS], lens, in->n);
 }
 
-/* The filter of all different hex values. Keys: hash of the packed bytes, seeded by the digits. */
-static bool put_filter(struct log_writer *w, struct err *err)
+/* Ids of the lines for the filter. */
+static void add_line_keys(struct log_writer *w)
 {
     const struct log_templates *t = &w->templates;
-    VEC(uint64_t) keys = {0};
     for (size_t i = 0; i < t->n_columns; i++) {
         const struct log_column *c = &t->columns.v[i];
         size_t width = (c->digits + 1U) / 2;
         for (size_t j = 0; c->type == LOG_VAR_HEX && j < c->n; j++) {
-            str v = {(const char *)c->bytes.v + j * width, width};
-            if (j > 0 && memcmp(v.p, v.p - width, width) == 0)
-                continue;
-            vec_push(&keys, NULL, hash64_seed(v, c->digits));
+            const uint8_t *v = c->bytes.v + j * width;
+            if (j == 0 || memcmp(v, v - width, width) != 0)
+                vec_push(&w->keys.v, NULL, log_key(v, c->digits));
         }
     }
-    bool ok =
-        keys.n < FILTER_MIN || fuse_build(FUSE_8, keys.v, keys.n, &w->raw[LOG_PART_FILTER], err);
-    vec_free(&keys);
-    return ok;
 }
 
-static bool put_template_lines(struct log_writer *w, const struct input *in, struct err *err)
+static void put_template_lines(struct log_writer *w, const struct input *in)
 {
     int64_t *t_ns = arena_array(&w->arena, int64_t, in->n);
     for (size_t i = 0; i < in->n; i++)
@@ -169,7 +166,7 @@ static bool put_template_lines(struct log_writer *w, const struct input *in, str
     column_put_codes(&w->raw[LOG_PART_ROWS], t->ids.v, in->n, (uint32_t)t->n_templates);
     log_templates_put_dict(t, &w->raw[LOG_PART_DICT]);
     log_templates_put_columns(t, t_ns, &w->table, &w->raw[LOG_PART_INTS], &w->raw[LOG_PART_HEXS]);
-    return put_filter(w, err);
+    add_line_keys(w);
 }
 
 static bool has_meta(const struct input *in)
@@ -188,7 +185,8 @@ static bool pack_parts(struct log_writer *w, int zstd_level, struct buf *parts, 
         if (w->raw[i].over)
             return err_set(err, ERR_LIMIT, "log block: a part is above %zu bytes", w->raw[i].max);
         int level = i == LOG_PART_HEXS ? HEXS_ZSTD_LEVEL : i == LOG_PART_FILTER ? 0 : zstd_level;
-        if (w->raw[i].n > 0 && !blob_pack(LOG_VERSION, level, buf_str(&w->raw[i]), &parts[i], err))
+        uint8_t version = i == LOG_PART_DIR ? DIR_VERSION : LOG_VERSION;
+        if (w->raw[i].n > 0 && !blob_pack(version, level, buf_str(&w->raw[i]), &parts[i], err))
             return false;
     }
     return true;
@@ -217,16 +215,20 @@ static bool write_kind(struct log_writer *w, const struct input *in, enum log_ki
 {
     bool templates = kind == LOG_KIND_TEMPLATES;
     arena_reset(&w->arena);
+    w->keys.v.n = 0;
     for (size_t i = 0; i < LOG_PART_COUNT; i++)
         buf_clear(&w->raw[i]);
     put_dir(w, in, kind);
     put_times(w, in);
     if (has_meta(in))
         log_meta_put(in->rows, in->n, templates ? &w->templates : NULL, &w->table, &w->arena,
-                     &w->raw[LOG_PART_META]);
-    if (!templates)
+                     &w->raw[LOG_PART_META], &w->keys);
+    if (templates)
+        put_template_lines(w, in);
+    else
         put_plain_lines(w, in);
-    else if (!put_template_lines(w, in, err))
+    if (w->keys.v.n >= FILTER_MIN &&
+        !fuse_build(FUSE_8, w->keys.v.v, w->keys.v.n, &w->raw[LOG_PART_FILTER], err))
         return false;
     return pack_parts(w, zstd_level, parts, err);
 }

@@ -1,7 +1,6 @@
 /* log_meta.c - metadata columns; format in log_meta.h. */
 #include "storage/codec/log_meta.h"
 
-#include "storage/base/hash.h"
 #include "storage/base/hmap.h"
 #include "storage/codec/column.h"
 #include "storage/codec/log_scan.h"
@@ -38,6 +37,7 @@ struct put_meta {
     struct buf *out;
     const struct log_templates *t;
     struct log_hex_table *table;
+    struct log_keys *keys;
     VEC(struct put_name) names;
     VEC(struct put_shape) shapes;
     struct hmap name_map, shape_map;
@@ -144,6 +144,25 @@ static bool is_hex_text(str s, size_t digits)
     return all_hex16(c);
 }
 
+bool log_key_of(str text, uint64_t *key)
+{
+    uint8_t packed[LOG_HEX_MAX / 2 + 1];
+    if (text.n < LOG_HEX_MIN || text.n > LOG_HEX_MAX || !is_hex_text(text, text.n))
+        return false;
+    log_hex_pack(text.p, text.n, packed);
+    *key = log_key(packed, text.n);
+    return true;
+}
+
+static void add_keys(struct put_meta *m, const str *v, size_t n)
+{
+    uint64_t key;
+    for (size_t i = 0; i < n; i++) {
+        if (log_key_of(v[i], &key))
+            vec_push(&m->keys->v, NULL, key);
+    }
+}
+
 static bool all_hex(const struct put_name *name)
 {
     const struct put_value *v = name->values.v;
@@ -213,6 +232,10 @@ static void put_hex_column(struct put_meta *m, const struct put_name *name)
     struct buf data;
     buf_init(&data, LOG_PART_RAW_MAX);
     buf_varint(m->out, n_stored);
+    for (size_t i = 0; i < n_stored; i++) {
+        if (i == 0 || memcmp(stored + i * width, stored + (i - 1) * width, width) != 0)
+            vec_push(&m->keys->v, NULL, log_key(stored + i * width, digits));
+    }
     log_hex_put(m->table, stored, n_stored, width, m->out, &data);
     buf_add(m->out, buf_str(&data));
     buf_deinit(&data);
@@ -270,11 +293,13 @@ static void put_text_column(struct put_meta *m, const struct put_name *name)
     buf_init(&column, LOG_PART_RAW_MAX);
     if (number_values(m, name, codes, dict, &n_dict)) {
         buf_u8(m->out, META_DICT);
+        add_keys(m, dict, n_dict);
         column_put_dict(&column, codes, n, dict, (uint32_t)n_dict);
     } else {
         for (size_t i = 0; i < n; i++)
             dict[i] = name->values.v[i].text;
         buf_u8(m->out, META_TEXT);
+        add_keys(m, dict, n);
         column_put_strs(&column, dict, n);
     }
     m->out->over |= column.over;
@@ -309,9 +334,10 @@ static uint32_t *put_rows(struct put_meta *m, const struct log_row *rows, size_t
 }
 
 void log_meta_put(const struct log_row *rows, size_t n, const struct log_templates *t,
-                  struct log_hex_table *table, struct arena *scratch, struct buf *out)
+                  struct log_hex_table *table, struct arena *scratch, struct buf *out,
+                  struct log_keys *keys)
 {
-    struct put_meta m = {.a = scratch, .out = out, .t = t, .table = table};
+    struct put_meta m = {.a = scratch, .out = out, .t = t, .table = table, .keys = keys};
     hmap_init(&m.name_map, scratch);
     hmap_init(&m.shape_map, scratch);
     const uint32_t *row_shape = put_rows(&m, rows, n);
@@ -439,6 +465,7 @@ static bool get_text_column(struct rd *r, struct arena *a, struct log_meta_colum
         if (!column_get_dict(&column, a, codes, c->n, &text, &n_dict, err))
             return false;
         c->codes = codes;
+        c->n_dict = n_dict;
     }
     c->text = text;
     return rd_left(&column) == 0 || corrupt(err, "column end");
@@ -474,6 +501,64 @@ bool log_meta_get(str raw, size_t n, struct arena *a, struct log_meta *out, stru
         return corrupt(err, "end");
     *out = m;
     return true;
+}
+
+/* Which values of a column can be the text: a flag each; NULL when none can. */
+static bool *narrow_values(const struct log_meta_column *c, str text, struct arena *a, bool *stored)
+{
+    bool *fits = arena_alloc(a, c->n);
+    bool any = false;
+    if (c->kind == META_HEX) {
+        uint8_t packed[LOG_HEX_MAX / 2 + 1];
+        size_t k = 0;
+        if (!is_hex_text(text, c->digits))
+            return NULL;
+        log_hex_pack(text.p, text.n, packed);
+        for (size_t i = 0; i < c->n; i++) {
+            bool here = !c->refs || c->refs[i] == 0;
+            fits[i] = !here || memcmp(c->hex.data + (size_t)c->hex.index[k] * c->hex.width, packed,
+                                      c->hex.width) == 0;
+            k += here;
+            *stored |= here && fits[i];
+            any |= fits[i];
+        }
+        return any ? fits : NULL;
+    }
+    *stored = true;
+    uint32_t code = 0;
+    while (c->kind == META_DICT && code < c->n_dict && !str_eq(c->text[code], text))
+        code++;
+    for (size_t i = 0; i < c->n; i++) {
+        fits[i] = c->kind == META_DICT ? c->codes[i] == code : str_eq(c->text[i], text);
+        any |= fits[i];
+    }
+    return any ? fits : NULL;
+}
+
+void log_meta_narrow(const struct log_meta *m, const struct label *pair, bool *keep, size_t n,
+                     struct arena *scratch, bool *in_line)
+{
+    uint32_t id = 0;
+    bool stored = false;
+    while (id < m->n_columns && !str_eq(m->columns[id].name, pair->name))
+        id++;
+    bool *fits =
+        id < m->n_columns ? narrow_values(&m->columns[id], pair->value, scratch, &stored) : NULL;
+    *in_line = !stored;
+    if (!fits) {
+        memset(keep, 0, n);
+        return;
+    }
+    bool *has = arena_zalloc(scratch, m->n_shapes);
+    for (size_t k = 0; k < m->n_shapes; k++) {
+        for (size_t j = 0; j < m->shapes[k].n; j++)
+            has[k] |= m->shapes[k].names[j] == id;
+    }
+    for (size_t row = 0, at = 0; row < n; row++) {
+        bool there = has[m->row_shape[row]];
+        keep[row] &= there && fits[at];
+        at += there;
+    }
 }
 
 static bool hex_value(struct log_meta_column *c, const struct log_hex *const *lines,

@@ -11,15 +11,29 @@
  * (columns of column.h; v = varint.) Any thread. */
 #pragma once
 
+#include "storage/base/hash.h"
 #include "storage/base/vec.h"
 #include "storage/codec/log_block.h"
 #include "storage/codec/log_hex.h"
 #include "storage/codec/log_template.h"
 
-/* Appends META of the rows; t: the block's templates, NULL for plain lines. Scratch from the arena.
- */
+/* Keys of a block's filter; duplicates are fine. */
+struct log_keys {
+    VEC(uint64_t) v;
+};
+/* The key of a value of `digits` hex digits, packed. */
+static inline uint64_t log_key(const uint8_t *packed, size_t digits)
+{
+    return hash64_seed((str){(const char *)packed, (digits + 1) / 2}, digits);
+}
+/* The same of text; false when it is no id: 8 to 128 hex digits. */
+bool log_key_of(str text, uint64_t *key);
+
+/* Appends META of the rows, and the keys of the ids that lines do not show; t: the block's
+ * templates, NULL for plain lines. Scratch from the arena. */
 void log_meta_put(const struct log_row *rows, size_t n, const struct log_templates *t,
-                  struct log_hex_table *table, struct arena *scratch, struct buf *out);
+                  struct log_hex_table *table, struct arena *scratch, struct buf *out,
+                  struct log_keys *keys);
 
 struct log_meta_column {
     str name;
@@ -27,6 +41,7 @@ struct log_meta_column {
     size_t cursor; // values before the current row
     uint8_t kind;
     const uint32_t *codes; // kind 0
+    uint32_t n_dict;       // kind 0
     const str *text;       // kind 0: dictionary, kind 1: values
     struct log_hex hex;    // kind 2: values stored here
     size_t digits;
@@ -53,6 +68,11 @@ struct log_meta {
 /* Decodes META of a block of n rows into the arena; borrows from raw. */
 MUST_USE bool log_meta_get(str raw, size_t n, struct arena *a, struct log_meta *out,
                            struct err *err);
+
+/* Clears keep[row] of rows that surely lack the pair. *in_line: what is left of the n rows is those
+ * whose value is one that their line holds. Before the first log_meta_row. */
+void log_meta_narrow(const struct log_meta *m, const struct label *pair, bool *keep, size_t n,
+                     struct arena *scratch, bool *in_line);
 
 #define LOG_REF_NONE UINT32_MAX
 /* Steps over row `row` (rows in order, each once). out NULL: just that. Else its labels: pairs in

@@ -110,6 +110,10 @@ void log_rebuild_match(struct rebuild *b, const struct log_needle *needles, size
     for (size_t i = 0; i < b->n_needles; i++) {
         const struct log_needle *needle = &needles[i];
         uint8_t *classes = b->classes + i * n_templates;
+        if (str_find_char(needle->text, LOG_MARK) != SIZE_MAX) { // would find the marks
+            memset(classes, REBUILD_MAYBE, n_templates);
+            continue;
+        }
         mark_text(b, needle->text, classes);
         if (needle->core.n > 0 && !needle->only_text)
             mark_text(b, needle->core, core);

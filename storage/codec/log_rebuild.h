@@ -10,8 +10,6 @@
 #include "storage/codec/log_block.h"
 #include "storage/codec/log_hex.h"
 
-#define LOG_NEEDLES_MAX 16 // needles beyond are not used to skip
-
 struct rebuild_op { // a piece of text and the variable behind it
     uint32_t text, n_text;
     uint32_t column;

@@ -25,11 +25,12 @@ void log_loader_init(struct log_loader *ld, struct snapshot *snap, const struct 
 {
     *ld = (struct log_loader){.snap = snap, .sel = sel, .budget = budget};
     arena_init(&ld->scratch, SIZE_MAX, budget);
-    ld->needles = arena_array(a, struct log_needle, ld->sel->n_must);
+    struct log_needle *needles = arena_array(a, struct log_needle, ld->sel->n_must);
     for (size_t i = 0; i < ld->sel->n_must; i++) {
         if (ld->sel->must[i].n > 0)
-            log_needle_init(&ld->needles[ld->n_needles++], ld->sel->must[i]);
+            log_needle_init(&needles[ld->wanted.n_needles++], ld->sel->must[i]);
     }
+    ld->wanted.needles = needles;
 }
 
 /* ---- loaded pieces ---- */
@@ -128,8 +129,18 @@ void log_unit_close(struct log_loader *ld, struct log_unit *u)
 
 static bool holds_needles(const struct log_loader *ld, str line)
 {
-    for (size_t i = 0; i < ld->n_needles; i++) {
-        if (str_find(line, ld->needles[i].text) == SIZE_MAX)
+    for (size_t i = 0; i < ld->wanted.n_needles; i++) {
+        if (str_find(line, ld->wanted.needles[i].text) == SIZE_MAX)
+            return false;
+    }
+    return true;
+}
+
+static bool has_pairs(const struct log_loader *ld, struct labels l)
+{
+    for (size_t i = 0; i < ld->wanted.n_meta; i++) {
+        const struct label *pair = &ld->wanted.meta[i];
+        if (!str_eq(labels_get(l, pair->name), pair->value))
             return false;
     }
     return true;
@@ -151,8 +162,15 @@ static void load_gen(struct log_loader *ld, struct log_piece *p, bool meta)
     uint64_t bytes = 0;
     for (size_t i = 0; i < n; i++) {
         bytes += v[i].line_n;
-        if (ld->n_needles > 0 && !holds_needles(ld, head_log_line(&v[i])))
+        if (!holds_needles(ld, head_log_line(&v[i])))
             continue;
+        if (ld->wanted.n_meta > 0) {
+            struct arena_mark mark = arena_mark(&ld->scratch);
+            bool has = has_pairs(ld, head_log_meta(&v[i], &ld->scratch));
+            arena_release(&ld->scratch, mark);
+            if (!has)
+                continue;
+        }
         t_ns[kept] = v[i].t_ns;
         line[kept] = head_log_line(&v[i]);
         len[kept] = v[i].line_n;
@@ -233,8 +251,7 @@ static bool load_block(struct log_loader *ld, struct log_piece *p, bool full, st
         .line = ld->sel->want_line || full || p->needs_lines,
         .len = !ld->sel->no_len,
         .meta = ld->sel->want_meta || full,
-        .needles = ld->needles,
-        .n_needles = ld->n_needles,
+        .wanted = ld->wanted,
     };
     struct logs_parts parts;
     logs_parts_init(&parts, p->unit->source->seg, p->block);
@@ -354,15 +371,15 @@ static bool block_may_match(struct log_loader *ld, struct log_piece *p, bool *ma
 {
     str filter = {0};
     *may = true;
-    if (ld->n_needles == 0)
+    if (ld->wanted.n_needles == 0 && ld->wanted.n_meta == 0)
         return true;
-    if (log_block_filter_helps(&p->dir, ld->needles, ld->n_needles)) {
+    if (log_block_filter_helps(&p->dir, &ld->wanted)) {
         struct logs_parts parts;
         logs_parts_init(&parts, p->unit->source->seg, p->block);
         if (!parts.base.get(&parts.base, LOG_PART_FILTER, &ld->scratch, &filter, err))
             return false;
     }
-    bool ok = log_block_may_match(&p->dir, filter, ld->needles, ld->n_needles, may, err);
+    bool ok = log_block_may_match(&p->dir, filter, &ld->wanted, may, err);
     arena_reset(&ld->scratch);
     return ok;
 }

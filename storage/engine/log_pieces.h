@@ -65,8 +65,7 @@ struct log_loader {
     const struct log_select *sel;
     struct budget *budget; // may be NULL
     struct arena scratch;  // decoding
-    struct log_needle *needles;
-    size_t n_needles;
+    struct log_wanted wanted;
     struct log_piece *loaded;
     size_t loaded_bytes;
     uint64_t turn;                   // pieces used in this turn are not dropped
@@ -74,7 +73,7 @@ struct log_loader {
     size_t n_spares;
 };
 
-/* Borrows all of it; needles live in `a`. */
+/* Borrows all of it; needles live in `a`. Pairs of metadata are up to the caller: wanted.meta. */
 void log_loader_init(struct log_loader *ld, struct snapshot *snap, const struct log_select *sel,
                      struct budget *budget, struct arena *a);
 void log_loader_deinit(struct log_loader *ld); // all units are closed

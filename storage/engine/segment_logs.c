@@ -677,7 +677,7 @@ static void check_block(struct check *c, const struct logs_block *b)
     if (!log_dir_read(b->dir, &a, &dir, &err) ||
         !log_block_read(&dir, &parts.base, &all, &a, &scratch, &got, &err) ||
         !parts.base.get(&parts.base, LOG_PART_FILTER, &a, &filter, &err) ||
-        !log_block_may_match(&dir, filter, NULL, 0, &may, &err))
+        !log_block_may_match(&dir, filter, &(struct log_wanted){0}, &may, &err))
         fault(c, b->id, err.text);
     else
         check_content(c, b, &dir, &got);

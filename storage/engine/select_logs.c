@@ -320,6 +320,22 @@ static bool find_streams(struct log_iter *it, struct err *err)
     return true;
 }
 
+/* Pairs that no stream can have among its own labels are looked for in metadata. */
+static void want_pairs(struct log_iter *it)
+{
+    struct label *v = arena_array(&it->arena, struct label, it->sel.n_must_meta);
+    size_t n = 0;
+    for (size_t i = 0; i < it->sel.n_must_meta; i++) {
+        size_t k = 0;
+        while (k < it->n_streams && !labels_has(it->streams[k], it->sel.must_meta[i].name))
+            k++;
+        if (k == it->n_streams)
+            v[n++] = it->sel.must_meta[i];
+    }
+    it->load.wanted.meta = v;
+    it->load.wanted.n_meta = n;
+}
+
 bool log_iter_open(struct snapshot *snap, const struct log_select *sel, struct budget *budget,
                    struct log_iter **out, struct err *err)
 {
@@ -338,6 +354,7 @@ bool log_iter_open(struct snapshot *snap, const struct log_select *sel, struct b
             log_iter_close(it);
             return false;
         }
+        want_pairs(it);
         make_units(it);
         arena_reset(&it->plan);
         if (it->arena.over) {

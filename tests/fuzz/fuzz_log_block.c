@@ -37,12 +37,12 @@ static void read_block(struct mem_parts *p, const struct log_row *rows, size_t n
     arena_init(&a, 128 * MIB, NULL);
     arena_init(&scratch, 128 * MIB, NULL);
     log_needle_init(&ln, needle);
-    pick.needles = &ln;
-    pick.n_needles = needle.n > 0;
-    bool ok = log_dir_read(buf_str(&p->part[LOG_PART_DIR]), &a, &dir, &err) &&
-              log_block_may_match(&dir, buf_str(&p->part[LOG_PART_FILTER]), &ln, pick.n_needles,
-                                  &may, &err) &&
-              log_block_read(&dir, &p->base, &pick, &a, &scratch, &got, &err);
+    pick.wanted.needles = &ln;
+    pick.wanted.n_needles = needle.n > 0;
+    bool ok =
+        log_dir_read(buf_str(&p->part[LOG_PART_DIR]), &a, &dir, &err) &&
+        log_block_may_match(&dir, buf_str(&p->part[LOG_PART_FILTER]), &pick.wanted, &may, &err) &&
+        log_block_read(&dir, &p->base, &pick, &a, &scratch, &got, &err);
     if (rows && !ok)
         abort();
     for (size_t i = 0, k = 0; rows && i < n; i++) {

@@ -111,7 +111,8 @@ static void check_row(const struct log_row *row, const struct log_picked *got, s
         assert_true(labels_eq(got->meta[k], row->meta));
 }
 
-/* Every wanted row that holds the needles must come, in order; others may. Returns rows given. */
+/* Every wanted row that holds the needles must come, in order, and with few needles no other.
+ * Returns rows given. */
 static size_t check_pick(struct data *d, struct blob_parts *p, const struct log_dir *dir,
                          const struct log_pick *pick)
 {
@@ -125,29 +126,32 @@ static size_t check_pick(struct data *d, struct blob_parts *p, const struct log_
     assert_int_equal(got.line != NULL, pick->line);
     assert_int_equal(got.meta != NULL, pick->meta);
     bool may = true;
-    assert_true(log_block_may_match(dir, buf_str(&p->part[LOG_PART_FILTER]), pick->needles,
-                                    pick->n_needles, &may, &err));
-    size_t row = 0, k = 0;
+    assert_true(
+        log_block_may_match(dir, buf_str(&p->part[LOG_PART_FILTER]), &pick->wanted, &may, &err));
+    size_t row = 0, k = 0, n_must = 0;
     for (size_t i = 0; i < d->runs.n; i++) {
         assert_int_equal(got.run_start[i], k);
         for (size_t j = 0; j < d->runs.v[i].rows; j++, row++) {
             const struct log_row *r = &d->rows.v[row];
             bool wanted = (!pick->run || pick->run[i]) && r->t_ns >= pick->start_ns &&
                           r->t_ns <= pick->last_ns;
-            bool must = wanted && holds_all(r->line, pick->needles, pick->n_needles);
+            bool must = wanted && holds_all(r->line, pick->wanted.needles, pick->wanted.n_needles);
+            n_must += must;
             if (must && !may)
                 fail_msg("filter loses: %.*s", (int)r->line.n, r->line.p);
             bool here = k < got.run_start[i + 1] && got.t_ns[k] == r->t_ns && wanted &&
                         (!got.line || str_eq(got.line[k], r->line));
             if (must && !here)
                 fail_msg("lost row %zu: %.*s", row, (int)MIN(r->line.n, (size_t)300), r->line.p);
-            if (here && (must || got.line || pick->n_needles == 0))
+            if (here && (must || got.line || pick->wanted.n_needles == 0))
                 check_row(r, &got, k++);
             else if (here)
                 k++;
         }
     }
     assert_int_equal(k, got.n);
+    if (pick->wanted.n_needles <= LOG_NEEDLES_MAX)
+        assert_int_equal(n_must, got.n);
     assert_int_equal(got.run_start[d->runs.n], got.n);
     arena_deinit(&a);
     arena_deinit(&scratch);
@@ -365,8 +369,8 @@ static void check_needles(struct data *d, struct blob_parts *p, const struct log
         struct log_pick pick = pick_all;
         pick.line = want == 0;
         pick.len = pick.meta = want == 1;
-        pick.needles = needles;
-        pick.n_needles = n;
+        pick.wanted.needles = needles;
+        pick.wanted.n_needles = n;
         (void)check_pick(d, p, dir, &pick);
     }
 }
@@ -430,9 +434,11 @@ static void test_filter(void **state)
         struct log_needle n;
         bool may;
         log_needle_init(&n, i == 0 ? known : hex_text(&d, &rng, 32));
-        assert_true(log_block_filter_helps(&dir, &n, 1));
         assert_true(
-            log_block_may_match(&dir, buf_str(&p.part[LOG_PART_FILTER]), &n, 1, &may, &err));
+            log_block_filter_helps(&dir, &(struct log_wanted){.needles = &n, .n_needles = 1}));
+        assert_true(log_block_may_match(&dir, buf_str(&p.part[LOG_PART_FILTER]),
+                                        &(struct log_wanted){.needles = &n, .n_needles = 1}, &may,
+                                        &err));
         assert_true(i > 0 || may);
         passed += may;
     }
@@ -469,6 +475,88 @@ static void test_meta_shapes(void **state)
     arena_deinit(&d.a);
 }
 
+/* Rows with the pair come, and no other: ids that lines show, ids that they do not, words, texts.
+ */
+static void check_pair(struct data *d, struct blob_parts *p, const struct log_dir *dir,
+                       struct label pair, bool meta)
+{
+    struct err err = ERR_OK;
+    struct arena a, scratch;
+    struct log_picked got;
+    struct log_pick pick = pick_all;
+    pick.meta = meta;
+    pick.wanted.meta = &pair;
+    pick.wanted.n_meta = 1;
+    bool may;
+    arena_init(&a, SIZE_MAX, NULL);
+    arena_init(&scratch, SIZE_MAX, NULL);
+    assert_true(
+        log_block_may_match(dir, buf_str(&p->part[LOG_PART_FILTER]), &pick.wanted, &may, &err));
+    if (!log_block_read(dir, &p->base, &pick, &a, &scratch, &got, &err))
+        fail_msg("%s", err.text);
+    size_t k = 0;
+    for (size_t i = 0; i < d->rows.n; i++) {
+        if (!str_eq(labels_get(d->rows.v[i].meta, pair.name), pair.value))
+            continue;
+        assert_true(may && k < got.n);
+        check_row(&d->rows.v[i], &got, k++);
+    }
+    assert_int_equal(k, got.n);
+    arena_deinit(&a);
+    arena_deinit(&scratch);
+}
+
+static void test_meta_pairs(void **state)
+{
+    (void)state;
+    struct data d;
+    data_init(&d);
+    struct prng rng;
+    prng_init(&rng, 11);
+    add_run(&d, 0);
+    for (int i = 0; i < 2000; i++) {
+        struct label *v = arena_array(&d.a, struct label, 4);
+        size_t n = 0;
+        str trace = hex_text(&d, &rng, 32);
+        v[n++] = (struct label){STR("level"), i % 7 ? STR("info") : STR("error")};
+        if (i % 3)
+            v[n++] = (struct label){STR("span"), hex_text(&d, &rng, 16)};
+        if (i % 5)
+            v[n++] = (struct label){STR("trace"), trace};
+        v[n++] = (struct label){STR("user"), arena_fmt(&d.a, "user %d", i)};
+        add_meta(&d, i, arena_fmt(&d.a, "request trace=%s took %d ms for somebody", trace.p, i),
+                 (struct labels){v, n});
+    }
+    struct blob_parts p;
+    struct log_dir dir;
+    parts_init(&p);
+    for (int plain = 0; plain < 2; plain++) {
+        encode(&d, plain, &p, &dir);
+        assert_true(dir.meta_ids);
+        for (size_t i = 0; i < 400; i++) {
+            struct labels l = d.rows.v[prng_below(&rng, d.rows.n)].meta;
+            struct label pair = l.v[prng_below(&rng, l.n)];
+            if (i % 4 == 0)
+                pair.name = STR("other");
+            check_pair(&d, &p, &dir, pair, i % 2);
+        }
+        bool may;
+        struct err err = ERR_OK;
+        size_t passed = 0;
+        for (int i = 0; i < 1000; i++) {
+            struct label pair = {STR("span"), hex_text(&d, &rng, 16)};
+            struct log_wanted wanted = {.meta = &pair, .n_meta = 1};
+            assert_true(log_block_filter_helps(&dir, &wanted));
+            assert_true(
+                log_block_may_match(&dir, buf_str(&p.part[LOG_PART_FILTER]), &wanted, &may, &err));
+            passed += may;
+        }
+        assert_true(passed < 30);
+    }
+    parts_deinit(&p);
+    arena_deinit(&d.a);
+}
+
 /* ---- foreign bytes ---- */
 
 /* Reads whatever comes; must end, in bounds. */
@@ -481,11 +569,11 @@ static void read_any(struct blob_parts *p)
     struct log_needle needle;
     log_needle_init(&needle, STR("ab12cd34 x"));
     struct log_pick pick = pick_all;
-    for (int i = 0; i < 2; i++) {
+    struct label pair = {STR("name_002"), STR("same")};
+    for (int i = 0; i < 3; i++) {
         arena_init(&a, 64 * MIB, NULL);
         arena_init(&scratch, 64 * MIB, NULL);
-        pick.n_needles = (size_t)i;
-        pick.needles = &needle;
+        pick.wanted = (struct log_wanted){&needle, (size_t)i % 2, &pair, (size_t)i / 2};
         if (log_dir_read(buf_str(&p->part[LOG_PART_DIR]), &a, &dir, &err) &&
             log_block_read(&dir, &p->base, &pick, &a, &scratch, &got, &err)) {
             for (size_t k = 0; k < got.n; k++)
@@ -522,7 +610,7 @@ static void test_damage(void **state)
                 str raw;
                 struct arena a; // damage below the checksum, where it cannot help
                 arena_init(&a, SIZE_MAX, NULL);
-                assert_true(blob_unpack(buf_str(&good.part[i]), 1, LOG_PART_RAW_MAX, &a, &version,
+                assert_true(blob_unpack(buf_str(&good.part[i]), 2, LOG_PART_RAW_MAX, &a, &version,
                                         &raw, &err));
                 char *copy = arena_alloc(&a, raw.n + 1);
                 memcpy(copy, raw.p, raw.n);
@@ -530,7 +618,7 @@ static void test_damage(void **state)
                 for (uint64_t k = 1 + prng_below(&rng, 3); k > 0; k--)
                     copy[prng_below(&rng, reach)] = (char)prng_next(&rng);
                 size_t n = prng_below(&rng, 10) == 0 ? prng_below(&rng, raw.n) : raw.n;
-                assert_true(blob_pack(1, 0, (str){copy, n}, &bad.part[i], &err));
+                assert_true(blob_pack(version, 0, (str){copy, n}, &bad.part[i], &err));
                 arena_deinit(&a);
             }
             read_any(&bad);
@@ -575,8 +663,8 @@ int main(void)
         cmocka_unit_test(test_edges),       cmocka_unit_test(test_big_line),
         cmocka_unit_test(test_limits),      cmocka_unit_test(test_templates),
         cmocka_unit_test(test_needles),     cmocka_unit_test(test_filter),
-        cmocka_unit_test(test_meta_shapes), cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_meta_shapes), cmocka_unit_test(test_meta_pairs),
+        cmocka_unit_test(test_damage),      cmocka_unit_test(test_budget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
