@@ -2,43 +2,20 @@
  *
  * Parsing checks the whole grammar itself; up to 19 digits with a small exponent are exact in one
  * multiplication or division (both operands are exact doubles), everything else goes to strtod.
- * Printing finds the shortest decimal that reads back and is nearest to the value: from 1.6e-5 to
- * 4.5e15 in exact 128-bit integers, elsewhere by "%.*e" at 15, 16, 17 digits (from 1 for
- * subnormals). The process
- * never calls setlocale, so the C library's decimal point is always '.'. Any thread. */
+ * Printing finds the shortest decimal that reads back and is nearest to the value, in 128-bit
+ * integers. The process never calls setlocale, so the C library's decimal point is always '.'. Any
+ * thread. */
 #include "storage/base/num.h"
 
-#include <float.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
+
+#include "storage/base/num_pow10.h"
 
 static const double pow10_exact[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
                                      1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
                                      1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-#define POW10_MAX 22
-static const uint64_t pow10_u64[] = {
-    1,
-    10,
-    100,
-    1000,
-    10000,
-    100000,
-    1000000,
-    10000000,
-    100000000,
-    1000000000,
-    10000000000,
-    100000000000,
-    1000000000000,
-    10000000000000,
-    100000000000000,
-    1000000000000000,
-    10000000000000000,
-    100000000000000000,
-    1000000000000000000,
-    UINT64_C(10000000000000000000),
-};
+#define POW10_MAX    22
 #define DOUBLE_INT   (UINT64_C(1) << 53) // every integer up to here is a double
 #define SHORT_DIGITS 15                  // decimals of so many digits are all different doubles
 #define SHORT_LIMIT  1e15
@@ -235,98 +212,52 @@ static void decimal_trim(struct decimal *d)
         d->n--;
 }
 
-/* The shortest decimal between the middles to the neighbours of v, in exact 128-bit integers: v and
- * both borders are scaled to 17 or 18 digits, then digits are dropped while one multiple of the
- * power of ten is left between the borders; the multiple nearest to v wins. The range of exponents
- * keeps 4 * mantissa * 10^scale below 2^125 and the scaled value below 2^63. */
-static bool decimal_exact(double v, struct decimal *d)
+/* Power of ten times x, above the point, which stands after 127 bits; the lowest bit is also set
+ * when there is anything behind. Comparing such values is comparing the exact ones. */
+static uint64_t scale_odd(const uint64_t power[2], uint64_t x)
 {
-    uint64_t bits;
-    memcpy(&bits, &v, sizeof bits);
-    int exponent = (int)(bits >> 52) - 1023; // v is above zero, so there is no sign bit
-    if (exponent < -16 || exponent > 51)
-        return false;
-    uint64_t fraction = bits & (DOUBLE_INT / 2 - 1), mantissa = fraction | DOUBLE_INT / 2;
-    int log10_floor = exponent * 1233 / 4096 - (exponent < 0); // at most one too small
-    int scale = 16 - log10_floor, shift = 54 - exponent;
-    u128 power =
-        (u128)(scale > 19 ? pow10_u64[19] : 1) * pow10_u64[scale > 19 ? scale - 19 : scale];
-    u128 unit = ((u128)1 << shift) - 1; // mask of the part behind the point
-    u128 value = 4 * mantissa * power;
-    u128 low = value - (fraction == 0 ? 1 : 2) * power, high = value + 2 * power;
-    uint64_t odd = mantissa & 1; // borders belong to the even neighbour
-    uint64_t from = (uint64_t)(low >> shift) + ((low & unit) != 0 || odd);
-    uint64_t to = (uint64_t)(high >> shift) - ((high & unit) == 0 && odd);
-    uint64_t step = 1;
-    int dropped = 0;
-    for (uint64_t a = from, b = to; (a + 9) / 10 <= b / 10; a = (a + 9) / 10, b /= 10) {
-        step *= 10;
-        dropped++;
-    }
-    uint64_t digits = (uint64_t)(value >> shift), rest = digits % step;
-    digits -= rest;
-    u128 twice = 2 * (((u128)rest << shift) + (value & unit));
-    u128 whole = (u128)step << shift;
-    if (twice > whole || (twice == whole && digits / step % 2 == 1))
-        digits += step;
-    if (digits < from)
-        digits += step;
-    else if (digits > to)
-        digits -= step;
-    d->n = (int)put_u64(d->digits, digits / step);
-    d->point = d->n + dropped - scale;
-    return true;
+    u128 low = (u128)power[1] * x, high = (u128)power[0] * x + (uint64_t)(low >> 64);
+    return (uint64_t)(high >> 64) | ((uint64_t)high > 1);
 }
 
-/* Takes apart "d.ddde±xx". */
-static void decimal_from_text(const char *text, int digits, struct decimal *d)
+static void decimal_set(struct decimal *d, uint64_t digits, int exponent)
 {
-    d->digits[0] = text[0];
-    if (digits > 1)
-        memcpy(d->digits + 1, text + 2, (size_t)digits - 1);
-    const char *e = text + (digits > 1 ? digits + 1 : 1) + 1;
-    int exponent = 0;
-    for (const char *p = e + 1; *p; p++)
-        exponent = exponent * 10 + (*p - '0');
-    d->n = digits;
-    d->point = (*e == '-' ? -exponent : exponent) + 1;
+    d->n = (int)put_u64(d->digits, digits);
+    d->point = d->n + exponent;
     decimal_trim(d);
 }
 
-/* The last of `digits` digits raised by one; false when that carries past a nine. */
-static bool text_step_up(char *text, int digits)
-{
-    char *last = text + (digits > 1 ? digits : 0);
-    if (*last == '9')
-        return false;
-    ++*last;
-    return true;
-}
-
-static void decimal_slow(double v, struct decimal *d)
-{
-    char text[40];
-    int exponent;
-    /* Below a power of two the doubles lie twice as dense, so the nearest 16-digit decimal may miss
-     * while the next one up reads back. */
-    bool lopsided = frexp(v, &exponent) == 0.5;
-    for (int digits = v < DBL_MIN ? 1 : SHORT_DIGITS; digits < 17; digits++) {
-        snprintf(text, sizeof text, "%.*e", digits - 1, v);
-        if (strtod(text, NULL) == v ||
-            (lopsided && digits == 16 && text_step_up(text, digits) && strtod(text, NULL) == v)) {
-            decimal_from_text(text, digits, d);
-            return;
-        }
-    }
-    snprintf(text, sizeof text, "%.16e", v);
-    decimal_from_text(text, 17, d);
-}
-
-/* v is finite and above zero. */
+/* The shortest decimal between the middles to the neighbours of v (a border belongs to the even
+ * one), the nearest to v of these: Schubfach, by R. Giulietti. In units of 10^k, the largest power
+ * of ten not above the distance of the borders, at least one multiple of the unit lies between
+ * them, and at most one of the tenfold. v and the borders are computed to a quarter of the unit.
+ * v is finite and above zero. */
 static void decimal_of(double v, struct decimal *d)
 {
-    if (!decimal_exact(v, d))
-        decimal_slow(v, d);
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    uint64_t fraction = bits & (DOUBLE_INT / 2 - 1);
+    int biased = (int)(bits >> 52);
+    uint64_t mantissa = biased > 0 ? fraction | DOUBLE_INT / 2 : fraction;
+    int exponent = MAX(biased, 1) - 1075;        // v is mantissa * 2^exponent
+    bool lopsided = fraction == 0 && biased > 1; // below a power of two doubles lie twice as dense
+    uint64_t odd = mantissa & 1;
+    int k = (exponent * 1262611 - (lopsided ? 524031 : 0)) >> 22; // log10 of the distance, floor
+    int shift = exponent + (-k * 1741647 >> 19) + 1;              // log2(10^-k), floor
+    const uint64_t *power = num_pow10[-k - NUM_POW10_FIRST];
+    uint64_t low = scale_odd(power, (4 * mantissa - 2 + lopsided) << shift) + odd;
+    uint64_t at = scale_odd(power, 4 * mantissa << shift);
+    uint64_t high = scale_odd(power, (4 * mantissa + 2) << shift) - odd;
+    uint64_t unit = at / 4, ten = unit / 10;
+    bool ten_below = low <= 40 * ten, ten_above = 40 * ten + 40 <= high;
+    if (unit >= 10 && ten_below != ten_above) {
+        decimal_set(d, ten + ten_above, k + 1);
+        return;
+    }
+    bool below = low <= 4 * unit, above = 4 * unit + 4 <= high;
+    uint64_t middle = 4 * unit + 2;
+    bool up = below != above ? above : at > middle || (at == middle && unit % 2 == 1);
+    decimal_set(d, unit + up, k);
 }
 
 static size_t put_plain(char *dst, const struct decimal *d)
