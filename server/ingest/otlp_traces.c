@@ -1,12 +1,24 @@
 /* otlp_traces.c - OTLP spans to a batch: everything that OTLP defines is kept. Ids of a wrong
- * length refuse the span, not the request; attributes nested too deeply are dropped and counted. */
-#include "otlp.pb-c.h"
+ * length refuse the span, not the request; attributes nested too deeply are dropped and counted.
+ *
+ * Spans are read by hand (a generated decoder costs as much as all the rest); of a field that comes
+ * twice the last one counts, what is not known or of another type is passed over. */
 #include "server/ingest/otlp.h"
+#include "server/wire/pb_read.h"
+
+struct attr_list {
+    struct attr *v;
+    size_t n, cap;
+};
 
 struct traces_walk {
     struct otlp_walk walk;
     struct decode *d;
     uint32_t resource, scope;
+    // of the span at hand; used again for the next one
+    struct attr_list attrs, inner;
+    VEC(struct span_event) events;
+    VEC(struct span_link) links;
 };
 
 static bool on_resource(struct otlp_walk *w, str bytes, str schema_url, struct err *err)
@@ -34,111 +46,241 @@ static bool on_scope(struct otlp_walk *w, str bytes, str schema_url, struct err 
 }
 
 /* Empty stays zero; any length but n is refused. */
-static bool copy_id(ProtobufCBinaryData id, uint8_t *dst, size_t n)
+static bool copy_id(str id, uint8_t *dst, size_t n)
 {
     memset(dst, 0, n);
-    if (id.len == n)
-        memcpy(dst, id.data, n);
-    return id.len == n;
+    if (id.n == n)
+        memcpy(dst, id.p, n);
+    return id.n == n;
 }
 
-static bool read_events(struct arena *a, const Otlp__Span *m, struct span *s, struct err *err)
+/* Takes one attribute. One that is nested too deeply is left out and counted. */
+static bool take_attr(struct arena *a, str bytes, struct attr_list *list, uint32_t *dropped,
+                      struct err *err)
 {
-    ProtobufCAllocator alloc = arena_allocator(a);
-    if (!otlp_room(a, m->n_events * sizeof(struct span_event)))
-        return otlp_malformed(a, "events", err);
-    struct span_event *events =
-        m->n_events > 0 ? arena_array(a, struct span_event, m->n_events) : NULL;
-    for (size_t i = 0; i < m->n_events; i++) {
-        Otlp__Event *e = PB_UNPACK(otlp__event, &alloc, pb_str(m->events[i]));
-        if (!e)
-            return otlp_malformed(a, "Event", err);
-        events[i] = (struct span_event){otlp_time(e->time), pb_str(e->name), {0}, e->dropped};
-        if (!otlp_attrs(a, e->attributes, e->n_attributes, &events[i].attrs,
-                        &events[i].dropped_attrs, err))
-            return false;
-    }
-    s->events = events;
-    s->n_events = (uint32_t)m->n_events;
-    return true;
-}
-
-static bool read_links(struct arena *a, const Otlp__Span *m, struct span *s, struct err *err)
-{
-    ProtobufCAllocator alloc = arena_allocator(a);
-    if (!otlp_room(a, m->n_links * sizeof(struct span_link)))
-        return otlp_malformed(a, "links", err);
-    struct span_link *links = m->n_links > 0 ? arena_array(a, struct span_link, m->n_links) : NULL;
-    for (size_t i = 0; i < m->n_links; i++) {
-        Otlp__Link *l = PB_UNPACK(otlp__link, &alloc, pb_str(m->links[i]));
-        if (!l)
-            return otlp_malformed(a, "Link", err);
-        (void)copy_id(l->trace_id, links[i].trace_id, 16); // a link to nowhere is kept, as zeros
-        (void)copy_id(l->span_id, links[i].span_id, 8);
-        links[i].trace_state = pb_str(l->trace_state);
-        links[i].dropped_attrs = l->dropped;
-        links[i].flags = l->flags;
-        if (!otlp_attrs(a, l->attributes, l->n_attributes, &links[i].attrs, &links[i].dropped_attrs,
-                        err))
-            return false;
-    }
-    s->links = links;
-    s->n_links = (uint32_t)m->n_links;
-    return true;
-}
-
-static bool read_status(struct arena *a, const Otlp__Span *m, struct span *s, struct err *err)
-{
-    if (m->status.len == 0)
+    struct attr attr;
+    struct err inner = ERR_OK;
+    if (otlp_attr(a, bytes, &attr, &inner)) {
+        vec_push(list, a, attr);
         return true;
-    ProtobufCAllocator alloc = arena_allocator(a);
-    Otlp__Status *status = PB_UNPACK(otlp__status, &alloc, pb_str(m->status));
-    if (!status)
-        return otlp_malformed(a, "Status", err);
-    s->status_message = pb_str(status->message);
-    s->status = status->code >= STATUS_UNSET && status->code <= STATUS_ERROR ? (uint8_t)status->code
-                                                                             : STATUS_UNSET;
+    }
+    if (inner.code != ERR_LIMIT) {
+        *err = inner;
+        return false;
+    }
+    *dropped += 1;
     return true;
+}
+
+/* What the list has gathered, as attributes of their own size. */
+static struct attrs attrs_of(struct arena *a, const struct attr_list *list)
+{
+    if (list->n == 0)
+        return (struct attrs){0};
+    struct attr *v = arena_array(a, struct attr, list->n);
+    memcpy(v, list->v, list->n * sizeof(*v));
+    return (struct attrs){v, list->n};
+}
+
+static bool read_event(struct traces_walk *t, str bytes, struct err *err)
+{
+    struct arena *a = t->walk.arena;
+    struct span_event e = {.name = STR("")};
+    uint32_t dropped = 0;
+    struct rd r = rd_of(bytes);
+    struct pb_field f;
+    t->inner.n = 0;
+    while (!a->over && pb_next(&r, &f)) {
+        if (f.tag == PB_TAG(1, PB_64))
+            e.time_ns = otlp_time(f.value);
+        else if (f.tag == PB_TAG(2, PB_BYTES))
+            e.name = f.bytes;
+        else if (f.tag == PB_TAG(4, PB_VARINT))
+            e.dropped_attrs = (uint32_t)f.value;
+        else if (f.tag == PB_TAG(3, PB_BYTES) && !take_attr(a, f.bytes, &t->inner, &dropped, err))
+            return false;
+    }
+    if (r.bad || a->over)
+        return otlp_malformed(a, "Event", err);
+    e.attrs = attrs_of(a, &t->inner);
+    e.dropped_attrs += dropped;
+    vec_push(&t->events, a, e);
+    return true;
+}
+
+static bool read_link(struct traces_walk *t, str bytes, struct err *err)
+{
+    struct arena *a = t->walk.arena;
+    struct span_link l = {.trace_state = STR("")};
+    uint32_t dropped = 0;
+    struct rd r = rd_of(bytes);
+    struct pb_field f;
+    t->inner.n = 0;
+    while (!a->over && pb_next(&r, &f)) { // a link to nowhere is kept, its ids as zeros
+        if (f.tag == PB_TAG(1, PB_BYTES))
+            (void)copy_id(f.bytes, l.trace_id, 16);
+        else if (f.tag == PB_TAG(2, PB_BYTES))
+            (void)copy_id(f.bytes, l.span_id, 8);
+        else if (f.tag == PB_TAG(3, PB_BYTES))
+            l.trace_state = f.bytes;
+        else if (f.tag == PB_TAG(5, PB_VARINT))
+            l.dropped_attrs = (uint32_t)f.value;
+        else if (f.tag == PB_TAG(6, PB_32))
+            l.flags = (uint32_t)f.value;
+        else if (f.tag == PB_TAG(4, PB_BYTES) && !take_attr(a, f.bytes, &t->inner, &dropped, err))
+            return false;
+    }
+    if (r.bad || a->over)
+        return otlp_malformed(a, "Link", err);
+    l.attrs = attrs_of(a, &t->inner);
+    l.dropped_attrs += dropped;
+    vec_push(&t->links, a, l);
+    return true;
+}
+
+static bool read_status(struct arena *a, str bytes, struct span *s, struct err *err)
+{
+    struct rd r = rd_of(bytes);
+    struct pb_field f;
+    s->status_message = STR("");
+    s->status = STATUS_UNSET;
+    while (pb_next(&r, &f)) {
+        if (f.tag == PB_TAG(2, PB_BYTES))
+            s->status_message = f.bytes;
+        else if (f.tag == PB_TAG(3, PB_VARINT))
+            s->status = f.value <= STATUS_ERROR ? (uint8_t)f.value : STATUS_UNSET;
+    }
+    return !r.bad || otlp_malformed(a, "Status", err);
+}
+
+/* The parts that have a message of their own; *ok false: one of them is broken. */
+static void read_part(struct traces_walk *t, const struct pb_field *f, struct span *s,
+                      uint32_t *dropped, bool *ok, struct err *err)
+{
+    struct arena *a = t->walk.arena;
+    if (!*ok)
+        return;
+    if (f->tag == PB_TAG(9, PB_BYTES))
+        *ok = take_attr(a, f->bytes, &t->attrs, dropped, err);
+    else if (f->tag == PB_TAG(11, PB_BYTES))
+        *ok = read_event(t, f->bytes, err);
+    else if (f->tag == PB_TAG(13, PB_BYTES))
+        *ok = read_link(t, f->bytes, err);
+    else if (f->tag == PB_TAG(15, PB_BYTES))
+        *ok = read_status(a, f->bytes, s, err);
+}
+
+struct span_ids {
+    str trace, span, parent;
+};
+
+/* All fields of one span. Errors: of the span as a whole; *part tells of a broken part. */
+static bool read_span(struct traces_walk *t, str bytes, struct span *out, struct span_ids *ids,
+                      struct err *part, struct err *err)
+{
+    struct arena *a = t->walk.arena;
+    struct span s = {.resource = t->resource,
+                     .scope = t->scope,
+                     .wire_bytes = (uint32_t)bytes.n,
+                     .name = STR(""),
+                     .trace_state = STR(""),
+                     .status_message = STR("")};
+    uint32_t dropped = 0;
+    bool ok = true;
+    struct rd r = rd_of(bytes);
+    struct pb_field f;
+    t->attrs.n = t->events.n = t->links.n = 0;
+    while (!a->over && pb_next(&r, &f)) {
+        switch (f.tag) {
+        case PB_TAG(1, PB_BYTES):
+            ids->trace = f.bytes;
+            break;
+        case PB_TAG(2, PB_BYTES):
+            ids->span = f.bytes;
+            break;
+        case PB_TAG(3, PB_BYTES):
+            s.trace_state = f.bytes;
+            break;
+        case PB_TAG(4, PB_BYTES):
+            ids->parent = f.bytes;
+            break;
+        case PB_TAG(5, PB_BYTES):
+            s.name = f.bytes;
+            break;
+        case PB_TAG(6, PB_VARINT):
+            s.kind = f.value <= SPAN_CONSUMER ? (uint8_t)f.value : SPAN_UNSPECIFIED;
+            break;
+        case PB_TAG(7, PB_64):
+            s.start_ns = otlp_time(f.value);
+            break;
+        case PB_TAG(8, PB_64):
+            s.end_ns = otlp_time(f.value);
+            break;
+        case PB_TAG(10, PB_VARINT):
+            s.dropped_attrs = (uint32_t)f.value;
+            break;
+        case PB_TAG(12, PB_VARINT):
+            s.dropped_events = (uint32_t)f.value;
+            break;
+        case PB_TAG(14, PB_VARINT):
+            s.dropped_links = (uint32_t)f.value;
+            break;
+        case PB_TAG(16, PB_32):
+            s.flags = (uint32_t)f.value;
+            break;
+        default:
+            read_part(t, &f, &s, &dropped, &ok, part);
+        }
+    }
+    if (r.bad || a->over)
+        return otlp_malformed(a, "Span", err);
+    s.dropped_attrs += dropped;
+    *out = s;
+    return true;
+}
+
+/* The lists of the span at hand, copied: the walk's own are used again. */
+static void take_lists(struct traces_walk *t, struct span *s)
+{
+    struct arena *a = t->walk.arena;
+    s->attrs = attrs_of(a, &t->attrs);
+    s->n_events = (uint32_t)t->events.n;
+    s->n_links = (uint32_t)t->links.n;
+    if (s->n_events > 0) {
+        struct span_event *v = arena_array(a, struct span_event, s->n_events);
+        memcpy(v, t->events.v, s->n_events * sizeof(*v));
+        s->events = v;
+    }
+    if (s->n_links > 0) {
+        struct span_link *v = arena_array(a, struct span_link, s->n_links);
+        memcpy(v, t->links.v, s->n_links * sizeof(*v));
+        s->links = v;
+    }
 }
 
 static bool on_span(struct otlp_walk *w, str bytes, struct err *err)
 {
     struct traces_walk *t = CONTAINER_OF(w, struct traces_walk, walk);
     struct batch *b = t->d->batch;
-    ProtobufCAllocator alloc = arena_allocator(w->arena);
-    Otlp__Span *m = PB_UNPACK(otlp__span, &alloc, bytes);
-    if (!m)
-        return otlp_malformed(w->arena, "Span", err);
-    struct span s = {.resource = t->resource,
-                     .scope = t->scope,
-                     .start_ns = otlp_time(m->start),
-                     .end_ns = otlp_time(m->end),
-                     .name = pb_str(m->name),
-                     .trace_state = pb_str(m->trace_state),
-                     .kind = m->kind >= SPAN_UNSPECIFIED && m->kind <= SPAN_CONSUMER
-                                 ? (uint8_t)m->kind
-                                 : SPAN_UNSPECIFIED,
-                     .flags = m->flags,
-                     .wire_bytes = (uint32_t)bytes.n,
-                     .dropped_attrs = m->dropped_attributes,
-                     .dropped_events = m->dropped_events,
-                     .dropped_links = m->dropped_links};
-    if (!copy_id(m->trace_id, s.trace_id, 16)) {
-        batch_reject(b, 1, "trace id of %zu bytes: it must have 16", m->trace_id.len);
+    struct span s;
+    struct span_ids ids = {0};
+    struct err part = ERR_OK;
+    if (!read_span(t, bytes, &s, &ids, &part, err))
+        return false;
+    if (!copy_id(ids.trace, s.trace_id, 16)) {
+        batch_reject(b, 1, "trace id of %zu bytes: it must have 16", ids.trace.n);
         return true;
     }
-    if (!copy_id(m->span_id, s.span_id, 8) ||
-        (!copy_id(m->parent_id, s.parent_id, 8) && m->parent_id.len > 0)) {
+    if (!copy_id(ids.span, s.span_id, 8) ||
+        (!copy_id(ids.parent, s.parent_id, 8) && ids.parent.n > 0)) {
         batch_reject(b, 1, "span id or parent span id of a wrong length: it must have 8 bytes");
         return true;
     }
-    struct err inner = ERR_OK;
-    if (!otlp_attrs(w->arena, m->attributes, m->n_attributes, &s.attrs, &s.dropped_attrs, &inner) ||
-        !read_events(w->arena, m, &s, &inner) || !read_links(w->arena, m, &s, &inner) ||
-        !read_status(w->arena, m, &s, &inner)) {
-        batch_reject(b, 1, "%s", inner.text);
+    if (part.code != ERR_NONE) {
+        batch_reject(b, 1, "%s", part.text);
         return true;
     }
+    take_lists(t, &s);
     vec_push(&b->spans, w->arena, s);
     return true;
 }

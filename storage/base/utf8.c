@@ -4,6 +4,7 @@
 #include "storage/base/utf8.h"
 
 #define ASCII_MASK UINT64_C(0x8080808080808080)
+#define SHORT      256 // bytes up to which a string is looked at twice when it is not ASCII
 
 static const char replacement[] = "\xEF\xBF\xBD"; // U+FFFD
 
@@ -65,12 +66,39 @@ static const uint8_t *valid_until(const uint8_t *p, const uint8_t *end)
     return p;
 }
 
+static uint64_t word_at(const uint8_t *p)
+{
+    uint64_t word;
+    memcpy(&word, p, 8);
+    return word;
+}
+
+/* Most strings: ASCII and short. The last bytes are read in a word that overlaps. */
+static bool is_ascii(const uint8_t *p, size_t n)
+{
+    uint64_t any = 0;
+    if (n >= 8) {
+        for (size_t i = 8; i < n; i += 8)
+            any |= word_at(p + i - 8);
+        return !((any | word_at(p + n - 8)) & ASCII_MASK);
+    }
+    if (n >= 4) {
+        uint32_t a, b;
+        memcpy(&a, p, 4);
+        memcpy(&b, p + n - 4, 4);
+        return !((a | b) & (uint32_t)ASCII_MASK);
+    }
+    for (size_t i = 0; i < n; i++)
+        any |= p[i];
+    return any < 0x80;
+}
+
 bool utf8_valid(str s)
 {
     if (s.n == 0) // its pointer may be NULL
         return true;
     const uint8_t *p = (const uint8_t *)s.p, *end = p + s.n;
-    return valid_until(p, end) == end;
+    return (s.n <= SHORT && is_ascii(p, s.n)) || valid_until(p, end) == end;
 }
 
 /* How many bytes one U+FFFD stands for: the longest start of a sequence that could have been valid

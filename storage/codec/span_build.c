@@ -348,7 +348,8 @@ static void rows_core(struct rows *r, struct arena *a)
 
 static void dict_add(struct build *b, struct dict_col *c, uint32_t row, str s)
 {
-    c->code[row] = str_dict_add(&c->dict, b->a, s, NULL);
+    bool same = row > 0 && str_eq(c->dict.v[c->code[row - 1]], s);
+    c->code[row] = same ? c->code[row - 1] : str_dict_add(&c->dict, b->a, s, NULL);
 }
 
 static void rows_alloc(struct rows *r, struct arena *a)

@@ -536,15 +536,37 @@ static bool key_seen(struct hmap *map, const struct attr *v, size_t n, str key)
     return false;
 }
 
+/* Lists of keys by a rough hash, so that few are compared. */
+struct key_lists {
+    uint8_t first[64], next[SCAN_MAX]; // index + 1
+};
+
+/* Is the key of attribute i among those before? */
+static bool key_repeats(struct key_lists *lists, const struct attr *v, size_t i)
+{
+    str key = v[i].key;
+    uint8_t *first =
+        &lists
+             ->first[(key.n * 7 + (uint8_t)key.p[key.n - 1] * 3u + (uint8_t)key.p[key.n / 2] * 5u) %
+                     COUNTOF(lists->first)];
+    for (uint8_t k = *first; k > 0; k = lists->next[k - 1])
+        if (str_eq(v[k - 1].key, key))
+            return true;
+    lists->next[i] = *first;
+    *first = (uint8_t)(i + 1);
+    return false;
+}
+
 static bool attrs_are_clean(struct attrs l)
 {
+    struct key_lists lists = {.first = {0}};
     if (l.n > SCAN_MAX)
         return false; // goes the careful way
     for (size_t i = 0; i < l.n; i++) {
         const struct attr *x = &l.v[i];
         bool too_deep = false;
         if (x->key.n == 0 || x->key.n > LIMIT_ATTR_KEY || !utf8_valid(x->key) ||
-            key_seen(NULL, l.v, i, x->key) || !value_is_clean(&x->value, 0, &too_deep))
+            key_repeats(&lists, l.v, i) || !value_is_clean(&x->value, 0, &too_deep))
             return false;
     }
     return true;
