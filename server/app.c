@@ -22,6 +22,7 @@
 #include "server/net/listener.h"
 #include "server/self/metrics.h"
 #include "server/services.h"
+#include "server/syslog_server.h"
 #include "server/version.h"
 #include "server/work.h"
 #include "storage/base/log.h"
@@ -55,9 +56,11 @@ struct app {
     uv_timer_t timer; // of the stop
     struct work *work;
     struct net *net;
-    bool is_opened;   // the opener has reported
-    bool is_drained;  // no connections any more
-    bool is_finished; // handles are closing
+    struct syslog_server *syslog; // NULL: off
+    bool is_opened;               // the opener has reported
+    bool is_drained;              // no connections any more
+    bool is_syslog_done;          // nor syslog messages that wait
+    bool is_finished;             // handles are closing
     struct note opened_note, stop_note;
 
     struct store *store; // the opener's until it has reported, then for everybody
@@ -226,6 +229,24 @@ static bool app_open_derive(struct app *app, struct err *err)
     return derive_open(&o, &app->services.derive, err) || err_in(err, "generator");
 }
 
+static bool app_open_syslog(struct app *app, struct err *err)
+{
+    const struct config_list *list = &app->config.syslog_listen;
+    app->is_syslog_done = list->n == 0;
+    if (list->n == 0)
+        return true;
+    syslog_server_open(&app->loop, app->work, &app->services, &app->syslog);
+    app->metrics.syslog = app->syslog;
+    for (size_t i = 0; i < list->n; i++) {
+        uint16_t port;
+        if (!syslog_server_listen(app->syslog, list->v[i], &port, err))
+            return false;
+        str address = str_sub(list->v[i], 0, str_rfind_char(list->v[i], ':'));
+        LOG_INFO("listen_syslog", "address=" STR_FMT ":%u", STR_ARG(address), port);
+    }
+    return true;
+}
+
 static bool app_open_net(struct app *app, struct err *err)
 {
     const struct config *c = &app->config;
@@ -256,7 +277,7 @@ static bool app_open_net(struct app *app, struct err *err)
             return false;
     app->metrics = (struct metrics_sources){
         .services = &app->services, .router = app->router, .net = app->net, .work = app->work};
-    return true;
+    return app_open_syslog(app, err);
 }
 
 static str listen_host(str address)
@@ -293,7 +314,7 @@ static void log_ready(const struct app *app)
 
 static void app_finish(struct app *app)
 {
-    if (!app->is_drained || !app->is_opened || app->is_finished)
+    if (!app->is_drained || !app->is_syslog_done || !app->is_opened || app->is_finished)
         return;
     app->is_finished = true;
     work_drain(app->work); // handlers of canceled requests
@@ -305,6 +326,13 @@ static void on_drained(void *ctx)
 {
     struct app *app = ctx;
     app->is_drained = true;
+    app_finish(app);
+}
+
+static void on_syslog_done(void *ctx)
+{
+    struct app *app = ctx;
+    app->is_syslog_done = true;
     app_finish(app);
 }
 
@@ -320,6 +348,8 @@ static void on_stop(struct note *note)
     struct app *app = CONTAINER_OF(note, struct app, stop_note);
     atomic_store(&app->services.state, SERVER_STOPPING);
     uv_timer_start(&app->timer, on_stop_timer, STOP_TIMEOUT_MS, 0);
+    if (app->syslog)
+        syslog_server_stop(app->syslog, on_syslog_done, app);
     net_stop(app->net, on_drained, app);
 }
 
@@ -334,6 +364,8 @@ static void on_opened(struct note *note)
         app->services.store = app->store;
         net_set_ready(app->net, true);
         atomic_store(&app->services.state, SERVER_READY);
+        if (app->syslog)
+            syslog_server_ready(app->syslog);
         log_ready(app);
     }
     pthread_mutex_lock(&app->mutex);
@@ -424,6 +456,8 @@ static void app_abandon(struct app *app)
     if (app->net)
         net_stop(app->net, NULL, NULL);
     app->is_drained = true;
+    if (app->syslog)
+        syslog_server_stop(app->syslog, NULL, NULL);
     if (app->work) {
         work_drain(app->work);
         work_close(app->work);
@@ -432,6 +466,7 @@ static void app_abandon(struct app *app)
     uv_run(&app->loop, UV_RUN_DEFAULT);
     uv_loop_close(&app->loop);
     net_close(app->net);
+    syslog_server_close(app->syslog);
     app_free(app);
 }
 
@@ -549,6 +584,7 @@ bool app_stop(struct app *app, struct err *err)
     pthread_join(app->opener_thread, NULL);
     uv_loop_close(&app->loop);
     net_close(app->net);
+    syslog_server_close(app->syslog);
     bool ok = app->store != NULL;
     if (!ok)
         *err = app->result;

@@ -197,6 +197,11 @@ static const struct field fields[] = {
      "0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8", 1, 0, false,
      "Upper bounds in seconds of the histograms of the service graph."},
 
+    {"syslog.listen", FIELD_LIST, AT(syslog_listen), "", 0, 0, false,
+     "Addresses that take syslog (RFC 5424 and 3164): udp://127.0.0.1:514, tcp://:601 (all "
+     "interfaces). Lines get job=\"syslog\", host, app; the rest becomes structured metadata. A "
+     "time without a zone is of the machine's. Whoever reaches such an address can write."},
+
     {"query.workers", FIELD_COUNT, AT(query_workers), "auto", 1, 256, false,
      "Threads that run queries. auto: the number of cores, at least 2."},
     {"query.queue", FIELD_COUNT, AT(query_queue), "256", 1, 1000000, false,

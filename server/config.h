@@ -86,6 +86,8 @@ struct config {
     struct config_list derive_buckets; // numbers, checked when they are used
     struct config_list derive_graph_buckets;
 
+    struct config_list syslog_listen; // "udp://127.0.0.1:514", "tcp://:601"
+
     // query
     uint64_t query_workers; // threads
     uint64_t query_queue;   // waiting requests

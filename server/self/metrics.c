@@ -195,6 +195,35 @@ static void put_net(const struct net *net, struct sink *out)
         (double)s.bytes_out);
 }
 
+static void put_syslog(const struct syslog_server *server, struct sink *out)
+{
+    struct syslog_stats s;
+    syslog_server_stats(server, &s);
+    head(out, "trivet_syslog_messages_total", "counter", "Syslog messages that came.");
+    put(out, "trivet_syslog_messages_total{transport=\"udp\"} %llu\n", (unsigned long long)s.udp);
+    put(out, "trivet_syslog_messages_total{transport=\"tcp\"} %llu\n", (unsigned long long)s.tcp);
+    const struct {
+        const char *reason;
+        uint64_t n;
+    } drops[] = {
+        {"waiting", s.dropped_waiting}, {"kernel", s.dropped_kernel}, {"store", s.dropped_store}};
+    head(out, "trivet_syslog_dropped_total", "counter",
+         "Syslog messages that were lost: too many waited to be stored, the kernel's buffer was "
+         "full, the store refused them.");
+    for (size_t i = 0; i < COUNTOF(drops); i++)
+        put(out, "trivet_syslog_dropped_total{reason=\"%s\"} %llu\n", drops[i].reason,
+            (unsigned long long)drops[i].n);
+    one(out, "trivet_syslog_malformed_total", "counter",
+        "Syslog messages without a priority or unlike RFC 5424, kept as text.",
+        (double)s.malformed);
+    one(out, "trivet_syslog_cut_total", "counter", "Syslog messages that were too long.",
+        (double)s.cut);
+    one(out, "trivet_syslog_connections", "gauge", "Open connections of syslog senders.",
+        (double)s.connections);
+    one(out, "trivet_syslog_connections_refused_total", "counter",
+        "Connections of syslog senders above the limit.", (double)s.refused_connections);
+}
+
 static void put_lanes(struct work *work, struct sink *out)
 {
     static const struct {
@@ -418,6 +447,8 @@ void metrics_write(const struct metrics_sources *src, bool with_store, struct si
     put_budgets(src->services, out);
     put_net(src->net, out);
     put_lanes(src->work, out);
+    if (src->syslog)
+        put_syslog(src->syslog, out);
     put_routes(src->router, out);
     put_delta(src->services->delta, out);
     if (with_store && src->services->store) {

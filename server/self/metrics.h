@@ -4,12 +4,14 @@
 
 #include "server/net/listener.h"
 #include "server/services.h"
+#include "server/syslog_server.h"
 
 struct metrics_sources {
     const struct services *services;
     struct router *router;
     struct net *net;
     struct work *work;
+    const struct syslog_server *syslog; // NULL: off
 };
 
 /* with_store: ask the store, too (blocks: not on the loop, not before it is open). */

@@ -108,6 +108,13 @@
 /* Generations whose memory one tail keeps while nobody reads it; beyond, the oldest is let go and
  * its reader told. Reads come five times a second, generations once in minutes. */
 #define LIMIT_TAIL_PINS 4
+/* Bytes of one syslog message; what is behind them is cut. Eight times what RFC 5424 asks for. */
+#define LIMIT_SYSLOG_MESSAGE (64 * KIB)
+/* Connections of syslog senders; more are closed at once. Each may hold one unfinished message. */
+#define LIMIT_SYSLOG_CONNECTIONS 1000
+/* Bytes of syslog messages that wait to be stored: above, datagrams are dropped (and counted), and
+ * connections are not read. */
+#define LIMIT_SYSLOG_WAITING (4 * MIB)
 /* URL query and form parameters of one request: 400 beyond. Grafana's longest has some hundred. */
 #define LIMIT_PARAMS 10000
 /* Bytes discarded, and time waited, after an answer that closes a connection whose request is still

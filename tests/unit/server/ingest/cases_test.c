@@ -5,7 +5,8 @@
  *     == name
  *     -- <decoder> [json|hex|text [<options>]]
  *                                   decoder: traces, logs, metrics, loki, zipkin, write, write2,
- *                                   openmetrics, prometheus, lines (with the form text);
+ *                                   openmetrics, prometheus, lines, syslog (a message a line,
+ *                                   from 192.0.2.7), all with the form text;
  *                                   options of metrics, with commas: see `flags` below
  *     request body (JSON text, or hex digits of the inflated protobuf)
  *     -- dump                       what batch_dump must print, or "error: <text>"
@@ -25,6 +26,7 @@
 #include "server/ingest/decode.h"
 #include "server/ingest/log_lines.h"
 #include "server/ingest/openmetrics.h"
+#include "server/ingest/syslog.h"
 #include "server/wire/otlp_json.h"
 #include "storage/base/buf.h"
 #include "storage/base/enc.h"
@@ -99,6 +101,23 @@ static void set_option(struct decode_options *o, str name)
     o->naming = (enum otlp_naming)k;
 }
 
+/* A message a line, NOW_NS, in a place without daylight saving that is one hour ahead of UTC. */
+static bool decode_syslog(struct decode *d, str body, struct err *err)
+{
+    struct log_writer w;
+    struct syslog_arrival at = {
+        .now_ns = NOW_NS, .future_ns = 600 * NS_PER_S, .peer = STR("192.0.2.7")};
+    str line;
+    (void)err;
+    log_writer_init(&w, d->batch);
+    while (body.n > 0 && str_split(&body, '\n', &line)) {
+        if (!syslog_add(&w, line, 3600, &at))
+            batch_reject(d->batch, 0, "malformed");
+        at.seq++;
+    }
+    return true;
+}
+
 static bool decode_input(const struct input *in, struct arena *a, struct buf *out, struct err *err)
 {
     static const struct {
@@ -116,6 +135,7 @@ static bool decode_input(const struct input *in, struct arena *a, struct buf *ou
         {"openmetrics", SIGNAL_METRICS, NULL, decode_openmetrics},
         {"prometheus", SIGNAL_METRICS, NULL, decode_prometheus},
         {"lines", SIGNAL_LOGS, NULL, decode_lines},
+        {"syslog", SIGNAL_LOGS, NULL, decode_syslog},
     };
     size_t k = 0;
     while (k < COUNTOF(decoders) && !str_eq(in->decoder, str_c(decoders[k].name)))
