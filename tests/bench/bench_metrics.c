@@ -2,13 +2,15 @@
  * bytes of memory per series. One number a line: "name value".
  *
  *   bench_metrics [sim|node] [targets] [hours] [seed]
+ *   bench_metrics FILE
  *
  * sim is the deliberately noisy corpus of the storage measurements: 306 series per target (22 %
  * constants, 12 % zero counters, 10 % slow integer gauges, 8 % memory, 8 % decimals, 4 % full
  * precision, 10 % byte counters, 8 % request counters, 5 % CPU seconds, 14 % histograms), 15 s with
  * jitter in ms. node has the same kinds in the proportions of a node_exporter: mostly constants and
- * values that seldom move. Everything goes through store_write on real files in $TMPDIR; half an
- * hour per generation, then seal, then a day's merge, then a read of all of it. */
+ * values that seldom move. FILE is a recording by scrape.py of real exporters ("real"), a scrape a
+ * second taken as one every 15 s. Everything goes through store_write on real files in $TMPDIR;
+ * half an hour per generation, then seal, then a day's merge, then a read of all of it. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "scraped.h"
 #include "storage/base/log.h"
 #include "storage/base/num.h"
 #include "storage/base/prng.h"
@@ -64,6 +67,7 @@ struct corpus {
     double *load; // per target, this step
     struct labels *labels;
     size_t n_series;
+    const struct scraped *real; // else everything above but labels is made up
 };
 
 static double unit(struct prng *r)
@@ -290,8 +294,20 @@ struct bench {
     uint64_t *refs;
     struct arena batch_arena;
     size_t samples;
+    size_t round; // step of the batch that is being made
     double write_s, seal_s, seal_user_s;
 };
+
+static void push(struct bench *b, struct batch *batch, size_t id, int64_t t_ms, double v)
+{
+    struct batch_series bs = {.raw = {id + 1, id * 7919 + 1}, .ref = b->refs[id]};
+    bs.raw.lo *= UINT64_C(0x9E3779B97F4A7C15);
+    if (bs.ref == 0)
+        bs.labels = b->c.labels[id];
+    vec_push(&batch->samples, &b->batch_arena,
+             (struct batch_sample){(uint32_t)batch->series.n, t_ms, v});
+    vec_push(&batch->series, &b->batch_arena, bs);
+}
 
 /* The scrape of one target as a batch. */
 static void make_batch(struct bench *b, struct batch *batch, size_t target, int64_t t_ms,
@@ -300,9 +316,11 @@ static void make_batch(struct bench *b, struct batch *batch, size_t target, int6
     struct corpus *c = &b->c;
     arena_reset(&b->batch_arena);
     batch_init(batch, SIGNAL_METRICS, &b->batch_arena);
-    size_t n = c->n_series / c->n_targets;
-    vec_reserve(&batch->series, &b->batch_arena, n);
-    vec_reserve(&batch->samples, &b->batch_arena, n);
+    if (c->real != NULL) {
+        for (size_t i = 0; i < c->real->of_target[target]; i++, ++*series)
+            push(b, batch, *series, t_ms, scraped_value(c->real, b->round, *series));
+        return;
+    }
     double load = c->load[target];
     for (size_t i = 0; i < c->per_target; i++) {
         struct series_gen *g = &c->gens[(*gen)++];
@@ -314,14 +332,7 @@ static void make_batch(struct bench *b, struct batch *batch, size_t target, int6
                        : k < BUCKETS        ? g->bucket[k]
                        : k == BUCKETS       ? g->sum
                                             : g->bucket[BUCKETS - 1];
-            size_t id = (*series)++;
-            struct batch_series bs = {.raw = {id + 1, id * 7919 + 1}, .ref = b->refs[id]};
-            bs.raw.lo *= UINT64_C(0x9E3779B97F4A7C15);
-            if (bs.ref == 0)
-                bs.labels = c->labels[id];
-            vec_push(&batch->samples, &b->batch_arena,
-                     (struct batch_sample){(uint32_t)batch->series.n, t_ms, v});
-            vec_push(&batch->series, &b->batch_arena, bs);
+            push(b, batch, (*series)++, t_ms, v);
         }
     }
 }
@@ -336,10 +347,14 @@ static void remember_refs(struct bench *b)
 
 static int64_t scrape_time(struct bench *b, size_t target, size_t step)
 {
+    int64_t at = T0_MS + (int64_t)(target * 7919 % 15000) + (int64_t)step * STEP_MS;
+    b->round = step;
+    if (b->c.real != NULL)
+        return at + (int64_t)scraped_late_ms(b->c.real, step, target);
     double jitter = fabs(normal(&b->c.r)) * 1.2;
     if (prng_below(&b->c.r, 33) == 0)
         jitter += unit(&b->c.r) * 40;
-    return T0_MS + (int64_t)(target * 7919 % 15000) + (int64_t)step * STEP_MS + (int64_t)jitter;
+    return at + (int64_t)jitter;
 }
 
 static void scrape_all(struct bench *b, size_t step)
@@ -478,6 +493,17 @@ static void bench_store(struct bench *b, const char *corpus, size_t steps)
     bench_read(b, corpus, "read_ns_per_sample");
 }
 
+static void corpus_read(struct corpus *c, struct scraped *real, const char *path, struct arena *a)
+{
+    scraped_read(real, path, a);
+    *c = (struct corpus){.real = real,
+                         .n_targets = real->n_targets,
+                         .n_series = real->n_series,
+                         .labels = real->labels};
+    c->load = arena_array(a, double, c->n_targets);
+    prng_init(&c->r, 1);
+}
+
 static size_t arg_number(int argc, char **argv, int i, size_t otherwise)
 {
     char *end;
@@ -493,8 +519,11 @@ static size_t arg_number(int argc, char **argv, int i, size_t otherwise)
 
 int main(int argc, char **argv)
 {
-    size_t which = argc > 1 && str_eq(str_c(argv[1]), STR("node")) ? 1 : 0;
-    size_t targets = arg_number(argc, argv, 2, 5), hours = arg_number(argc, argv, 3, 24);
+    size_t which = 0;
+    while (argc > 1 && which < 2 && !str_eq(str_c(argv[1]), str_c(corpora[which].name)))
+        which++;
+    const char *name = which < 2 ? corpora[which].name : "real";
+    size_t targets = arg_number(argc, argv, 2, 5), steps = arg_number(argc, argv, 3, 24) * 240;
     const char *tmp = getenv("TMPDIR");
     char dir[256];
     (void)snprintf(dir, sizeof dir, "%s/bench_metrics.XXXXXX", tmp != NULL ? tmp : "/tmp");
@@ -511,7 +540,13 @@ int main(int argc, char **argv)
     arena_init(&b.batch_arena, SIZE_MAX, NULL);
     budget_init(&b.budget, "bench", SIZE_MAX, NULL);
     clock_manual_init(&b.clock, ms_to_ns(T0_MS));
-    corpus_init(&b.c, which, targets, arg_number(argc, argv, 4, 1), &a);
+    struct scraped real;
+    if (which < 2) {
+        corpus_init(&b.c, which, targets, arg_number(argc, argv, 4, 1), &a);
+    } else {
+        corpus_read(&b.c, &real, argv[1], &a);
+        steps = real.rounds;
+    }
     b.refs = arena_zalloc(&a, b.c.n_series * sizeof b.refs[0]);
     store_options_default(&o);
     o.clock = &b.clock;
@@ -521,10 +556,10 @@ int main(int argc, char **argv)
     o.window_past_ns = o.window_future_ns = 0;
     o.retention_ns[SIGNAL_METRICS] = 0;
     o.head_bytes[SIGNAL_METRICS] = SIZE_MAX;
-    bench_head(&b, corpora[which].name, &o);
+    bench_head(&b, name, &o);
     if (!store_open(&o, &b.s, &err) || !store_tenant(b.s, STORE_TENANT_DEFAULT, true, &b.t, &err))
         die(&err);
-    bench_store(&b, corpora[which].name, hours * 240);
+    bench_store(&b, name, steps);
     store_close(b.s);
     arena_deinit(&a);
     arena_deinit(&b.batch_arena);
