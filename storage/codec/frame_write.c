@@ -23,6 +23,9 @@
 #define SEARCH_POINTS 48
 /* A series that is exact with so few digits is not looked at any further. */
 #define EXACT_EXPONENTS 3
+/* The transform of a long series is chosen by about so many stretches of so many differences. */
+#define STRETCHES 8
+#define STRETCH   32
 /* Residuals beyond this many ulps are exceptions. */
 #define ULP_MAX (INT64_C(1) << 22)
 
@@ -175,12 +178,9 @@ static int find_exponent(const double *v, size_t n)
     return best_e;
 }
 
-/* Fills m and k of all values; positions of what does not fit go to w->bad (there m repeats the
- * value before, k is 0). Returns how many. */
-static size_t decimal_all(struct frame_writer *w, const double *v, size_t n, int e, bool *any_k)
+/* m and k of all values; are they all decimals without any residual? */
+static inline bool decimals_fit(const double *v, size_t n, double p10, int64_t *m, int64_t *k)
 {
-    double p10 = frame_pow10[e];
-    int64_t *m = w->m, *k = w->k;
     uint64_t k_or = 0;
     bool all_fit = true;
     for (size_t i = 0; i < n; i++) { // branch-free: vector code
@@ -193,12 +193,22 @@ static size_t decimal_all(struct frame_writer *w, const double *v, size_t n, int
         k_or |= (uint64_t)kk;
         all_fit &= fabs(x) < FRAME_M_MAX;
     }
-    if (all_fit && k_or == 0) {
+    return all_fit && k_or == 0;
+}
+
+/* Fills m and k of all values; positions of what does not fit go to w->bad (there m repeats the
+ * value before, k is 0). Returns how many. */
+static size_t decimal_all(struct frame_writer *w, const double *v, size_t n, int e, bool *any_k)
+{
+    double p10 = frame_pow10[e];
+    int64_t *m = w->m, *k = w->k;
+    // whole numbers, the usual case, without the division
+    if (e == 0 ? decimals_fit(v, n, 1, m, k) : decimals_fit(v, n, p10, m, k)) {
         *any_k = false;
         return 0;
     }
     size_t n_bad = 0, first_good = n;
-    k_or = 0;
+    uint64_t k_or = 0;
     for (size_t i = 0; i < n; i++) {
         if (fabs(v[i] * p10) < FRAME_M_MAX && k[i] < ULP_MAX && k[i] > -ULP_MAX) {
             first_good = MIN(first_good, i);
@@ -275,15 +285,19 @@ static const int64_t *pick_transform(struct frame_writer *w, size_t n, unsigned 
     const int64_t *d = w->d, *prev = w->prev;
     bool has_prev = w->prev_n == n;
     uint64_t plain = 0, second = 0, neighbour = 0;
-    for (size_t i = 2; i < n; i++) {
-        plain += bit_width(zz(d[i]));
-        second += bit_width(zz(sub_wrap(d[i], d[i - 1])));
-    }
+    // of a long series some stretches are looked at
+    size_t stride = STRETCH * MAX(n / STRETCH / STRETCHES, (size_t)1);
+    for (size_t from = 2; from < n; from += stride)
+        for (size_t i = from; i < MIN(from + STRETCH, n); i++) {
+            plain += bit_width(zz(d[i]));
+            second += bit_width(zz(sub_wrap(d[i], d[i - 1])));
+        }
     uint64_t best = MIN(plain, second);
     *transform = second < plain ? FRAME_DELTA2 : FRAME_DELTA;
     if (has_prev && best > 0) {
-        for (size_t i = 1; i < n; i++)
-            neighbour += bit_width(zz(sub_wrap(d[i], prev[i])));
+        for (size_t from = 2; from < n; from += stride)
+            for (size_t i = from; i < MIN(from + STRETCH, n); i++)
+                neighbour += bit_width(zz(sub_wrap(d[i], prev[i])));
         if (neighbour * 10 < best * 9)
             *transform = FRAME_NEIGHBOUR;
     }
@@ -299,9 +313,16 @@ static const int64_t *pick_transform(struct frame_writer *w, size_t n, unsigned 
 /* Writes the n differences; returns the layout. */
 static unsigned put_differences(struct frame_writer *w, const int64_t *d, size_t n)
 {
-    uint32_t widths[65] = {0};
-    for (size_t i = 0; i < n; i++)
+    uint32_t widths[65] = {0},
+             odd[65] = {0}; // two: neighbours are alike, an increment takes a while
+    for (size_t i = 0; i + 1 < n; i += 2) {
         widths[bit_width(zz(d[i]))]++;
+        odd[bit_width(zz(d[i + 1]))]++;
+    }
+    if (n % 2 == 1)
+        widths[bit_width(zz(d[n - 1]))]++;
+    for (size_t i = 0; i < COUNTOF(widths); i++)
+        widths[i] += odd[i];
     size_t non_zero = n - widths[0];
     if (non_zero * 3 < n) {
         buf_varint(&w->meta, non_zero);
@@ -373,6 +394,24 @@ static void put_xor(struct frame_writer *w, const double *v, size_t n)
     }
     w->hi.n += 8 * n;
     w->prev_n = 0;
+}
+
+/* A series of one value, which many are: one look instead of all of them. False: it is none. */
+static bool put_constant(struct frame_writer *w, const double *v, size_t n)
+{
+    uint64_t first = f64_bits(v[0]), any = first ^ f64_bits(v[n - 1]);
+    for (size_t i = 1; any == 0 && i < n;)
+        for (size_t end = MIN(i + 64, n); i < end; i++)
+            any |= f64_bits(v[i]) ^ first;
+    int e = any == 0 ? find_exponent(v, 1) : -1;
+    bool any_k = false;
+    if (e < 0 || decimal_all(w, v, 1, e, &any_k) > 0)
+        return false;
+    buf_u8(&w->meta, (uint8_t)((unsigned)e | FRAME_CONSTANT << 4));
+    buf_zigzag(&w->meta, w->m[0]);
+    put_extras(w, v, n, true, any_k, 0, 1);
+    w->prev_n = 0;
+    return true;
 }
 
 static bool all_same(const int64_t *v, size_t n)
@@ -452,6 +491,8 @@ void frame_add(struct frame_writer *w, uint32_t stream, uint32_t start, const do
         return;
     }
     room_for(w, n);
+    if (put_constant(w, v, n))
+        return;
     int e = find_exponent(v, n);
     bool any_k = false;
     size_t n_bad = 0;

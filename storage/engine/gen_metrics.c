@@ -661,9 +661,16 @@ void samples_want_starts(struct samples *s)
     s->has_starts = true;
 }
 
+void samples_want_hists(struct samples *s)
+{
+    if (!s->has_hists && s->n > 0)
+        memset(s->h, 0, s->n * sizeof s->h[0]);
+    s->has_hists = true;
+}
+
 void samples_clear(struct samples *s)
 {
-    s->n = 0;
+    s->n = s->sorted = 0;
     s->has_hists = s->has_starts = false;
 }
 
@@ -696,7 +703,7 @@ static int cmp_settle(const void *x, const void *y)
 void samples_settle(struct samples *s, size_t from)
 {
     bool disorder = false;
-    for (size_t i = from + 1; i < s->n && !disorder;) {
+    for (size_t i = MAX(from + 1, s->sorted); i < s->n && !disorder;) {
         size_t end = MIN(i + 128, s->n); // without a way out inside: such loops run in vectors
         for (; i < end; i++)
             disorder |= s->t[i - 1] >= s->t[i];
@@ -709,7 +716,7 @@ void samples_settle(struct samples *s, size_t from)
     struct settle *v = mem_alloc(n * sizeof *v);
     for (size_t i = 0; i < n; i++)
         v[i] = (struct settle){s->t[from + i], s->has_starts ? s->start[from + i] : 0, i,
-                               s->v[from + i], s->h[from + i]};
+                               s->v[from + i], s->has_hists ? s->h[from + i] : NULL};
     qsort(v, n, sizeof *v, cmp_settle);
     size_t k = from;
     for (size_t i = 0; i < n; i++) {
@@ -717,12 +724,14 @@ void samples_settle(struct samples *s, size_t from)
             continue;
         s->t[k] = v[i].t;
         s->v[k] = v[i].v;
-        s->h[k] = v[i].h;
+        if (s->has_hists)
+            s->h[k] = v[i].h;
         if (s->has_starts)
             s->start[k] = v[i].start;
         k++;
     }
     s->n = k;
+    s->sorted = MIN(s->sorted, from);
     mem_free(v);
     if (s->budget != NULL)
         budget_give(s->budget, n * sizeof(struct settle));

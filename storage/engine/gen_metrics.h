@@ -134,23 +134,28 @@ struct samples {
     const struct hist **h; // valid up to n when has_hists
     int64_t *start;        // start times, 0 = unknown; valid up to n when has_starts
     size_t n, cap, cap_start;
+    size_t sorted; // times of [0, sorted) are known to ascend
     bool has_hists, has_starts;
     struct budget *budget; // counts cap; may be NULL
 };
 void samples_reserve(struct samples *s, size_t more);
 void samples_clear(struct samples *s); // keeps the memory
 void samples_deinit(struct samples *s);
+/* From here on s->h is valid (NULL up to n). */
+void samples_want_hists(struct samples *s);
 static inline void samples_push(struct samples *s, int64_t t, double v, const struct hist *h)
 {
     if (UNLIKELY(s->n == s->cap))
         samples_reserve(s, 1);
     s->t[s->n] = t;
+    if (UNLIKELY(h != NULL && !s->has_hists))
+        samples_want_hists(s);
     s->v[s->n] = v;
-    s->h[s->n] = h;
+    if (UNLIKELY(s->has_hists))
+        s->h[s->n] = h;
     if (UNLIKELY(s->has_starts))
         s->start[s->n] = 0;
     s->n++;
-    s->has_hists |= h != NULL;
 }
 /* Room for start times up to cap: from here on s->start is valid (0 up to n). */
 void samples_want_starts(struct samples *s);

@@ -347,13 +347,15 @@ static bool take(struct metrics_reader *r, struct frame_reader *fr, struct arena
     if (!frame_reader_part(fr, lo, hi, out->v + out->n, a, &h, &s, err))
         return err_in(err, "%s", segment_name(r->seg));
     memcpy(out->t + out->n, t + lo, n * sizeof t[0]);
-    if (h != NULL) {
+    if (h != NULL && n > 0)
+        samples_want_hists(out);
+    if (out->has_hists && h != NULL)
         memcpy(out->h + out->n, h, n * sizeof h[0]);
-        for (size_t i = 0; i < n; i++)
-            out->has_hists |= h[i] != NULL;
-    } else {
+    else if (out->has_hists)
         memset(out->h + out->n, 0, n * sizeof out->h[0]);
-    }
+    // a stream ascends, so that only the seams can be out of order
+    if (out->sorted == out->n && n > 0 && (out->n == 0 || out->t[out->n - 1] < t[lo]))
+        out->sorted += n;
     if (!take_starts(r, &s, t, lo, n, out, err))
         return false;
     out->n += n;
