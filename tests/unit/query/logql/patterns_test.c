@@ -82,7 +82,7 @@ static size_t mine(struct fixture *f, const char *query, int64_t end_ms, int64_t
 {
     const struct logql_expr *e;
     struct err err = ERR_OK;
-    size_t n;
+    size_t n = 0;
     if (!logql_parse(&f->query, str_c(query), &e, &err) ||
         !logql_patterns(&f->query, e, 0, ms_to_ns(end_ms), ms_to_ns(step_ms), least, out, &n, &err))
         fail_msg("%s: %s", query, err.text);
