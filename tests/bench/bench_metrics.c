@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "scraped.h"
+#include "tests/bench/scraped.h"
 #include "storage/base/log.h"
 #include "storage/base/num.h"
 #include "storage/base/prng.h"

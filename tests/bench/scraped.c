@@ -1,5 +1,5 @@
 /* scraped.c - reads what scrape.py has written. */
-#include "scraped.h"
+#include "tests/bench/scraped.h"
 
 #include <stdio.h>
 #include <stdlib.h>
