@@ -114,6 +114,13 @@ static const struct field fields[] = {
      "then "
      "writes are refused. 0: nothing goes, a full disk refuses writes."},
 
+    {"delete.logs", FIELD_COUNT, AT(delete_logs), "0", 0, 1, true,
+     "1: logs may be deleted by whoever may ask: POST "
+     "/loki/api/v1/delete?query=...&start=...&end=... "
+     "hides them at once, GET lists, DELETE ?request_id= cancels."},
+    {"delete.cancel_period", FIELD_DURATION, AT(delete_wait_ns), "24h", 0, 365 * DAY, true,
+     "How long deleted logs can be brought back by DELETE; only then their bytes leave the disk."},
+
     {"ingest.window_past", FIELD_DURATION, AT(window_past_ns), "auto", 0, ANY, true,
      "Records older than this are refused. auto: the longest retention, classes included; none: "
      "any "

@@ -49,6 +49,10 @@ struct config {
     uint64_t max_series;             // per tenant; 0 = no limit
     uint64_t max_streams;            // per tenant; 0 = no limit
 
+    // deleting
+    uint64_t delete_logs;   // by Loki's API
+    int64_t delete_wait_ns; // until bytes go, so that it can be canceled
+
     // network
     uint64_t max_connections;
     uint64_t max_header;   // bytes of request line and headers

@@ -107,3 +107,10 @@ struct logql_pattern {
 MUST_USE bool logql_patterns(struct query *q, const struct logql_expr *e, int64_t start_ns,
                              int64_t end_ns, int64_t step_ns, uint64_t min_lines,
                              const struct logql_pattern **out, size_t *n, struct err *err);
+
+/* ---- deleting ---- */
+
+/* Signal, matchers and filters of a deletion by a log query; they borrow from the query's memory.
+ * ERR_UNSUPPORTED: it has more than line filters with texts and regexes. */
+MUST_USE bool logql_deletion(struct query *q, const struct logql_expr *e, struct deletion *out,
+                             struct err *err);

@@ -1,5 +1,5 @@
 /* loki.c - the Loki HTTP API: queries, names, index statistics, build information;
- * what Logs Drilldown asks besides is in loki_explore.c.
+ * what Logs Drilldown asks besides is in loki_explore.c, the paths of before in loki_old.c.
  *
  * Each handler runs in the query lane. Errors are plain text with Loki's words and codes, never
  * JSON (Grafana shows the text as it is). Source of the shapes: the public HTTP API description of
@@ -89,7 +89,7 @@ bool loki_param_limit(const struct api_call *c, bool is_log_query, size_t *out, 
     return true;
 }
 
-static bool param_direction(const struct api_call *c, bool *backward, struct err *err)
+bool loki_param_direction(const struct api_call *c, bool *backward, struct err *err)
 {
     str text;
     *backward = true;
@@ -150,7 +150,7 @@ static void write_warnings(struct json *j, const struct query *q)
     json_array_end(j);
 }
 
-static void write_stats(struct json *j, struct api_call *c, int64_t started_ns, size_t entries)
+void loki_write_stats(struct json *j, struct api_call *c, int64_t started_ns, size_t entries)
 {
     double took = (double)(clock_mono_ns(c->svc->clock) - started_ns) / 1e9;
     double per = took > 0 ? took : 1e-9;
@@ -183,18 +183,8 @@ static struct labels union_labels(struct arena *a, const struct logql_entry *e)
     return (struct labels){v, n};
 }
 
-struct result_stream {
-    struct labels labels;
-    VEC(uint32_t) rows;
-};
-
-struct result_streams {
-    VEC(struct result_stream) v;
-    struct hmap map;
-};
-
 struct stream_key {
-    const struct result_streams *streams;
+    const struct loki_streams *streams;
     struct labels labels;
 };
 
@@ -204,9 +194,8 @@ static bool stream_eq(const void *ctx, uint32_t index)
     return labels_eq(key->streams->v.v[index].labels, key->labels);
 }
 
-/* Groups entries (in order) by their shown labels; streams keep the order of their first entry. */
-static bool group_entries(struct query *q, const struct logql_entries *entries, bool categorize,
-                          struct result_streams *out, struct err *err)
+bool loki_group(struct query *q, const struct logql_entries *entries, bool categorize,
+                struct loki_streams *out, struct err *err)
 {
     struct arena *a = &q->arena;
     hmap_init(&out->map, a);
@@ -218,7 +207,7 @@ static bool group_entries(struct query *q, const struct logql_entries *entries, 
         uint32_t at = hmap_find(&out->map, hash, stream_eq, &key);
         if (at == HMAP_NONE) {
             at = (uint32_t)out->v.n;
-            vec_push(&out->v, a, (struct result_stream){.labels = labels_dup(a, shown)});
+            vec_push(&out->v, a, (struct loki_stream){.labels = labels_dup(a, shown)});
             hmap_put(&out->map, hash, at);
         }
         vec_push(&out->v.v[at].rows, a, (uint32_t)i);
@@ -251,7 +240,7 @@ bool loki_wants_categories(const struct http_request *req)
     return false;
 }
 
-static void write_values(struct json *j, const struct result_stream *s,
+static void write_values(struct json *j, const struct loki_stream *s,
                          const struct logql_entries *entries, bool categorize)
 {
     char text[32];
@@ -279,8 +268,8 @@ void loki_write_flags(struct json *j)
 bool loki_write_streams(struct json *j, struct query *q, const struct logql_entries *entries,
                         bool categorize, struct err *err)
 {
-    struct result_streams streams = {0};
-    if (!group_entries(q, entries, categorize, &streams, err))
+    struct loki_streams streams = {0};
+    if (!loki_group(q, entries, categorize, &streams, err))
         return false;
     json_array(j);
     for (size_t i = 0; i < streams.v.n && j->ok; i++) {
@@ -311,7 +300,7 @@ static bool write_entries(struct api_call *c, const struct logql_entries *entrie
     json_key(&j, STR("result"));
     if (!loki_write_streams(&j, &c->q, entries, categorize, err))
         return false;
-    write_stats(&j, c, started_ns, entries->n);
+    loki_write_stats(&j, c, started_ns, entries->n);
     json_object_end(&j);
     loki_end_json(&j, c->rep);
     return true;
@@ -338,7 +327,7 @@ static void write_matrix(struct api_call *c, const struct matrix *m, const char 
         prom_json_value(&j, m->series.v[0].v[0]);
         json_array_end(&j);
     }
-    write_stats(&j, c, started_ns, 0);
+    loki_write_stats(&j, c, started_ns, 0);
     json_object_end(&j);
     loki_end_json(&j, c->rep);
 }
@@ -386,7 +375,7 @@ static bool run_range(struct api_call *c, struct err *err)
     struct logql_entries entries = {0};
     size_t limit;
     bool backward;
-    if (!loki_param_range(c, &start, &end, err) || !param_direction(c, &backward, err) ||
+    if (!loki_param_range(c, &start, &end, err) || !loki_param_direction(c, &backward, err) ||
         !loki_param_duration(c, "interval", 0, &interval, err))
         return false;
     if (interval < 0)
@@ -407,8 +396,9 @@ static bool run_instant(struct api_call *c, struct err *err)
     size_t limit;
     bool backward;
     struct matrix m;
-    if (!param_time(c, "time", c->q.now_ns, &t_ns, err) || !param_direction(c, &backward, err) ||
-        !loki_param_expr(c, &e, err) || !loki_param_limit(c, !logql_is_metric(e), &limit, err))
+    if (!param_time(c, "time", c->q.now_ns, &t_ns, err) ||
+        !loki_param_direction(c, &backward, err) || !loki_param_expr(c, &e, err) ||
+        !loki_param_limit(c, !logql_is_metric(e), &limit, err))
         return false;
     if (!logql_is_metric(e))
         return err_set(err, ERR_INVALID,
@@ -483,15 +473,22 @@ static void write_names(struct api_call *c, struct strs list)
     loki_end_json(&j, c->rep);
 }
 
-static bool run_labels(struct api_call *c, struct err *err)
+bool loki_find_names(struct api_call *c, const str *name, struct strs *out, struct err *err)
 {
+    struct arena *a = &c->q.arena;
     struct matchers m;
     struct name_select sel;
     struct snapshot *snap;
-    struct strs list;
     bool cut;
-    if (!loki_param_selector(c, &m, err) || !loki_names_begin(c, m, &sel, &snap, err) ||
-        !store_label_names(snap, &sel, &c->q.arena, &list, &cut, err))
+    return loki_param_selector(c, &m, err) && loki_names_begin(c, m, &sel, &snap, err) &&
+           (name ? store_label_values(snap, *name, &sel, a, out, &cut, err)
+                 : store_label_names(snap, &sel, a, out, &cut, err));
+}
+
+static bool run_labels(struct api_call *c, struct err *err)
+{
+    struct strs list;
+    if (!loki_find_names(c, NULL, &list, err))
         return false;
     write_names(c, list);
     return true;
@@ -499,13 +496,8 @@ static bool run_labels(struct api_call *c, struct err *err)
 
 static bool run_label_values(struct api_call *c, struct err *err)
 {
-    struct matchers m;
-    struct name_select sel;
-    struct snapshot *snap;
     struct strs list;
-    bool cut;
-    if (!loki_param_selector(c, &m, err) || !loki_names_begin(c, m, &sel, &snap, err) ||
-        !store_label_values(snap, c->req->path_args[0], &sel, &c->q.arena, &list, &cut, err))
+    if (!loki_find_names(c, &c->req->path_args[0], &list, err))
         return false;
     write_names(c, list);
     return true;
@@ -605,6 +597,12 @@ ENTRY(get_detected_values, loki_run_detected_values)
 ENTRY(get_detected_labels, loki_run_detected_labels)
 ENTRY(get_patterns, loki_run_patterns)
 ENTRY(get_drilldown_limits, loki_run_drilldown_limits)
+ENTRY(post_delete, loki_run_delete)
+ENTRY(get_deletes, loki_run_deletes)
+ENTRY(cancel_delete, loki_run_delete_cancel)
+ENTRY(get_old_query, loki_run_old_query)
+ENTRY(get_old_labels, loki_run_old_labels)
+ENTRY(get_old_values, loki_run_old_values)
 
 static void get_buildinfo(void *ctx, struct http_request *req, struct http_reply *rep)
 {
@@ -640,6 +638,13 @@ const struct route loki_routes[] = {
     {HTTP_GET, "/loki/api/v1/tail", LANE_QUERY, loki_get_tail, loki_refuse},
     {HTTP_GET, "/api/prom/tail", LANE_QUERY, loki_get_tail, loki_refuse},
     {GET_POST, "/loki/api/v1/patterns", LANE_QUERY, get_patterns, loki_refuse},
+    {HTTP_POST | HTTP_PUT, "/loki/api/v1/delete", LANE_QUERY, post_delete, loki_refuse},
+    {HTTP_GET, "/loki/api/v1/delete", LANE_QUERY, get_deletes, loki_refuse},
+    {HTTP_DELETE, "/loki/api/v1/delete", LANE_QUERY, cancel_delete, loki_refuse},
+    {GET_POST, "/api/prom/query", LANE_QUERY, get_old_query, loki_refuse},
+    {GET_POST, "/api/prom/label", LANE_QUERY, get_old_labels, loki_refuse},
+    {GET_POST, "/api/prom/label/{name}/values", LANE_QUERY, get_old_values, loki_refuse},
+    {GET_POST, "/api/prom/series", LANE_QUERY, get_series, loki_refuse},
     {HTTP_GET, "/loki/api/v1/drilldown-limits", LANE_QUERY, get_drilldown_limits, loki_refuse},
     {HTTP_GET, "/loki/api/v1/status/buildinfo", LANE_LOOP, get_buildinfo, NULL},
     {0},

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "server/api/params.h"
+#include "storage/base/hmap.h"
 #include "storage/base/json_write.h"
 
 #define LOKI_VERSION "3.5.0" // of the API that is spoken: clients switch features on by it
@@ -24,6 +25,10 @@ MUST_USE bool loki_param_duration(const struct api_call *c, const char *name, in
 /* `limit` of entries: 100 when it is not there; for log queries at most what the limits allow. */
 MUST_USE bool loki_param_limit(const struct api_call *c, bool is_log_query, size_t *out,
                                struct err *err);
+MUST_USE bool loki_param_direction(const struct api_call *c, bool *backward, struct err *err);
+/* Label names, or values of *name, by the parameters of the call. */
+MUST_USE bool loki_find_names(struct api_call *c, const str *name, struct strs *out,
+                              struct err *err);
 /* An error in Loki's way: plain text. */
 void loki_fail(struct http_reply *rep, const struct err *err);
 void loki_refuse(void *ctx, struct http_request *req, struct http_reply *rep,
@@ -31,6 +36,19 @@ void loki_refuse(void *ctx, struct http_request *req, struct http_reply *rep,
 /* The request asks for labels by category. */
 bool loki_wants_categories(const struct http_request *req);
 struct logql_entries;
+struct loki_stream { // entries that show the same labels
+    struct labels labels;
+    VEC(uint32_t) rows;
+};
+struct loki_streams {
+    VEC(struct loki_stream) v;
+    struct hmap map;
+};
+/* Groups entries (in order) by their shown labels; streams keep the order of their first entry. */
+MUST_USE bool loki_group(struct query *q, const struct logql_entries *entries, bool categorize,
+                         struct loki_streams *out, struct err *err);
+/* "stats" */
+void loki_write_stats(struct json *j, struct api_call *c, int64_t started_ns, size_t entries);
 /* The array of streams with their entries, grouped by their shown labels. */
 MUST_USE bool loki_write_streams(struct json *j, struct query *q,
                                  const struct logql_entries *entries, bool categorize,
@@ -51,4 +69,10 @@ MUST_USE bool loki_run_detected_labels(struct api_call *c, struct err *err);
 MUST_USE bool loki_run_detected_fields(struct api_call *c, struct err *err);
 MUST_USE bool loki_run_detected_values(struct api_call *c, struct err *err);
 MUST_USE bool loki_run_patterns(struct api_call *c, struct err *err);
+MUST_USE bool loki_run_delete(struct api_call *c, struct err *err);
+MUST_USE bool loki_run_deletes(struct api_call *c, struct err *err);
+MUST_USE bool loki_run_delete_cancel(struct api_call *c, struct err *err);
+MUST_USE bool loki_run_old_query(struct api_call *c, struct err *err);
+MUST_USE bool loki_run_old_labels(struct api_call *c, struct err *err);
+MUST_USE bool loki_run_old_values(struct api_call *c, struct err *err);
 MUST_USE bool loki_run_drilldown_limits(struct api_call *c, struct err *err);
