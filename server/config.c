@@ -135,35 +135,34 @@ static const struct field fields[] = {
      "Memory of requests in flight. auto: half of memory."},
     {"ingest.otlp_promote", FIELD_LIST, AT(otlp_promote), "", 0, 0, false,
      "OTLP resource attributes that become labels of every metric of the resource."},
-    {"ingest.otlp_promote_all", FIELD_COUNT, AT(otlp_promote_all), "0", 0, 1, false,
-     "1: all resource attributes do, but those of otlp_promote_ignore."},
+    {"ingest.otlp_promote_all", FIELD_SWITCH, AT(otlp_promote_all), "false", 0, 0, false,
+     "All resource attributes do, but those of otlp_promote_ignore."},
     {"ingest.otlp_promote_ignore", FIELD_LIST, AT(otlp_promote_ignore), "", 0, 0, false,
      "Resource attributes that otlp_promote_all leaves out."},
-    {"ingest.otlp_keep_identity", FIELD_COUNT, AT(otlp_keep_identity), "0", 0, 1, false,
-     "1: target_info also has service_name, service_namespace and service_instance_id, which job "
+    {"ingest.otlp_keep_identity", FIELD_SWITCH, AT(otlp_keep_identity), "false", 0, 0, false,
+     "target_info also has service_name, service_namespace and service_instance_id, which job "
      "and instance are made of."},
-    {"ingest.otlp_scope_labels", FIELD_COUNT, AT(otlp_scope_labels), "0", 0, 1, false,
-     "1: metrics get otel_scope_name, otel_scope_version, otel_scope_schema_url and the scope's "
+    {"ingest.otlp_scope_labels", FIELD_SWITCH, AT(otlp_scope_labels), "false", 0, 0, false,
+     "OTLP metrics get otel_scope_name, otel_scope_version, otel_scope_schema_url and the scope's "
      "attributes as labels."},
-    {"ingest.otlp_type_unit_labels", FIELD_COUNT, AT(otlp_type_unit_labels), "0", 0, 1, false,
-     "1: OTLP metrics get __type__ and __unit__ as labels."},
+    {"ingest.otlp_type_unit_labels", FIELD_SWITCH, AT(otlp_type_unit_labels), "false", 0, 0, false,
+     "OTLP metrics get __type__ and __unit__ as labels."},
     {"ingest.otlp_names", FIELD_NAMES, AT(otlp_names), "UnderscoreEscapingWithSuffixes", 0, 0,
      false,
      "Names of OTLP metrics and labels, as Prometheus' translation_strategy: "
      "UnderscoreEscapingWithSuffixes (http_requests_total), UnderscoreEscapingWithoutSuffixes "
      "(http_requests), NoUTF8EscapingWithSuffixes (http.requests_total), NoTranslation "
      "(http.requests)."},
-    {"ingest.otlp_label_key", FIELD_COUNT, AT(otlp_key_underscore), "1", 0, 1, false,
-     "1: a label with one leading underscore gets \"key\" in front. Of the underscore escapings."},
-    {"ingest.otlp_label_runs", FIELD_COUNT, AT(otlp_underscore_runs), "1", 0, 1, false,
-     "0: runs of underscores in labels become one. Of the underscore escapings."},
+    {"ingest.otlp_label_key", FIELD_SWITCH, AT(otlp_key_underscore), "true", 0, 0, false,
+     "A label with one leading underscore gets \"key\" in front. Of the underscore escapings."},
+    {"ingest.otlp_label_runs", FIELD_SWITCH, AT(otlp_underscore_runs), "true", 0, 0, false,
+     "Runs of underscores in labels stay; false: they become one. Of the underscore escapings."},
     {"ingest.otlp_delta", FIELD_DELTA, AT(otlp_delta), "cumulative", 0, 0, false,
      "OTLP points of delta temporality. cumulative: added up for each series, in memory (after a "
      "restart, or an hour without a point, a total begins anew, which rate() knows); points that "
      "come again are added once, late and overlapping ones refused. keep: stored as they come."},
-    {"ingest.otlp_native_histograms", FIELD_COUNT, AT(otlp_native), "0", 0, 1, false,
-     "1: OTLP histograms with explicit buckets become one native histogram with custom bounds "
-     "each, "
+    {"ingest.otlp_native_histograms", FIELD_SWITCH, AT(otlp_native), "false", 0, 0, false,
+     "OTLP histograms with explicit buckets become one native histogram with custom bounds each, "
      "instead of _bucket, _sum and _count series."},
     {"ingest.otlp_index_labels", FIELD_LIST, AT(otlp_index_labels),
      "service.name, service.namespace, service.instance.id, deployment.environment, "
@@ -209,6 +208,8 @@ static const struct field fields[] = {
      "interfaces). Lines get job=\"syslog\", host, app; the rest becomes structured metadata. A "
      "time without a zone is of the machine's. Whoever reaches such an address can write."},
 
+    {"query.admin_api", FIELD_SWITCH, AT(admin_api), "false", 0, 0, false,
+     "Prometheus' admin API: /api/v1/admin/tsdb/delete_series and clean_tombstones."},
     {"query.workers", FIELD_COUNT, AT(query_workers), "auto", 1, 256, false,
      "Threads that run queries. auto: the number of cores, at least 2."},
     {"query.queue", FIELD_COUNT, AT(query_queue), "256", 1, 1000000, false,

@@ -68,13 +68,13 @@ struct config {
     uint64_t ingest_queue;           // waiting requests
     uint64_t ingest_memory;          // bytes, all requests together
     struct config_list otlp_promote; // resource attributes that become labels of every metric
-    uint64_t otlp_promote_all;       // all of them, but
+    unsigned otlp_promote_all;       // all of them, but
     struct config_list otlp_promote_ignore;
-    uint64_t otlp_native; // explicit histograms become native ones
+    unsigned otlp_native; // explicit histograms become native ones
     unsigned otlp_names;  // enum otlp_naming
     unsigned otlp_delta;  // 0: delta points are made cumulative; 1: kept
-    uint64_t otlp_keep_identity, otlp_scope_labels, otlp_type_unit_labels;
-    uint64_t otlp_key_underscore, otlp_underscore_runs;
+    unsigned otlp_keep_identity, otlp_scope_labels, otlp_type_unit_labels;
+    unsigned otlp_key_underscore, otlp_underscore_runs;
     struct config_list otlp_index_labels; // resource attributes that become stream labels
 
     // metrics made of spans
@@ -93,6 +93,7 @@ struct config {
     struct config_list syslog_listen; // "udp://127.0.0.1:514", "tcp://:601"
 
     // query
+    unsigned admin_api;     // 0, 1: series may be deleted
     uint64_t query_workers; // threads
     uint64_t query_queue;   // waiting requests
     uint64_t query_memory;  // bytes, one query

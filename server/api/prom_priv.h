@@ -10,6 +10,8 @@
 void prom_fail(struct http_reply *rep, const struct err *err);
 void prom_refuse(void *ctx, struct http_request *req, struct http_reply *rep,
                  const struct err *err);
+/* The same with any type, code and text. */
+void prom_send_error(struct http_reply *rep, int status, const char *type, const char *text);
 /* {"status":"success","data": <value by the caller> ,"warnings":[...]} */
 void prom_begin_data(struct json *j, struct http_reply *rep);
 void prom_end_data(struct json *j, struct api_call *c);

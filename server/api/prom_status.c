@@ -7,6 +7,7 @@
 
 #include "query/promql/promql.h"
 #include "server/api/api.h"
+#include "server/api/prom_priv.h"
 #include "server/services.h"
 #include "storage/base/dur.h"
 #include "storage/base/json_write.h"
@@ -46,7 +47,7 @@ static void send_data(struct http_reply *rep, const char *data)
         reply_abort(rep);
 }
 
-static void send_error(struct http_reply *rep, int status, const char *type, const char *text)
+void prom_send_error(struct http_reply *rep, int status, const char *type, const char *text)
 {
     struct json j;
     reply_status(rep, status);
@@ -80,11 +81,10 @@ EMPTY(get_notifications, "[]")
     static void name(void *ctx, struct http_request *req, struct http_reply *rep) \
     {                                                                             \
         (void)ctx, (void)req;                                                     \
-        send_error(rep, status, type, text);                                      \
+        prom_send_error(rep, status, type, text);                                 \
     }
 REFUSED(no_target_metadata, 404, "not_found", "specified metadata not found")
 REFUSED(no_pool, 404, "not_found", "scrape pool not found")
-REFUSED(no_admin, 500, "unavailable", "admin APIs disabled")
 
 static void no_lifecycle(void *ctx, struct http_request *req, struct http_reply *rep)
 {
@@ -115,15 +115,16 @@ static void put_features(struct json *j, const char *category, const char *const
 /* The words are upstream's; "~" is what is not there. */
 static void get_features(void *ctx, struct http_request *req, struct http_reply *rep)
 {
-    static const char *const api[] = {"~admin",
-                                      "~lifecycle",
-                                      "label_values_match",
-                                      "query_stats",
-                                      "query_warnings",
-                                      "remote_write_receiver",
-                                      "otlp_write_receiver",
-                                      "time_range_labels",
-                                      "time_range_series"};
+    const struct services *svc = ctx;
+    const char *const api[] = {svc->config->admin_api ? "admin" : "~admin",
+                               "~lifecycle",
+                               "label_values_match",
+                               "query_stats",
+                               "query_warnings",
+                               "remote_write_receiver",
+                               "otlp_write_receiver",
+                               "time_range_labels",
+                               "time_range_series"};
     static const char *const promql[] = {"anchored",
                                          "at_modifier",
                                          "bool",
@@ -178,7 +179,7 @@ static void get_features(void *ctx, struct http_request *req, struct http_reply 
                                             "limit_ratio"};
     struct json j;
     str name;
-    (void)ctx, (void)req;
+    (void)req;
     begin_object(&j, rep);
     put_features(&j, "api", api, COUNTOF(api));
     put_features(&j, "promql", promql, COUNTOF(promql));
@@ -265,6 +266,7 @@ static void get_flags(void *ctx, struct http_request *req, struct http_reply *re
     json_kv_str(&j, "query.timeout",
                 dur_print_prom(text, svc->config->query_timeout_ns / NS_PER_MS));
     json_kv_str(&j, "storage.tsdb.retention.time", retention_text(svc, text));
+    json_kv_str(&j, "web.enable-admin-api", svc->config->admin_api ? STR("true") : STR("false"));
     json_kv_str(&j, "web.enable-otlp-receiver", STR("true"));
     json_kv_str(&j, "web.enable-remote-write-receiver", STR("true"));
     end_object(&j, rep);
@@ -305,9 +307,6 @@ const struct route prom_status_routes[] = {
     {HTTP_GET, "/api/v1/targets/metadata", LANE_LOOP, no_target_metadata, NULL},
     {HTTP_GET, "/api/v1/targets/relabel_steps", LANE_LOOP, no_pool, NULL},
     {HTTP_GET, "/api/v1/scrape_pools/config", LANE_LOOP, no_pool, NULL},
-    {HTTP_POST | HTTP_PUT, "/api/v1/admin/tsdb/delete_series", LANE_LOOP, no_admin, NULL},
-    {HTTP_POST | HTTP_PUT, "/api/v1/admin/tsdb/clean_tombstones", LANE_LOOP, no_admin, NULL},
-    {HTTP_POST | HTTP_PUT, "/api/v1/admin/tsdb/snapshot", LANE_LOOP, no_admin, NULL},
     {HTTP_POST | HTTP_PUT, "/-/reload", LANE_LOOP, no_lifecycle, NULL},
     {HTTP_POST | HTTP_PUT, "/-/quit", LANE_LOOP, no_lifecycle, NULL},
     {0},
