@@ -296,7 +296,7 @@ bool tq_run_compare(struct tq_run *run, const struct tq_metrics *m, struct tq_ma
         memcpy(fields, m->fields, m->n_fields * sizeof(struct tq_field *));
     for (size_t i = 0; i < c.attrs.n; i++)
         fields[m->n_fields + i] = c.attrs.v[i]->field;
-    tq_plan_make(run->q, fields, n, &m->pipeline, true, &w.plan);
+    tq_plan_make(run->q, fields, n, &m->pipeline, true, true, &w.plan);
     /* Names of roots are compared, too; spans that are roots have them themselves. */
     w.whole_traces = !tq_pipeline_is_local(&m->pipeline) || !only_roots(&w.plan);
     *out = (struct tq_matrix){0};

@@ -434,7 +434,7 @@ bool tq_run_function(struct tq_run *run, const struct tq_metrics *m, struct tq_m
     for (size_t i = 0; i < m->fn.n_by; i++)
         is_local = is_local && tq_field_is_local(m->fn.by[i]);
     w.whole_traces = !is_local;
-    tq_plan_make(run->q, m->fields, m->n_fields, &m->pipeline, w.whole_traces, &w.plan);
+    tq_plan_make(run->q, m->fields, m->n_fields, &m->pipeline, w.whole_traces, true, &w.plan);
     hmap_init(&c.map, &run->q->arena);
     c.scratch = arena_array(&run->q->arena, struct traceql_value, m->fn.n_by);
     c.n_slots = run->max_exemplars;

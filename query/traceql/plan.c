@@ -180,36 +180,58 @@ static void filter_conds(struct query *q, struct tq_plan *p, const struct tq_exp
         p->conds.n = 0;
 }
 
-/* A filter that must have a span in every trace of the result: its conditions may skip. */
-static const struct tq_expr *needed_filter(const struct tq_pipeline *p);
+/* About how few spans meet a filter: what it asks of storage tells. 0: nothing is asked. */
+static int rarity(const struct tq_expr *e) // NOLINT(misc-no-recursion): depth of the tree
+{
+    struct span_cond leaf[ATTR_SCOPE_COUNT];
+    if (!e)
+        return 0;
+    if (e->kind == EXPR_BINARY && e->op == OP_AND)
+        return MAX(rarity(e->left), rarity(e->right));
+    if (e->kind == EXPR_BINARY && e->op == OP_OR)
+        return MIN(rarity(e->left), rarity(e->right));
+    if (leaf_conds(e, leaf) == 0 || leaf[0].op == COND_NE || leaf[0].op == COND_NRE)
+        return 0;
+    if (leaf[0].field == COND_KIND || leaf[0].field == COND_IS_ROOT || leaf[0].op == COND_EXISTS)
+        return 1;
+    return leaf[0].field == COND_COLUMN && leaf[0].op == COND_EQ ? 3 : 2;
+}
+
+/* A filter that must have a span in every trace of the result: its conditions may skip. `counted`:
+ * one that the resulting spans themselves meet, when only those in a time range are asked for. */
+static const struct tq_expr *needed_filter(const struct tq_pipeline *p, bool counted);
 
 static const struct tq_expr *
-needed_by_spanset(const struct tq_spanset *s) // NOLINT(misc-no-recursion): depth of the tree
+needed_by_spanset(const struct tq_spanset *s, // NOLINT(misc-no-recursion): depth of the tree
+                  bool counted)
 {
-    const struct tq_expr *e = NULL;
+    const struct tq_expr *left = NULL, *right;
     switch (s->kind) {
     case SPANSET_FILTER:
         return s->filter;
     case SPANSET_BINARY:
         if (s->op == OP_OR)
             return NULL;
-        if (s->op == OP_AND)
-            e = needed_by_spanset(s->left);
-        return e ? e : needed_by_spanset(s->right); // structural: the spans of the right side
+        right = needed_by_spanset(s->right, counted);
+        if (s->is_negated || (counted && s->op != OP_AND))
+            return right; // without any span of the left side it may be a result, too
+        left = needed_by_spanset(s->left, counted);
+        return !right || rarity(left) > rarity(right) ? left : right;
     case SPANSET_PIPELINE:
-        return needed_filter(s->pipeline);
+        return needed_filter(s->pipeline, counted);
     }
     return NULL;
 }
 
 /* Of the first stage that is a filter: only filters and groupings stand before it. */
 static const struct tq_expr *
-needed_filter(const struct tq_pipeline *p) // NOLINT(misc-no-recursion): depth of the tree
+needed_filter(const struct tq_pipeline *p, // NOLINT(misc-no-recursion): depth of the tree
+              bool counted)
 {
     for (size_t i = 0; i < p->n; i++) {
         const struct tq_expr *e = NULL;
         if (p->stages[i].kind == STAGE_SPANSET)
-            e = needed_by_spanset(p->stages[i].spanset);
+            e = needed_by_spanset(p->stages[i].spanset, counted);
         if (e)
             return e;
     }
@@ -277,7 +299,8 @@ bool tq_pipeline_is_local(const struct tq_pipeline *p) // NOLINT(misc-no-recursi
 /* ---- all ---- */
 
 void tq_plan_make(struct query *q, struct tq_field *const *fields, size_t n_fields,
-                  const struct tq_pipeline *pipeline, bool with_trace, struct tq_plan *out)
+                  const struct tq_pipeline *pipeline, bool with_trace, bool counted,
+                  struct tq_plan *out)
 {
     *out = (struct tq_plan){.name_column = -1, .service_column = -1};
     if (with_trace) {
@@ -287,7 +310,7 @@ void tq_plan_make(struct query *q, struct tq_field *const *fields, size_t n_fiel
     }
     for (size_t i = 0; i < n_fields; i++)
         plan_field(q, out, fields[i]);
-    const struct tq_expr *filter = pipeline ? needed_filter(pipeline) : NULL;
+    const struct tq_expr *filter = pipeline ? needed_filter(pipeline, counted) : NULL;
     if (filter)
         filter_conds(q, out, filter);
 }

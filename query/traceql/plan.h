@@ -13,9 +13,11 @@ struct tq_plan {
 
 /* Fills the fields' columns. Conditions are necessary ones of the pipeline's first filter (NULL:
  * none): a trace (a span, for single filters) that meets none (all_conds: not all) cannot be in the
- * result. with_trace: also the columns that speak of traces. */
+ * result. with_trace: also the columns that speak of traces. counted: only spans in the time range
+ * are looked for, not whole traces that reach into it. */
 void tq_plan_make(struct query *q, struct tq_field *const *fields, size_t n_fields,
-                  const struct tq_pipeline *pipeline, bool with_trace, struct tq_plan *out);
+                  const struct tq_pipeline *pipeline, bool with_trace, bool counted,
+                  struct tq_plan *out);
 /* A column, added when absent. */
 int tq_plan_column(struct query *q, struct tq_plan *p, struct span_column_ref ref);
 /* Can spans be judged one by one, without the rest of their trace? */

@@ -293,7 +293,7 @@ static bool open_and_run(struct search *s, struct err *err)
     struct query *q = s->q;
     struct time_range range = {s->params->start_ns, s->params->end_ns};
     struct span_iter *it;
-    tq_plan_make(q, s->e->fields, s->e->n_fields, &s->e->pipeline, true, &s->plan);
+    tq_plan_make(q, s->e->fields, s->e->n_fields, &s->e->pipeline, true, false, &s->plan);
     if (!tq_plan_open(q, &s->plan, range, true, &it, err))
         return false;
     arena_init(&s->block_arena, q->limits.max_memory, &q->budget);

@@ -183,7 +183,7 @@ static void plan_walk(struct walk *w, struct tq_field **extra, size_t n, bool wi
         w->whole_traces |= w->filter && !tq_field_is_local(extra[i]);
     }
     tq_plan_make(w->q, fields, n_filter + n, w->filter ? &w->filter->pipeline : NULL,
-                 with_trace || w->whole_traces, &w->plan);
+                 with_trace || w->whole_traces, true, &w->plan);
 }
 
 /* ---- values ---- */
@@ -227,7 +227,7 @@ static bool values_from_tables(struct query *q, const struct tq_field *f, struct
     struct snapshot *snap;
     struct tq_plan plan;
     struct tq_field copy = *f, *fields[] = {&copy};
-    tq_plan_make(q, fields, 1, NULL, false, &plan);
+    tq_plan_make(q, fields, 1, NULL, false, true, &plan);
     if (!query_snapshot(q, SIGNAL_TRACES, range, &snap, err))
         return false;
     for (size_t s = 0; s < ATTR_SCOPE_COUNT; s++) {

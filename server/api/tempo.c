@@ -12,6 +12,7 @@
 #include "server/wire/encode_trace.h"
 #include "server/wire/pb_write.h"
 #include "storage/base/dur.h"
+#include "storage/base/hmap.h"
 #include "storage/base/num.h"
 
 #define SEARCH_LIMIT_DEFAULT   20         // traces
@@ -451,6 +452,58 @@ static str v1_tag(struct arena *a, str tag)
     return arena_fmt(a, "." STR_FMT, STR_ARG(tag));
 }
 
+/* A scoped name with characters that TraceQL wants in quotes: they are added, as the answers of the
+ * tags route name it without. */
+static str quoted_tag(struct arena *a, str tag)
+{
+    static const str scopes[] = {STR_INIT("."),         STR_INIT("span."),
+                                 STR_INIT("resource."), STR_INIT("event."),
+                                 STR_INIT("link."),     STR_INIT("instrumentation.")};
+    static const char special[] = " \t{}()=~!<>&|^,";
+    for (size_t i = 0; i < COUNTOF(scopes); i++) {
+        if (!str_starts(tag, scopes[i]) || memchr(tag.p, '"', tag.n) || memchr(tag.p, '\\', tag.n))
+            continue;
+        str name = str_sub(tag, scopes[i].n, tag.n);
+        for (size_t k = 0; k < name.n; k++)
+            if (memchr(special, name.p[k], sizeof(special) - 1))
+                return arena_fmt(a, STR_FMT "\"" STR_FMT "\"", STR_ARG(scopes[i]), STR_ARG(name));
+    }
+    return tag;
+}
+
+struct text_seen {
+    const str *texts;
+    str text;
+};
+
+static bool text_eq(const void *ctx, uint32_t index)
+{
+    const struct text_seen *s = ctx;
+    return str_eq(s->texts[index], s->text);
+}
+
+/* Of values that read alike (1 and 1.0, say) the first. */
+static const struct traceql_value *unique_texts(struct arena *a, const struct traceql_value *v,
+                                                size_t *n)
+{
+    struct traceql_value *out = arena_array(a, struct traceql_value, *n);
+    str *texts = arena_array(a, str, *n);
+    struct hmap seen;
+    size_t kept = 0;
+    hmap_init(&seen, a);
+    for (size_t i = 0; i < *n; i++) {
+        struct text_seen key = {texts, traceql_value_text(a, &v[i])};
+        uint64_t hash = hash64(key.text);
+        if (hmap_find(&seen, hash, text_eq, &key) != HMAP_NONE)
+            continue;
+        hmap_put(&seen, hash, (uint32_t)kept);
+        texts[kept] = key.text;
+        out[kept++] = v[i];
+    }
+    *n = kept;
+    return out;
+}
+
 bool tempo_tag_values(struct api_call *c, str tag, bool v2, const struct traceql_value **out,
                       size_t *n, struct err *err)
 {
@@ -459,7 +512,12 @@ bool tempo_tag_values(struct api_call *c, str tag, bool v2, const struct traceql
         return false;
     if (!v2)
         tag = v1_tag(&c->q.arena, tag);
-    return traceql_tag_values(&c->q, tag, t.filter, t.range, t.limit, out, n, err);
+    tag = quoted_tag(&c->q.arena, tag);
+    if (!traceql_tag_values(&c->q, tag, t.filter, t.range, t.limit, out, n, err))
+        return false;
+    if (!v2)
+        *out = unique_texts(&c->q.arena, *out, n);
+    return true;
 }
 
 static bool run_tag_values(struct api_call *c, bool v2, struct err *err)
@@ -505,8 +563,10 @@ static bool run_values_v2(struct api_call *c, struct err *err)
 
 typedef bool run_fn(struct api_call *c, struct err *err);
 
-static void serve(run_fn *run, void *ctx, struct http_request *req, struct http_reply *rep)
+static void serve(run_fn *run_json, run_fn *run_proto, void *ctx, struct http_request *req,
+                  struct http_reply *rep)
 {
+    run_fn *run = wants_protobuf(req) ? run_proto : run_json;
     struct api_call c;
     struct err err = ERR_OK;
     if (!api_begin(&c, ctx, req, rep, &err) || !run(&c, &err))
@@ -514,20 +574,20 @@ static void serve(run_fn *run, void *ctx, struct http_request *req, struct http_
     api_end(&c);
 }
 
-#define ENTRY(name, run)                                                          \
+#define ENTRY(name, json, proto)                                                  \
     static void name(void *ctx, struct http_request *req, struct http_reply *rep) \
     {                                                                             \
-        serve(run, ctx, req, rep);                                                \
+        serve(json, proto, ctx, req, rep);                                        \
     }
-ENTRY(get_trace_v1, run_trace_v1)
-ENTRY(get_trace_v2, run_trace_v2)
-ENTRY(get_search, run_search)
-ENTRY(get_tags_v1, run_tags_v1)
-ENTRY(get_tags_v2, run_tags_v2)
-ENTRY(get_values_v1, run_values_v1)
-ENTRY(get_values_v2, run_values_v2)
-ENTRY(get_query_range, tempo_run_query_range)
-ENTRY(get_query, tempo_run_query)
+ENTRY(get_trace_v1, run_trace_v1, run_trace_v1)
+ENTRY(get_trace_v2, run_trace_v2, run_trace_v2)
+ENTRY(get_search, run_search, tempo_proto_search)
+ENTRY(get_tags_v1, run_tags_v1, tempo_proto_tags_v1)
+ENTRY(get_tags_v2, run_tags_v2, tempo_proto_tags_v2)
+ENTRY(get_values_v1, run_values_v1, tempo_proto_values_v1)
+ENTRY(get_values_v2, run_values_v2, tempo_proto_values_v2)
+ENTRY(get_query_range, tempo_run_query_range, tempo_proto_query_range)
+ENTRY(get_query, tempo_run_query, tempo_proto_query)
 
 static void get_echo(void *ctx, struct http_request *req, struct http_reply *rep)
 {

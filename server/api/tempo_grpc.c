@@ -1,5 +1,5 @@
 /* tempo_grpc.c - tempopb.StreamingQuerier: Tempo's searches, tags and metrics over gRPC, on every
- * listener.
+ * listener; and the same answers as one protobuf message over HTTP, for clients that accept it.
  *
  * A request's message becomes the parameters of the HTTP API, so that both have one set of rules,
  * limits and errors. Every method answers a stream: traces in increments of what was found since
@@ -144,9 +144,18 @@ static bool send_buf(struct api_call *c, struct buf *b, struct err *err)
     if (b->over)
         return err_set(err, ERR_LIMIT, "a message of the answer is larger than %zu bytes",
                        (size_t)MESSAGE_MAX);
-    reply_message(c->rep, buf_str(b));
+    if (c->req->is_grpc)
+        reply_message(c->rep, buf_str(b));
+    else
+        reply_send(c->rep, 200, STR("application/protobuf"), buf_str(b));
     buf_clear(b);
     return true;
+}
+
+/* Has the message grown to a packet? Over HTTP there is one message only. */
+static bool is_packet(const struct api_call *c, const struct buf *b)
+{
+    return c->req->is_grpc && b->n > PACKET_MAX;
 }
 
 /* A search that tells what it finds. */
@@ -177,7 +186,7 @@ static bool encode_found(struct stream *s, struct err *err)
         struct arena_mark mark = arena_mark(a);
         tempo_proto_trace(&s->b, a, s->found.v[i], s->with_spansets);
         arena_release(a, mark);
-        if (s->b.n > PACKET_MAX && !send_buf(s->c, &s->b, err))
+        if (is_packet(s->c, &s->b) && !send_buf(s->c, &s->b, err))
             return false;
     }
     s->found.n = 0;
@@ -218,15 +227,17 @@ static bool search_and_send(struct stream *s, struct err *err)
     return send_buf(s->c, &s->b, err);
 }
 
-static bool run_search(struct api_call *c, struct err *err)
+bool tempo_proto_search(struct api_call *c, struct err *err)
 {
     struct stream *s = arena_new(&c->q.arena, struct stream);
     str text;
     s->c = c;
     s->with_spansets = api_param(c, STR("q"), &text);
     s->sent_ns = clock_mono_ns(c->q.clock);
-    c->q.is_canceled = on_beat;
-    c->q.cancel_ctx = s;
+    if (c->req->is_grpc) {
+        c->q.is_canceled = on_beat;
+        c->q.cancel_ctx = s;
+    }
     buf_init(&s->b, MESSAGE_MAX);
     bool ok = search_and_send(s, err);
     buf_deinit(&s->b);
@@ -242,7 +253,7 @@ static bool send_metrics(struct api_call *c, struct buf *b, const struct traceql
         tempo_proto_series(b, a, m, &m->series[i], is_instant);
         arena_release(a, mark);
         /* Clients replace an instant answer by the next message: it must be one. */
-        if (!query_tick(&c->q, err) || (!is_instant && b->n > PACKET_MAX && !send_buf(c, b, err)))
+        if (!query_tick(&c->q, err) || (!is_instant && is_packet(c, b) && !send_buf(c, b, err)))
             return false;
     }
     tempo_proto_scan(b, m->inspected_traces, m->inspected_spans, m->inspected_bytes, true);
@@ -265,13 +276,13 @@ static bool run_metrics(struct api_call *c, bool is_instant, struct err *err)
     return ok;
 }
 
-static bool run_query_range(struct api_call *c, struct err *err)
+bool tempo_proto_query_range(struct api_call *c, struct err *err)
 {
     str instant;
     return run_metrics(c, api_param(c, STR("instant"), &instant), err);
 }
 
-static bool run_query_instant(struct api_call *c, struct err *err)
+bool tempo_proto_query(struct api_call *c, struct err *err)
 {
     return run_metrics(c, true, err);
 }
@@ -286,7 +297,7 @@ static bool send_list(struct api_call *c, struct buf *b, struct err *err)
     return ok;
 }
 
-static bool run_tags(struct api_call *c, struct err *err)
+bool tempo_proto_tags_v1(struct api_call *c, struct err *err)
 {
     struct strs names;
     struct buf b;
@@ -298,7 +309,7 @@ static bool run_tags(struct api_call *c, struct err *err)
     return send_list(c, &b, err);
 }
 
-static bool run_tags_v2(struct api_call *c, struct err *err)
+bool tempo_proto_tags_v2(struct api_call *c, struct err *err)
 {
     struct tempo_scope scopes[TEMPO_SCOPES_MAX];
     size_t n;
@@ -322,7 +333,10 @@ static bool run_tag_values(struct api_call *c, bool v2, struct err *err)
     size_t n;
     str tag = {0};
     struct buf b;
-    (void)api_param(c, STR("tagName"), &tag);
+    if (c->req->is_grpc)
+        (void)api_param(c, STR("tagName"), &tag);
+    else
+        tag = c->req->path_args[0];
     if (!tempo_tag_values(c, tag, v2, &values, &n, err))
         return false;
     buf_init(&b, MESSAGE_MAX);
@@ -340,12 +354,12 @@ static bool run_tag_values(struct api_call *c, bool v2, struct err *err)
     return send_list(c, &b, err);
 }
 
-static bool run_values_v1(struct api_call *c, struct err *err)
+bool tempo_proto_values_v1(struct api_call *c, struct err *err)
 {
     return run_tag_values(c, false, err);
 }
 
-static bool run_values_v2(struct api_call *c, struct err *err)
+bool tempo_proto_values_v2(struct api_call *c, struct err *err)
 {
     return run_tag_values(c, true, err);
 }
@@ -417,13 +431,13 @@ static const struct grpc_field instant_fields[] = {
     {                                                                             \
         serve(run, fields, ctx, req, rep);                                        \
     }
-ENTRY(rpc_search, run_search, search_fields)
-ENTRY(rpc_tags, run_tags, tags_fields)
-ENTRY(rpc_tags_v2, run_tags_v2, tags_fields)
-ENTRY(rpc_values, run_values_v1, values_fields)
-ENTRY(rpc_values_v2, run_values_v2, values_fields)
-ENTRY(rpc_query_range, run_query_range, range_fields)
-ENTRY(rpc_query_instant, run_query_instant, instant_fields)
+ENTRY(rpc_search, tempo_proto_search, search_fields)
+ENTRY(rpc_tags, tempo_proto_tags_v1, tags_fields)
+ENTRY(rpc_tags_v2, tempo_proto_tags_v2, tags_fields)
+ENTRY(rpc_values, tempo_proto_values_v1, values_fields)
+ENTRY(rpc_values_v2, tempo_proto_values_v2, values_fields)
+ENTRY(rpc_query_range, tempo_proto_query_range, range_fields)
+ENTRY(rpc_query_instant, tempo_proto_query, instant_fields)
 
 #define SERVICE "/tempopb.StreamingQuerier/"
 const struct route tempo_grpc_routes[] = {

@@ -31,6 +31,15 @@ MUST_USE bool tempo_metrics(struct api_call *c, bool is_instant, struct traceql_
 MUST_USE bool tempo_run_query_range(struct api_call *c, struct err *err);
 MUST_USE bool tempo_run_query(struct api_call *c, struct err *err);
 
+/* tempo_grpc.c: the same answers as protobuf, as streams over gRPC, in one message over HTTP. */
+MUST_USE bool tempo_proto_search(struct api_call *c, struct err *err);
+MUST_USE bool tempo_proto_tags_v1(struct api_call *c, struct err *err);
+MUST_USE bool tempo_proto_tags_v2(struct api_call *c, struct err *err);
+MUST_USE bool tempo_proto_values_v1(struct api_call *c, struct err *err);
+MUST_USE bool tempo_proto_values_v2(struct api_call *c, struct err *err);
+MUST_USE bool tempo_proto_query_range(struct api_call *c, struct err *err);
+MUST_USE bool tempo_proto_query(struct api_call *c, struct err *err);
+
 /* tempo_legacy.c: the TraceQL text of a search by tags ("key=value key2=\"a b\""), minDuration and
  * maxDuration: each pair on some span or resource of the trace, values as substrings. */
 MUST_USE bool tempo_legacy_query(struct api_call *c, str tags, str *out, struct err *err);
