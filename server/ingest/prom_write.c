@@ -47,23 +47,36 @@ static bool read_labels(struct arena *a, str message, struct labels *out)
 
 /* What a TimeSeries holds, looked at before its series is known. */
 struct series_scan {
-    struct hash128 raw; // over the bytes of the label fields
+    struct hash128 raw; // over the bytes of the label fields, run by run: usually they are one
     size_t labels, records;
+    str rest; // behind the labels that it begins with
 };
+
+static void add_run(struct series_scan *s, const uint8_t *from, const uint8_t *to)
+{
+    if (from != NULL && from < to)
+        s->raw = hash128_seed(str_of((const char *)from, (size_t)(to - from)), s->raw);
+}
 
 static bool scan_series(str message, struct series_scan *out)
 {
     struct series_scan s = {.raw = {UINT64_C(0x70726f6d77726974), 1}};
     struct rd r = rd_of(message);
     struct pb_field f;
-    while (pb_next(&r, &f)) {
+    const uint8_t *at = r.p, *run = at;
+    for (; pb_next(&r, &f); at = r.p) {
         if (f.tag == PB_TAG(1, PB_BYTES)) {
-            s.raw = hash128_seed(f.bytes, s.raw);
+            run = run != NULL ? run : at;
             s.labels++;
-        } else {
-            s.records += f.tag == PB_TAG(2, PB_BYTES) || f.tag == PB_TAG(4, PB_BYTES);
+            continue;
         }
+        s.records += f.tag == PB_TAG(2, PB_BYTES) || f.tag == PB_TAG(4, PB_BYTES);
+        add_run(&s, run, at);
+        if (s.rest.p == NULL)
+            s.rest = str_of((const char *)at, (size_t)(r.end - at));
+        run = NULL;
     }
+    add_run(&s, run, at);
     *out = s;
     return !r.bad;
 }
@@ -196,7 +209,7 @@ static bool add_series(struct write_walk *w, str message, struct err *err)
         return otlp_malformed(w->arena, "TimeSeries", err);
     if (!find_series(w, message, &scan, &series))
         return true;
-    struct rd r = rd_of(message);
+    struct rd r = rd_of(scan.rest);
     struct pb_field f;
     bool ok = true;
     while (ok && !w->arena->over && pb_next(&r, &f)) {

@@ -2,11 +2,12 @@
  * One number a line: "query_<where>_<what>_us value", microseconds of CPU time of the best of some
  * runs.
  *
- *   bench_query [hours] [names] [part of a name: only these]
+ *   bench_query [hours] [names] [part of a name: only these] [2880]
  *
  * Targets are scraped every 15 s with a jitter of some ms; 1,000 counters (100 targets of 10) and
- * 720 histogram buckets (20 targets of 36). "head": the last 30 minutes lie in memory, the rest in
- * spills of half an hour. "spill": everything is sealed. "day": a day's segments, merged. Then
+ * 720 histogram buckets (20 targets of 36); with "2880" as the last argument four times as many
+ * buckets and a step of 300 s instead of 60 s. "head": the last 30 minutes lie in memory, the rest
+ * in spills of half an hour. "spill": everything is sealed. "day": a day's segments, merged. Then
  * `names` series (100,000) with one sample each, in the head and sealed, for the endpoints about
  * names. Everything goes through store_write on real files in $TMPDIR with a manual clock. */
 #include <stdio.h>
@@ -23,7 +24,7 @@
 #define STEP_MS  INT64_C(15000)
 #define COUNTERS 1000
 #define BUCKETS  720
-#define SERIES   (COUNTERS + BUCKETS)
+#define LARGE    4 // times the buckets when asked for
 #define LES      12
 #define SPILL    120 // steps
 #define DAY_MS   INT64_C(86400000)
@@ -38,6 +39,8 @@ struct bench {
     double *value;
     uint64_t *refs;
     size_t steps;
+    size_t series;    // counters, then buckets
+    int64_t step_ms;  // of range queries
     const char *only; // NULL = everything
 };
 
@@ -108,7 +111,7 @@ static void put_target(struct bench *b, size_t from, size_t n, int64_t t_ms)
 
 static void scrape(struct bench *b, size_t step)
 {
-    for (size_t from = 0, target = 0; from < SERIES; target++) {
+    for (size_t from = 0, target = 0; from < b->series; target++) {
         size_t n = from < COUNTERS ? 10 : 36;
         int64_t t_ms = T0_MS + (int64_t)(target * 7919 % 15000) + (int64_t)step * STEP_MS;
         put_target(b, from, n, t_ms + (int64_t)prng_below(&b->r, 4));
@@ -178,14 +181,14 @@ static void queries(struct bench *b, const char *where)
         {"hour_1", "rate(app_requests_total{instance=\"10.0.0.7:9100\",path=\"/p3\"}[5m])", true},
         {"day_1", "rate(app_requests_total{instance=\"10.0.0.7:9100\",path=\"/p3\"}[5m])", true},
         {"day_raw_1", "app_requests_total{instance=\"10.0.0.7:9100\",path=\"/p3\"}", true},
-        {"day_rate_720", "sum(rate(x_bucket[5m])) by (le)", true},
+        {"day_rate_buckets", "sum(rate(x_bucket[5m])) by (le)", true},
         {"day_sum_1000", "sum(app_requests_total)", true},
     };
     int64_t end = T0_MS + (int64_t)b->steps * STEP_MS;
     for (size_t i = 0; i < COUNTOF(all); i++) {
         bool is_hour = strncmp(all[i].what, "hour", 4) == 0;
         int64_t span = is_hour ? 3600000 : (int64_t)b->steps * STEP_MS;
-        struct grid grid = {end - span, 60000, (size_t)(span / 60000) + 1};
+        struct grid grid = {end - span, b->step_ms, (size_t)(span / b->step_ms) + 1};
         best(b, where, all[i].what, all[i].text, all[i].is_range, end, grid);
     }
 }
@@ -317,16 +320,19 @@ int main(int argc, char **argv)
     log_set_level(LOG_LEVEL_NONE);
     struct bench b = {.steps = arg_number(argc, argv, 1, 24) * 240,
                       .only = argc > 3 ? argv[3] : NULL};
+    bool is_large = argc > 4 && strcmp(argv[4], "2880") == 0;
+    b.series = COUNTERS + BUCKETS * (is_large ? (size_t)LARGE : 1);
+    b.step_ms = is_large ? 300000 : 60000;
     struct store_options o;
     struct err err = ERR_OK;
     arena_init(&b.arena, SIZE_MAX, NULL);
     arena_init(&b.batch_arena, SIZE_MAX, NULL);
     prng_init(&b.r, 1);
     clock_manual_init(&b.clock, ms_to_ns(T0_MS));
-    b.labels = arena_array(&b.arena, struct labels, SERIES);
-    b.value = arena_zalloc(&b.arena, SERIES * sizeof b.value[0]);
-    b.refs = arena_zalloc(&b.arena, SERIES * sizeof b.refs[0]);
-    for (size_t i = 0; i < SERIES; i++)
+    b.labels = arena_array(&b.arena, struct labels, b.series);
+    b.value = arena_zalloc(&b.arena, b.series * sizeof b.value[0]);
+    b.refs = arena_zalloc(&b.arena, b.series * sizeof b.refs[0]);
+    for (size_t i = 0; i < b.series; i++)
         b.labels[i] = make_labels(&b.arena, i);
     store_options_default(&o);
     o.clock = &b.clock;
