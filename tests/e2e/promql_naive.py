@@ -5,6 +5,7 @@ Nothing is shared with the engine: every step evaluates the tree anew from lists
 milliseconds."""
 
 import math
+import re
 from dataclasses import dataclass, replace
 
 LOOKBACK_MS = 300_000
@@ -181,9 +182,10 @@ COMPARE = {"==": lambda a, b: a == b, "!=": lambda a, b: a != b, "<": lambda a, 
 class Modifiers:
     offset_s: int = 0
     at_ms: int = None
+    at_word: str = ""  # start() or end(), which are at_ms
 
     def text(self):
-        out = f" @ {self.at_ms / 1000:.3f}" if self.at_ms is not None else ""
+        out = f" @ {self.at_word or f'{self.at_ms / 1000:.3f}'}" if self.at_ms is not None else ""
         return out + (f" offset {'-' * (self.offset_s < 0)}{abs(self.offset_s)}s" if self.offset_s else "")
 
     def time(self, t):
@@ -233,6 +235,58 @@ class Window:
             inside = [(when, v) for when, v in s.samples if start < when <= end and v is not None]
             if inside:
                 yield Element(s.name, s.labels, 0), inside, start, end
+
+
+def interpolated(a, b, t, counter):
+    """Between two samples; a counter that drops began anew at the first of them."""
+    (ta, x), (tb, y) = a, b
+    x = 0.0 if counter and y < x else x
+    return x + (y - x) * (t - ta) / (tb - ta)
+
+
+@dataclass
+class ExtendedWindow:
+    """func(selector[range] anchored), or smoothed: from end to end, nothing is extrapolated."""
+
+    func: str  # rate, increase, delta; anchored also changes, resets
+    selector: Selector
+    range_s: int
+    mode: str
+
+    def text(self):
+        return f"{self.func}({self.selector.body()}[{self.range_s}s] {self.mode}{self.selector.mods.text()})"
+
+    def points(self, samples, start, end):
+        """(ms, value) at both ends and between them, or None."""
+        there = [s for s in samples if s[1] is not None and start - LOOKBACK_MS < s[0] < end + LOOKBACK_MS]
+        before, inside = [s for s in there if s[0] <= start], [s for s in there if start < s[0] <= end]
+        behind = [s for s in there if s[0] > end] if self.mode == "smoothed" else []
+        counter = self.func != "delta"
+        if not inside and not (before and behind):
+            return None
+        if self.mode == "anchored":
+            return [(start, (before or inside)[-1 if before else 0][1])] + inside + [(end, inside[-1][1])]
+        left = interpolated(before[-1], (inside + behind)[0], start, counter) if before else inside[0][1]
+        right = interpolated((before + inside)[-1], behind[0], end, counter) if behind else inside[-1][1]
+        return [(start, left)] + inside + [(end, inside[-1][1] if inside and inside[-1][0] == end else right)]
+
+    def at(self, data, t):
+        end, out = self.selector.mods.time(t), []
+        start = end - self.range_s * 1000
+        for s in self.selector.series(data):
+            points = self.points(s.samples, start, end)
+            if points is None:
+                continue
+            values = values_of(points)
+            if self.func in ("changes", "resets"):
+                v = pairs(points, (lambda x, y: x != y) if self.func == "changes" else (lambda x, y: y < x))
+            else:
+                drops = [a for a, b in zip(values, values[1:]) if b < a] if self.func != "delta" else []
+                # both ends between the same two samples of a drop: it was before them
+                v = total([values[-1], -values[0]] + drops)
+                v = v / self.range_s if self.func == "rate" else v
+            out.append(Element(s.name, s.labels, v, True))
+        return out
 
 
 @dataclass
@@ -348,6 +402,67 @@ class Timestamp:
 
 
 @dataclass
+class PartOf:
+    """histogram_count() or _sum() of sums of native histograms: the same sums of the parts, series name/part."""
+
+    part: str
+    inner: object
+
+    def text(self):
+        return f"histogram_{self.part}({self.inner.text()})"
+
+    def at(self, data, t):
+        parts = [replace(s, name=s.name.split("/")[0]) for s in data if s.name.endswith("/" + self.part)]
+        return [e.with_value(e.v) for e in self.inner.at(parts, t)]
+
+
+@dataclass
+class LabelReplace:
+    inner: Selector
+    target: str
+    form: str  # Python's, with \1
+    source: str
+    pattern: str
+
+    def text(self):
+        form = re.sub(r"\\(\d)", r"${\1}", self.form)
+        return f'label_replace({self.inner.text()}, "{self.target}", "{form}", "{self.source}", "{self.pattern}")'
+
+    def at(self, data, t):
+        out, there = [], set()
+        for e in self.inner.at(data, t):
+            labels = dict(e.labels)
+            match = re.fullmatch(self.pattern, labels.get(self.source, ""))
+            if match:
+                labels[self.target] = match.expand(self.form)
+            labels = tuple(sorted((k, v) for k, v in labels.items() if v))
+            if labels in there:
+                raise Refused("same labelset")
+            there.add(labels)
+            out.append(replace(e, labels=labels))
+        return out
+
+
+@dataclass
+class CountValues:
+    inner: object  # without rounding
+    clause: str
+    names: tuple
+
+    def text(self):
+        return f'count_values {self.clause} ({", ".join(self.names)}) ("v", {self.inner.text()})'
+
+    def at(self, data, t):
+        groups = {}
+        for e in self.inner.at(data, t):
+            labels = dict(keep(e.labels, self.names, self.clause == "without"))
+            labels["v"] = repr(int(e.v)) if e.v == int(e.v) else repr(e.v)
+            key = tuple(sorted(labels.items()))
+            groups[key] = groups.get(key, 0.0) + 1
+        return [Element("", labels, v) for labels, v in groups.items()]
+
+
+@dataclass
 class Absent:
     inner: object  # not a selector: the result has no labels then
 
@@ -398,12 +513,15 @@ class Binary:
     ignoring: tuple = None
     group: str = ""  # left, right
     include: tuple = ()
+    fill: tuple = (None, None)  # left, right
 
     def text(self):
         out = f"({self.left.text()}) {self.op}" + (" bool" if self.is_bool else "")
         for word, names in (("on", self.on), ("ignoring", self.ignoring)):
             out += f" {word} ({', '.join(names)})" if names is not None else ""
         out += f" group_{self.group} ({', '.join(self.include)})" if self.group else ""
+        for side, v in zip(("left", "right"), self.fill):
+            out += f" fill_{side} ({v})" if v is not None else ""
         return f"{out} ({self.right.text()})"
 
     def at(self, data, t):
@@ -437,9 +555,18 @@ class Binary:
             return a + [e for e in b if self.key(e) not in there]
         return [e for e in a if (self.key(e) in there) == (self.op == "and")]
 
+    def filled(self, side, other, v):
+        """With partners made up for what the other side has alone."""
+        there = {self.key(e) for e in side}
+        missing = {self.key(e) for e in other} - there if v is not None else ()
+        return side + [Element("", key, v, True) for key in sorted(missing)]
+
     def match(self, a, b):
-        if not a or not b:
+        if not (a and b) and (self.fill == (None, None) or not (a or b)):
             return []
+        # as upstream: left is the many side
+        left, right = reversed(self.fill) if self.group == "right" else self.fill
+        a, b = self.filled(a, b, left), self.filled(b, a, right)
         many, one = (b, a) if self.group == "right" else (a, b)
         partner = {}
         for e in one:

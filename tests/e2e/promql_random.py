@@ -1,14 +1,15 @@
 """Random expressions over random series: the server's answers against the naive evaluator of promql_naive.py.
 
-    promql_random.py [SEED [EXPRESSIONS]]     (default: 1, 400; some seconds)
+    promql_random.py [SEED [EXPRESSIONS]]     (default: PROMQL_SEED, PROMQL_EXPRESSIONS, or 1, 400: some seconds)
 
 Series have gaps, stale markers, resets, times on and off full steps. An answer must have the same series, steps and
-values (to the rounding of sums), or both sides must refuse. On a difference the expression and both values are
-printed. Comparisons between vectors and functions with steps in their values only take exact operands, so that
-rounding decides nothing."""
+values (to the rounding of sums), or both sides must refuse; one step asked alone must be what it was among others. The
+second half is asked after a restart. On a difference the expression and both values are printed. Comparisons between
+vectors and functions with steps in their values only take exact operands, so that rounding decides nothing."""
 
 import json
 import math
+import os
 import random
 import re
 import struct
@@ -17,8 +18,9 @@ import time
 from urllib.parse import urlencode
 
 from harness import Server
-from promql_naive import (OVER_WINDOW, Absent, Aggregate, Binary, Map, Modifiers, Number, OverWindow,
-                          Refused, ScalarOf, Selector, Series, Subquery, Time, Timestamp, Window, finish)
+from promql_naive import (OVER_WINDOW, Absent, Aggregate, Binary, CountValues, ExtendedWindow, LabelReplace, Map,
+                          Modifiers, Number, OverWindow, PartOf, Refused, ScalarOf, Selector, Series, Subquery, Time,
+                          Timestamp, Window, finish)
 from prom_data import STALE, encode_labels, field, snappy, varint
 from prom_peer import Client
 
@@ -48,6 +50,27 @@ def make_data(r, start_ms):
     return out
 
 
+def make_histograms(r, start_ms):
+    """Native ones with buckets 0 to 3; what is asked of them are counts and sums: series h/count, h/sum."""
+    out, parts = [], []
+    for k in range(6):
+        labels = tuple(sorted({"x": str(k % 3), "y": str(k // 3)}.items()))
+        counts, body, samples = [0] * 4, encode_labels({"__name__": "h", **dict(labels)}), []
+        for i in range(SAMPLES):
+            counts = [n + r.randrange(0, 5) for n in counts] if r.random() > 0.03 else [0] * 4
+            if r.random() < 0.05:
+                continue
+            t, v = start_ms + i * STEP_S * 1000 + r.randrange(0, 9000), sum(counts) * 1.5
+            deltas = b"".join(varint(2 * (b - a) if b >= a else 2 * (a - b) - 1) for a, b in zip([0] + counts, counts))
+            body += field(4, b"\x08" + varint(sum(counts)) + b"\x19" + struct.pack("<d", v) + b"\x30\x00"
+                          + field(11, b"\x10\x04") + field(12, deltas) + b"\x78" + varint(t))
+            samples.append((t, float(sum(counts)), v))
+        out.append(field(1, body))
+        parts += [Series("h/count", labels, tuple((t, n) for t, n, _ in samples)),
+                  Series("h/sum", labels, tuple((t, v) for t, _, v in samples))]
+    return snappy(b"".join(out)), parts
+
+
 def encode(data):
     out = []
     for s in data:
@@ -62,8 +85,8 @@ def encode(data):
 class Maker:
     """Expressions by chance; depth bounds them."""
 
-    def __init__(self, r, start_ms, end_ms):
-        self.r, self.start_ms, self.end_ms = r, start_ms, end_ms
+    def __init__(self, r, start_ms, end_ms, grid):
+        self.r, self.start_ms, self.end_ms, self.grid = r, start_ms, end_ms, grid
 
     def modifiers(self):
         mods = Modifiers()
@@ -71,6 +94,8 @@ class Maker:
             mods.offset_s = self.r.choice([15, 60, 301, -30])
         if self.r.random() < 0.1:
             mods.at_ms = self.r.randrange(self.start_ms, self.end_ms)
+            mods.at_word = self.r.choice(["", "start()", "end()"])
+            mods.at_ms = {"start()": self.grid[0], "end()": self.grid[1]}.get(mods.at_word, mods.at_ms)
         return mods
 
     def matcher(self):
@@ -147,8 +172,13 @@ class Maker:
             args["group"] = self.r.choice(["left", "right"])
             free = [n for n in ("x", "y") if n not in args.get("on", ())]
             args["include"] = tuple(n for n in free if self.r.random() < 0.3)
+        if self.r.random() < 0.25 and (kind == 2 or "group" not in args):
+            args["fill"] = self.r.choice([(None, 0.5), (2.0, None), (0.0, 1.0)])
         if kind == 2:
             return Binary(self.r.choice("+-*/"), self.vector(depth - 1), self.vector(depth - 1), **args)
+        if "fill" in args:
+            return Binary(self.r.choice(["<", ">", "=="]), self.exact(depth - 1), self.exact(depth - 1), is_bool=True,
+                          **args)
         return Binary(self.r.choice(["<", ">", "==", "!=", "<=", ">="]), self.exact(depth - 1), self.exact(depth - 1),
                       is_bool=self.r.random() < 0.4, **args)
 
@@ -172,10 +202,38 @@ class Maker:
     def finite(self, depth):
         return self.exact(depth) if self.r.random() < 0.5 else OverWindow("avg_over_time", Window(self.selector(), 60))
 
+    def extended(self):
+        mode = self.r.choice(["anchored", "smoothed"])
+        func = self.r.choice(["rate", "increase", "delta"] + ["changes", "resets"] * (mode == "anchored"))
+        selector = self.selector()
+        selector.name = "a_total" if mode == "smoothed" and func != "delta" else selector.name  # no counters below 0
+        return ExtendedWindow(func, selector, self.r.choice([15, 30, 60, 100, 300]), mode)
+
+    def histograms(self):
+        selector = self.selector()
+        selector.name = "h"
+        inner = self.r.choice([selector, OverWindow(self.r.choice(["sum_over_time", "avg_over_time", "last_over_time"]),
+                                                    Window(selector, self.r.choice([15, 60, 300])))])
+        if self.r.random() < 0.6:
+            inner = Aggregate(self.r.choice(["sum", "avg"]), self.r.choice(["by", "without"]), self.names(), inner)
+        return PartOf(self.r.choice(["count", "sum"]), inner)
+
+    def labelled(self, depth):
+        if self.r.random() < 0.4:
+            return CountValues(self.exact(depth - 1), self.r.choice(["by", "without"]), self.names())
+        return LabelReplace(self.selector(), self.r.choice("xz"), self.r.choice(["c", r"\1", r"\1c", ""]),
+                            self.r.choice("xy"), self.r.choice(["(.*)", "([01])", "(.)|(..)"]))
+
     def vector(self, depth):
         if depth <= 0:
             return self.selector()
-        pick = self.r.randrange(12)
+        pick = self.r.randrange(15)
+        if pick == 12:
+            return self.extended()
+        if pick == 13:
+            return self.histograms()
+        if pick == 14:
+            return self.labelled(depth)
         if pick < 4:
             return self.over_window(depth)
         if pick < 7:
@@ -214,6 +272,24 @@ def answered(client, text, grid):
     return out, ""
 
 
+def instant(client, text, t):
+    status, body = client.send("GET", "/api/v1/query?" + urlencode({"query": text, "time": t / 1000}))
+    if status == 422:
+        return None
+    data = json.loads(body)["data"]["result"]
+    return {(tuple(sorted(s["metric"].items())), t): float(s["value"][1]) for s in data}
+
+
+def unlike_range(client, text, got, t):
+    """One step asked alone must be what it is among others. (start() and end() are other times then.)"""
+    alone = instant(client, text, t)
+    if got is None or alone is None or "start()" in text or "end()" in text:
+        return None
+    among = {key: v for key, v in got.items() if key[1] == t}
+    same = among.keys() == alone.keys() and all(close(v, alone[key], CLOSE) for key, v in among.items())
+    return None if same else f"alone at {t}: {alone}, among others: {among}"
+
+
 def close(a, b, rounding):
     if math.isnan(a) or math.isnan(b):
         return math.isnan(a) and math.isnan(b)
@@ -233,8 +309,8 @@ def difference(text, want, got, error):
 
 
 def main():
-    seed = int(sys.argv[1]) if len(sys.argv) > 1 else 1
-    n = int(sys.argv[2]) if len(sys.argv) > 2 else 400
+    seed = int(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("PROMQL_SEED", "1"))
+    n = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("PROMQL_EXPRESSIONS", "400"))
     start_ms = (int(time.time()) - 3600) // 60 * 60_000
     failed = refused = points = 0
     with Server() as server:
@@ -242,17 +318,25 @@ def main():
         r = random.Random(seed)
         data = make_data(r, start_ms)
         client.write(encode(data))
+        body, parts = make_histograms(r, start_ms)
+        client.write(body)
+        data += parts
         for i in range(n):
+            if i == n // 2:
+                server.process.terminate()
+                server.process.wait(timeout=60)
+                server.start()
+                client = Client(server.port)
             r = random.Random(f"{seed} {i}")
-            maker = Maker(r, start_ms, start_ms + SAMPLES * STEP_S * 1000)
             first = start_ms + r.choice([0, 300_000, 427_001, 900_000])
             step = r.choice([15_000, 30_000, 47_000, 300_000])
             times = [first + k * step for k in range(r.choice([1, 5, 9]))]
+            maker = Maker(r, start_ms, start_ms + SAMPLES * STEP_S * 1000, (times[0], times[-1]))
             node = maker.vector(r.choice([1, 2, 2, 3]))
             text = node.text()
             want = expected(node, data, times)
             got, error = answered(client, text, (times[0], times[-1], step))
-            problem = difference(text, want, got, error)
+            problem = difference(text, want, got, error) or unlike_range(client, text, got, r.choice(times))
             refused += want is None
             points += len(want or ())
             if problem:
