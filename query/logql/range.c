@@ -242,29 +242,44 @@ static bool take_line(struct ranger *r, struct lq_line *l, uint32_t line_len, st
     return true;
 }
 
+/* The first of the ascending times behind `last`, looked for from `at` on in growing steps. */
+static size_t first_after(const int64_t *t_ns, size_t at, size_t n, int64_t last)
+{
+    size_t step = 1;
+    while (at + step < n && t_ns[at + step] <= last)
+        step *= 2;
+    size_t lo = at + step / 2, hi = MIN(at + step, n); // lo: not behind; hi: behind, or the end
+    while (lo + 1 < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (t_ns[mid] <= last)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return hi;
+}
+
 /* Lines whose content does not matter: only their times, and one series. Runs of lines in the same
  * piece are one addition. */
 static void count_lines(struct ranger *r, struct lq_line *l, const struct log_block *b)
 {
-    double v = 0;
     bool bytes = counts_bytes(r->e->range.op);
     uint32_t at = HMAP_NONE;
-    for (size_t i = 0; i < b->n; i++) {
+    for (size_t i = 0, end; i < b->n; i = end) {
         uint32_t piece = lq_cuts_find(&r->cuts, b->t_ns[i], r->hint);
+        end = i + 1;
         if (piece == UINT32_MAX || (piece != r->hint && !lq_cuts_used(&r->cuts, piece)))
             continue;
         r->hint = piece;
+        end = first_after(b->t_ns, i, b->n, r->cuts.at[piece + 1]);
         if (at == HMAP_NONE) {
             lq_line_begin(l, b->t_ns[i], (str){0}, NULL);
             at = find_series(r, l);
         }
-        v += bytes ? (double)b->line_len[i] : 1;
-        int64_t end = r->cuts.at[piece + 1];
-        bool goes_on = i + 1 < b->n && b->t_ns[i + 1] > r->cuts.at[piece] && b->t_ns[i + 1] <= end;
-        if (!goes_on) {
-            lq_window_add(r->q, &r->series.v[at].window, r->e->range.op, piece, b->t_ns[i], v);
-            v = 0;
-        }
+        double v = bytes ? 0 : (double)(end - i);
+        for (size_t k = i; bytes && k < end; k++)
+            v += (double)b->line_len[k];
+        lq_window_add(r->q, &r->series.v[at].window, r->e->range.op, piece, b->t_ns[end - 1], v);
     }
 }
 

@@ -10,6 +10,7 @@
  *          run: v stream (first) or stream - stream before, v rows, v line bytes
  *          | kind 0: v templates | v columns | u8 loose hex | u8 longest word in a text variable
  *          | u64 x 2 lengths of hex values that occur: bit k = 8 + k digits
+ *          | u64 characters that occur in text variables (log_char_bits; not in version 1)
  *          | both kinds, not in version 1: u8 flags (1 = FILTER holds the ids of META, too)
  *   ROWS   v length, ints of the first time of each run - t_min | v length, ints of the other
  *          times, each minus the one before | kind 0: codes of the template
@@ -114,6 +115,7 @@ struct log_dir {
     size_t n_runs;
     uint32_t n_templates, n_columns;
     uint8_t text_run;     // longer words are in no text variable
+    uint64_t text_chars;  // nor are words with other characters
     bool loose_hex;       // hex digits may also hide in text: the filter proves nothing
     uint64_t hex_lens[2]; // bit k: values of 8 + k digits occur
     bool meta_ids;        // the filter holds the ids of the metadata, too

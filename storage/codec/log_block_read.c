@@ -78,6 +78,7 @@ bool log_dir_read(str blob, struct arena *a, struct log_dir *out, struct err *er
         d.text_run = rd_u8(&r);
         d.hex_lens[0] = rd_le64(&r);
         d.hex_lens[1] = rd_le64(&r);
+        d.text_chars = version >= 2 ? rd_le64(&r) : UINT64_MAX;
     }
     if (version >= 2) {
         uint8_t flags = rd_u8(&r);
@@ -267,10 +268,16 @@ static void choose_rows(struct reader *r)
     for (size_t i = 0; i < r->dir->n_runs; i++) {
         const struct log_run *run = &r->dir->runs[i];
         bool wanted = !r->pick->run || r->pick->run[i];
-        size_t n = 0;
-        for (size_t end = row + run->rows; row < end; row++) {
-            r->keep[row] =
-                wanted && r->t_ns[row] >= r->pick->start_ns && r->t_ns[row] <= r->pick->last_ns;
+        size_t n = 0, end = row + run->rows;
+        bool all =
+            wanted && r->t_ns[row] >= r->pick->start_ns && r->t_ns[end - 1] <= r->pick->last_ns;
+        if (all || !wanted) {
+            memset(r->keep + row, all, run->rows);
+            n = all ? run->rows : 0;
+            row = end;
+        }
+        for (; row < end; row++) {
+            r->keep[row] = r->t_ns[row] >= r->pick->start_ns && r->t_ns[row] <= r->pick->last_ns;
             n += r->keep[row];
         }
         r->kept += n;
@@ -315,19 +322,33 @@ static void drop_impossible(struct reader *r)
     }
 }
 
+/* Must rows be built, measured, or looked at to be told apart? */
+static bool must_walk(const struct reader *r)
+{
+    const struct log_pick *pick = r->pick;
+    if (pick->line || pick->len || r->meta.ref_columns.n > 0)
+        return true;
+    if (pick->wanted.n_needles == 0)
+        return false;
+    for (size_t i = 0; i < r->dir->rows; i++) {
+        if (r->keep[i] && log_rebuild_undecided(&r->lines, r->lines.ids[i]))
+            return true;
+    }
+    return false;
+}
+
 /* Kind 0: the template of each row, and which rows it rules out. */
 static bool open_template_rows(struct reader *r, struct err *err)
 {
     const struct log_dir *d = r->dir;
-    const struct log_pick *pick = r->pick;
+    if (r->pick->wanted.n_needles == 0 && !must_walk(r))
+        return true;
     uint32_t *ids = arena_array(r->scratch, uint32_t, d->rows);
     if (!column_get_codes(&r->rows, ids, d->rows, d->n_templates, err))
         return false;
     r->lines.ids = ids;
-    r->walk_lines = pick->line || pick->len || r->meta.ref_columns.n > 0;
     drop_impossible(r);
-    for (size_t i = 0; pick->wanted.n_needles > 0 && i < d->rows && !r->walk_lines; i++)
-        r->walk_lines = r->keep[i] && log_rebuild_undecided(&r->lines, ids[i]);
+    r->walk_lines = must_walk(r);
     return true;
 }
 
@@ -476,6 +497,19 @@ static void collect_plain(struct reader *r, struct result *out)
     out->run_start[r->dir->n_runs] = (uint32_t)out->n;
 }
 
+/* All rows as they are, only their times. */
+static void collect_times(const struct reader *r, struct result *out)
+{
+    size_t row = 0;
+    memcpy(out->t_ns, r->t_ns, r->dir->rows * sizeof out->t_ns[0]);
+    for (size_t i = 0; i < r->dir->n_runs; i++) {
+        out->run_start[i] = (uint32_t)row;
+        row += r->dir->runs[i].rows;
+    }
+    out->run_start[r->dir->n_runs] = (uint32_t)row;
+    out->n = row;
+}
+
 static bool template_row(struct reader *r, struct result *out, struct rebuild_out *line, size_t row,
                          struct err *err)
 {
@@ -502,12 +536,17 @@ static bool collect_templates(struct reader *r, struct result *out, struct err *
         if (!open_columns(r, err) || !room(r->a, (size_t)r->kept_bytes + 64, err))
             return false;
         drop_impossible(r);
+        r->walk_lines = must_walk(r); // values of columns may have told all
         line.at = arena_alloc(r->a, (size_t)r->kept_bytes + 64);
         line.end = line.at + r->kept_bytes;
         if (!room(r->scratch, r->kept * r->meta.ref_columns.n * 4, err))
             return false;
         r->first_refs =
             arena_alloc_array(r->scratch, r->kept + 1, 4 * MAX(r->meta.ref_columns.n, (size_t)1));
+    }
+    if (!r->walk_lines && !r->has_meta && r->kept == r->dir->rows) {
+        collect_times(r, out);
+        return true;
     }
     size_t row = 0, left = r->kept;
     for (size_t i = 0; i < r->dir->n_runs; i++) {

@@ -101,6 +101,7 @@ static void put_dir(struct log_writer *w, const struct input *in, enum log_kind 
         buf_u8(dir, w->templates.text_run);
         buf_le64(dir, w->templates.hex_lens[0]);
         buf_le64(dir, w->templates.hex_lens[1]);
+        buf_le64(dir, w->templates.text_chars);
     }
     buf_u8(dir, LOG_DIR_META_IDS);
 }

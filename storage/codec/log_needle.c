@@ -156,6 +156,7 @@ void log_needle_init(struct log_needle *n, str text)
     needle_numbers(n);
     struct run_kind k = run_kind(text);
     n->is_word = text.n > 0 && run_end(text, 0) == text.n;
+    n->chars = log_char_bits(text);
     n->is_hex =
         k.hex && k.has_digit && k.has_letter && text.n >= LOG_HEX_MIN && text.n <= LOG_HEX_MAX;
     n->only_text = !k.has_digit && !touches_hex(text);

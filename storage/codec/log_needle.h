@@ -18,7 +18,8 @@ struct log_needle {
     /* Only template text can hold it (in lines without text variables): no digit, no letters at its
      * ends that could be the end or the start of a hex value. */
     bool only_text;
-    bool is_word; // letters and digits only: lies in one token
+    bool is_word;   // letters and digits only: lies in one token
+    uint64_t chars; // log_char_bits
     /* One run of hex digits with a letter and a digit, 8 to 128 long: a part of one hex value. */
     bool is_hex;
     str core;      // must stand in one piece of template text; may be empty

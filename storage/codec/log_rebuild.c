@@ -94,7 +94,8 @@ static enum rebuild_class needle_class(const struct rebuild *b, const struct log
     if (n->only_text && !t->has_text_var)
         return REBUILD_NO;
     if (n->only_text && n->is_word)
-        return n->text.n > b->dir->text_run ? REBUILD_NO : REBUILD_VARIABLE;
+        return n->text.n > b->dir->text_run || (n->chars & ~b->dir->text_chars) ? REBUILD_NO
+                                                                                : REBUILD_VARIABLE;
     if (n->is_hex && !b->dir->loose_hex)
         return t->has_hex_var ? REBUILD_VARIABLE : REBUILD_NO;
     return (t->has_text_var ? core_wide : core) ? REBUILD_MAYBE : REBUILD_NO;

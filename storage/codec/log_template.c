@@ -60,7 +60,21 @@ void log_templates_clear(struct log_templates *t)
     t->vars.n = t->sizes.n = 0;
     t->loose_hex = false;
     t->text_run = 0;
+    t->text_chars = 0;
     t->hex_lens[0] = t->hex_lens[1] = 0;
+}
+
+uint64_t log_char_bits(str s)
+{
+    uint64_t bits = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        uint8_t c = (uint8_t)s.p[i], letter = (uint8_t)((c | 0x20) - 'a');
+        if ((uint8_t)(c - '0') <= 9)
+            bits |= UINT64_C(1) << (c - '0');
+        else if (letter <= 'z' - 'a')
+            bits |= UINT64_C(1) << (letter + (c & 0x20 ? 10 : 36));
+    }
+    return bits;
 }
 
 /* ---- columns ---- */
@@ -217,6 +231,7 @@ static void put_text_variable(struct tokeniser *k, const char *p, size_t n)
         letters = log_class(p[i]) == LOG_CLASS_DIGIT ? 0 : (uint8_t)(letters + 1);
         k->t->text_run = MAX(k->t->text_run, letters);
     }
+    k->t->text_chars |= log_char_bits((str){p, n});
     vec_reserve(&c->bytes, NULL, c->bytes.n + n);
     memcpy(c->bytes.v + c->bytes.n, p, n);
     c->bytes.n += n;

@@ -87,7 +87,8 @@ struct log_templates {
     VEC(struct log_template_size) sizes; // by template
     VEC(struct log_var) new_vars;
     bool loose_hex;
-    uint8_t text_run; // longest run of letters in a text variable
+    uint8_t text_run;    // longest run of letters in a text variable
+    uint64_t text_chars; // that occur in text variables (log_char_bits)
     uint64_t hex_lens[2];
     size_t raw; // bytes of lines seen
 };
@@ -95,6 +96,8 @@ struct log_templates {
 void log_templates_init(struct log_templates *t);
 void log_templates_deinit(struct log_templates *t);
 void log_templates_clear(struct log_templates *t);
+/* Letters and digits as bits; other characters have none. */
+uint64_t log_char_bits(str s);
 /* Adds one line. false: templates do not pay here, use plain lines. */
 bool log_templates_add(struct log_templates *t, str line);
 /* Judges the whole block. DOUBTFUL: compress both ways and take the smaller. */
