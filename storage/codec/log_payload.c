@@ -7,7 +7,7 @@
 #include "storage/base/rd.h"
 #include "storage/codec/block.h"
 
-#define PAYLOAD_VERSION 1
+#define PAYLOAD_VERSION 2
 #define PAYLOAD_ZSTD    (4 * KIB)
 #define VARINT_MAX      10 // bytes of a 64-bit length
 /* Largest decoded payload: a request body (64 MiB raw) and what columns add to it. */
@@ -28,36 +28,53 @@ static void put_streams(const struct batch *b, struct buf *raw)
     }
 }
 
+static bool same(str a, str b) // the same address, mostly
+{
+    return a.n == b.n && (a.p == b.p || str_eq(a, b));
+}
+
 static bool same_names(struct labels a, struct labels b)
 {
     if (a.n != b.n)
         return false;
     for (size_t i = 0; i < a.n; i++) {
-        str x = a.v[i].name, y = b.v[i].name;
-        if (x.n != y.n || (x.p != y.p && !str_eq(x, y))) // mostly the same address
+        if (!same(a.v[i].name, b.v[i].name))
             return false;
     }
     return true;
 }
 
-/* Values of one record, with room for all made once. */
-static void put_values(struct labels l, struct buf *raw)
+/* One value at p; returns the place behind it. */
+static char *put_value(char *p, str value)
 {
-    size_t room = 0;
+    size_t n = value.n;
+    for (; n >= 0x80; n >>= 7)
+        *p++ = (char)(n | 0x80);
+    *p++ = (char)n;
+    if (value.n > 0)
+        memcpy(p, value.p, value.n);
+    return p + value.n;
+}
+
+/* Values of one record, with room for all made once; before: those of the record before, which has
+ * the same names, or NULL. */
+static void put_values(struct labels l, const struct label *before, struct buf *raw)
+{
+    size_t bits = before ? (l.n + 7) / 8 : 0, room = bits;
     for (size_t i = 0; i < l.n; i++)
         room += VARINT_MAX + l.v[i].value.n;
-    char *p = room ? buf_reserve(raw, room) : NULL;
-    for (size_t i = 0; p && i < l.n; i++) {
-        str value = l.v[i].value;
-        size_t n = value.n;
-        for (; n >= 0x80; n >>= 7)
-            *p++ = (char)(n | 0x80);
-        *p++ = (char)n;
-        if (value.n > 0)
-            memcpy(p, value.p, value.n);
-        p += value.n;
-        raw->n = (size_t)(p - raw->p);
+    char *own = room ? buf_reserve(raw, room) : NULL, *p = own + bits;
+    if (!own)
+        return;
+    memset(own, 0, bits);
+    for (size_t i = 0; i < l.n; i++) {
+        if (before && same(l.v[i].value, before[i].value))
+            continue;
+        if (before)
+            own[i / 8] = (char)(own[i / 8] | 1 << (i % 8));
+        p = put_value(p, l.v[i].value);
     }
+    raw->n += (size_t)(p - own);
 }
 
 static void put_meta(const struct batch *b, struct buf *raw)
@@ -65,14 +82,11 @@ static void put_meta(const struct batch *b, struct buf *raw)
     struct labels before = {0};
     for (size_t i = 0; i < b->logs.n; i++) {
         struct labels l = b->logs.v[i].meta;
-        if (same_names(l, before)) {
-            buf_varint(raw, 0);
-        } else {
-            buf_varint(raw, 1 + l.n);
-            for (size_t j = 0; j < l.n; j++)
-                buf_bytes(raw, l.v[j].name);
-        }
-        put_values(l, raw);
+        bool again = same_names(l, before);
+        buf_varint(raw, again ? 0 : 1 + l.n);
+        for (size_t j = 0; j < l.n && !again; j++)
+            buf_bytes(raw, l.v[j].name);
+        put_values(l, again ? before.v : NULL, raw);
         before = l;
     }
 }
@@ -149,20 +163,44 @@ static bool get_streams(struct rd *r, struct batch *out, struct err *err)
     return !r->bad || corrupt(err, "streams");
 }
 
-static bool get_meta(struct rd *r, struct batch *out, struct err *err)
+static bool any_bit(str bits)
+{
+    unsigned all = 0;
+    for (size_t i = 0; i < bits.n; i++)
+        all |= (uint8_t)bits.p[i];
+    return all != 0;
+}
+
+/* Metadata of one record. `before`: that of the record before. */
+static bool get_record_meta(struct rd *r, uint8_t version, struct arena *a, struct labels *before,
+                            struct err *err)
+{
+    uint64_t head = rd_varint(r);
+    size_t n = head ? (size_t)head - 1 : before->n;
+    bool bits = !head && version >= 2;
+    str own = bits ? rd_take(r, (n + 7) / 8) : (str){0};
+    if (r->bad || (!bits && n > rd_left(r)))
+        return corrupt(err, "metadata count");
+    if (bits && !any_bit(own))
+        return true;
+    struct label *v = arena_array(a, struct label, n);
+    for (size_t j = 0; j < n; j++)
+        v[j].name = head ? rd_bytes(r) : before->v[j].name;
+    for (size_t j = 0; j < n; j++) {
+        bool again = bits && !(own.p[j / 8] >> (j % 8) & 1);
+        v[j].value = again ? before->v[j].value : rd_bytes(r);
+    }
+    *before = (struct labels){v, n};
+    return !a->over || err_set(err, ERR_LIMIT, "no memory for the metadata of a log batch");
+}
+
+static bool get_meta(struct rd *r, uint8_t version, struct batch *out, struct err *err)
 {
     struct labels before = {0};
     for (size_t i = 0; i < out->logs.n; i++) {
-        uint64_t head = rd_varint(r);
-        size_t n = head ? (size_t)head - 1 : before.n;
-        if (r->bad || n > rd_left(r))
-            return corrupt(err, "metadata count");
-        struct label *v = arena_array(out->arena, struct label, n);
-        for (size_t j = 0; j < n; j++)
-            v[j].name = head ? rd_bytes(r) : before.v[j].name;
-        for (size_t j = 0; j < n; j++)
-            v[j].value = rd_bytes(r);
-        before = out->logs.v[i].meta = (struct labels){v, n};
+        if (!get_record_meta(r, version, out->arena, &before, err))
+            return false;
+        out->logs.v[i].meta = before;
     }
     return !r->bad || corrupt(err, "metadata");
 }
@@ -183,7 +221,7 @@ bool log_payload_read(str payload, struct batch *out, struct err *err)
     }
     for (size_t i = 0; i < out->logs.n; i++)
         out->logs.v[i].line.n = rd_varint(&r);
-    if (!get_meta(&r, out, err))
+    if (!get_meta(&r, version, out, err))
         return false;
     for (size_t i = 0; i < out->logs.n; i++)
         out->logs.v[i].line = rd_take(&r, out->logs.v[i].line.n);

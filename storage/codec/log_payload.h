@@ -1,10 +1,11 @@
 /* log_payload.h - one batch of log records as the write-ahead log keeps it.
  *
- * One envelope of block.h (version 1; zstd 1 above 4 KB) around: v streams, per stream labels
+ * One envelope of block.h (version 2; zstd above 4 KB) around: v streams, per stream labels
  * (labels_encode) | v rows | runs until all rows are covered: v stream, v rows | per row z time -
- * time before | per row v line length | per row metadata: v 0 = names of the row before, else 1 + n
- * and n names; then the values | the lines. v = varint, z = zigzag varint; strings carry a varint
- * length. Any thread. */
+ * time before | per row v line length | per row metadata: v 0 = names of the row before and a bit
+ * per value, low bits of bytes first: 1 = a value follows, 0 = that of the row before (version 1:
+ * all values follow, no bits); else 1 + n and n names, then n values | the lines. v = varint, z =
+ * zigzag varint; strings carry a varint length. Any thread. */
 #pragma once
 
 #include "storage/model/batch.h"

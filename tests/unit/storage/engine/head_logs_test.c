@@ -232,6 +232,15 @@ static void test_payload(void **state)
         vec_last(&f->b.logs)->meta = (struct labels){meta + i % 2, (size_t)(i % 3)};
         if (i % 3 == 2 && i % 2)
             vec_last(&f->b.logs)->meta.n = 1;
+        if (i > 1500) { // runs of the same names, with one value that changes
+            struct label *own = arena_array(&f->a, struct label, 9);
+            for (unsigned k = 0; k < 9; k++)
+                own[k] =
+                    (struct label){arena_fmt(&f->a, "name%u", k),
+                                   k == (unsigned)i / 200 % 9 ? arena_fmt(&f->a, "value %d", i / 3)
+                                                              : STR("a value of many rows")};
+            vec_last(&f->b.logs)->meta = (struct labels){own, 9};
+        }
     }
     struct buf out;
     buf_init(&out, 64 * MIB);
