@@ -11,10 +11,11 @@
  *          | kind 0: v templates | v columns | u8 loose hex | u8 longest word in a text variable
  *          | u64 x 2 lengths of hex values that occur: bit k = 8 + k digits
  *          | u64 characters that occur in text variables (log_char_bits; not in version 1)
- *          | both kinds, not in version 1: u8 flags (1 = FILTER holds the ids of META, too)
+ *          | both kinds, not in version 1: u8 flags (1 = FILTER holds the ids of META, too;
+ *          2 = kind 1: a newline ends each line, instead of lengths)
  *   ROWS   v length, ints of the first time of each run - t_min | v length, ints of the other
  *          times, each minus the one before | kind 0: codes of the template
- *          | kind 1: ints of line lengths
+ *          | kind 1: ints of line lengths, without flag 2
  *   DICT   kind 0: templates (log_template.h) | kind 1: the lines
  *   INTS   kind 0: per column u8 type: 1 integer: v n, u8 time field, v length, ints
  *          | 3 hex: u8 digits, v n, hex head (log_hex.h) | 5 text: v n, v length, ints of lengths
@@ -101,7 +102,8 @@ MUST_USE bool log_block_write_plain(struct log_writer *w, const struct log_row *
 
 /* ---- reading ---- */
 
-#define LOG_DIR_META_IDS 1 // flag
+#define LOG_DIR_META_IDS 1 // flags
+#define LOG_DIR_ENDS     2
 
 #define LOG_HEX_MIN 8
 #define LOG_HEX_MAX 128
@@ -118,6 +120,7 @@ struct log_dir {
     uint64_t text_chars;  // nor are words with other characters
     bool loose_hex;       // hex digits may also hide in text: the filter proves nothing
     uint64_t hex_lens[2]; // bit k: values of 8 + k digits occur
+    bool ends;            // kind 1: a newline behind each line
     bool meta_ids;        // the filter holds the ids of the metadata, too
 };
 

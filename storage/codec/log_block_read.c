@@ -82,8 +82,9 @@ bool log_dir_read(str blob, struct arena *a, struct log_dir *out, struct err *er
     }
     if (version >= 2) {
         uint8_t flags = rd_u8(&r);
-        if (flags & ~LOG_DIR_META_IDS)
+        if (flags & ~(LOG_DIR_META_IDS | LOG_DIR_ENDS))
             return corrupt(err, "directory flags");
+        d.ends = flags & LOG_DIR_ENDS;
         d.meta_ids = flags & LOG_DIR_META_IDS;
     }
     if (r.bad || rd_left(&r) > 0)
@@ -366,12 +367,32 @@ static bool open_columns(struct reader *r, struct err *err)
            log_rebuild_columns(&r->lines, ints, &parts.base, r->keep, &need, err);
 }
 
+/* Lengths of lines that newlines end. */
+static bool find_ends(struct reader *r, str text, int64_t *lens, struct err *err)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < r->dir->rows; i++) {
+        const char *end = at < text.n ? memchr(text.p + at, '\n', text.n - at) : NULL;
+        if (!end)
+            return corrupt(err, "line ends");
+        lens[i] = end - (text.p + at);
+        at += (size_t)lens[i] + 1;
+    }
+    return at == text.n || corrupt(err, "last line");
+}
+
 /* Kind 1: line lengths and text. */
 static bool open_plain(struct reader *r, struct err *err)
 {
     const struct log_dir *d = r->dir;
+    bool text_wanted = r->pick->line || r->pick->wanted.n_needles > 0;
+    str text = {0}; // lines point into it: it stays
+    if (!text_wanted && !r->pick->len)
+        return true;
     int64_t *lens = arena_array(r->scratch, int64_t, d->rows);
-    if (!column_get_ints(&r->rows, lens, d->rows, err))
+    if ((text_wanted || d->ends) && !get_part(r->parts, LOG_PART_DICT, r->a, &text, err))
+        return false;
+    if (d->ends ? !find_ends(r, text, lens, err) : !column_get_ints(&r->rows, lens, d->rows, err))
         return false;
     uint64_t total = 0;
     for (size_t i = 0; i < d->rows; i++) {
@@ -382,13 +403,8 @@ static bool open_plain(struct reader *r, struct err *err)
     r->lens = lens;
     if (total != d->raw)
         return corrupt(err, "sum of lines");
-    if (!r->pick->line && r->pick->wanted.n_needles == 0)
-        return true;
-    str text; // lines point into it: it stays
-    if (!get_part(r->parts, LOG_PART_DICT, r->a, &text, err))
-        return false;
-    r->text = text.p;
-    return text.n == d->raw || corrupt(err, "text size");
+    r->text = text_wanted ? text.p : NULL;
+    return !text_wanted || text.n == d->raw + (d->ends ? d->rows : 0) || corrupt(err, "text size");
 }
 
 static bool open_meta(struct reader *r, struct err *err)
@@ -483,20 +499,6 @@ static void result_add(struct result *out, const struct reader *r, size_t row)
     out->row[out->n++] = (uint32_t)row;
 }
 
-static void collect_plain(struct reader *r, struct result *out)
-{
-    size_t row = 0, offset = 0;
-    for (size_t i = 0; i < r->dir->n_runs; i++) {
-        out->run_start[i] = (uint32_t)out->n;
-        for (size_t end = row + r->dir->runs[i].rows; row < end; row++) {
-            if (r->keep[row] && plain_row(r, out, row, offset))
-                result_add(out, r, row);
-            offset += (size_t)r->lens[row];
-        }
-    }
-    out->run_start[r->dir->n_runs] = (uint32_t)out->n;
-}
-
 /* All rows as they are, only their times. */
 static void collect_times(const struct reader *r, struct result *out)
 {
@@ -508,6 +510,24 @@ static void collect_times(const struct reader *r, struct result *out)
     }
     out->run_start[r->dir->n_runs] = (uint32_t)row;
     out->n = row;
+}
+
+static void collect_plain(struct reader *r, struct result *out)
+{
+    size_t row = 0, offset = 0;
+    if (!r->lens && !r->has_meta && r->kept == r->dir->rows) {
+        collect_times(r, out);
+        return;
+    }
+    for (size_t i = 0; i < r->dir->n_runs; i++) {
+        out->run_start[i] = (uint32_t)out->n;
+        for (size_t end = row + r->dir->runs[i].rows; row < end; row++) {
+            if (r->keep[row] && (!r->lens || plain_row(r, out, row, offset)))
+                result_add(out, r, row);
+            offset += r->lens ? (size_t)r->lens[row] + r->dir->ends : 0;
+        }
+    }
+    out->run_start[r->dir->n_runs] = (uint32_t)out->n;
 }
 
 static bool template_row(struct reader *r, struct result *out, struct rebuild_out *line, size_t row,

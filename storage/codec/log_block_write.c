@@ -77,7 +77,7 @@ static bool input_check(struct input *in, const struct log_row *rows, const stru
     return true;
 }
 
-static void put_dir(struct log_writer *w, const struct input *in, enum log_kind kind)
+static void put_dir(struct log_writer *w, const struct input *in, enum log_kind kind, bool ends)
 {
     struct buf *dir = &w->raw[LOG_PART_DIR];
     buf_u8(dir, (uint8_t)kind);
@@ -103,7 +103,7 @@ static void put_dir(struct log_writer *w, const struct input *in, enum log_kind 
         buf_le64(dir, w->templates.hex_lens[1]);
         buf_le64(dir, w->templates.text_chars);
     }
-    buf_u8(dir, LOG_DIR_META_IDS);
+    buf_u8(dir, (uint8_t)(LOG_DIR_META_IDS | (ends ? LOG_DIR_ENDS : 0)));
 }
 
 static void put_ints(const int64_t *v, size_t n, struct buf *out)
@@ -133,14 +133,27 @@ static void put_times(struct log_writer *w, const struct input *in)
     put_ints(steps, n_steps, &w->raw[LOG_PART_ROWS]);
 }
 
-static void put_plain_lines(struct log_writer *w, const struct input *in)
+/* Can newlines end the lines? They cost zstd nothing, lengths do. */
+static bool can_end(const struct input *in)
+{
+    for (size_t i = 0; i < in->n; i++) {
+        if (str_find_char(in->rows[i].line, '\n') != SIZE_MAX)
+            return false;
+    }
+    return true;
+}
+
+static void put_plain_lines(struct log_writer *w, const struct input *in, bool ends)
 {
     int64_t *lens = arena_array(&w->arena, int64_t, in->n);
     for (size_t i = 0; i < in->n; i++) {
         lens[i] = (int64_t)in->rows[i].line.n;
         buf_add(&w->raw[LOG_PART_DICT], in->rows[i].line);
+        if (ends)
+            buf_add_char(&w->raw[LOG_PART_DICT], '\n');
     }
-    column_put_ints(&w->raw[LOG_PART_ROWS], lens, in->n);
+    if (!ends)
+        column_put_ints(&w->raw[LOG_PART_ROWS], lens, in->n);
 }
 
 /* Ids of the lines for the filter. */
@@ -219,7 +232,8 @@ static bool write_kind(struct log_writer *w, const struct input *in, enum log_ki
     w->keys.v.n = 0;
     for (size_t i = 0; i < LOG_PART_COUNT; i++)
         buf_clear(&w->raw[i]);
-    put_dir(w, in, kind);
+    bool ends = !templates && can_end(in);
+    put_dir(w, in, kind, ends);
     put_times(w, in);
     if (has_meta(in))
         log_meta_put(in->rows, in->n, templates ? &w->templates : NULL, &w->table, &w->arena,
@@ -227,7 +241,7 @@ static bool write_kind(struct log_writer *w, const struct input *in, enum log_ki
     if (templates)
         put_template_lines(w, in);
     else
-        put_plain_lines(w, in);
+        put_plain_lines(w, in, ends);
     if (w->keys.v.n >= FILTER_MIN &&
         !fuse_build(FUSE_8, w->keys.v.v, w->keys.v.n, &w->raw[LOG_PART_FILTER], err))
         return false;

@@ -12,8 +12,8 @@
 #define SCRATCH_MAX  (16 * MIB) // text of a line of 1 MiB with all its marks
 
 /* When templates are given up: tried this many bytes, then judged at every line. */
-#define JUDGE_RAW     MIB
-#define JUDGE_RAW_MIN (32 * KIB) // smaller blocks are better off plain
+#define JUDGE_RAW   MIB
+#define JUDGE_SMALL (256 * KIB) // of blocks below, nothing is known beforehand
 
 void log_templates_init(struct log_templates *t)
 {
@@ -413,9 +413,10 @@ static bool is_hopeless(const struct log_templates *t)
 
 enum log_verdict log_templates_judge(const struct log_templates *t)
 {
-    if (t->raw < JUDGE_RAW_MIN || is_hopeless(t))
+    if (is_hopeless(t))
         return LOG_TEMPLATES_LOSE;
-    return t->text.n > t->raw / 5 * 2 ? LOG_TEMPLATES_DOUBTFUL : LOG_TEMPLATES_PAY;
+    bool doubtful = t->raw < JUDGE_SMALL || t->text.n + 4 * t->vars.n > t->raw / 4;
+    return doubtful ? LOG_TEMPLATES_DOUBTFUL : LOG_TEMPLATES_PAY;
 }
 
 bool log_templates_add(struct log_templates *t, str line)
