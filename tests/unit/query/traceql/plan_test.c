@@ -5,6 +5,7 @@
 #include "tests/unit/query/traceql/fixture.h"
 
 #define TRACES 60
+#define FILTERS 1000 // 3,000 found nothing more, and take 20 s under the sanitizers
 
 struct world {
     struct fixture *f;
@@ -159,7 +160,7 @@ static void test_conditions(void **state)
     prng_init(&w.rng, 11);
     buf_init(&w.b, 16 * MIB);
     fill(&w);
-    for (int i = 0; i < 3000; i++) {
+    for (int i = 0; i < FILTERS; i++) {
         struct arena *a = &w.f->q.arena;
         buf_clear(&w.b);
         add_filter(&w, 3);
@@ -181,7 +182,7 @@ static void test_conditions(void **state)
         query_deinit(&w.f->q);
         fixture_query(w.f);
     }
-    assert_true(used > 2000 && hits > 1000);
+    assert_true(used > FILTERS * 2 / 3 && hits > FILTERS / 3);
     buf_deinit(&w.b);
 }
 
