@@ -4,7 +4,7 @@
 #include "storage/base/prng.h"
 #include "tests/unit/query/traceql/fixture.h"
 
-#define TRACES 60
+#define TRACES  60
 #define FILTERS 1000 // 3,000 found nothing more, and take 20 s under the sanitizers
 
 struct world {
