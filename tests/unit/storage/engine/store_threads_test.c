@@ -1,8 +1,8 @@
 /* store_threads_test.c - everything at the same time on a real folder, with the real signals:
  * writers, queries with all kinds of iterators, names, snapshots that are held, tenants being made,
- * forced seals, compaction, retention, rules of classes that change, statistics; then a close, a
- * reopen, and on. Meant for the thread sanitizer. `store_threads_test SECONDS` runs longer than the
- * usual five.
+ * forced seals, compaction, retention, rules of classes that change, deletions, statistics; then a
+ * close, a reopen, and on. Meant for the thread sanitizer. `store_threads_test SECONDS` runs longer
+ * than the usual five.
  *
  * What must hold: a query sees every record that was acknowledged before its snapshot, each once,
  * and none that was never sent; counters do not fall; after a reopen exactly what was acknowledged
@@ -37,6 +37,7 @@
 #define CHURN    3000 // series that come and go
 #define PAUSE_NS 500000
 #define MEMORY   (48 * MIB)
+#define GONE_MAX 4096 // records that are deleted
 
 static int seconds = 5;
 
@@ -60,7 +61,7 @@ struct world {
     struct writer writers[SIGNAL_COUNT][WRITERS];
     struct matcher matchers[SIGNAL_COUNT]; // of a class of each signal
     struct retention_class classes[SIGNAL_COUNT];
-    _Atomic uint64_t churned, old_sent, tenants, queries, seen;
+    _Atomic uint64_t churned, old_sent, tenants, queries, seen, deletions;
     atomic_bool stop, failed;
 };
 
@@ -657,6 +658,65 @@ static void *care_main(void *arg)
     return NULL;
 }
 
+/* Records of w7 that are there. */
+static size_t count_of_gone(struct world *w, enum signal sig)
+{
+    struct snapshot *snap;
+    struct ids ids = {0};
+    struct err err = ERR_OK;
+    int64_t from = time_of(w, 0), to = time_of(w, GONE_MAX);
+    bool ok = snapshot_open(w->s, w->t, sig, range_of(w, 0, GONE_MAX), &snap, &err);
+    if (ok) {
+        ok = sig == SIGNAL_METRICS ? read_samples(w, snap, STR("w7"), from, to, &ids, &err)
+                                   : read_lines(w, snap, STR("w7"), from, to, true, &ids, &err);
+        snapshot_close(snap);
+    }
+    if (!ok)
+        (void)wrong(w, "what is deleted: %s", err.text);
+    size_t n = ids.v.n;
+    vec_free(&ids.v);
+    return n;
+}
+
+/* Some records, which are deleted; then some more, which are not, until the next time. */
+static bool delete_once(struct world *w, enum signal sig, uint64_t n)
+{
+    struct matcher m;
+    struct err err = ERR_OK;
+    uint32_t id;
+    if (!send(w, w->t, sig, "main", 7, n, BATCH, time_of(w, n)) ||
+        !matcher_init(&m, MATCH_EQ, STR("writer"), STR("w7"), &err))
+        return false;
+    struct deletion d = {
+        .signal = sig, .matchers = {&m, 1}, .t0_ns = INT64_MIN, .t1_ns = INT64_MAX};
+    bool ok = store_delete(w->s, w->t, &d, &id, &err);
+    matcher_deinit(&m);
+    if (!ok)
+        return err.code == ERR_LIMIT || wrong(w, "deletion: %s", err.text);
+    size_t left = count_of_gone(w, sig);
+    if (left > 0)
+        return wrong(w, "%zu deleted records of %s are there", left, signal_name(sig));
+    if (!send(w, w->t, sig, "main", 7, n, BATCH, time_of(w, n)))
+        return false;
+    left = count_of_gone(w, sig);
+    return left == BATCH || wrong(w, "%zu records of %s behind a deletion", left, signal_name(sig));
+}
+
+static void *delete_main(void *arg)
+{
+    struct world *w = arg;
+    struct prng r;
+    prng_init(&r, 23);
+    while (!atomic_load(&w->stop)) {
+        enum signal sig = prng_below(&r, 2) ? SIGNAL_LOGS : SIGNAL_METRICS;
+        if (!delete_once(w, sig, prng_below(&r, GONE_MAX / BATCH) * BATCH))
+            break;
+        atomic_fetch_add(&w->deletions, 1);
+        pause_ns((long)random_below(&r, 100) * NS_PER_MS);
+    }
+    return NULL;
+}
+
 /* ---- rounds ---- */
 
 #define THREADS_MAX 32
@@ -693,6 +753,7 @@ static void run_all(struct world *w)
     start(w, &crew, tenants_main, w);
     start(w, &crew, stats_main, w);
     start(w, &crew, care_main, w);
+    start(w, &crew, delete_main, w);
     while (!atomic_load(&w->stop) && clock_mono_ns(clock) < until)
         pause_ns(20 * NS_PER_MS);
     atomic_store(&w->stop, true);
@@ -813,7 +874,7 @@ static void test_all_at_once(void **state)
     print_message("%" PRIu64 " queries saw %" PRIu64 " records; segments: %" PRIu64
                   " sealed, %" PRIu64 " merged, %" PRIu64 " expired\n",
                   atomic_load(&w->queries), atomic_load(&w->seen), sealed, compacted, expired);
-    assert_true(sealed > 0 && compacted > 0 && expired > 0);
+    assert_true(sealed > 0 && compacted > 0 && expired > 0 && atomic_load(&w->deletions) > 0);
     remove_tree(w->dir);
     for (int k = 0; k < SIGNAL_COUNT; k++)
         matcher_deinit(&w->matchers[k]);
