@@ -1,7 +1,9 @@
-"""The demo app (FastAPI with the OpenTelemetry Python SDK) over OTLP/gRPC or OTLP/HTTP (environment OTLP); every
-signal is found again by trace id, TraceQL, LogQL and PromQL, also after a restart."""
+"""The demo app (FastAPI with the OpenTelemetry Python SDK) over OTLP/gRPC or OTLP/HTTP (environment OTLP), with
+cumulative or delta temporality (OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE); every signal is found again by
+trace id, TraceQL, LogQL and PromQL, also after a restart."""
 
 import os
+import re
 import subprocess
 import time
 
@@ -10,6 +12,7 @@ from harness import Server, now, until
 from shop import Shop
 
 PROTOCOL = os.environ.get("OTLP", "http/protobuf")
+IS_DELTA = os.environ.get("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE") == "delta"
 
 
 def place_orders(shop):
@@ -22,7 +25,8 @@ def place_orders(shop):
             placed = reply["trace_id"]
         elif item == "broken":
             failed = reply["detail"]["trace_id"]
-    shop.post("/flush")
+        if item == "sugar":
+            shop.post("/flush")
     return placed, failed, counts
 
 
@@ -72,6 +76,9 @@ def check_metrics(server, counts):
         return got if got == {k: v for k, v in counts.items() if v} else None
 
     until(orders, f"orders_total to be {counts}")
+    if IS_DELTA:
+        _, text, _ = server.ask("/metrics")
+        assert re.search(rb'trivet_delta_points_total\{result="added"\} [1-9]', text), text
     buckets = signals.instant(server, 'sum(order_duration_seconds_bucket{le="+Inf"})')
     assert float(buckets[0]["value"][1]) == sum(counts.values()), buckets
     quantile = signals.instant(server, "histogram_quantile(0.5, sum by (le) (order_duration_seconds_bucket))")
