@@ -176,6 +176,7 @@ static void app_init_services(struct app *app)
     router_add(app->router, self_routes, app);
     router_add(app->router, health_routes, &app->services);
     router_add(app->router, ingest_routes, &app->services);
+    router_add(app->router, journal_routes, &app->services);
     router_add(app->router, prom_routes, &app->services);
     router_add(app->router, prom_status_routes, &app->services);
     router_add(app->router, prom_tsdb_routes, &app->services);

@@ -7,3 +7,5 @@
 /* OTLP/HTTP and gRPC, Prometheus remote write, Loki push. Ended by pattern NULL. All in
  * LANE_INGEST. */
 extern const struct route ingest_routes[];
+/* systemd-journal-upload's POST /upload, which has no end. */
+extern const struct route journal_routes[];

@@ -430,6 +430,7 @@ void conn_accept(struct net *net, struct uv_stream_s *server, str home)
         return;
     }
     uv_tcp_nodelay(&c->tcp, 1);
+    uv_tcp_keepalive(&c->tcp, 1, 60); // s; uploads without end, open channels
     conn_name(c);
     c->since_ms = uv_now(net->loop);
     conn_want_input(c);

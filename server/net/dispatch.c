@@ -139,6 +139,92 @@ static void job_done(struct job *job)
         d->released(d->released_ctx);
 }
 
+/* ---- bodies in parts ---- */
+
+bool dispatch_takes_parts(const struct exchange *x)
+{
+    return x->match.entry && (x->match.entry->route->methods & HTTP_PARTS) && x->host->work &&
+           x->match.entry->route->lane != LANE_LOOP && !x->is_refused;
+}
+
+bool dispatch_part_waits(const struct exchange *x)
+{
+    return x->part_err.code == ERR_BUSY || x->part_err.code == ERR_UNAVAILABLE;
+}
+
+static void part_run(struct job *job)
+{
+    struct exchange *x = CONTAINER_OF(job, struct exchange, job);
+    const struct route_entry *entry = x->match.entry;
+    x->part_err = ERR_OK;
+    x->req.body = buf_str(&x->part);
+    x->req.part_err = &x->part_err;
+    entry->route->handle(entry->ctx, &x->req, &x->rep);
+    x->req.part_err = NULL;
+    x->req.body = (str){0};
+}
+
+/* What came meanwhile is the next part, also when the client has gone: it was sent. */
+static void part_done(struct job *job)
+{
+    struct exchange *x = CONTAINER_OF(job, struct exchange, job);
+    struct dispatch *d = x->dispatch;
+    d->running--;
+    x->is_part_busy = false;
+    if (x->host->budget)
+        budget_give(x->host->budget, x->part_budgeted);
+    x->budgeted -= x->part_budgeted;
+    x->part_budgeted = 0;
+    buf_deinit(&x->part);
+    bool is_good = x->part_err.code == ERR_NONE;
+    if (x->body.n > 0 && is_good && (x->wants_run || !x->session))
+        dispatch_part(d, x);
+    else if (x->wants_run && !dispatch_part_waits(x)) {
+        x->wants_run = false;
+        if (is_good)
+            dispatch_run(d, x);
+        else
+            dispatch_fail(d, x, err_http(x->part_err.code), &x->part_err);
+    } else if (x->ready) {
+        x->ready(x);
+    }
+    exchange_unref(x);
+    if (d->released)
+        d->released(d->released_ctx);
+}
+
+void dispatch_part(struct dispatch *d, struct exchange *x)
+{
+    if (x->is_part_busy) // part_err is the worker's
+        return;
+    bool is_failed = x->part_err.code != ERR_NONE && !dispatch_part_waits(x);
+    if (is_failed || (x->body.n == 0 && !dispatch_part_waits(x)))
+        return;
+    x->job.run = part_run;
+    x->job.done = part_done;
+    if (!d->is_ready) {
+        err_set(&x->part_err, ERR_UNAVAILABLE, "server is starting");
+        return;
+    }
+    struct err err = ERR_OK;
+    struct buf body = x->body;
+    if (!dispatch_part_waits(x)) { // else what is taken already comes first
+        x->part = body;            // before the submit: the worker may run at once
+        buf_init(&x->body, x->host->max_body);
+    }
+    if (!work_submit(x->host->work, x->match.entry->route->lane, &x->job, &err)) {
+        x->body = body;
+        buf_init(&x->part, 0);
+        x->part_err = err;
+        return;
+    }
+    if (x->part.p)
+        x->part_budgeted = x->budgeted; // the part before it has given its own back
+    exchange_ref(x);
+    d->running++;
+    x->is_part_busy = true;
+}
+
 /* At a listener with a home the paths below it come first. */
 static void find_route(struct dispatch *d, struct exchange *x)
 {
@@ -184,8 +270,13 @@ bool dispatch_headers(struct dispatch *d, struct exchange *x, bool expects_conti
 void dispatch_run(struct dispatch *d, struct exchange *x)
 {
     ASSERT(!x->is_run);
-    x->is_run = true;
     x->dispatch = d;
+    if (x->is_parted && (x->is_part_busy || x->body.n > 0 || dispatch_part_waits(x))) {
+        x->wants_run = true; // part_done comes back here
+        dispatch_part(d, x);
+        return;
+    }
+    x->is_run = true;
     atomic_fetch_add_explicit(&d->requests, 1, memory_order_relaxed);
     x->req.body = buf_str(&x->body);
     struct err err = ERR_OK;

@@ -24,6 +24,13 @@ bool dispatch_headers(struct dispatch *d, struct exchange *x, bool expects_conti
 /* Runs the handler, or answers what dispatch_headers found. x->ready must be set; it may be called
  * before this returns. The caller keeps its own reference. */
 void dispatch_run(struct dispatch *d, struct exchange *x);
+/* Its body is handled in parts as it comes (HTTP_PARTS); after dispatch_headers. */
+bool dispatch_takes_parts(const struct exchange *x);
+/* Hands over what came of such a body, if nothing of it is being handled: x->ready is called
+ * afterwards. When the lane is full, or the handler wants to be called later (dispatch_part_waits),
+ * call it again after a while. */
+void dispatch_part(struct dispatch *d, struct exchange *x);
+bool dispatch_part_waits(const struct exchange *x);
 /* Answers with err's status instead of a handler: malformed requests, bodies over the limit. Then
  * as dispatch_run. */
 void dispatch_fail(struct dispatch *d, struct exchange *x, int status, const struct err *err);

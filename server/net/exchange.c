@@ -39,7 +39,10 @@ void exchange_unref(struct exchange *x)
     if (x->rep.ws_events) // the client went before the channel opened
         x->rep.ws_events->closed(x->rep.ws_app);
     reply_deinit(&x->rep);
+    if (x->req.state_close)
+        x->req.state_close(x->req.state);
     buf_deinit(&x->body);
+    buf_deinit(&x->part);
     buf_deinit(&x->inflated);
     if (x->host->budget)
         budget_give(x->host->budget, x->budgeted);

@@ -39,6 +39,12 @@ struct exchange {
 
     struct buf body;                 // as received; req.body points into it
     struct buf inflated;             // result of http_body
+    struct buf part;                 // of a body in parts: what is being handled
+    size_t part_budgeted;            // of it, among budgeted
+    struct err part_err;             // of the last part
+    bool is_parted;                  // the body is handled as it comes
+    bool is_part_busy;               // a part is in its lane
+    bool wants_run;                  // the body has ended, parts come first
     size_t dropped_n;                // bytes of a body that nobody wants
     size_t budgeted;                 // bytes of both charged to the budget
     const struct http_param *params; // cache of http_params

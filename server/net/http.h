@@ -23,6 +23,9 @@ enum http_method {
     HTTP_OPTIONS = 32,
     HTTP_PATCH = 64,
     HTTP_ANY = 127,
+    /* No method: the body may have no end. Its handler is called again and again with what came
+     * since, see http_request.part_err. Lanes only. */
+    HTTP_PARTS = 1024,
 };
 
 struct http_header {
@@ -47,6 +50,15 @@ struct http_request {
     str peer;             // address:port text
     const str *path_args; // values of the pattern's {names}, decoded, in order
     size_t n_path_args;
+    /* Routes with HTTP_PARTS (HTTP/1; elsewhere a body comes whole): while not NULL, `body` is only
+     * what came since the last call, and the handler leaves the reply alone. It sets the error when
+     * something is wrong: ERR_BUSY and ERR_UNAVAILABLE mean that the bytes are taken, but it wants
+     * to be called again later, perhaps with nothing new; others end the request. The last call,
+     * with NULL and an empty body, answers. Parts come one after another, never side by side;
+     * `state` goes with them and state_close frees it. */
+    struct err *part_err;
+    void *state;
+    void (*state_close)(void *state);
     void *impl; // the net layer's
 };
 

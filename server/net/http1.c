@@ -31,6 +31,8 @@
 #include "storage/base/num.h"
 #include "storage/model/limits.h"
 
+#define PART_TICK_MS 250 // how often a part that could not be stored is tried again
+
 enum http1_state { HTTP1_READ, HTTP1_ANSWER, HTTP1_CHANNEL, HTTP1_CLOSED };
 
 struct span {
@@ -177,6 +179,12 @@ static bool head_move(struct http1 *h, struct exchange *x)
     return url_split(str_of(head, h->target_n), &x->req.path, &x->req.query);
 }
 
+static void on_ready(struct exchange *x)
+{
+    struct http1 *h = x->session;
+    session_wake(&h->session);
+}
+
 static int on_headers_complete(llhttp_t *parser)
 {
     struct http1 *h = parser->data;
@@ -208,6 +216,12 @@ static int on_headers_complete(llhttp_t *parser)
         return -1;
     }
     bool has_body = (parser->flags & F_CHUNKED) || parser->content_length > 0;
+    if (has_body && dispatch_takes_parts(x)) {
+        x->is_parted = true;
+        x->session = h;
+        x->ready = on_ready;
+        h->session.tick_ms = PART_TICK_MS;
+    }
     if (expects && has_body)
         buf_add(&h->out, STR("HTTP/1.1 100 Continue\r\n\r\n"));
     return 0;
@@ -240,12 +254,6 @@ static const llhttp_settings_t settings = {
 };
 
 /* ---- from request to answer ---- */
-
-static void on_ready(struct exchange *x)
-{
-    struct http1 *h = x->session;
-    session_wake(&h->session);
-}
 
 static void http1_reset_head(struct http1 *h)
 {
@@ -280,6 +288,27 @@ static void http1_fail(struct http1 *h, int status, const struct err *err)
     h->session.requests++;
     http1_reset_head(h);
     dispatch_fail(h->session.dispatch, x, status, err);
+}
+
+/* A body that is handled as it comes: hands over what is there, or ends the request. */
+static void http1_parts(struct http1 *h, bool is_tick)
+{
+    struct exchange *x = h->x;
+    if (!x || !x->is_parted || x->is_part_busy || (h->state != HTTP1_READ && !x->wants_run))
+        return;
+    bool waits = dispatch_part_waits(x);
+    if (x->wants_run) { // nobody but the clock brings it on
+        if (waits && is_tick)
+            dispatch_part(h->session.dispatch, x);
+    } else if (x->part_err.code != ERR_NONE && !waits) {
+        struct err err = x->part_err;
+        http1_fail(h, err_http(err.code), &err);
+    } else if (waits ? is_tick : x->body.n > 0) {
+        dispatch_part(h->session.dispatch, x);
+    } else if (h->is_stopping) { // it might never end
+        err_set(&h->fail, ERR_UNAVAILABLE, "server is stopping");
+        http1_fail(h, 503, &h->fail);
+    }
 }
 
 /* The parser stopped inside a request: why? */
@@ -340,6 +369,7 @@ static void http1_next(struct http1 *h)
     x->session = NULL;
     exchange_unref(x);
     h->session.progress++;
+    h->session.tick_ms = 0;
     h->head_sent = h->is_chunked = h->is_bodiless = false;
     h->state = h->keep_alive && !h->is_stopping ? HTTP1_READ : HTTP1_CLOSED;
     if (h->state == HTTP1_CLOSED) {
@@ -538,6 +568,7 @@ static void http1_feed(struct session *s, str bytes)
             s->progress++;
         bytes = http1_parse(h, bytes);
     }
+    http1_parts(h, false);
     if (h->state != HTTP1_CLOSED && h->keep_alive && bytes.n > 0)
         http1_keep(h, bytes);
 }
@@ -549,6 +580,7 @@ static void http1_pull(struct session *s, struct buf *out, size_t max)
         buf_add(out, buf_str(&h->out));
         buf_deinit(&h->out);
     }
+    http1_parts(h, false);
     while (out->n < max) {
         if (h->state == HTTP1_ANSWER) {
             if (!http1_answer(h, out, max))
@@ -594,6 +626,9 @@ static void http1_stop(struct session *s)
 static bool http1_wants_input(struct session *s)
 {
     const struct http1 *h = http1_of(s);
+    bool has_parts = h->state == HTTP1_READ && h->x && h->x->is_parted;
+    if (has_parts && (h->is_stopping || h->x->body.n >= LIMIT_BODY_PART))
+        return false;
     return http1_waiting(h) < LIMIT_PIPELINE;
 }
 
@@ -611,7 +646,7 @@ static enum session_phase http1_phase(struct session *s)
     if (h->state == HTTP1_ANSWER)
         return h->head_sent || reply_state(&h->x->rep) != REPLY_HELD ? SESSION_SEND : SESSION_WAIT;
     if (h->in_body)
-        return SESSION_BODY;
+        return h->x->is_parted ? SESSION_STREAM : SESSION_BODY;
     return h->begun ? SESSION_HEADERS : SESSION_IDLE;
 }
 
@@ -631,6 +666,7 @@ static void http1_close(struct session *s)
 static void http1_tick(struct session *s)
 {
     struct http1 *h = http1_of(s);
+    http1_parts(h, true);
     if (h->state != HTTP1_CHANNEL)
         return;
     ws_tick(h->ws);

@@ -77,6 +77,9 @@
 /* Bytes of a body that must come within each net.body_timeout, or its end: about 550 bytes a second
  * with the default. A byte now and then would hold memory that others need. */
 #define LIMIT_BODY_STEP (16 * KIB)
+/* Bytes of a body without end that wait while those before them are handled; beyond, the socket is
+ * not read. */
+#define LIMIT_BODY_PART (256 * KIB)
 /* Header fields of a request; beyond: 431. Browsers and proxies send some thirty. */
 #define LIMIT_HEADERS 256
 /* Bytes taken from a pipelining client while its first request is being answered; beyond, the

@@ -6,7 +6,7 @@
  *     -- <decoder> [json|hex|text [<options>]]
  *                                   decoder: traces, logs, metrics, loki, zipkin, write, write2,
  *                                   openmetrics, prometheus, lines, syslog (a message a line,
- *                                   from 192.0.2.7), all with the form text;
+ *                                   from 192.0.2.7), journal (also hex), with the form text;
  *                                   options of metrics, with commas: see `flags` below
  *     request body (JSON text, or hex digits of the inflated protobuf)
  *     -- dump                       what batch_dump must print, or "error: <text>"
@@ -24,12 +24,14 @@
 #include <cmocka.h>
 
 #include "server/ingest/decode.h"
+#include "server/ingest/journal.h"
 #include "server/ingest/log_lines.h"
 #include "server/ingest/openmetrics.h"
 #include "server/ingest/syslog.h"
 #include "server/wire/otlp_json.h"
 #include "storage/base/buf.h"
 #include "storage/base/enc.h"
+#include "storage/base/rd.h"
 #include "storage/base/fs.h"
 
 #define INPUTS_MAX 4
@@ -72,6 +74,25 @@ static bool decode_lines(struct decode *d, str body, struct err *err)
     struct log_lines l = {.o = &o};
     bool ok = log_lines_feed(&l, d, &body, err);
     assert_true(!ok || body.n == 0);
+    return ok;
+}
+
+/* Journal export, in pieces of three bytes. */
+static bool decode_journal(struct decode *d, str body, struct err *err)
+{
+    struct journal_reader r;
+    struct log_writer w;
+    journal_reader_init(&r);
+    log_writer_init(&w, d->batch);
+    bool ok = true;
+    for (size_t i = 0; ok && i < body.n; i += 3)
+        ok = journal_reader_feed(&r, str_sub(body, i, i + 3), err);
+    ok = ok && journal_reader_end(&r, err);
+    struct rd rd = rd_of(arena_dup(d->batch->arena, buf_str(&r.ready)));
+    for (size_t i = 0; ok && i < r.n_ready; i++)
+        if (!journal_add(&w, rd_bytes(&rd)))
+            batch_reject(d->batch, 1, "no time");
+    journal_reader_deinit(&r);
     return ok;
 }
 
@@ -136,6 +157,7 @@ static bool decode_input(const struct input *in, struct arena *a, struct buf *ou
         {"prometheus", SIGNAL_METRICS, NULL, decode_prometheus},
         {"lines", SIGNAL_LOGS, NULL, decode_lines},
         {"syslog", SIGNAL_LOGS, NULL, decode_syslog},
+        {"journal", SIGNAL_LOGS, decode_journal, decode_journal},
     };
     size_t k = 0;
     while (k < COUNTOF(decoders) && !str_eq(in->decoder, str_c(decoders[k].name)))
