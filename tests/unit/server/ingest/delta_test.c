@@ -1,4 +1,5 @@
 /* delta_test.c - totals of delta series: what is added, what is not, what is forgotten. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -394,6 +395,49 @@ static void test_exemplars(void **state)
     close_it(&f);
 }
 
+#define WORKERS  4
+#define REQUESTS 300
+
+struct worker {
+    struct fixture f; // of the common delta
+    uint64_t series;
+    double last;
+};
+
+/* A series of its own and one of a common shard; each request has both, in either order. */
+static void *work(void *arg)
+{
+    struct worker *w = arg;
+    for (int i = 0; i < REQUESTS; i++) {
+        begin(&w->f);
+        number(&w->f, w->series + (uint64_t)(i % 2) * 16, i - 1000, i - 999, 1);
+        number(&w->f, w->series + (uint64_t)((i + 1) % 2) * 16, i - 1000, i - 999, 1);
+        (void)store(&w->f, 0, i % 3 != 0);
+        w->last = w->f.batch.samples.v[0].v;
+        arena_deinit(&w->f.arena);
+    }
+    return NULL;
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct worker w[WORKERS];
+    pthread_t threads[WORKERS];
+    open_with(&f, SIZE_MAX, 0);
+    for (size_t i = 0; i < WORKERS; i++) {
+        w[i] = (struct worker){.f = {.delta = f.delta}, .series = i + 1};
+        assert_int_equal(pthread_create(&threads[i], NULL, work, &w[i]), 0);
+    }
+    for (size_t i = 0; i < WORKERS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_float_equal(w[i].last, REQUESTS - REQUESTS / 3, 0); // what was not stored is not in
+    }
+    assert_int_equal(series(&f), 2 * WORKERS);
+    close_it(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,7 +445,7 @@ int main(void)
         cmocka_unit_test(test_not_stored), cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_native),     cmocka_unit_test(test_idle),
         cmocka_unit_test(test_limits),     cmocka_unit_test(test_future),
-        cmocka_unit_test(test_exemplars),
+        cmocka_unit_test(test_exemplars),  cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
