@@ -463,9 +463,10 @@ MUST_USE bool store_check(struct fs *fs, str dir, void (*say)(void *ctx, const c
 
 /* Copies the directory `from`, which a server may be using, to `to`, which is empty or an earlier
  * backup of the same store; afterwards `to` is a data directory with everything that was
- * acknowledged before the call. Files that are there already are not copied again, files that went
- * go from the copy, too. On an error, or when the process is killed, `to` is what it was before.
- * ERR_INVALID: the folders do not fit; ERR_BUSY: `to` is in use, or `from` never stood still. */
+ * acknowledged before the call. Segments that are there already are not copied again (unless a
+ * store was opened in `to` since), files that went go from the copy, too. On an error, or when the
+ * process is killed, `to` is what it was before. ERR_INVALID: the folders do not fit; ERR_BUSY:
+ * `to` is in use, or `from` never stood still. */
 struct store_backup_options {
     struct fs *fs;
     str from, to; // absolute, without links

@@ -2,15 +2,20 @@
  *
  * Why a copy can be consistent without the server's help: a directory is right at any moment (the
  * next start makes of it what a killed process left), sealed segments never change, logs only grow,
- * and names are never used twice. So when the names are the same before and after the copying, what
- * was copied is the directory as it was at one moment in between. If they changed, only what is new
- * is copied, and they are compared again; each round is shorter than the one before.
+ * and names of segments are never used twice. So when the names are the same before and after the
+ * copying, what was copied is the directory as it was at one moment in between. If they changed,
+ * only what is new is copied, and the logs, and they are compared again; each round is shorter than
+ * the one before.
  *
  * New files are gathered in <to>/.incoming, synced one by one, and the copy of before stays as it
  * was: a full disk or a kill leaves it usable. Then <to>/.incoming/commit is written, a list of
  * what comes and what goes; from there on the change is completed by whoever looks next, the next
  * backup or the store that opens the copy. <to>/.backup says that the folder is a copy, and of
- * what. */
+ * what.
+ *
+ * A store that opens a copy, be it to try it, goes its own way from there: it seals what was in the
+ * log into segments whose names the source gives to others. It leaves <to>/.opened, and the next
+ * backup takes nothing that is there for its own. */
 #include "storage/engine/backup.h"
 
 #include <stdio.h>
@@ -46,6 +51,7 @@ struct backup {
     struct fs *fs;
     struct arena arena; // of the round
     char *chunk;
+    bool was_opened; // a store has been in the copy: its files may be others of the same names
     struct store_backup_stats stats;
 };
 
@@ -279,6 +285,17 @@ bool backup_complete(struct fs *fs, str to, struct err *err)
     return ok;
 }
 
+bool backup_opened(struct fs *fs, str dir, struct err *err)
+{
+    struct arena a;
+    arena_init(&a, SIZE_MAX, NULL);
+    str mark = join(&a, dir, STR(".opened"));
+    bool ok = !fs_exists(fs, join(&a, dir, STR(".backup"))) || fs_exists(fs, mark) ||
+              (write_file(fs, mark, (str){0}, err) && fs_sync_dir(fs, dir, err));
+    arena_deinit(&a);
+    return ok;
+}
+
 /* ---- copying ---- */
 
 static bool go_on(struct backup *b, struct err *err)
@@ -332,23 +349,23 @@ static bool copy_file(struct backup *b, str below, bool *gone, struct err *err)
     return true;
 }
 
-/* Does the copy, or what is gathered, have this file as it is now? Logs are compared by their size,
- * too, but the newest may be growing: it is always copied. */
-static bool is_there(const struct items *have, const struct items *now, size_t i)
-{
-    const struct item *old = find(have, now->v[i].path);
-    if (!old || old->size != now->v[i].size)
-        return false;
-    if (!is_log(now->v[i].path))
-        return true;
-    str next = i + 1 < now->n ? now->v[i + 1].path : (str){0};
-    return is_log(next) && next.n > 4 && next.p[4] == now->v[i].path.p[4]; // another of its signal
-}
-
 struct round {
     struct items have, staged, now;
     bool is_consistent;
 };
+
+/* Does the copy, or what is gathered, have this file as it is now? Never a log: the newest grows,
+ * and after a restart there may be another of the same name and size. */
+static bool is_there(const struct items *have, const struct item *now)
+{
+    const struct item *old = find(have, now->path);
+    return old && old->size == now->size && !is_log(now->path);
+}
+
+static bool is_copied(const struct backup *b, const struct round *r, const struct item *it)
+{
+    return (!b->was_opened && is_there(&r->have, it)) || is_there(&r->staged, it);
+}
 
 /* Copies what is new; then looks whether the names are still the same. */
 static bool copy_round(struct backup *b, struct round *r, struct err *err)
@@ -362,14 +379,14 @@ static bool copy_round(struct backup *b, struct round *r, struct err *err)
         !list_all(b->fs, b->o->from, a, &r->now, err))
         return false;
     for (size_t i = 0; i < r->now.n; i++)
-        if (!is_there(&r->have, &r->now, i) && !is_there(&r->staged, &r->now, i))
+        if (!is_copied(b, r, &r->now.v[i]))
             todo += r->now.v[i].size;
     say(b, "round %u: %zu files, %llu bytes to copy", b->stats.rounds + 1, r->now.n,
         (unsigned long long)todo);
     for (size_t i = 0; i < r->now.n; i++) {
         bool gone = false;
         const struct item *it = &r->now.v[i];
-        if (is_there(&r->have, &r->now, i) || is_there(&r->staged, &r->now, i))
+        if (is_copied(b, r, it))
             continue;
         if (is_log(it->path) && it->size < WAL_FILE_MIN)
             continue; // being made; nothing is in it yet
@@ -525,7 +542,9 @@ bool store_backup(const struct store_backup_options *o, struct store_backup_stat
     bool ok =
         check_target(&b, err) && fs_lock(o->fs, join(&b.arena, o->to, STR("LOCK")), &lock, err);
     if (ok) {
-        ok = backup_complete(o->fs, o->to, err) && copy_all(&b, err);
+        b.was_opened = fs_exists(o->fs, join(&b.arena, o->to, STR(".opened")));
+        ok = backup_complete(o->fs, o->to, err) && copy_all(&b, err) &&
+             (!b.was_opened || fs_unlink(o->fs, join(&b.arena, o->to, STR(".opened")), err));
         // A copy that was broken off by a full disk gives its room back; otherwise what is gathered
         // is the next try's.
         str staged = incoming(&b.arena, o->to);

@@ -598,7 +598,8 @@ bool store_open_with(const struct store_options *o,
     if (s->cache_budget.max != SIZE_MAX) // half of it for handles, half for decoded state
         co.max_handles = MIN(MAX(s->cache_budget.max / 2 / HANDLE_BYTES, HANDLES_MIN), HANDLES_MAX);
     bool ok = make_folders(s, err) && take_lock(s, err) && backup_complete(o->fs, s->o.dir, err) &&
-              segment_cache_open(&co, &s->cache, err) && store_recover(s, &from, err);
+              backup_opened(o->fs, s->o.dir, err) && segment_cache_open(&co, &s->cache, err) &&
+              store_recover(s, &from, err);
     if (ok)
         time_guard_seen(&s->time, newest_record(s));
     ok = ok && writer_open(s, &from, !o->no_background, &s->writer, err) && start_threads(s, err);

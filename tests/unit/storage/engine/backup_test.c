@@ -141,6 +141,55 @@ static void test_incremental(void **state)
     assert_false(fs_exists(f->o.fs, STR("/copy/.incoming")));
 }
 
+static void reopen(struct fixture *f)
+{
+    store_close(f->s);
+    open_source(f);
+}
+
+/* After a restart logs have the numbers, and may have the sizes, of logs that are sealed. */
+static void test_logs_of_the_same_name(void **state)
+{
+    struct fixture *f = *state;
+    struct store_backup_stats st;
+    for (int k = 0; k < SIGNAL_COUNT; k++)
+        f->o.head_bytes[k] = 2 * TINY_BYTES; // each write fills a generation
+    for (uint64_t id = 0; id < 4 * 3 * 4; id += 4) {
+        if (id % (3 * 4) == 0) {
+            maintain(f);
+            reopen(f);
+        }
+        put(f, id, 4);
+        assert_true(backup(f, &st, &f->err));
+    }
+    for (int k = 0; k < SIGNAL_COUNT; k++)
+        assert_int_equal(copy_count(f, (enum signal)k), 48);
+}
+
+/* Somebody tries the copy, and the store seals there what the source seals otherwise. */
+static void test_opened_copy(void **state)
+{
+    struct fixture *f = *state;
+    struct store_backup_stats st;
+    struct store_options o = f->o;
+    struct store *copy;
+    put(f, 0, 4);
+    assert_true(backup(f, &st, &f->err));
+    o.dir = STR("/copy");
+    assert_true(store_open_with(&o, tiny_ops, &copy, &f->err));
+    assert_true(store_maintain(copy, true, &f->err));
+    store_close(copy);
+    put(f, 4, 4); // at the same time: the segment gets the same name
+    maintain(f);
+    assert_true(backup(f, &st, &f->err));
+    assert_int_equal(st.copied_files, st.files);
+    expect_good(f);
+    assert_true(backup(f, &st, &f->err));
+    assert_int_equal(st.copied_files, 0);
+    for (int k = 0; k < SIGNAL_COUNT; k++)
+        assert_int_equal(copy_count(f, (enum signal)k), 8);
+}
+
 static void test_refusals(void **state)
 {
     struct fixture *f = *state;
@@ -304,6 +353,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_incremental, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_logs_of_the_same_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_opened_copy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cut_off, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
