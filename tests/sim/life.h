@@ -19,6 +19,7 @@
 #define SIM_TENANTS  3
 #define SIM_MAX_ROWS 12
 #define SIM_BATCHES  4096
+#define SIM_RULES    8 // of a set
 
 enum batch_fate { BATCH_NONE, BATCH_UNKNOWN, BATCH_ACKED, BATCH_DURABLE };
 
@@ -30,6 +31,8 @@ struct batch_model { // its rows have ids b * 16 + row, one a second
     int64_t t_ns;
     int64_t acked_mono_ns;
     unsigned excused; // rows that may be gone, as bits
+    /* Retention classes that its even and odd rows may have been sealed into, as bits. */
+    unsigned classes[2];
 };
 
 struct driver {
@@ -63,8 +66,13 @@ struct life {
     uint64_t expired;
     int64_t newest_now_ns; // the clock's highest, for retention by age
     int64_t slow_ns;       // what a sync takes
+    bool has_rules;        // this life has retention classes
+    size_t rule_set;       // those in force
+    struct matcher matchers[SIM_RULES];
+    struct retention_class classes[SIM_RULES];
+    unsigned char copied[SIM_BATCHES * 16]; // what the last whole copy had
     char trace[64];
-    uint64_t writes, queries, looks;
+    uint64_t writes, queries, looks, rule_changes, copies, broken_copies;
 };
 
 #define CHECK(life, cond, ...)                                                                   \
@@ -82,6 +90,11 @@ struct store_tenant *life_tenant(struct life *l, int i);
 /* Closes and opens; keeps what the store told of damage. */
 void life_close(struct life *l);
 void life_open(struct life *l);
+/* Injected errors are pending from now on, or no more. */
+void life_set_faulty(struct life *l);
+void life_clear_faults(struct life *l);
+/* The plug is pulled, perhaps again while the store recovers. */
+void life_power_cut(struct life *l);
 
 /* ---- model.c ---- */
 
@@ -91,5 +104,31 @@ void model_verify(struct life *l, bool after_cut);
 void model_queries(struct life *l);
 /* A snapshot that is held while the store goes on still shows what it showed. */
 void model_hold(struct life *l, void (*go_on)(struct life *l));
+/* Rows that the rules of now may have removed are excused: before the rules change. */
+void model_excuse(struct life *l);
+/* After an age: what every class that it may be in keeps for less time is gone. */
+void model_verify_gone(struct life *l);
+/* Looks at the open store, which is a copy: a whole one of now, or (else) the one before or that of
+ * now. */
+void model_verify_copy(struct life *l, bool is_whole);
 /* An acknowledgement came: what was acknowledged an interval ago is durable. */
 void model_acked(struct life *l, size_t b);
+
+/* ---- rules.c: retention classes of the real signals ---- */
+
+#define RULE_SETS 4                         // 0: no classes
+void rules_use(struct life *l, size_t set); // into the options
+void rules_deinit(struct life *l);
+/* Notes the class that batch b would be sealed into now. */
+void rules_note(struct life *l, size_t b);
+/* What the rules in force say of a class: ns, 0 = for ever. */
+int64_t rules_age(const struct life *l, enum signal signal, unsigned class_no);
+bool rules_has_room(const struct life *l, enum signal signal, unsigned class_no);
+#define RULE_CLASSES 4 // 0: the default class
+/* The rules change while the store runs. */
+void step_rules(struct life *l);
+
+/* ---- copy.c ---- */
+
+/* A backup of the running store, perhaps broken off; the copy is opened and looked at. */
+void step_copy(struct life *l);

@@ -1,6 +1,7 @@
 /* model.c - what must be in the store, and what is. See life.h. */
 #include "tests/sim/life.h"
 
+#define DAY        (24 * TINY_HOUR)
 #define READ_TRIES 64 // each failed one sets a damaged file aside, or more
 
 static uint64_t told_now(struct life *l)
@@ -76,18 +77,37 @@ static void look(struct life *l)
     vec_free(&recs);
 }
 
-/* Rows that the retention may have removed. */
-static unsigned expirable(struct life *l, const struct batch_model *m)
+/* May the retention have removed row i? By the rules of now, in any class that it may be in. */
+static bool is_expirable(struct life *l, const struct batch_model *m, size_t i, bool any_expired)
+{
+    int64_t t_ns = m->t_ns + (int64_t)i * NS_PER_S;
+    for (unsigned c = 0; c < RULE_CLASSES; c++) {
+        int64_t age = rules_age(l, m->signal, c);
+        if (!(m->classes[i % 2] >> c & 1))
+            continue;
+        if ((age > 0 && t_ns < l->newest_now_ns - age) ||
+            (any_expired && rules_has_room(l, m->signal, c)))
+            return true;
+    }
+    return false;
+}
+
+static unsigned expirable(struct life *l, const struct batch_model *m, bool any_expired)
 {
     unsigned rows = 0;
-    if ((l->o.max_bytes_total > 0 || l->o.max_bytes[m->signal] > 0) && expired_now(l) > 0)
+    if (any_expired && (l->o.max_bytes_total > 0 || l->o.max_bytes[m->signal] > 0))
         return ~0u;
-    if (l->o.retention_ns[m->signal] == 0)
-        return 0;
     for (size_t i = 0; i < m->n; i++)
-        if (m->t_ns + (int64_t)i * NS_PER_S < l->newest_now_ns - l->o.retention_ns[m->signal])
-            rows |= 1u << i;
+        rows |= (unsigned)is_expirable(l, m, i, any_expired) << i;
     return rows;
+}
+
+void model_excuse(struct life *l)
+{
+    bool any = expired_now(l) > 0;
+    l->newest_now_ns = MAX(l->newest_now_ns, clock_now_ns(&l->clock));
+    for (size_t b = 0; b < l->n_batches; b++)
+        l->batches[b].excused |= expirable(l, &l->batches[b], any);
 }
 
 static void verify_batch(struct life *l, size_t b, bool after_cut, bool is_told)
@@ -96,7 +116,6 @@ static void verify_batch(struct life *l, size_t b, bool after_cut, bool is_told)
     unsigned there = 0, all = (1u << m->n) - 1;
     for (size_t i = 0; i < m->n; i++)
         there |= (unsigned)l->seen[b * 16 + i] << i;
-    m->excused |= expirable(l, m);
     if (is_told) // what is damaged stays away, or comes back from an older file
         m->excused |= all & ~there;
     unsigned missing = all & ~there & ~m->excused;
@@ -115,10 +134,55 @@ static void verify_batch(struct life *l, size_t b, bool after_cut, bool is_told)
 void model_verify(struct life *l, bool after_cut)
 {
     look(l);
-    l->newest_now_ns = MAX(l->newest_now_ns, clock_now_ns(&l->clock));
+    model_excuse(l);
     bool is_told = l->flips > 0 && told_now(l) > 0;
     for (size_t b = 0; b < l->n_batches; b++)
         verify_batch(l, b, after_cut, is_told);
+}
+
+void model_verify_gone(struct life *l)
+{
+    look(l);
+    for (size_t b = 0; b < l->n_batches; b++) {
+        const struct batch_model *m = &l->batches[b];
+        for (size_t i = 0; i < m->n; i++) {
+            int64_t longest = 0;
+            for (unsigned c = 0; c < RULE_CLASSES && longest < INT64_MAX; c++) {
+                int64_t age = rules_age(l, m->signal, c);
+                if (m->classes[i % 2] >> c & 1)
+                    longest = age > 0 ? MAX(longest, age) : INT64_MAX;
+            }
+            bool is_old = longest < INT64_MAX && m->t_ns < clock_now_ns(&l->clock) - longest - DAY;
+            CHECK(l, !is_old || !l->seen[b * 16 + i], "batch %zu row %zu of %s outlives its class",
+                  b, i, signal_name(m->signal));
+        }
+    }
+}
+
+void model_verify_copy(struct life *l, bool is_whole)
+{
+    look(l);
+    model_excuse(l);
+    for (size_t b = 0; b < l->n_batches; b++) {
+        const struct batch_model *m = &l->batches[b];
+        unsigned there = 0, before = 0, all = (1u << m->n) - 1;
+        for (size_t i = 0; i < m->n; i++) {
+            there |= (unsigned)l->seen[b * 16 + i] << i;
+            before |= (unsigned)l->copied[b * 16 + i] << i;
+        }
+        unsigned missing = all & ~there & ~m->excused;
+        bool must = m->fate == BATCH_DURABLE || m->fate == BATCH_ACKED;
+        CHECK(l, !is_whole || missing == 0 || there == 0, "batch %zu is torn in the copy: %x of %x",
+              b, there, all);
+        CHECK(l, !is_whole || !must || missing == 0, "batch %zu of %s is not in the copy", b,
+              signal_name(m->signal));
+        CHECK(l, m->fate != BATCH_DURABLE || (before & missing) == 0,
+              "batch %zu of %s was in the copy and is no more", b, signal_name(m->signal));
+        CHECK(l, !is_whole || m->fate != BATCH_NONE || there == 0,
+              "batch %zu came back in the copy", b);
+    }
+    if (is_whole)
+        memcpy(l->copied, l->seen, sizeof(l->copied));
 }
 
 /* ---- queries ---- */

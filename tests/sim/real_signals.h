@@ -20,6 +20,7 @@ static inline struct labels real_labels(struct arena *a, enum signal sig, uint64
 
 static inline void real_add(struct batch *b, int64_t t_ns, uint64_t id)
 {
+    static struct label odd = {{"parity", 6}, {"odd", 3}}; // metadata of every other line
     struct arena *a = b->arena;
     uint64_t group = id / 16 % REAL_GROUPS;
     switch (b->signal) {
@@ -33,14 +34,18 @@ static inline void real_add(struct batch *b, int64_t t_ns, uint64_t id)
         if (b->streams.n == 0)
             vec_push(&b->streams, a, (struct batch_stream){real_labels(a, b->signal, group)});
         vec_push(&b->logs, a,
-                 (struct batch_log){.t_ns = t_ns, .line = arena_fmt(a, "%" PRIu64, id)});
+                 (struct batch_log){
+                     .t_ns = t_ns, .line = arena_fmt(a, "%" PRIu64, id), .meta = {&odd, id % 2}});
         break;
     case SIGNAL_TRACES: {
         if (b->resources.n == 0) {
             vec_push(&b->resources, a, (struct resource){0});
             vec_push(&b->scopes, a, (struct scope){.name = STR("sim")});
         }
-        struct span span = {.start_ns = t_ns, .end_ns = t_ns + 5, .name = STR("op")};
+        struct span span = {.start_ns = t_ns,
+                            .end_ns = t_ns + 5,
+                            .name = arena_fmt(a, "op%" PRIu64, group % 4),
+                            .status = group % 3 == 0 ? STATUS_ERROR : STATUS_UNSET};
         uint64_t trace = id / 16 + 1, own = id + 1; // zero is no id
         memcpy(span.trace_id, &trace, 8);
         memcpy(span.span_id, &own, 8);

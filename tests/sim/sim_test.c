@@ -1,6 +1,6 @@
 /* sim_test.c - random lives of a store against a simple model: writes, retries, seals, compactions,
- * retention, restarts, queries, read and write errors, a full disk, slow syncs, clock jumps, power
- * cuts at any operation, and bit rot. What must hold is in life.h.
+ * retention by rules that change, backups, restarts, queries, read and write errors, a full disk,
+ * slow syncs, clock jumps, power cuts at any operation, and bit rot. What must hold is in life.h.
  *
  * usage: sim_test [--seeds N] [--first S] [--kind tiny|real|all] [--verbose]. A failure prints the
  * seed and aborts; --first with that seed and --seeds 1 repeats it. Which faults a life sees
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #define STEPS          160
+#define OLD_AGE        (30 * 24 * TINY_HOUR)
 #define PROGRESS_EVERY 100
 
 static bool open_tiny(const struct store_options *o, struct store **out, struct err *err)
@@ -72,26 +73,34 @@ void life_open(struct life *l)
 
 /* ---- faults ---- */
 
-static void clear_faults(struct life *l)
+/* What is acknowledged and not yet synced when a sync fails may not become durable by a later
+ * sync, but when it is sealed. */
+static void forget_syncs(struct life *l)
+{
+    for (size_t i = 0; i < l->n_batches; i++)
+        l->batches[i].acked_mono_ns = INT64_MAX;
+}
+
+void life_clear_faults(struct life *l)
 {
     fs_sim_fail_at(l->sim, UINT64_MAX, 0, 0);
     fs_sim_fault_reads(l->sim, 0, 0, false);
     fs_sim_set_capacity(l->sim, 0);
+    if (l->faulty)
+        forget_syncs(l);
     l->faulty = false;
 }
 
-/* What was acknowledged and not yet synced may not become durable by a later sync. */
-static void set_faulty(struct life *l)
+void life_set_faulty(struct life *l)
 {
     l->faulty = true;
-    for (size_t i = 0; i < l->n_batches; i++)
-        l->batches[i].acked_mono_ns = INT64_MAX;
+    forget_syncs(l);
 }
 
 static void step_fault(struct life *l)
 {
     uint64_t dice = prng_below(&l->r, 8);
-    set_faulty(l);
+    life_set_faulty(l);
     if (dice < 2) {
         fs_sim_set_capacity(l->sim, 1 + prng_below(&l->r, 300000));
     } else if (dice < 4) {
@@ -253,6 +262,7 @@ static void step_write(struct life *l)
                               .acked_mono_ns = INT64_MAX};
     // One sample per series and time.
     m->t_ns += (int64_t)(b % 1000) * NS_PER_MS - m->t_ns % NS_PER_S;
+    rules_note(l, b);
     if (prng_below(&l->r, 10) == 0) // late
         m->t_ns -= (int64_t)prng_below(&l->r, 40) * TINY_HOUR;
     for (int tries = 0; tries < 4; tries++) {
@@ -280,7 +290,9 @@ static void step_resend(struct life *l)
     struct err err = ERR_OK;
     bool ok = write_batch(l, b, &err);
     CHECK(l, ok || may_refuse(l, m->signal, &err), "%s", err.text);
-    m->excused = 0;
+    if (ok && l->o.sync == SYNC_ALWAYS) // what the rules of before removed is there again
+        m->excused = 0;
+    rules_note(l, b);
     if (ok)
         model_acked(l, b);
     else if (m->fate == BATCH_NONE)
@@ -291,19 +303,19 @@ static void step_resend(struct life *l)
 static void step_restart(struct life *l)
 {
     (void)snprintf(l->trace, sizeof(l->trace), "restart");
-    clear_faults(l);
+    life_clear_faults(l);
     life_close(l);
     life_open(l);
     model_verify(l, false);
 }
 
-static void step_power_cut(struct life *l)
+void life_power_cut(struct life *l)
 {
     (void)snprintf(l->trace, sizeof(l->trace), "power cut");
     LOG_DEBUG("sim_power_cut", "batches=%zu", l->n_batches);
     life_close(l); // every operation fails after the cut; before it, this syncs
     fs_sim_crash(l->sim);
-    clear_faults(l);
+    life_clear_faults(l);
     // Half of the time the machine goes down again while it recovers.
     while (prng_below(&l->r, 2) == 0) {
         struct err err = ERR_OK;
@@ -330,7 +342,9 @@ static void step_maintain(struct life *l)
 
 static void write_or_maintain(struct life *l)
 {
-    if (prng_below(&l->r, 3) == 0)
+    if (l->has_rules && prng_below(&l->r, 16) == 0)
+        step_rules(l);
+    else if (prng_below(&l->r, 3) == 0)
         step_maintain(l);
     else
         step_write(l);
@@ -346,10 +360,10 @@ static void go_on(struct life *l)
 static void step_plan_cut(struct life *l)
 {
     fs_sim_crash_at(l->sim, fs_sim_ops(l->sim) + prng_below(&l->r, 60));
-    set_faulty(l);
+    life_set_faulty(l);
     for (int i = 0; i < 8; i++)
         write_or_maintain(l);
-    step_power_cut(l);
+    life_power_cut(l);
 }
 
 static void step_clock(struct life *l)
@@ -376,6 +390,9 @@ static void plan(struct life *l)
     if (seed % 4 == 1)
         for (int k = 0; k < SIGNAL_COUNT; k++)
             l->o.retention_ns[k] = (20 + 10 * k) * TINY_HOUR;
+    l->has_rules = l->d->ops == NULL && seed % 3 != 0;
+    if (l->has_rules)
+        rules_use(l, seed % RULE_SETS);
     if (seed % 8 == 2)
         l->o.max_bytes_total = 400 * KIB;
     if (seed % 8 == 6)
@@ -406,19 +423,38 @@ static void step(struct life *l)
     else if (what < 96)
         step_plan_cut(l);
     else if (what < 98)
-        step_power_cut(l);
+        life_power_cut(l);
     else if (!l->faulty)
         step_flip_read(l);
     if (!l->faulty && l->rots && prng_below(&l->r, 12) == 0)
         step_rot(l);
+    if (l->has_rules && prng_below(&l->r, 40) == 0)
+        step_rules(l);
+    if (prng_below(&l->r, 40) == 0)
+        step_copy(l);
     if (!l->faulty && prng_below(&l->r, 4) == 0) {
         model_verify(l, false);
         model_queries(l);
     }
 }
 
+/* Long afterwards: what has a lifetime is gone, the rest is there. */
+static void old_age(struct life *l)
+{
+    bool has_budget = l->o.max_bytes_total > 0;
+    for (int k = 0; k < SIGNAL_COUNT; k++)
+        has_budget = has_budget || l->o.max_bytes[k] > 0;
+    if (l->flips > 0 || has_budget)
+        return;
+    clock_manual_advance(&l->clock, OLD_AGE);
+    step_maintain(l);
+    step_maintain(l);
+    model_verify(l, false);
+    model_verify_gone(l);
+}
+
 struct totals {
-    uint64_t lives, writes, queries, looks;
+    uint64_t lives, writes, queries, looks, rule_changes, copies, broken_copies;
     struct fs_sim_stats disk;
 };
 
@@ -435,6 +471,9 @@ static void add_totals(struct life *l, struct totals *sum)
     sum->writes += l->writes;
     sum->queries += l->queries;
     sum->looks += l->looks;
+    sum->rule_changes += l->rule_changes;
+    sum->copies += l->copies;
+    sum->broken_copies += l->broken_copies;
 }
 
 static void live(const struct driver *d, uint64_t seed, struct totals *sum)
@@ -464,10 +503,12 @@ static void live(const struct driver *d, uint64_t seed, struct totals *sum)
     step_maintain(l);
     model_verify(l, false);
     model_queries(l);
+    old_age(l);
     life_close(l);
     // A log file whose making was cut off is kept, too, when its header is noise.
     CHECK(l, l->flips > 0 || has_bad(l) || check_faults(l) == 0, "check finds faults");
     add_totals(l, sum);
+    rules_deinit(l);
     fs_sim_close(l->sim);
     mem_free(l);
 }
@@ -476,12 +517,13 @@ static void print_totals(const char *kind, const struct totals *t)
 {
     const struct fs_sim_stats *d = &t->disk;
     printf("%s: %" PRIu64 " lives, %" PRIu64 " writes, %" PRIu64 " full looks, %" PRIu64
-           " reads; %" PRIu64 " crashes; writes lost %" PRIu64 ", torn %" PRIu64
+           " reads; %" PRIu64 " changes of rules, %" PRIu64 " backups, %" PRIu64
+           " broken off; %" PRIu64 " crashes; writes lost %" PRIu64 ", torn %" PRIu64
            ", names lost %" PRIu64 "; EIO %" PRIu64 ", ENOSPC %" PRIu64 ", read EIO %" PRIu64
            ", read flips %" PRIu64 ", flips at rest %" PRIu64 ", slow syncs %" PRIu64 "\n",
-           kind, t->lives, t->writes, t->looks, t->queries, d->crashes, d->lost_writes,
-           d->torn_writes, d->lost_names, d->eio, d->enospc, d->read_eio, d->read_flips, d->flips,
-           d->slow_syncs);
+           kind, t->lives, t->writes, t->looks, t->queries, t->rule_changes, t->copies,
+           t->broken_copies, d->crashes, d->lost_writes, d->torn_writes, d->lost_names, d->eio,
+           d->enospc, d->read_eio, d->read_flips, d->flips, d->slow_syncs);
     (void)fflush(stdout);
 }
 
