@@ -1,8 +1,10 @@
 """`trivet backup` of a server under load: every line that was acknowledged before the backup began is in the copy,
-once; a backup that is killed leaves a good copy behind, and the next one goes on."""
+once; a backup that is killed leaves a good copy behind, and the next one goes on. The lines are of several
+retention classes, and long enough to be sealed while it runs."""
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import tempfile
@@ -11,6 +13,16 @@ import time
 import urllib.request
 
 from harness import TRIVET, Server
+
+
+CONFIG = """\
+retention:
+  logs: 30d
+  classes:
+    - {name: short, signal: logs, match: '{kind="short"}', age: 10d}
+    - {name: odd, signal: logs, match: '{parity="odd"}', age: 60d}
+"""
+NOISE = random.Random(1).randbytes(1000).hex()
 
 
 class Load(threading.Thread):
@@ -24,8 +36,13 @@ class Load(threading.Thread):
         while not self.stopped:
             first = self.done
             t = time.time_ns()
-            values = [[str(t + i), f"line {first + i}"] for i in range(50)]
-            body = {"streams": [{"stream": {"app": "backup"}, "values": values}]}
+            streams = {"short": [], "long": []}
+            for i in range(50):
+                n = first + i
+                meta = {"parity": "odd"} if n % 2 else {}
+                at = random.randrange(len(NOISE) - 1000)
+                streams["short" if n % 3 == 0 else "long"].append([str(t + i), f"line {n} {NOISE[at:at + 1000]}", meta])
+            body = {"streams": [{"stream": {"app": "backup", "kind": k}, "values": v} for k, v in streams.items()]}
             request = urllib.request.Request(self.server.url + "/loki/api/v1/push", json.dumps(body).encode(),
                                              {"Content-Type": "application/json"})
             with urllib.request.urlopen(request, timeout=10) as reply:
@@ -65,7 +82,10 @@ def main():
     data, copy = os.path.join(base, "data"), os.path.join(base, "copy")
     os.mkdir(data)
     try:
-        with Server(data_dir=data) as server:
+        config = os.path.join(base, "trivet.yaml")
+        with open(config, "w") as f:
+            f.write(CONFIG)
+        with Server("--config", config, data_dir=data) as server:
             load = Load(server)
             load.start()
             for _ in range(2):
