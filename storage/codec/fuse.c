@@ -12,7 +12,8 @@
 #define FUSE_VERSION         1
 #define FUSE_BUCKET_MAX      32 // keys sorted by insertion
 #define FUSE_BUCKET_BITS_MAX 20
-#define FUSE_TRIES           64 // a set of distinct keys fails this often with chance below 1e-60
+#define FUSE_TRIES           64
+#define FUSE_GROW            3 // tries, then comes a segment more: some sizes are too tight
 #define FUSE_SEGMENT_LOG_MAX 18
 #define FUSE_SEED_STEP       UINT64_C(0x9E3779B97F4A7C15)
 
@@ -235,6 +236,21 @@ static void fuse_write(const struct fuse_builder *b, size_t n, enum fuse_bits bi
     out->n += bytes;
 }
 
+/* Memory of one entry per slot. */
+static void fuse_take(struct fuse_builder *b)
+{
+    b->hashes = mem_alloc(b->shape.slots * sizeof(uint64_t));
+    b->count = mem_alloc(b->shape.slots);
+    b->queue = mem_alloc(b->shape.slots * sizeof(uint32_t));
+}
+
+static void fuse_give(struct fuse_builder *b)
+{
+    mem_free(b->hashes);
+    mem_free(b->count);
+    mem_free(b->queue);
+}
+
 bool fuse_build(enum fuse_bits bits, uint64_t *keys, size_t n, struct buf *out, struct err *err)
 {
     if (n > FUSE_KEYS_MAX)
@@ -246,22 +262,23 @@ bool fuse_build(enum fuse_bits bits, uint64_t *keys, size_t n, struct buf *out, 
         return !out->over || err_set(err, ERR_LIMIT, "no room for a filter");
     }
     struct fuse_builder b = {.shape = fuse_shape_for(n)};
-    b.hashes = mem_alloc(b.shape.slots * sizeof(uint64_t));
-    b.count = mem_alloc(b.shape.slots);
-    b.queue = mem_alloc(b.shape.slots * sizeof(uint32_t));
     b.order = mem_alloc(n * sizeof(uint64_t));
     b.place = mem_alloc(n);
+    fuse_take(&b);
     uint64_t seed = FUSE_SEED_STEP;
     bool done = false;
-    for (int i = 0; i < FUSE_TRIES && !done; i++) {
+    for (int i = 1; i <= FUSE_TRIES && !done; i++) {
+        if (i % FUSE_GROW == 0) {
+            fuse_give(&b);
+            b.shape = fuse_shape_of(b.shape.segment_log2, b.shape.n_segments + 1);
+            fuse_take(&b);
+        }
         seed += FUSE_SEED_STEP;
         done = fuse_fill(&b, keys, n, seed) && fuse_peel(&b, n);
     }
     if (done)
         fuse_write(&b, n, bits, seed, out);
-    mem_free(b.hashes);
-    mem_free(b.count);
-    mem_free(b.queue);
+    fuse_give(&b);
     mem_free(b.order);
     mem_free(b.place);
     if (!done)

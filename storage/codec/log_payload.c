@@ -63,9 +63,10 @@ static void put_values(struct labels l, const struct label *before, struct buf *
     size_t bits = before ? (l.n + 7) / 8 : 0, room = bits;
     for (size_t i = 0; i < l.n; i++)
         room += VARINT_MAX + l.v[i].value.n;
-    char *own = room ? buf_reserve(raw, room) : NULL, *p = own + bits;
+    char *own = room ? buf_reserve(raw, room) : NULL;
     if (!own)
         return;
+    char *p = own + bits;
     memset(own, 0, bits);
     for (size_t i = 0; i < l.n; i++) {
         if (before && same(l.v[i].value, before[i].value))

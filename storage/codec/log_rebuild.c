@@ -510,6 +510,34 @@ static void make_hot(struct rebuild *b)
     }
 }
 
+/* A search keeps few kinds of lines; the walk over all others touches what these need. */
+static bool make_skips(struct rebuild *b, const bool *keep, struct err *err)
+{
+    size_t n_templates = b->dir->n_templates, n = 0;
+    if (!room(b->a, (b->n_vars + n_templates) * sizeof(uint32_t), err))
+        return false;
+    bool *used = arena_zalloc(b->a, b->dir->n_columns), *seen = arena_zalloc(b->a, n_templates);
+    for (size_t i = 0; i < b->dir->rows; i++) {
+        uint32_t t = b->ids[i];
+        if (!keep[i] || seen[t])
+            continue;
+        seen[t] = true;
+        for (const struct rebuild_op *op = ops_of(b, t); op->kind; op++)
+            used[op->column] |= log_rebuild_possible(b, t);
+    }
+    b->skip_start = arena_array(b->a, uint32_t, n_templates + 1);
+    b->skip_columns = arena_array(b->a, uint32_t, b->n_vars);
+    for (uint32_t t = 0; t < n_templates; t++) {
+        b->skip_start[t] = (uint32_t)n;
+        for (const struct rebuild_op *op = ops_of(b, t); op->kind; op++) {
+            if (used[op->column])
+                b->skip_columns[n++] = op->column;
+        }
+    }
+    b->skip_start[n_templates] = (uint32_t)n;
+    return true;
+}
+
 bool log_rebuild_columns(struct rebuild *b, str ints, struct log_parts *parts, const bool *keep,
                          const struct rebuild_need *need, struct err *err)
 {
@@ -545,15 +573,16 @@ bool log_rebuild_columns(struct rebuild *b, str ints, struct log_parts *parts, c
         find_hits(b, i, wanted);
         narrow_classes(b, i);
     }
-    return room(b->a, 0, err);
+    return make_skips(b, keep, err) && room(b->a, 0, err);
 }
 
 /* ---- the walk ---- */
 
 void log_rebuild_skip(struct rebuild *b, size_t row)
 {
-    for (const struct rebuild_op *op = ops_of(b, b->ids[row]); op->kind; op++)
-        b->cursor[op->column]++;
+    uint32_t t = b->ids[row];
+    for (uint32_t i = b->skip_start[t]; i < b->skip_start[t + 1]; i++)
+        b->cursor[b->skip_columns[i]]++;
 }
 
 static void step_back(struct rebuild *b, const struct rebuild_op *op, const struct rebuild_op *end)

@@ -72,7 +72,9 @@ struct rebuild {
     struct rebuild_op *ops; // of all templates: variables and end
     struct rebuild_column *columns;
     struct rebuild_hot *hot;
-    uint32_t *cursor; // per column: values before the current row
+    uint32_t *cursor; // per column that kept rows have: values before the current row
+    /* Per template: those of its columns that kept rows have, too; from skip_start[t] on. */
+    uint32_t *skip_start, *skip_columns;
     /* Per needle with numbers: per template: where they may stand. */
     struct rebuild_places *places[LOG_NEEDLES_MAX];
     uint8_t **hits[LOG_NEEDLES_MAX]; // per needle: per column: a flag per value (HEX: per new

@@ -47,6 +47,30 @@ static void test_members(void **state)
     check_set(FUSE_8, 500, 5); // duplicates
 }
 
+/* Sizes at which the first shape is a tight one. */
+static void test_tight(void **state)
+{
+    (void)state;
+    uint64_t *keys = mem_alloc(13000 * sizeof keys[0]);
+    struct prng rng;
+    prng_init(&rng, 9);
+    for (size_t n = 11400; n < 13000; n += 4) {
+        struct buf out;
+        struct err err = ERR_OK;
+        struct fuse f;
+        buf_init(&out, MIB);
+        for (size_t i = 0; i < n; i++)
+            keys[i] = prng_next(&rng);
+        uint64_t one = keys[n / 2];
+        assert_true(fuse_build(FUSE_8, keys, n, &out, &err));
+        assert_true(fuse_open(buf_str(&out), &f, &err));
+        assert_true(fuse_has(&f, one));
+        assert_true(out.n < n * 8 / 5);
+        buf_deinit(&out);
+    }
+    mem_free(keys);
+}
+
 static void test_room(void **state)
 {
     (void)state;
@@ -94,6 +118,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_members),
+        cmocka_unit_test(test_tight),
         cmocka_unit_test(test_room),
         cmocka_unit_test(test_foreign_bytes),
     };
