@@ -2,7 +2,8 @@
  *
  * Level 0 -> 1: the files of a closed slot (metrics 2 h, logs and traces 1 h), when there are many
  * or they are large; a slot with few small files waits for its day, so that a small installation
- * writes each byte once less. Level 0, 1 -> 2: the files of a closed UTC day, at most about 1 GiB
+ * writes each byte once less, and so do late files of a slot that has its level-1 file, until they
+ * are many. Level 0, 1 -> 2: the files of a closed UTC day, at most about 1 GiB
  * of them at once, together with level-2 files of the day that are no larger than what comes new
  * (late data). So a byte is written at most three times: spill, slot, day; late data aside.
  *
@@ -121,7 +122,8 @@ static bool pick_day(const struct segment_list *all, int64_t closed_before, stru
     return true;
 }
 
-/* A closed slot with many or large files of level 0. */
+/* A closed slot with many or large files of level 0. Data of the past come file by file into slots
+ * that are closed already: they gather, else each pair would become a file of its own. */
 static bool pick_slot(const struct segment_list *all, int64_t step, int64_t closed_before,
                       struct merge_job *job)
 {
@@ -129,15 +131,19 @@ static bool pick_slot(const struct segment_list *all, int64_t step, int64_t clos
         int64_t slot = slot_of(all->v[i], step);
         size_t files = 0;
         uint64_t bytes = 0;
+        bool is_merged = false; // there is a file of level 1
         if (segment_file_name(all->v[i])->level != 0 || time_add(slot, step) > closed_before)
             continue;
         for (size_t k = 0; k < all->n; k++) {
-            if (segment_file_name(all->v[k])->level != 0 || slot_of(all->v[k], step) != slot)
+            if (segment_file_name(all->v[k])->level > 1 || slot_of(all->v[k], step) != slot)
+                continue;
+            is_merged = is_merged || segment_file_name(all->v[k])->level == 1;
+            if (segment_file_name(all->v[k])->level == 1)
                 continue;
             files++;
             bytes += segment_file_bytes(all->v[k]);
         }
-        if (files < 2 || (files <= SLOT_FILES && bytes < SLOT_BYTES))
+        if (files < 2 || (files <= SLOT_FILES && (is_merged || bytes < SLOT_BYTES)))
             continue;
         job->level = 1;
         for (size_t k = 0; k < all->n; k++)

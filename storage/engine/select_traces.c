@@ -12,8 +12,9 @@
  * there and whose other spans alone reach into the range is not found. newest_ns speaks of the
  * spans that met the conditions; completed traces may have newer ones.
  *
- * Memory: `work` holds what one source gives (directories, parts, output), `tmp` one column, the
- * sources' arena the remembered ids; all count on the query's budget. */
+ * Memory: `work` holds what one source gives (directories, parts, output), `tmp` one column, `side`
+ * what a source that completes traces keeps while it is read, the sources' arena the remembered
+ * ids; all count on the query's budget. */
 #include <stdlib.h>
 
 #include "storage/base/hmap.h"
@@ -50,7 +51,7 @@ struct row_ref {
 struct span_iter {
     struct span_select sel;
     struct span_sources sources;
-    struct arena work, tmp;
+    struct arena work, tmp, side;
     size_t at; // next source
     // of the source at hand
     struct candidate *cands; // newest first
@@ -188,10 +189,11 @@ static bool tick(struct span_iter *it, struct err *err)
 /* Fetches wanted traces of one source as a part. */
 static bool part_fetch(struct span_iter *it, const struct wanted *w, size_t n, struct err *err)
 {
-    struct span_open *open = arena_new(&it->work, struct span_open);
+    arena_reset(&it->side);
+    struct span_open *open = arena_new(&it->side, struct span_open);
     struct span_traces traces;
     struct arena_mark mark = arena_mark(&it->tmp);
-    if (!span_source_open(&it->sources.v[w->source], &it->work, open, err) ||
+    if (!span_source_open(&it->sources.v[w->source], &it->side, open, err) ||
         !span_block_traces(&open->columns, &it->tmp, &traces, err))
         return false;
     uint32_t total = 0, k = 0;
@@ -213,7 +215,7 @@ static bool part_fetch(struct span_iter *it, const struct wanted *w, size_t n, s
     vec_push(&it->parts, &it->work, part);
     if (it->sel.stats)
         it->sel.stats->blocks++;
-    return span_arena_ok(&it->work, err) && tick(it, err);
+    return span_arena_ok(&it->work, err) && span_arena_ok(&it->side, err) && tick(it, err);
 }
 
 struct piece_of {
@@ -603,9 +605,11 @@ bool span_iter_open(struct snapshot *snap, const struct span_select *sel, struct
     it->sel = *sel;
     arena_init(&it->work, SIZE_MAX, budget);
     arena_init(&it->tmp, SIZE_MAX, budget);
+    arena_init(&it->side, SIZE_MAX, budget);
     if (!span_sources_open(snap, budget, &it->sources, err)) {
         arena_deinit(&it->work);
         arena_deinit(&it->tmp);
+        arena_deinit(&it->side);
         mem_free(it);
         return false;
     }
@@ -638,5 +642,6 @@ void span_iter_close(struct span_iter *it)
     span_sources_close(&it->sources);
     arena_deinit(&it->work);
     arena_deinit(&it->tmp);
+    arena_deinit(&it->side);
     mem_free(it);
 }
