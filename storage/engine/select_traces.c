@@ -8,6 +8,8 @@
  * out of one source is cut into blocks of growing size, the newest traces first, so that a consumer
  * with a limit stops early.
  *
+ * Spans asked for one by one come once, too: span_repeats.h.
+ *
  * A source outside the time range is looked at for completion only: a trace whose hits all lie
  * there and whose other spans alone reach into the range is not found. newest_ns speaks of the
  * spans that met the conditions; completed traces may have newer ones.
@@ -20,6 +22,7 @@
 #include "storage/base/hmap.h"
 #include "storage/engine/span_cond.h"
 #include "storage/engine/span_part.h"
+#include "storage/engine/span_repeats.h"
 #include "storage/engine/span_source.h"
 
 /* Traces of the first output block of a source, and of later ones at most. */
@@ -58,11 +61,13 @@ struct span_iter {
     uint32_t n_cands, next_cand, slice;
     VEC(struct span_part) parts; // 0 = the source itself
     VEC(struct piece) pieces;
+    bool *repeats;               // by row of part 0: given before; NULL: none is
     struct span_column *columns; // dictionaries of all parts, one after the other
     uint32_t **value_base;       // by column, part
     // traces that were put together from several places
     struct hmap done;
     VEC(uint8_t *) done_ids;
+    struct span_repeats given; // without whole_traces: rows that may come again
 };
 
 /* ---- hits in one source ---- */
@@ -310,8 +315,10 @@ static void candidate_times(struct span_iter *it, struct candidate *c)
     for (uint32_t k = 0; k <= c->n_extra; k++) {
         struct piece p = k == 0 ? (struct piece){0, c->lo, c->hi} : it->pieces.v[c->extra + k - 1];
         const struct span_part *part = &it->parts.v[p.part];
-        c->rows += p.hi - p.lo;
         for (uint32_t r = p.lo; r < p.hi; r++) {
+            if (it->repeats && it->repeats[r])
+                continue;
+            c->rows++;
             int64_t start = part->start_ns[r];
             int64_t end = (int64_t)((uint64_t)start + (uint64_t)part->duration_ns[r]);
             first = MIN(first, start);
@@ -320,7 +327,7 @@ static void candidate_times(struct span_iter *it, struct candidate *c)
                 c->newest_ns = MAX(c->newest_ns, start);
         }
     }
-    c->dropped = it->sel.whole_traces && !in_range(it, first, last);
+    c->dropped = it->sel.whole_traces ? !in_range(it, first, last) : c->rows == 0;
 }
 
 static int candidate_cmp(const void *x, const void *y)
@@ -400,7 +407,9 @@ static bool source_load(struct span_iter *it, size_t source, struct err *err)
                         &part, err))
         return false;
     vec_push(&it->parts, &it->work, part);
-    if (it->sel.whole_traces && !complete(it, source, err))
+    if (!it->sel.whole_traces)
+        it->repeats = span_repeats_find(&it->given, source, &it->parts.v[0], &it->work);
+    else if (!complete(it, source, err))
         return false;
     candidates_sort(it);
     columns_join(it);
@@ -420,6 +429,7 @@ static void source_done(struct span_iter *it)
     it->pieces.v = NULL;
     it->pieces.n = it->pieces.cap = 0;
     it->columns = NULL;
+    it->repeats = NULL;
 }
 
 /* May the source be passed over without a look at its columns? */
@@ -467,14 +477,17 @@ static int order_by_start(const void *x, const void *y)
 /* Rows of one candidate in order of start, without duplicates. Returns how many. */
 static uint32_t candidate_rows(struct span_iter *it, const struct candidate *c, struct row_ref *out)
 {
+    uint32_t n = 0;
     if (c->n_extra == 0) {
-        for (uint32_t r = c->lo; r < c->hi; r++)
-            out[r - c->lo] = (struct row_ref){0, r};
-        return c->hi - c->lo;
+        for (uint32_t r = c->lo; r < c->hi; r++) {
+            out[n] = (struct row_ref){0, r};
+            n += !(it->repeats && it->repeats[r]);
+        }
+        return n;
     }
     struct arena_mark mark = arena_mark(&it->tmp);
     struct order *o = arena_array(&it->tmp, struct order, c->rows);
-    uint32_t n = 0, kept = 0;
+    uint32_t kept = 0;
     for (uint32_t k = 0; k <= c->n_extra; k++) {
         struct piece p = k == 0 ? (struct piece){0, c->lo, c->hi} : it->pieces.v[c->extra + k - 1];
         const struct span_part *part = &it->parts.v[p.part];
@@ -574,7 +587,8 @@ static bool slice_out(struct span_iter *it, struct span_block *out, struct err *
     uint32_t n_traces = slice_take(it), total = 0, n = 0;
     for (uint32_t i = 0; i < n_traces; i++)
         total += it->cands[it->next_cand + i].rows;
-    struct row_ref *rows = arena_array(&it->work, struct row_ref, total);
+    struct row_ref *rows =
+        arena_array(&it->work, struct row_ref, (size_t)total + 1); // one to spare
     uint32_t *start = arena_array(&it->work, uint32_t, (size_t)n_traces + 1);
     for (uint32_t i = 0; i < n_traces; i++) {
         start[i] = n;
@@ -614,6 +628,7 @@ bool span_iter_open(struct snapshot *snap, const struct span_select *sel, struct
         return false;
     }
     hmap_init(&it->done, &it->sources.arena);
+    span_repeats_open(&it->given, &it->sources);
     *out = it;
     return true;
 }

@@ -170,6 +170,8 @@
 #define LIMIT_QUERY_STEPS 11000
 /* Distinct warnings and infos that are kept; the APIs show 10 of each. */
 #define LIMIT_QUERY_NOTES 1000
+/* Spans that a selection remembers to know copies of them: a head full, 4 MiB. */
+#define LIMIT_QUERY_REPEATS 131072
 
 /* ---- storage: label tables and metrics ---- */
 
