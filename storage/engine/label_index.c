@@ -674,15 +674,18 @@ static bool narrow(const struct label_index *ix, const struct matcher *m, size_t
             memset(all.v, 0, all.words * sizeof all.v[0]);
         return true;
     }
-    if (m->op != MATCH_EQ && candidates < ix->syms[name]->n_pairs)
+    const str *literals;
+    size_t n_literals = matcher_literals(m, &literals);
+    if (candidates < (n_literals > 0 ? n_literals : ix->syms[name]->n_pairs))
         return narrow_one_by_one(ix, m, name, all, err);
     struct arena_mark mark = arena_mark(a);
     struct bits some = bits_new(a, all.words * 64);
-    if (m->op == MATCH_EQ && m->value.n > 0) {
-        uint32_t pair = pair_find(ix, name, sym_find(ix, m->value));
+    for (size_t i = 0; i < n_literals; i++) {
+        uint32_t pair = pair_find(ix, name, sym_find(ix, literals[i]));
         if (pair != NO_PAIR)
             bits_add_list(some, &ix->pairs[pair]);
-    } else {
+    }
+    if (n_literals == 0) {
         for (uint32_t p = ix->syms[name]->first_pair; p != NO_PAIR; p = ix->pairs[p].next) {
             bool hit;
             if (!matcher_test(m, sym_str(ix, ix->pairs[p].value), &hit, err))

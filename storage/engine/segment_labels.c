@@ -515,14 +515,14 @@ static bool add_pair(struct segment_labels *sl, str name, str value, struct bits
     return ok;
 }
 
-/* Calls for every value of a name, in order. */
-static bool values_open(struct segment_labels *sl, str name, struct segment_query **q,
+/* Asks for the values of a name from `from` on, in order. */
+static bool values_open(struct segment_labels *sl, str name, str from, struct segment_query **q,
                         struct err *err)
 {
-    struct seg_val params[] = {seg_text(name)};
-    return segment_query_open(sl->seg,
-                              "SELECT value, n, ids FROM post WHERE name = ?1 ORDER BY value",
-                              params, COUNTOF(params), q, err);
+    struct seg_val params[] = {seg_text(name), seg_text(from)};
+    return segment_query_open(
+        sl->seg, "SELECT value, n, ids FROM post WHERE name = ?1 AND value >= ?2 ORDER BY value",
+        params, COUNTOF(params), q, err);
 }
 
 /* Ordinals whose value of the name decides: those that match, or (when an absent label matches,
@@ -532,11 +532,15 @@ static bool add_matching(struct segment_labels *sl, const struct matcher *m, boo
 {
     struct segment_query *q;
     bool row, hit;
-    if (!values_open(sl, m->name, &q, err))
+    str prefix = matcher_prefix(m);
+    if (!values_open(sl, m->name, prefix, &q, err))
         return false;
     bool ok;
     while ((ok = segment_query_next(q, &row, err)) && row) {
-        ok = matcher_test(m, segment_query_val(q, 0).s, &hit, err);
+        str value = segment_query_val(q, 0).s;
+        if (!str_starts(value, prefix))
+            break;
+        ok = matcher_test(m, value, &hit, err);
         if (ok && hit != empty_hits)
             ok = add_row(sl, q, 1, b, a, err);
         if (!ok)
@@ -576,8 +580,11 @@ static bool narrow(struct segment_labels *sl, const struct matcher *m, struct bi
     struct arena_mark mark = arena_mark(a);
     struct bits some = bits_new(a, sl->n);
     bool empty_hits = matcher_accepts_empty(m);
-    bool ok = m->op == MATCH_EQ && m->value.n > 0 ? add_pair(sl, m->name, m->value, some, a, err)
-                                                  : add_matching(sl, m, empty_hits, some, a, err);
+    const str *literals;
+    size_t n_literals = matcher_literals(m, &literals);
+    bool ok = n_literals > 0 || add_matching(sl, m, empty_hits, some, a, err);
+    for (size_t i = 0; ok && i < n_literals; i++)
+        ok = add_pair(sl, m->name, literals[i], some, a, err);
     for (size_t i = 0; ok && i < sl->n / 64 + 1; i++)
         all.v[i] &= empty_hits ? ~some.v[i] : some.v[i];
     arena_release(a, mark);
@@ -716,7 +723,7 @@ static bool of_postings(struct segment_labels *sl, str name, const struct bits *
     VEC(str) v = {0};
     struct bits some = {0};
     bool row, ok;
-    if (!values_open(sl, name, &q, err))
+    if (!values_open(sl, name, STR(""), &q, err))
         return false;
     if (wanted != NULL)
         some = bits_new(a, sl->n);

@@ -88,6 +88,23 @@ bool matcher_accepts_empty(const struct matcher *m)
     return false;
 }
 
+size_t matcher_literals(const struct matcher *m, const str **out)
+{
+    const struct regex_facts *f = m->re != NULL ? regex_facts(m->re) : NULL;
+    *out = f != NULL ? f->set : &m->value;
+    if (f == NULL)
+        return m->value.n > 0 ? 1 : 0;
+    return f->set != NULL && !f->matches_empty ? f->set_n : 0;
+}
+
+str matcher_prefix(const struct matcher *m)
+{
+    if (m->re == NULL)
+        return m->value;
+    const struct regex_facts *f = regex_facts(m->re);
+    return f->matches_empty ? STR("") : f->prefix;
+}
+
 bool matchers_test(struct matchers m, struct labels l, bool *hit, struct err *err)
 {
     for (size_t i = 0; i < m.n; i++) {

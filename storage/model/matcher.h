@@ -25,6 +25,13 @@ void matchers_deinit(struct matchers *m);
 /* value empty = label absent. A regex over its step limit counts as an error. */
 MUST_USE bool matcher_test(const struct matcher *m, str value, bool *hit, struct err *err);
 bool matcher_accepts_empty(const struct matcher *m);
+/* The only values on which it depends whether a label has them (never the empty one): those of =
+ * and
+ * =~ are hits, those of != and !~ are not, and every other value is the opposite. Borrowed from m;
+ * 0: it is none of that kind. */
+size_t matcher_literals(const struct matcher *m, const str **out);
+/* Values that do not begin with it are, as the empty one, no hits of = =~ and hits of != !~. */
+str matcher_prefix(const struct matcher *m);
 /* All of them against one label set. */
 MUST_USE bool matchers_test(struct matchers m, struct labels l, bool *hit, struct err *err);
 void matcher_print(struct buf *b, const struct matcher *m); // a=~"x.*"

@@ -224,7 +224,14 @@ static void load_names(struct bench *b, size_t names)
     }
 }
 
-enum names_what { NAMES_SERIES, NAMES_SERIES_200, NAMES_LABELS, NAMES_VALUES, NAMES_VALUES_OF };
+enum names_what {
+    NAMES_SERIES,
+    NAMES_SERIES_200,
+    NAMES_SET, // a regex of alternatives
+    NAMES_LABELS,
+    NAMES_VALUES,
+    NAMES_VALUES_OF
+};
 
 static double names_run(struct bench *b, enum names_what what)
 {
@@ -244,10 +251,12 @@ static double names_run(struct bench *b, enum names_what what)
     query_init(&q, &b->clock, b->s, b->t, &limits, NULL);
     bool ok = query_snapshot(&q, SIGNAL_METRICS, (struct time_range){sel.start_ns, end + 1}, &snap,
                              &err) &&
-              query_matcher(&q, &m, MATCH_EQ, METRIC_NAME, STR("metric_7_total"), &err);
-    if (what == NAMES_SERIES_200 || what == NAMES_VALUES_OF)
+              (what == NAMES_SET
+                   ? query_matcher(&q, &m, MATCH_RE, METRIC_NAME, STR("metric_(7|99)_total"), &err)
+                   : query_matcher(&q, &m, MATCH_EQ, METRIC_NAME, STR("metric_7_total"), &err));
+    if (what == NAMES_SERIES_200 || what == NAMES_VALUES_OF || what == NAMES_SET)
         sel.matchers = (struct matchers){&m, 1};
-    if (what == NAMES_SERIES || what == NAMES_SERIES_200)
+    if (what == NAMES_SERIES || what == NAMES_SERIES_200 || what == NAMES_SET)
         ok = ok && store_label_sets(snap, &sel, &q.arena, &sets, &cut, &err);
     else if (what == NAMES_LABELS)
         ok = ok && store_label_names(snap, &sel, &q.arena, &strs, &cut, &err);
@@ -262,7 +271,8 @@ static double names_run(struct bench *b, enum names_what what)
 
 static void names(struct bench *b, const char *where)
 {
-    static const char *const what[] = {"series", "series_200", "labels", "values", "values_of"};
+    static const char *const what[] = {"series", "series_200", "set_400",
+                                       "labels", "values",     "values_of"};
     for (size_t k = 0; k < COUNTOF(what); k++) {
         double least = 1e9;
         for (int i = 0; i < 5; i++)

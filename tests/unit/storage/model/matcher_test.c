@@ -8,6 +8,22 @@
 
 #include <cmocka.h>
 
+/* What literals and prefix promise about a value that is there. */
+static void expect_short_cuts(const struct matcher *m, str value, bool hit)
+{
+    const str *literals;
+    bool positive = m->op == MATCH_EQ || m->op == MATCH_RE, is_one = false;
+    size_t n = matcher_literals(m, &literals);
+    if (value.n == 0)
+        return;
+    for (size_t i = 0; i < n; i++)
+        is_one |= str_eq(literals[i], value);
+    if (n > 0)
+        assert_int_equal(hit, is_one == positive);
+    if (!str_starts(value, matcher_prefix(m)))
+        assert_int_equal(hit, !positive);
+}
+
 static void test_values(void **state)
 {
     (void)state;
@@ -50,6 +66,7 @@ static void test_values(void **state)
         assert_true(matcher_test(&m, str_c(cases[i].value), &hit, &err));
         if (hit != cases[i].hit)
             fail_msg("%s against \"%s\"", cases[i].pattern, cases[i].value);
+        expect_short_cuts(&m, str_c(cases[i].value), hit);
         assert_true(matcher_test(&m, (str){0}, &hit, &err));
         assert_int_equal(hit, matcher_accepts_empty(&m));
         matcher_deinit(&m);
