@@ -72,6 +72,8 @@ static void union_done(struct union_strs *u, size_t limit, struct strs *out, boo
 struct union_sets {
     struct hmap map;
     VEC(struct labels) v;
+    bool is_count; // sets are counted by their hashes, not kept
+    size_t n;      // of them
     struct arena *arena;
 };
 
@@ -86,11 +88,22 @@ static bool set_eq(const void *ctx, uint32_t i)
     return labels_eq(k->u->v.v[i], k->l);
 }
 
-/* Copies a set that is new. */
+static bool hash_eq(const void *ctx, uint32_t i)
+{
+    (void)ctx, (void)i;
+    return true; // the map compares hashes
+}
+
+/* Copies a set that is new. A count may miss a set whose 64-bit hash is another's. */
 static void sets_add(struct union_sets *u, struct labels l)
 {
     struct set_key key = {u, l};
     uint64_t hash = labels_hash(l);
+    if (u->is_count) {
+        if (hmap_find(&u->map, hash, hash_eq, NULL) == HMAP_NONE)
+            hmap_put(&u->map, hash, (uint32_t)u->n++);
+        return;
+    }
     if (hmap_find(&u->map, hash, set_eq, &key) != HMAP_NONE)
         return;
     hmap_put(&u->map, hash, (uint32_t)u->v.n);
@@ -312,11 +325,11 @@ bool store_index_stats(struct snapshot *snap, const struct name_select *sel,
 {
     struct arena a;
     arena_init(&a, SIZE_MAX, snap->cache);
-    struct union_sets sets = {.arena = &a};
+    struct union_sets sets = {.arena = &a, .is_count = true};
     struct index_stats st = {.min_ms = INT64_MAX, .max_ms = INT64_MIN};
     struct walk w = {.snap = snap, .sel = sel, .sets = &sets, .stats = &st, .arena = &a};
     bool ok = walk_all(&w, err);
-    st.series = sets.v.n;
+    st.series = sets.n;
     if (st.min_ms > st.max_ms)
         st.min_ms = st.max_ms = 0;
     hmap_deinit(&sets.map);
