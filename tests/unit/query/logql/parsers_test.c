@@ -405,7 +405,8 @@ static str break_line(struct prng *r, struct arena *a, str line)
 {
     static const char bytes[] = "{}[]\",:= 01.eE-tfnx";
     char *p = arena_alloc(a, line.n + 1);
-    memcpy(p, line.p, line.n);
+    if (line.n > 0)
+        memcpy(p, line.p, line.n);
     bool is_ascii = true;
     for (size_t i = 0; i < line.n; i++)
         is_ascii = is_ascii && (uint8_t)p[i] < 0x80 && p[i] != '\\';
