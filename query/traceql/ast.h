@@ -68,6 +68,8 @@ struct tq_field { // an attribute or an intrinsic
     str text;                      // as written, normalised: for printing and labels
     int columns[ATTR_SCOPE_COUNT]; // filled by the planner: indices into the selection's columns,
                                    // -1 = none
+    bool needs_owners;             // event.x = nil, link.x = nil: asks for an event without x
+    int owners; // by the planner, when needed: a column with one value per event (link), -1 = none
 };
 
 enum tq_expr_kind { EXPR_STATIC, EXPR_FIELD, EXPR_UNARY, EXPR_BINARY };

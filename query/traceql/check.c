@@ -257,6 +257,14 @@ static bool is_root_test(const struct tq_expr *e)
     return e->op == OP_LT || e->op == OP_GE ? c <= 0 : c < 0;
 }
 
+/* event.x = nil, link.x = nil. */
+static bool asks_for_owner(const struct tq_expr *e)
+{
+    const struct tq_field *f = e->left->field;
+    return e->op == OP_EQ && e->right->value.kind == TQ_NIL && f->intrinsic == IN_NONE &&
+           (f->scope == ATTR_EVENT || f->scope == ATTR_LINK);
+}
+
 struct tq_expr *tq_check(struct parser *p, struct tq_expr *e)
 {
     if (p->failed)
@@ -280,6 +288,7 @@ struct tq_expr *tq_check(struct parser *p, struct tq_expr *e)
         e->right->kind == EXPR_STATIC) {
         e->memo = (int)p->n_memos++;
         e->is_root_test = is_root_test(e);
+        e->left->field->needs_owners |= asks_for_owner(e);
     }
     return fold(p, e);
 }

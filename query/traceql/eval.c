@@ -133,11 +133,11 @@ static struct traceql_value trace_value(struct tq_block *t, enum tq_intrinsic id
         return int_value(TQ_DURATION, end - start);
     }
     uint32_t root;
-    int column = id == IN_ROOT_NAME ? t->plan->name_column : t->plan->service_column;
-    if (!tq_root_row(t, &root))
-        return nil;
-    const struct value *v = tq_column_value(t->b, column, root);
-    return v && v->kind == VALUE_STR ? str_value(v->s) : nil;
+    const struct value *v = NULL; // without a root the names are empty
+    if (tq_root_row(t, &root))
+        v = tq_column_value(
+            t->b, id == IN_ROOT_NAME ? t->plan->name_column : t->plan->service_column, root);
+    return str_value(v && v->kind == VALUE_STR ? v->s : STR(""));
 }
 
 static struct traceql_value tree_value(struct tq_block *t, enum tq_intrinsic id, uint32_t row)
@@ -346,8 +346,8 @@ static bool test_constant(struct tq_block *t, const struct tq_expr *e,
         }
         return all && v->value.list.n > 0;
     }
-    if (c->kind == TQ_NIL)
-        return (e->op == OP_NE) == (v->kind != TQ_NIL);
+    if (c->kind == TQ_NIL) // bytes and maps compare with nothing, but they exist
+        return (e->op == OP_NE) == (v->value.kind != VALUE_EMPTY);
     if (e->re)
         return v->kind == TQ_STR && test_regex(t, e, v->value.s);
     if (id == IN_NONE && c->kind != TQ_DURATION && v->kind != c->kind)
@@ -373,6 +373,15 @@ static bool test_code(struct tq_block *t, const struct tq_expr *e, const struct 
     return *known == 2;
 }
 
+/* Is there an event (a link) that has no such attribute? */
+static bool an_owner_lacks(const struct tq_block *t, const struct tq_field *f, uint32_t row)
+{
+    uint32_t owners, values;
+    (void)row_codes(&t->b->columns[f->owners], row, &owners);
+    (void)row_codes(&t->b->columns[f->columns[f->scope]], row, &values);
+    return values < owners;
+}
+
 static bool test_leaf(struct tq_block *t, const struct tq_expr *e, uint32_t row)
 {
     const struct tq_field *f = e->left->field;
@@ -383,6 +392,8 @@ static bool test_leaf(struct tq_block *t, const struct tq_expr *e, uint32_t row)
         v = int_value(TQ_INT, is_root_span(t, row) ? -1 : 0);
         return test_constant(t, e, &v);
     }
+    if (f->owners >= 0 && e->op == OP_EQ && e->right->value.kind == TQ_NIL)
+        return an_owner_lacks(t, f, row);
     const struct span_column *c = has_column(f) ? field_column(t, f, row, &codes, &n) : NULL;
     if (!c) {
         v = tq_field_value(t, f, row);

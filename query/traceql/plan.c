@@ -52,6 +52,11 @@ static void plan_field(struct query *q, struct tq_plan *p, struct tq_field *f)
         if (f->scope == s || f->scope == TQ_SCOPE_ANY)
             f->columns[s] = tq_plan_column(
                 q, p, (struct span_column_ref){FIELD_ATTR, (enum attr_scope)s, f->key});
+    if (f->needs_owners)
+        f->owners = tq_plan_column(q, p,
+                                   (struct span_column_ref){.field = f->scope == ATTR_EVENT
+                                                                         ? FIELD_EVENT_NAME
+                                                                         : FIELD_LINK_SPAN_ID});
 }
 
 const struct value *tq_column_value(const struct span_block *b, int column, uint32_t row)

@@ -75,8 +75,12 @@ void tq_print_value(struct buf *b, const struct traceql_value *v)
 {
     char tmp[NUM_TEXT_MAX];
     switch (v->kind) {
-    case TQ_STR:
-        print_quoted(b, v->value.s);
+    case TQ_STR: // raw where it can be: it is part of the keys of spanset attributes
+        if (str_find_char(v->value.s, '`') == SIZE_MAX &&
+            str_find_char(v->value.s, '\r') == SIZE_MAX)
+            buf_fmt(b, "`" STR_FMT "`", STR_ARG(v->value.s));
+        else
+            print_quoted(b, v->value.s);
         return;
     case TQ_INT:
         buf_add(b, v->value.i == INT64_MIN ? STR("minInt") : num_print_i64(tmp, v->value.i));
@@ -105,7 +109,7 @@ void tq_print_value(struct buf *b, const struct traceql_value *v)
 static void print_operand(struct buf *b,
                           const struct tq_expr *e) // NOLINT(misc-no-recursion): depth of the tree
 {
-    bool parens = e->kind == EXPR_BINARY;
+    bool parens = e->kind == EXPR_BINARY || e->kind == EXPR_UNARY;
     if (parens)
         buf_add_char(b, '(');
     tq_print_expr(b, e);
@@ -124,8 +128,6 @@ void tq_print_expr(struct buf *b, const struct tq_expr *e) // NOLINT(misc-no-rec
         break;
     case EXPR_UNARY:
         buf_add(b, str_c(op_texts[e->op]));
-        if (e->op == OP_NOT && e->left->kind == EXPR_UNARY)
-            buf_add_char(b, ' '); // `! -x`
         print_operand(b, e->left);
         break;
     case EXPR_BINARY:

@@ -194,11 +194,36 @@ struct values_walk {
     int root_column; // rootName, rootServiceName: the column of root spans, -1 otherwise
 };
 
+/* Of an unscoped attribute the values of every scope, hidden ones too. */
+static bool add_attribute(const struct values_walk *v, struct tq_block *t, uint32_t row)
+{
+    for (size_t s = 0; s < ATTR_SCOPE_COUNT; s++) {
+        struct tq_field one = *v->field;
+        struct traceql_value value;
+        if (one.columns[s] < 0)
+            continue;
+        for (size_t k = 0; k < ATTR_SCOPE_COUNT; k++)
+            if (k != s)
+                one.columns[k] = -1;
+        for (uint32_t at = 0; tq_field_next(t, &one, row, &at, &value);)
+            if (!set_add(v->set, value))
+                return false;
+    }
+    return true;
+}
+
 static bool visit_value(struct walk *w, struct tq_block *t, uint32_t row)
 {
     struct values_walk *v = w->ctx;
-    if (v->root_column < 0)
-        return set_add(v->set, tq_field_value(t, v->field, row));
+    struct traceql_value value;
+    if (v->root_column < 0 && v->field->intrinsic == IN_NONE)
+        return add_attribute(v, t, row);
+    if (v->root_column < 0) {
+        for (uint32_t at = 0; tq_field_next(t, v->field, row, &at, &value);)
+            if (!set_add(v->set, value))
+                return false;
+        return true;
+    }
     const struct value *text = tq_column_value(t->b, v->root_column, row);
     return !text || set_add(v->set, tq_value_of(text));
 }

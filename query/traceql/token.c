@@ -139,7 +139,7 @@ static struct tq_field *field_new(struct parser *p, enum tq_intrinsic id, int sc
                                   str text)
 {
     struct tq_field *f = arena_new(&p->q->arena, struct tq_field);
-    *f = (struct tq_field){.intrinsic = id, .scope = scope, .key = key, .text = text};
+    *f = (struct tq_field){.intrinsic = id, .scope = scope, .key = key, .text = text, .owners = -1};
     for (size_t i = 0; i < COUNTOF(f->columns); i++)
         f->columns[i] = -1;
     return f;

@@ -111,8 +111,11 @@ static void number_tree(struct tq_block *t, struct tq_tree *tree, uint32_t n)
     for (uint32_t i = 0; i < n; i++)
         if (tree->parent[i] >= 0)
             w.start[tree->parent[i] + 1]++;
+    bool has_root = false;
+    for (uint32_t i = 0; i < n; i++)
+        has_root |= tree->parent[i] == TREE_ROOT;
     for (uint32_t i = 0; i < n; i++) {
-        tree->children[i] = w.start[i + 1];
+        tree->children[i] = has_root ? w.start[i + 1] : 0;
         w.start[i + 1] += w.start[i];
         w.cursor[i] = w.start[i];
     }
