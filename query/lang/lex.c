@@ -102,6 +102,17 @@ static bool bad_escape(const struct lexer *lx, size_t at, const char *what, stru
     return err_at(err, lx->line, lexer_col(lx, at), "%s", what);
 }
 
+/* "unknown escape sequence U+0071 'q'": what + the character at pos + rest. */
+static bool bad_char(const struct lexer *lx, size_t at, const char *what, size_t pos,
+                     const char *rest, struct err *err)
+{
+    size_t n = 1;
+    str in = str_sub(lx->in, pos, lx->in.n);
+    uint32_t c = utf8_decode(in, &n);
+    return err_at(err, lx->line, lexer_col(lx, at), "%s U+%04X '" STR_FMT "'%s", what, c,
+                  STR_ARG(str_sub(in, 0, n)), rest);
+}
+
 /* \x, \u, \U and octal: `digits` digits of `base` at pos. */
 static bool escape_number(struct lexer *lx, unsigned base, unsigned digits, uint32_t *out,
                           struct err *err)
@@ -112,7 +123,7 @@ static bool escape_number(struct lexer *lx, unsigned base, unsigned digits, uint
             return bad_escape(lx, lx->pos, "escape sequence not terminated", err);
         int d = hex_value(lx->in.p[lx->pos]);
         if (d < 0 || (unsigned)d >= base)
-            return bad_escape(lx, lx->pos, "illegal character in escape sequence", err);
+            return bad_char(lx, lx->pos, "illegal character", lx->pos, " in escape sequence", err);
         v = v * base + (uint32_t)d;
     }
     *out = v;
@@ -145,7 +156,7 @@ static bool escape(struct lexer *lx, char quote, struct buf *b, struct err *err)
         if (!escape_number(lx, 8, 3, &v, err))
             return false;
         if (v > 255)
-            return bad_escape(lx, at, "octal escape value above 255", err);
+            return bad_escape(lx, at, "escape sequence is an invalid Unicode code point", err);
         buf_u8(b, (uint8_t)v);
         return true;
     }
@@ -159,8 +170,7 @@ static bool escape(struct lexer *lx, char quote, struct buf *b, struct err *err)
     if (c == 'u' || c == 'U')
         return escape_number(lx, 16, c == 'u' ? 4 : 8, &v, err) &&
                put_code_point(lx, b, v, at, err);
-    return err_at(err, lx->line, lexer_col(lx, at), "unknown escape sequence \"\\%c\"",
-                  c >= 0x20 && c < 0x7f ? c : '?');
+    return bad_char(lx, at, "unknown escape sequence", at + 1, "", err);
 }
 
 static bool raw_string(struct lexer *lx, str *out, struct err *err)

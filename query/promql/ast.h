@@ -78,8 +78,8 @@ struct node {
         } number;
         str string;
         struct {
-            str name;                 // empty: none, or given by a matcher on __name__
-            struct matchers matchers; // the one of the name comes last
+            str name;                 // before the braces; empty: none, or in them
+            struct matchers matchers; // the one of such a name comes last
             struct modifiers mods;
         } selector;
         struct {
@@ -99,7 +99,7 @@ struct node {
         struct {
             struct binary b;
             uint32_t op_pos;
-            bool has_match; // on / ignoring was written
+            bool fill_both; // fill was written, not fill_left and fill_right
             struct node *l, *r;
         } binary;
         struct {

@@ -10,6 +10,7 @@
 #include "query/lang/print.h"
 #include "query/promql/fold.h"
 #include "query/promql/source.h"
+#include "storage/base/num.h"
 #include "storage/base/utf8.h"
 
 /* ---- helpers that other files use ---- */
@@ -219,12 +220,80 @@ static bool check_label_name(str name, struct err *err)
     return false;
 }
 
-static bool is_outside(const double *v, size_t n, double lo, double hi)
+/* A parameter over all steps; once a NaN is in it, the extremes are NaN, too. */
+struct extremes {
+    double min, max;
+    bool any_nan;
+};
+
+static struct extremes extremes_of(const double *v, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        if (!(v[i] >= lo && v[i] <= hi))
+    struct extremes x = {v[0], v[0], false};
+    for (size_t i = 0; i < n; i++) {
+        x.any_nan |= isnan(v[i]);
+        x.min = MIN(x.min, v[i]);
+        x.max = MAX(x.max, v[i]);
+    }
+    if (x.any_nan)
+        x.min = x.max = NAN;
+    return x;
+}
+
+static void warn_quantile(struct eval *e, double phi)
+{
+    char text[NUM_TEXT_MAX];
+    query_warn(e->q, "PromQL warning: quantile value should be between 0 and 1, got " STR_FMT,
+               STR_ARG(num_print_f64_go(text, phi)));
+}
+
+static void warn_ratio(struct eval *e, double ratio, int to)
+{
+    char text[NUM_TEXT_MAX];
+    query_warn(e->q,
+               "PromQL warning: ratio value should be between -1 and 1, got " STR_FMT
+               ", capping to %d",
+               STR_ARG(num_print_f64_go(text, ratio)), to);
+}
+
+/* What a parameter's values say, all steps together. *none: nothing is chosen at any step. */
+static bool check_param(struct eval *e, const struct node *n, const double *v, bool *none,
+                        struct err *err)
+{
+    struct extremes x = extremes_of(v, e->grid.n);
+    char text[NUM_TEXT_MAX];
+    eval_where(e, n->aggr.param);
+    switch (n->aggr.op) {
+    case AGGR_QUANTILE:
+        if (x.any_nan)
+            warn_quantile(e, NAN);
+        if (x.max > 1)
+            warn_quantile(e, x.max);
+        if (x.min < 0)
+            warn_quantile(e, x.min);
+        return true;
+    case AGGR_LIMIT_RATIO:
+        *none = x.min == 0 && x.max == 0;
+        if (x.any_nan)
+            return err_set(err, ERR_EXEC, "Ratio value is NaN");
+        if (x.max > 1)
+            warn_ratio(e, x.max, 1);
+        if (x.min < -1)
+            warn_ratio(e, x.min, -1);
+        return true;
+    default: // topk, bottomk, limitk
+        *none = x.max < 1;
+        if (*none)
             return true;
-    return false;
+        if (x.any_nan)
+            return err_set(err, ERR_EXEC, "Parameter value is NaN");
+        if (x.min <= -0x1p63)
+            return err_set(err, ERR_EXEC, "Scalar value " STR_FMT " underflows int64",
+                           STR_ARG(num_print_f64_go(text, x.min)));
+        if (x.max >= 0x1p63 - 1024)
+            return err_set(err, ERR_EXEC, "Scalar value " STR_FMT " overflows int64",
+                           STR_ARG(num_print_f64_go(text, x.max)));
+        return true;
+    }
 }
 
 static bool eval_aggr(struct eval *e, const struct node *n, struct result *out, struct err *err)
@@ -252,10 +321,15 @@ static bool eval_aggr(struct eval *e, const struct node *n, struct result *out, 
     }
     if (!eval_node(e, n->aggr.expr, &v, err))
         return false;
-    /* Notes about the parameter belong to it, all others to the expression. */
-    bool bad_param = (n->aggr.op == AGGR_QUANTILE && is_outside(ag.param, e->grid.n, 0, 1)) ||
-                     (n->aggr.op == AGGR_LIMIT_RATIO && is_outside(ag.param, e->grid.n, -1, 1));
-    eval_where(e, bad_param ? n->aggr.param : n->aggr.expr);
+    /* Notes about the parameter belong to it, most others to the expression. */
+    bool none = false, ranks = n->aggr.op == AGGR_TOPK || n->aggr.op == AGGR_BOTTOMK;
+    if (ag.param != NULL && !check_param(e, n, ag.param, &none, err))
+        return false;
+    if (none) {
+        matrix_init(&out->m, e->grid);
+        return true;
+    }
+    eval_where(e, ranks ? n : n->aggr.expr);
     return aggr_eval(e->q, &ag, &v.m, &out->m, err);
 }
 

@@ -86,14 +86,18 @@ bool call_of_hist(struct eval *e, const struct node *n, struct result *out, stru
 
 /* ---- quantiles and fractions ---- */
 
-/* Notes about phi belong to it, all others to the vector. */
-static void quantile_where(struct eval *e, const double *phi, const struct node *phi_node,
-                           const struct node *vector)
+/* Tells about phi where it stands; what follows is about the vector. */
+static void check_phi(struct eval *e, const double *phi, const struct node *phi_node,
+                      const struct node *vector)
 {
-    bool outside = false;
+    char text[NUM_TEXT_MAX];
+    eval_where(e, phi_node);
     for (size_t i = 0; i < e->grid.n; i++)
-        outside |= !(phi[i] >= 0 && phi[i] <= 1);
-    eval_where(e, outside ? phi_node : vector);
+        if (!(phi[i] >= 0 && phi[i] <= 1))
+            query_warn(e->q,
+                       "PromQL warning: quantile value should be between 0 and 1, got " STR_FMT,
+                       STR_ARG(num_print_f64_go(text, phi[i])));
+    eval_where(e, vector);
 }
 
 bool call_histogram_quantile(struct eval *e, const struct node *n, struct result *out,
@@ -103,7 +107,7 @@ bool call_histogram_quantile(struct eval *e, const struct node *n, struct result
     const double *phi;
     if (!eval_param(e, n->call.args[0], &phi, err) || !eval_node(e, n->call.args[1], &v, err))
         return false;
-    quantile_where(e, phi, n->call.args[0], n->call.args[1]);
+    check_phi(e, phi, n->call.args[0], n->call.args[1]);
     *out = (struct result){.type = PROMQL_VECTOR};
     return quantile_eval(e->q, phi, &v.m, &out->m, err);
 }
@@ -130,7 +134,7 @@ static bool one_quantile(struct eval *e, const struct node *n, const struct node
         if (phi[i] != phi[0] && !(isnan(phi[i]) && isnan(phi[0])))
             return err_set(err, ERR_UNSUPPORTED,
                            "histogram_quantiles with a quantile that changes from step to step");
-    quantile_where(e, phi, phi_node, n->call.args[0]);
+    check_phi(e, phi, phi_node, n->call.args[0]);
     if (!quantile_eval(e->q, phi, in, &m, err))
         return false;
     str value = quantile_label(&e->q->arena, phi[0]);

@@ -116,9 +116,9 @@ static bool sort_values(struct eval *e, const struct node *n, bool desc, struct 
         v.m.series.v[k].h = NULL; // histograms have no order and go
     matrix_compact(&v.m);
     out->m = v.m;
-    if (e->is_range)
+    if (e->grid.n > 1)
         warn_range(e, n);
-    else if (e->grid.n == 1)
+    else
         matrix_sort_value(&out->m, desc);
     return true;
 }
@@ -142,7 +142,7 @@ static bool sort_labels(struct eval *e, const struct node *n, bool desc, struct 
         names[i] = node_string(n->call.args[i + 1]);
     if (!eval_node(e, n->call.args[0], out, err))
         return false;
-    if (e->is_range)
+    if (e->grid.n > 1)
         warn_range(e, n);
     else
         matrix_sort_by_label(e->q, &out->m, names, n_names, desc);

@@ -79,12 +79,12 @@ static void count_parens(struct parser *p)
     if (p->tok.kind == TOK_LPAREN)
         p->parens++;
     else if (p->tok.kind == TOK_RPAREN && p->parens == 0)
-        parser_fail(p, p->tok.pos, "unexpected right parenthesis ')'");
+        parser_fail(p, p->tok.end, "unexpected right parenthesis ')'");
     else if (p->tok.kind == TOK_RPAREN)
         p->parens--;
     else if (p->tok.kind == TOK_END && p->place == PLACE_BRACKETS)
         parser_fail(p, p->tok.pos, "unclosed left bracket");
-    else if (p->tok.kind == TOK_END && p->parens > 0 && p->place == PLACE_EXPR)
+    else if (p->tok.kind == TOK_END && p->parens > 0 && p->place != PLACE_BRACES)
         parser_fail(p, p->tok.pos, "unclosed left parenthesis");
 }
 
@@ -185,8 +185,9 @@ static unsigned precedence(enum binop op)
 static struct node *parse_expr(struct parser *p, unsigned min);
 
 /* fill(n), fill_left(n), fill_right(n); without a parenthesis it is a metric's name. */
-static bool parse_fill(struct parser *p, struct match *m)
+static bool parse_fill(struct parser *p, struct node *n)
 {
+    struct match *m = &n->binary.b.match;
     enum kw kw = p->tok.kw;
     if (kw < KW_FILL || kw > KW_FILL_RIGHT || parser_peek(p).kind != TOK_LPAREN)
         return false;
@@ -198,6 +199,7 @@ static bool parse_fill(struct parser *p, struct match *m)
         parser_next(p);
     }
     double v = sign * p->tok.num;
+    n->binary.fill_both = kw == KW_FILL;
     parser_expect(p, TOK_NUMBER, "fill modifier", "number");
     parser_expect(p, TOK_RPAREN, "fill modifier", "\")\"");
     if (kw != KW_FILL_RIGHT) {
@@ -220,7 +222,6 @@ static void parse_matching(struct parser *p, struct node *n)
     }
     if (p->tok.kw == KW_ON || p->tok.kw == KW_IGNORING) {
         m->on = p->tok.kw == KW_ON;
-        n->binary.has_match = true;
         parser_next(p);
         parse_names(p, &m->names, &m->n_names);
         if (p->tok.kw == KW_GROUP_LEFT || p->tok.kw == KW_GROUP_RIGHT) {
@@ -230,7 +231,7 @@ static void parse_matching(struct parser *p, struct node *n)
                 parse_names(p, &m->include, &m->n_include);
         }
     }
-    while (parse_fill(p, m))
+    while (parse_fill(p, n))
         ;
 }
 
@@ -278,9 +279,9 @@ static struct node *parse_paren(struct parser *p)
 typedef VEC(struct node *) node_vec;
 
 /* (a, b, c): the current token is the opening parenthesis. */
-static void parse_args(struct parser *p, node_vec *args)
+static void parse_args(struct parser *p, node_vec *args, const char *context)
 {
-    if (!parser_expect(p, TOK_LPAREN, "", ""))
+    if (!parser_expect(p, TOK_LPAREN, context, ""))
         return;
     while (!p->failed && p->tok.kind != TOK_RPAREN) {
         struct node *arg = parse_expr(p, PREC_OR);
@@ -328,7 +329,7 @@ static struct node *parse_aggr(struct parser *p)
     n->aggr.op = p->tok.aggr;
     parser_next(p);
     bool clause_first = parse_clause(p, n);
-    parse_args(p, &args);
+    parse_args(p, &args, "aggregation");
     n->end = p->prev_end;
     if (!clause_first && parse_clause(p, n))
         n->end = p->prev_end;
@@ -358,7 +359,7 @@ static struct node *parse_call(struct parser *p)
         parser_fail(p, p->tok.pos, "unknown function with name \"" STR_FMT "\"",
                     STR_ARG(p->tok.text));
     parser_next(p);
-    parse_args(p, &args);
+    parse_args(p, &args, "");
     n->end = p->prev_end;
     n->call.args = args.v;
     n->call.n_args = args.n;

@@ -4,6 +4,7 @@
 
 #include "query/lang/print.h"
 #include "query/promql/parser.h"
+#include "storage/base/num.h"
 #include "storage/base/utf8.h"
 #include "storage/model/limits.h"
 
@@ -31,7 +32,7 @@ void parse_names(struct parser *p, const str **out, size_t *n)
         parser_unexpected(p, "grouping opts", "\"(\"");
         return;
     }
-    p->place = PLACE_BRACES; // every word is a label here
+    p->place = PLACE_NAMES;
     parser_next(p);
     while (!p->failed && p->tok.kind != TOK_RPAREN) {
         str name = p->tok.kind == TOK_STRING ? p->tok.value : p->tok.text;
@@ -97,7 +98,8 @@ static void name_twice(struct parser *p, str a, str b, uint32_t pos)
     buf_deinit(&text);
 }
 
-/* One entry of the braces: label op "value", "label" op "value", or the metric name in quotes. */
+/* One entry of the braces: label op "value", "label" op "value", or the metric name in quotes,
+ * which is a matcher like others; *name is for telling that it stands twice. */
 static void parse_matcher(struct parser *p, matcher_vec *v, str *name, uint32_t start)
 {
     struct tok label = p->tok;
@@ -113,6 +115,7 @@ static void parse_matcher(struct parser *p, matcher_vec *v, str *name, uint32_t 
             name_twice(p, *name, label.value, start);
         else if (name_ok(p, label.value, label.pos))
             *name = label.value;
+        add_matcher(p, v, MATCH_EQ, METRIC_NAME, label.value, label.pos);
         return;
     }
     if (!matcher_op_of(&p->tok, &op)) {
@@ -126,7 +129,7 @@ static void parse_matcher(struct parser *p, matcher_vec *v, str *name, uint32_t 
     }
     if (quoted && !name_ok(p, label.value, label.pos))
         return;
-    add_matcher(p, v, op, quoted ? label.value : label.text, p->tok.value, p->tok.pos);
+    add_matcher(p, v, op, quoted ? label.value : label.text, p->tok.value, label.pos);
     parser_next(p);
 }
 
@@ -135,10 +138,10 @@ struct node *parse_selector(struct parser *p)
     uint32_t start = p->tok.pos;
     struct node *n = parser_node(p, NODE_SELECTOR, start);
     matcher_vec v = {0};
-    str name = {0};
+    str name = {0}, any_name = {0};
     uint32_t end = p->tok.end;
     if (p->tok.kind == TOK_IDENT || p->tok.kind == TOK_OP) {
-        name = p->tok.text;
+        name = any_name = p->tok.text;
         parser_next(p);
     }
     if (p->tok.kind == TOK_LBRACE) {
@@ -146,7 +149,7 @@ struct node *parse_selector(struct parser *p)
         p->place = PLACE_BRACES;
         parser_next(p);
         while (!p->failed && p->tok.kind != TOK_RBRACE) {
-            parse_matcher(p, &v, &name, start);
+            parse_matcher(p, &v, &any_name, start);
             if (p->tok.kind == TOK_COMMA)
                 parser_next(p);
             else if (p->tok.kind != TOK_RBRACE)
@@ -211,7 +214,8 @@ static struct dur *parse_dur_atom(struct parser *p, const char *context)
         parser_next(p);
         d = parse_dur(p, 1);
         parser_expect(p, TOK_RPAREN, context, "\")\"");
-        d = dur_new(p, DUR_PAREN, t.pos, d, NULL);
+        if (d->kind != DUR_PAREN && (d->kind != DUR_NUMBER || signbit(d->seconds)))
+            d = dur_new(p, DUR_PAREN, t.pos, d, NULL);
     } else if (t.kw == KW_STEP || t.kw == KW_RANGE) {
         d = dur_new(p, t.kw == KW_STEP ? DUR_STEP : DUR_RANGE, t.pos, NULL, NULL);
         parser_next(p);
@@ -247,6 +251,11 @@ static struct dur *parse_dur_unary(struct parser *p)
         return parse_dur_atom(p, "subquery or range selector");
     parser_next(p);
     struct dur *d = parse_dur(p, 3); // weaker than ^ only
+    if (d->kind == DUR_NUMBER) {
+        d->seconds = t.op == BIN_SUB ? -d->seconds : d->seconds;
+        d->pos = t.pos;
+        return d;
+    }
     return dur_new(p, t.op == BIN_SUB ? DUR_NEG : DUR_POS, t.pos, d, NULL);
 }
 
@@ -312,7 +321,7 @@ static void parse_offset(struct parser *p, struct node *n)
     n->end = p->prev_end;
 }
 
-static void at_number(struct parser *p, struct modifiers *m)
+static void at_number(struct parser *p, struct modifiers *m, uint32_t pos)
 {
     double sign = 1;
     if (is_sign(&p->tok)) {
@@ -325,7 +334,12 @@ static void at_number(struct parser *p, struct modifiers *m)
     }
     double ms = round(sign * p->tok.num * 1000);
     if (!(ms > (double)TIME_MIN_MS && ms < (double)TIME_MAX_MS)) {
-        parser_fail(p, p->tok.pos, "timestamp out of bounds for @ modifier: %f", sign * p->tok.num);
+        char text[NUM_TEXT_MAX];
+        if (isfinite(p->tok.num))
+            parser_fail(p, pos, "timestamp out of bounds for @ modifier: %f", sign * p->tok.num);
+        else
+            parser_fail(p, pos, "timestamp out of bounds for @ modifier: " STR_FMT,
+                        STR_ARG(num_print_f64_go(text, sign * p->tok.num)));
         return;
     }
     m->at = AT_TIME;
@@ -347,10 +361,10 @@ static void parse_at(struct parser *p, struct node *n)
     if (p->tok.kw == KW_START || p->tok.kw == KW_END) {
         m->at = p->tok.kw == KW_START ? AT_START : AT_END;
         parser_next(p);
-        parser_expect(p, TOK_LPAREN, "@", "\"(\"");
-        parser_expect(p, TOK_RPAREN, "@", "\")\"");
+        parser_expect(p, TOK_LPAREN, "@", "timestamp");
+        parser_expect(p, TOK_RPAREN, "@", "timestamp");
     } else {
-        at_number(p, m);
+        at_number(p, m, n->pos);
     }
     n->end = p->prev_end;
 }
@@ -381,7 +395,8 @@ static void check_positive(struct parser *p, const struct dur *d)
         parser_fail(p, d->pos, "duration must be greater than 0");
 }
 
-static struct node *matrix_of(struct parser *p, struct node *selector, const struct dur *range)
+static struct node *matrix_of(struct parser *p, struct node *selector, const struct dur *range,
+                              uint32_t bracket)
 {
     struct node *n = parser_node(p, NODE_MATRIX, selector->pos);
     n->matrix.selector = selector;
@@ -389,17 +404,18 @@ static struct node *matrix_of(struct parser *p, struct node *selector, const str
     n->end = p->prev_end;
     parser_deepen(p, n, selector);
     if (selector->kind != NODE_SELECTOR)
-        parser_fail(p, selector->pos, "ranges only allowed for vector selectors");
+        parser_fail(p, bracket, "ranges only allowed for vector selectors");
     else if (selector->selector.mods.offset != NULL)
-        parser_fail(p, selector->pos, "no offset modifiers allowed before range");
-    else if (selector->selector.mods.at != AT_NONE)
-        parser_fail(p, selector->pos, "no @ modifiers allowed before range");
+        parser_fail(p, bracket, "no offset modifiers allowed before range");
+    else if (selector->selector.mods.at == AT_TIME)
+        parser_fail(p, bracket, "no @ modifiers allowed before range");
     return n;
 }
 
 static struct node *parse_brackets(struct parser *p, struct node *expr)
 {
     enum tok_place outer = p->place;
+    uint32_t bracket = p->tok.pos;
     bool is_subquery = false;
     struct dur *step = NULL;
     p->place = PLACE_BRACKETS;
@@ -420,7 +436,7 @@ static struct node *parse_brackets(struct parser *p, struct node *expr)
     p->place = outer;
     parser_next(p);
     if (!is_subquery)
-        return matrix_of(p, expr, range);
+        return matrix_of(p, expr, range, bracket);
     struct node *n = parser_node(p, NODE_SUBQUERY, expr->pos);
     n->subquery.expr = expr;
     n->subquery.range = range;

@@ -1,18 +1,18 @@
 /* print.c - canonical text of a tree, on one line or indented; what it prints parses to the same
  * tree. */
 #include <math.h>
+#include <stdlib.h>
 
 #include "query/lang/print.h"
 #include "query/promql/ast.h"
 #include "query/promql/funcs.h"
-#include "query/promql/token.h"
 #include "storage/base/dur.h"
 #include "storage/base/num.h"
 
-static void print_number(struct buf *b, double v)
+static void print_number(struct buf *b, double v) // never with an exponent
 {
     char text[NUM_TEXT_MAX];
-    buf_add(b, num_print_f64_go(text, v));
+    buf_add(b, num_print_f64_plain(text, v));
 }
 
 /* With units, when whole milliseconds say it exactly. */
@@ -51,8 +51,10 @@ static void print_dur(struct buf *b, const struct dur *d)
         buf_add(b, STR("range()"));
         break;
     case DUR_NEG:
+        buf_add_char(b, '-');
+        print_dur(b, d->l);
+        break;
     case DUR_POS:
-        buf_add_char(b, d->kind == DUR_NEG ? '-' : '+');
         print_dur(b, d->l);
         break;
     case DUR_PAREN:
@@ -94,32 +96,36 @@ static void print_names(struct buf *b, const str *names, size_t n)
     buf_add_char(b, ')');
 }
 
-static void print_mods(struct buf *b, const struct modifiers *m)
+static void print_extend(struct buf *b, const struct modifiers *m)
 {
     if (m->extend != EXTEND_NONE)
         buf_add(b, m->extend == EXTEND_ANCHORED ? STR(" anchored") : STR(" smoothed"));
+}
+
+static void print_at(struct buf *b, const struct modifiers *m)
+{
     if (m->at == AT_TIME)
         buf_fmt(b, " @ %s%lld.%03d", m->at_ms < 0 ? "-" : "",
                 (long long)(m->at_ms < 0 ? -m->at_ms : m->at_ms) / 1000,
                 (int)((m->at_ms < 0 ? -m->at_ms : m->at_ms) % 1000));
     else if (m->at != AT_NONE)
         buf_add(b, m->at == AT_START ? STR(" @ start()") : STR(" @ end()"));
+}
+
+static void print_offset(struct buf *b, const struct modifiers *m)
+{
     if (m->offset != NULL) {
         buf_add(b, STR(" offset "));
         dur_print(b, m->offset);
     }
 }
 
-/* Can it stand before the braces? Words of the language go inside, in quotes. */
-static bool is_plain_name(str name)
+static void print_fill(struct buf *b, const char *word, double v)
 {
-    struct err err = ERR_OK;
-    struct lexer lx;
-    struct tok t;
-    uint32_t at;
-    lexer_init(&lx, name, NULL);
-    return metric_name_valid(name) && tok_next(&lx, PLACE_EXPR, &t, &at, &err) &&
-           t.kind == TOK_IDENT && t.kw == KW_NONE && t.end == name.n;
+    char text[NUM_TEXT_MAX];
+    buf_add(b, str_c(word));
+    buf_add(b, num_print_f64_go(text, v));
+    buf_add_char(b, ')');
 }
 
 static void print_matcher(struct buf *b, const struct matcher *m)
@@ -131,56 +137,72 @@ static void print_matcher(struct buf *b, const struct matcher *m)
     print_quoted(b, m->value);
 }
 
-static void print_selector(struct buf *b, const struct node *n)
+static int by_text(const void *a, const void *b)
 {
-    str name = n->selector.name;
-    bool plain = name.n > 0 && is_plain_name(name);
-    bool quoted = name.n > 0 && !plain;
-    size_t matchers = n->selector.matchers.n - (name.n > 0 ? 1 : 0);
-    if (plain)
-        buf_add(b, name);
-    if (plain && matchers == 0)
-        return;
-    buf_add_char(b, '{');
-    if (quoted)
-        print_quoted(b, name);
-    for (size_t i = 0; i < matchers; i++) {
-        if (i > 0 || quoted)
-            buf_add(b, STR(", "));
-        print_matcher(b, &n->selector.matchers.v[i]);
+    return str_cmp(*(const str *)a, *(const str *)b);
+}
+
+/* {a="b",c="d"}, in the order of the matchers' texts. */
+static void print_matchers(struct buf *b, const struct matcher *m, size_t n)
+{
+    str *texts = mem_alloc(n * sizeof *texts);
+    struct buf all;
+    buf_init(&all, b->max);
+    for (size_t i = 0; i < n; i++) {
+        texts[i].n = all.n;
+        print_matcher(&all, &m[i]);
+    }
+    for (size_t i = 0; i < n; i++)
+        texts[i] = str_sub(buf_str(&all), texts[i].n, i + 1 < n ? texts[i + 1].n : all.n);
+    if (n > 1)
+        qsort(texts, n, sizeof *texts, by_text);
+    b->over |= all.over;
+    for (size_t i = 0; i < n; i++) {
+        buf_add_char(b, i == 0 ? '{' : ',');
+        buf_add(b, texts[i]);
     }
     buf_add_char(b, '}');
+    buf_deinit(&all);
+    mem_free(texts);
+}
+
+static void print_selector(struct buf *b, const struct node *n)
+{
+    size_t named = n->selector.name.n > 0; // its matcher is the last
+    size_t matchers = n->selector.matchers.n - named;
+    buf_add(b, n->selector.name);
+    if (matchers > 0)
+        print_matchers(b, n->selector.matchers.v, matchers);
+    else if (!named)
+        buf_add(b, STR("{}"));
 }
 
 static void print_match(struct buf *b, const struct node *n)
 {
     const struct match *m = &n->binary.b.match;
+    bool grouped = m->card == CARD_MANY_TO_ONE || m->card == CARD_ONE_TO_MANY;
     if (n->binary.b.return_bool)
         buf_add(b, STR(" bool"));
-    if (n->binary.has_match) {
+    if (n->binary.l->type != PROMQL_VECTOR || n->binary.r->type != PROMQL_VECTOR)
+        return;
+    if (m->on || m->n_names > 0 || grouped) {
         buf_add(b, m->on ? STR(" on ") : STR(" ignoring "));
         print_names(b, m->names, m->n_names);
     }
-    if (m->card == CARD_MANY_TO_ONE || m->card == CARD_ONE_TO_MANY) {
+    if (grouped) {
         buf_add(b, m->card == CARD_MANY_TO_ONE ? STR(" group_left ") : STR(" group_right "));
         print_names(b, m->include, m->n_include);
     }
-    if (m->has_fill_left) {
-        buf_add(b, STR(" fill_left ("));
-        print_number(b, m->fill_left);
-        buf_add_char(b, ')');
-    }
-    if (m->has_fill_right) {
-        buf_add(b, STR(" fill_right ("));
-        print_number(b, m->fill_right);
-        buf_add_char(b, ')');
-    }
+    if (m->has_fill_left)
+        print_fill(b, n->binary.fill_both ? " fill (" : " fill_left (", m->fill_left);
+    if (m->has_fill_right && !n->binary.fill_both)
+        print_fill(b, " fill_right (", m->fill_right);
 }
 
 static void print_aggr_head(struct buf *b, const struct node *n)
 {
     buf_add(b, str_c(aggr_name(n->aggr.op)));
-    if (!n->aggr.has_clause)
+    if (!n->aggr.without && n->aggr.n_names == 0)
         return;
     buf_add(b, n->aggr.without ? STR(" without ") : STR(" by "));
     print_names(b, n->aggr.names, n->aggr.n_names);
@@ -220,7 +242,8 @@ static void print_subquery_tail(struct buf *b, const struct node *n)
     if (n->subquery.step != NULL)
         dur_print(b, n->subquery.step);
     buf_add_char(b, ']');
-    print_mods(b, &n->subquery.mods);
+    print_at(b, &n->subquery.mods);
+    print_offset(b, &n->subquery.mods);
 }
 
 static void print_range(struct buf *b, const struct node *n)
@@ -230,7 +253,10 @@ static void print_range(struct buf *b, const struct node *n)
         buf_add_char(b, '[');
         dur_print(b, n->matrix.range);
         buf_add_char(b, ']');
-        print_mods(b, &n->matrix.selector->selector.mods);
+        const struct modifiers *m = &n->matrix.selector->selector.mods;
+        print_extend(b, m);
+        print_at(b, m);
+        print_offset(b, m);
         return;
     }
     node_print(b, n->subquery.expr);
@@ -258,7 +284,9 @@ void node_print(struct buf *b, const struct node *n)
         break;
     case NODE_SELECTOR:
         print_selector(b, n);
-        print_mods(b, &n->selector.mods);
+        print_at(b, &n->selector.mods);
+        print_extend(b, &n->selector.mods);
+        print_offset(b, &n->selector.mods);
         break;
     case NODE_MATRIX:
     case NODE_SUBQUERY:
@@ -328,6 +356,21 @@ static void pretty_binary(struct buf *b, const struct node *n, unsigned level)
     pretty(b, n->binary.r, level + 1);
 }
 
+/* The operand begins behind the sign, not at its own indentation. */
+static void pretty_unary(struct buf *b, const struct node *n, unsigned level)
+{
+    indent(b, level);
+    buf_add_char(b, n->unary.minus ? '-' : '+');
+    size_t at = b->n, blanks = 0;
+    pretty(b, n->unary.expr, level);
+    while (at + blanks < b->n && b->p[at + blanks] == ' ')
+        blanks++;
+    if (blanks > 0) {
+        memmove(b->p + at, b->p + at + blanks, b->n - at - blanks);
+        b->n -= blanks;
+    }
+}
+
 static void pretty_split(struct buf *b, const struct node *n, unsigned level)
 {
     struct node *parts[2];
@@ -348,7 +391,7 @@ static void pretty_split(struct buf *b, const struct node *n, unsigned level)
         buf_add(b, n->call.func->name);
         pretty_list(b, n->call.args, n->call.n_args, level);
         break;
-    default: // a long selector, literal or signed part has nothing to split at
+    default: // a long selector or literal has nothing to split at
         node_print(b, n);
     }
 }
@@ -365,6 +408,8 @@ static void pretty(struct buf *b, const struct node *n, unsigned level)
     b->n = from;
     if (n->kind == NODE_BINARY && !is_power_of_inf(n)) {
         pretty_binary(b, n, level);
+    } else if (n->kind == NODE_UNARY) {
+        pretty_unary(b, n, level);
     } else if (n->kind == NODE_SUBQUERY) {
         pretty(b, n->subquery.expr, level);
         print_subquery_tail(b, n);

@@ -1,6 +1,7 @@
 /* rollup_stat.c - statistics of windows: count, min, max, deviation, quantile, regression, first
  * and last. They look at floats; where histograms stand between them, an info says so. */
 #include <math.h>
+#include <stdio.h>
 
 #include "query/promql/rollup.h"
 #include "query/vector/quantile.h"
@@ -303,18 +304,26 @@ bool roll_predict(struct rollup *r, const struct window *w, struct point *out, s
     return true;
 }
 
+static str factor_text(char *dst, size_t cap, double v) // six decimals
+{
+    if (isinf(v))
+        return num_print_f64_go(dst, v);
+    snprintf(dst, cap, "%f", v);
+    return str_c(dst);
+}
+
 /* Holt's method: a smoothed level and a smoothed trend. */
 bool roll_smoothing(struct rollup *r, const struct window *w, struct point *out, struct err *err)
 {
     double sf = r->param[0][r->step], tf = r->param[1][r->step];
     char text[NUM_TEXT_MAX];
-    if (!(sf > 0 && sf < 1))
+    if (sf <= 0 || sf >= 1) // NaN passes and makes NaN
         return err_set(err, ERR_EXEC,
                        "invalid smoothing factor. Expected: 0 < sf < 1, got: " STR_FMT,
-                       STR_ARG(num_print_f64_go(text, sf)));
-    if (!(tf > 0 && tf < 1))
+                       STR_ARG(factor_text(text, sizeof text, sf)));
+    if (tf <= 0 || tf >= 1)
         return err_set(err, ERR_EXEC, "invalid trend factor. Expected: 0 < tf < 1, got: " STR_FMT,
-                       STR_ARG(num_print_f64_go(text, tf)));
+                       STR_ARG(factor_text(text, sizeof text, tf)));
     if (!two_floats(r, w))
         return true;
     double level = w->v[0], before = 0, trend = w->v[1] - w->v[0];

@@ -79,6 +79,42 @@ static bool bad(struct err *err, uint32_t *at, size_t pos, const char *fmt, str 
     return false;
 }
 
+/* The character at an offset, as Go quotes a single one; behind the end: U+FFFD. */
+static void add_char_quoted(struct buf *b, str in, size_t at)
+{
+    struct buf q;
+    size_t n = 1;
+    if (at >= in.n) {
+        buf_add(b, STR("'\xef\xbf\xbd'"));
+        return;
+    }
+    (void)utf8_decode(str_sub(in, at, in.n), &n);
+    str c = str_sub(in, at, at + n);
+    if (c.p[0] == '"' || c.p[0] == '\'') {
+        buf_add(b, c.p[0] == '"' ? STR("'\"'") : STR("'\\''"));
+        return;
+    }
+    buf_init(&q, ERR_TEXT_MAX);
+    print_quoted(&q, c);
+    buf_add_char(b, '\'');
+    buf_add(b, str_sub(buf_str(&q), 1, q.n - 1));
+    buf_add_char(b, '\'');
+    buf_deinit(&q);
+}
+
+static bool bad_char(const struct lexer *lx, struct err *err, uint32_t *at, size_t pos,
+                     const char *what, size_t shown)
+{
+    struct buf b;
+    buf_init(&b, ERR_TEXT_MAX);
+    buf_add(&b, str_c(what));
+    add_char_quoted(&b, lx->in, shown);
+    *at = (uint32_t)pos;
+    err_set(err, ERR_INVALID, STR_FMT, STR_ARG(buf_str(&b)));
+    buf_deinit(&b);
+    return false;
+}
+
 /* ---- numbers ---- */
 
 static bool is_digit(char c)
@@ -132,18 +168,33 @@ static bool based_integer(str s, double *out)
     return s.n > from;
 }
 
-static bool number_value(str text, double *v, bool *is_duration)
+/* Digits and units only, as in a duration: then their order is wrong, or the size. */
+static bool looks_like_duration(str s)
+{
+    const char *units = "smhdwy"; // a y stands first or not at all
+    for (size_t i = 0; i < s.n; units = "smhdw") {
+        size_t digits = i;
+        while (i < s.n && is_digit(s.p[i]))
+            i++;
+        if (i == digits || i == s.n || strchr(units, s.p[i]) == NULL)
+            return false;
+        i++;
+        i += i < s.n && s.p[i] == 's'; // ms; others of the kind are no units
+    }
+    return true;
+}
+
+static bool number_value(str text, double *v, bool *is_duration, struct err *err)
 {
     char digits[NUM_TEXT_MAX];
     str plain;
-    struct err ignored = ERR_OK;
     int64_t ms;
     *is_duration = false;
     if (strip_underscores(text, digits, sizeof digits, &plain) &&
         (based_integer(plain, v) || num_parse_f64(plain, v)))
         return true;
     *is_duration = true;
-    if (!dur_parse_prom(text, &ms, &ignored))
+    if (!dur_parse_prom(text, &ms, err))
         return false;
     *v = (double)ms / 1000;
     return true;
@@ -151,12 +202,18 @@ static bool number_value(str text, double *v, bool *is_duration)
 
 static bool next_number(struct lexer *lx, struct tok *t, uint32_t *at, struct err *err)
 {
+    struct err why = ERR_OK;
     size_t from = lx->pos;
     t->kind = TOK_NUMBER;
     t->text = lexer_number(lx);
-    if (!number_value(t->text, &t->num, &t->is_duration))
+    if (number_value(t->text, &t->num, &t->is_duration, &why))
+        return true;
+    *at = (uint32_t)from;
+    if (!looks_like_duration(t->text))
         return bad(err, at, from, "bad number or duration syntax: ", t->text);
-    return true;
+    if (str_is(str_c(why.text), "duration out of range"))
+        return err_set(err, ERR_INVALID, "%s", why.text);
+    return bad(err, at, from, "not a valid duration string: ", t->text);
 }
 
 /* ---- words ---- */
@@ -212,7 +269,7 @@ static bool next_word(struct lexer *lx, enum tok_place place, struct tok *t)
         return false;
     t->kind = TOK_IDENT;
     t->has_colon = str_find_char(t->text, ':') != SIZE_MAX;
-    if (place != PLACE_BRACES && !t->has_colon)
+    if (place != PLACE_BRACES && place != PLACE_NAMES && !t->has_colon)
         classify_word(t);
     return true;
 }
@@ -232,6 +289,53 @@ static bool next_punct(struct lexer *lx, struct tok *t)
     return false;
 }
 
+/* Operators of matchers, commas, the closing brace: nothing else stands in braces. */
+static bool next_in_braces(struct lexer *lx, struct tok *t, uint32_t *at, struct err *err)
+{
+    char c = lexer_peek(lx, 0), next = lexer_peek(lx, 1);
+    size_t from = lx->pos, n = 1;
+    t->op = BIN_NE;
+    if (c == ',') {
+        t->kind = TOK_COMMA;
+    } else if (c == '}') {
+        t->kind = TOK_RBRACE;
+    } else if (c == '=') {
+        t->kind = next == '~' ? TOK_RE : TOK_EQ;
+        n += next == '~';
+    } else if (c == '!' && (next == '=' || next == '~')) {
+        t->kind = next == '~' ? TOK_NRE : TOK_OP;
+        n = 2;
+    } else if (c == '!') {
+        return bad_char(lx, err, at, from,
+                        "unexpected character after '!' inside braces: ", from + 1);
+    } else {
+        return bad_char(
+            lx, err, at, from,
+            c == '{' ? "unexpected left brace " : "unexpected character inside braces: ", from);
+    }
+    t->text = str_sub(lx->in, from, from + n);
+    lx->pos += n;
+    return true;
+}
+
+/* Characters that begin nothing, or not here. */
+static bool check_char(const struct lexer *lx, enum tok_place place, uint32_t *at, struct err *err)
+{
+    char c = lexer_peek(lx, 0), next = lexer_peek(lx, 1);
+    size_t from = lx->pos;
+    if (c == '!' && next != '=')
+        return bad_char(lx, err, at, from, "unexpected character after '!': ", from + 1);
+    if (c == '=' && next == '~')
+        return bad_char(lx, err, at, from, "unexpected character after '=': ", from + 1);
+    if (c == ']' && place != PLACE_BRACKETS)
+        return bad_char(lx, err, at, from, "unexpected right bracket ", from);
+    if (c == '[' && place == PLACE_BRACKETS)
+        return bad_char(lx, err, at, from, "unexpected left bracket ", from);
+    if (c == '}')
+        return bad_char(lx, err, at, from, "unexpected character: ", from);
+    return true;
+}
+
 static bool next_token(struct lexer *lx, enum tok_place place, struct tok *t, uint32_t *at,
                        struct err *err)
 {
@@ -245,18 +349,17 @@ static bool next_token(struct lexer *lx, enum tok_place place, struct tok *t, ui
         t->text = str_sub(lx->in, from, lx->pos);
         return true;
     }
+    if (place == PLACE_BRACES)
+        return next_word(lx, place, t) || next_in_braces(lx, t, at, err);
     if (is_digit(c) || (c == '.' && is_digit(lexer_peek(lx, 1))))
         return next_number(lx, t, at, err);
+    if (!check_char(lx, place, at, err))
+        return false;
     if (place == PLACE_BRACKETS && c == ':')
         return next_punct(lx, t);
     if (next_word(lx, place, t) || next_punct(lx, t))
         return true;
-    size_t n = 1;
-    (void)utf8_decode(str_sub(lx->in, from, lx->in.n), &n);
-    return bad(err, at, from,
-               place == PLACE_BRACES ? "unexpected character inside braces: "
-                                     : "unexpected character: ",
-               str_sub(lx->in, from, from + n));
+    return bad_char(lx, err, at, from, "unexpected character: ", from);
 }
 
 bool tok_next(struct lexer *lx, enum tok_place place, struct tok *out, uint32_t *at,

@@ -65,7 +65,12 @@ struct tok {
 };
 
 /* Where names end and what a colon is depends on the brackets around. */
-enum tok_place { PLACE_EXPR, PLACE_BRACES, PLACE_BRACKETS };
+enum tok_place {
+    PLACE_EXPR,
+    PLACE_BRACES,   // of a selector
+    PLACE_BRACKETS, // of a range
+    PLACE_NAMES,    // list of label names: every word is one
+};
 
 /* The next token. ERR_INVALID with the bare message and *at the offset it belongs to. */
 MUST_USE bool tok_next(struct lexer *lx, enum tok_place place, struct tok *out, uint32_t *at,

@@ -1,5 +1,7 @@
 /* tree.c - a syntax tree as JSON, in the shapes of Prometheus' parse_query. Into a buffer, for
  * trees are deeper than the JSON writer nests. */
+#include <math.h>
+
 #include "query/promql/ast.h"
 #include "query/promql/funcs.h"
 #include "storage/base/json_write.h"
@@ -100,7 +102,9 @@ static void put_fill(struct buf *b, const char *before, bool has, double v)
 {
     char text[NUM_TEXT_MAX];
     buf_add(b, str_c(before));
-    if (has)
+    if (has && isfinite(v))
+        buf_add(b, num_print_f64_plain(text, v));
+    else if (has) // no number in JSON
         put_string(b, num_print_f64_plain(text, v));
     else
         buf_add(b, STR("null"));

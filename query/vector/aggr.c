@@ -177,6 +177,18 @@ static double cell_result(enum aggr_op op, const struct cell *x)
 
 /* ---- histograms ---- */
 
+static void warn_mixed_schemas(struct query *q, struct labels l)
+{
+    struct buf name;
+    buf_init(&name, MIB);
+    label_quote(&name, labels_get(l, METRIC_NAME));
+    query_warn(q,
+               "PromQL warning: vector contains a mix of histograms with exponential and custom "
+               "buckets schemas for metric name " STR_FMT,
+               STR_ARG(buf_str(&name)));
+    buf_deinit(&name);
+}
+
 /* The sum of a group's histograms at one step, in q->arena; NULL when they do not fit together
  * (warned). Buckets are added plainly; sum and count, which may be far apart, with compensation.
  * Steps in between live in `scratch`. */
@@ -206,8 +218,7 @@ static const struct hist *hist_total(struct query *q, const struct matrix *in,
                           "aggregation");
         struct hist *next = arena_new(scratch, struct hist);
         if (!hist_add(scratch, sum, h, next, &err)) {
-            query_warn(q, "PromQL warning: vector contains a mix of histograms with exponential "
-                          "and custom buckets schemas");
+            warn_mixed_schemas(q, in->series.v[member[k]].labels);
             return NULL;
         }
         sum = next;
@@ -303,11 +314,6 @@ static bool quantile_group(struct query *q, const struct aggr *ag, const struct 
         double phi = ag->param[i];
         if (got == 0)
             continue;
-        if (!(phi >= 0 && phi <= 1)) {
-            char text[NUM_TEXT_MAX];
-            query_warn(q, "PromQL warning: quantile value should be between 0 and 1, got " STR_FMT,
-                       STR_ARG(num_print_f64_go(text, phi)));
-        }
         row_set(row, i, quantile_values(phi, values, got));
     }
     return true;

@@ -173,20 +173,6 @@ static double share_of(struct labels l)
     return (double)labels_hash(l) / (double)UINT64_MAX;
 }
 
-static bool ratio_of(struct query *q, double param, double *ratio, struct err *err)
-{
-    char text[NUM_TEXT_MAX];
-    if (isnan(param))
-        return err_set(err, ERR_EXEC, "Ratio value is NaN");
-    *ratio = param > 1 ? 1 : param < -1 ? -1 : param;
-    if (*ratio != param)
-        query_warn(q,
-                   "PromQL warning: ratio value should be between -1 and 1, got " STR_FMT
-                   ", capping to %d",
-                   STR_ARG(num_print_f64_go(text, param)), (int)*ratio);
-    return true;
-}
-
 static bool limit_group(struct query *q, const struct matrix *in, const uint32_t *member, size_t n,
                         size_t k, size_t i, struct picks *picks, struct err *err)
 {
@@ -221,13 +207,11 @@ bool aggr_limit(struct query *q, const struct aggr *ag, const struct matrix *in,
         share[k] = share_of(in->series.v[k].labels);
     picks_init(q, &picks, in, out);
     for (size_t i = 0; i < in->grid.n; i++) {
-        double ratio = 0;
         size_t k = 0;
         if (!query_tick(q, err))
             return false;
         if (by_ratio) {
-            if (!ratio_of(q, ag->param[i], &ratio, err) ||
-                !ratio_step(q, in, share, ratio, i, &picks, err))
+            if (!ratio_step(q, in, share, MAX(-1, MIN(1, ag->param[i])), i, &picks, err))
                 return false;
             continue;
         }

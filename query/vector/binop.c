@@ -102,7 +102,7 @@ static const struct hist *on_heap(struct query *q, struct hist h)
     return p;
 }
 
-static void add_hists(struct query *q, const struct binary *b, const struct hist *x,
+static bool add_hists(struct query *q, const struct binary *b, const struct hist *x,
                       const struct hist *y, struct row *row, size_t i)
 {
     struct err err = ERR_OK;
@@ -114,7 +114,7 @@ static void add_hists(struct query *q, const struct binary *b, const struct hist
         query_warn(q,
                    "PromQL warning: incompatible bucket layout encountered for binary operator %s",
                    binop_text(b->op));
-        return;
+        return false;
     }
     if ((x->reset == HIST_RESET_YES && y->reset == HIST_RESET_NO) ||
         (x->reset == HIST_RESET_NO && y->reset == HIST_RESET_YES))
@@ -122,6 +122,7 @@ static void add_hists(struct query *q, const struct binary *b, const struct hist
     if (!hist_same_bounds(x, y))
         query_info(q, "PromQL info: mismatched custom buckets were reconciled during %s", doing);
     row_set_hist(row, i, on_heap(q, sum));
+    return true;
 }
 
 static void say_incompatible(struct query *q, const struct binary *b, struct operand x,
@@ -143,12 +144,12 @@ static void set_operand(struct row *row, size_t i, struct operand x)
 }
 
 /* At least one side is a histogram, or the operator is for histograms. */
-static void hist_cell(struct query *q, const struct binary *b, struct operand x, struct operand y,
+static bool hist_cell(struct query *q, const struct binary *b, struct operand x, struct operand y,
                       struct operand keep, struct row *row, size_t i)
 {
     bool both = x.h != NULL && y.h != NULL;
     if (both && (b->op == BIN_ADD || b->op == BIN_SUB)) {
-        add_hists(q, b, x.h, y.h, row, i);
+        return add_hists(q, b, x.h, y.h, row, i);
     } else if (both && (b->op == BIN_EQ || b->op == BIN_NE)) {
         bool holds = hist_eq(x.h, y.h) == (b->op == BIN_EQ);
         if (b->return_bool)
@@ -165,21 +166,23 @@ static void hist_cell(struct query *q, const struct binary *b, struct operand x,
         row_set_hist(row, i, on_heap(q, h));
     } else {
         say_incompatible(q, b, x, y);
+        return false;
     }
+    return true;
 }
 
-void binop_cell(struct query *q, const struct binary *b, struct operand x, struct operand y,
+bool binop_cell(struct query *q, const struct binary *b, struct operand x, struct operand y,
                 struct operand keep, struct row *row, size_t i)
 {
     if (UNLIKELY(x.h != NULL || y.h != NULL || is_trim(b->op))) {
-        hist_cell(q, b, x, y, keep, row, i);
-        return;
+        return hist_cell(q, b, x, y, keep, row, i);
     }
     double v = binop_scalar(b, x.v, y.v);
     if (!binop_is_comparison(b->op) || b->return_bool)
         row_set(row, i, v);
     else if (v != 0)
         set_operand(row, i, keep);
+    return true;
 }
 
 /* ---- scalars ---- */
@@ -212,7 +215,7 @@ static bool vector_scalar(struct query *q, const struct binary *b, const struct 
             if (!cell_present(s, i))
                 continue;
             struct operand x = {s->v[i], cell_hist(s, i)}, y = {scalar[i], NULL};
-            binop_cell(q, b, scalar_left ? y : x, scalar_left ? x : y, x, &row, i);
+            (void)binop_cell(q, b, scalar_left ? y : x, scalar_left ? x : y, x, &row, i);
         }
         if (!query_tick(q, err) ||
             !row_add(q, &row, &m, s->labels, s->drop_name || binop_drops_name(b), &added, err))

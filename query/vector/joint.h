@@ -30,8 +30,9 @@ struct operand {
     double v;
     const struct hist *h; // NULL = float
 };
-/* One pair of cells into a row; `keep` is what a filtering comparison leaves when it holds. */
-void binop_cell(struct query *q, const struct binary *b, struct operand x, struct operand y,
+/* One pair of cells into a row; `keep` is what a filtering comparison leaves when it holds. False:
+ * the two do not go together under this operator (noted). */
+bool binop_cell(struct query *q, const struct binary *b, struct operand x, struct operand y,
                 struct operand keep, struct row *row, size_t i);
 /* Does a result lose the metric name? */
 bool binop_drops_name(const struct binary *b);

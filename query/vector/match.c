@@ -29,8 +29,7 @@ struct matching {
     // of the group at hand
     uint32_t group;
     uint32_t *one_at; // per step: series of the one side, or NONE
-    bool *many_there; // per step
-    bool *taken;      // per step, one-to-one: already matched
+    bool *taken;      // per step: matched already
     bool check_made;
     struct hmap made_map;
     VEC(struct made) made;
@@ -109,11 +108,14 @@ static struct operand operand_of(const struct mseries *s, size_t i)
     return (struct operand){s->v[i], cell_hist(s, i)};
 }
 
-static void pair_cell(struct matching *x, struct operand many, struct operand one, size_t i)
+/* False: the two do not go together (said), which is no match. */
+static bool pair_cell(struct matching *x, struct operand many, struct operand one, size_t i)
 {
     struct operand l = x->many_is_right ? one : many, r = x->many_is_right ? many : one;
+    if (!binop_cell(x->q, x->b, l, r, l, &x->row, i))
+        return false;
     x->steps[i / 64] |= UINT64_C(1) << (i % 64);
-    binop_cell(x->q, x->b, l, r, l, &x->row, i);
+    return true;
 }
 
 /* ---- results ---- */
@@ -198,18 +200,18 @@ static bool run_pair(struct matching *x, const struct mseries *s, bool any_one, 
         uint32_t o = x->one_at[i];
         if (!cell_present(s, i))
             continue;
-        x->many_there[i] = true;
         if ((!any_one && o != only) || (o == NONE && !x->fill_one))
+            continue;
+        struct operand one = {x->fill_one_v, NULL};
+        if (o != NONE)
+            one = operand_of(&x->one->m->series.v[o], i);
+        if (!pair_cell(x, operand_of(s, i), one, i))
             continue;
         if (x->taken[i] && x->b->match.card == CARD_ONE_TO_ONE)
             return err_set(err, ERR_EXEC,
                            "multiple matches for labels: many-to-one matching must be explicit "
                            "(group_left/group_right)");
         x->taken[i] = true;
-        struct operand one = {x->fill_one_v, NULL};
-        if (o != NONE)
-            one = operand_of(&x->one->m->series.v[o], i);
-        pair_cell(x, operand_of(s, i), one, i);
     }
     struct labels one = x->j->labels[x->group]; // what a made-up series carries
     if (!any_one && only != NONE)
@@ -223,10 +225,10 @@ static bool run_made_up(struct matching *x, bool any_one, uint32_t only, struct 
     pair_clear(x);
     for (size_t i = 0; i < x->out->grid.n; i++) {
         uint32_t o = x->one_at[i];
-        if (o == NONE || x->many_there[i] || (!any_one && o != only))
+        if (o == NONE || x->taken[i] || (!any_one && o != only))
             continue;
-        pair_cell(x, (struct operand){x->fill_many_v, NULL}, operand_of(&x->one->m->series.v[o], i),
-                  i);
+        (void)pair_cell(x, (struct operand){x->fill_many_v, NULL},
+                        operand_of(&x->one->m->series.v[o], i), i);
     }
     struct labels one = any_one ? (struct labels){0} : x->one->m->series.v[only].labels;
     return emit(x, x->j->labels[x->group], false, one, err);
@@ -257,7 +259,6 @@ static bool run_group(struct matching *x, uint32_t group, struct err *err)
         return true;
     if (!index_one(x, err))
         return false;
-    memset(x->many_there, 0, x->out->grid.n * sizeof *x->many_there);
     memset(x->taken, 0, x->out->grid.n * sizeof *x->taken);
     x->check_made = x->b->match.n_include > 0 && n_many > 1;
     x->must_merge |= x->b->match.card == CARD_ONE_TO_ONE ? n_many > 1 : n_one > 1;
@@ -297,7 +298,6 @@ static void setup(struct matching *x)
     x->fill_one_v = match->fill_right;
     x->both = arena_zalloc(a, steps);
     x->one_at = arena_array(a, uint32_t, steps);
-    x->many_there = arena_zalloc(a, steps);
     x->taken = arena_zalloc(a, steps);
     x->words = (steps + 63) / 64;
     x->steps = arena_array(a, uint64_t, x->words);

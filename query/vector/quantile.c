@@ -287,6 +287,18 @@ static bool has_floats(const struct mseries *s, size_t n)
     return false;
 }
 
+static void warn_bound(struct run *r, str text, struct labels l)
+{
+    struct buf b;
+    buf_init(&b, MIB);
+    label_quote(&b, text);
+    query_warn(r->q,
+               "PromQL warning: bucket label \"le\" is missing or has a malformed value of " STR_FMT
+               "" STR_FMT,
+               STR_ARG(buf_str(&b)), STR_ARG(of_metric(r->q, l)));
+    buf_deinit(&b);
+}
+
 static void read_bounds(struct run *r)
 {
     for (size_t k = 0; k < r->in->series.n; k++) {
@@ -296,10 +308,7 @@ static void read_bounds(struct run *r)
             continue;
         r->le[k] = NAN;
         if (has_floats(s, r->in->grid.n))
-            query_warn(r->q,
-                       "PromQL warning: bucket label \"le\" is missing or has a malformed value of "
-                       "\"" STR_FMT "\"" STR_FMT,
-                       STR_ARG(text), STR_ARG(of_metric(r->q, s->labels)));
+            warn_bound(r, text, s->labels);
     }
 }
 
@@ -375,17 +384,6 @@ static bool run_group(struct run *r, const struct groups *g, size_t group, struc
     return true;
 }
 
-static void check_phi(struct run *r)
-{
-    for (size_t i = 0; i < r->in->grid.n && r->phi != NULL; i++) {
-        char text[NUM_TEXT_MAX];
-        if (r->phi[i] >= 0 && r->phi[i] <= 1)
-            continue;
-        query_warn(r->q, "PromQL warning: quantile value should be between 0 and 1, got " STR_FMT,
-                   STR_ARG(num_print_f64_go(text, r->phi[i])));
-    }
-}
-
 static bool run_eval(struct run *r, struct matrix *out, struct err *err)
 {
     struct groups g;
@@ -401,7 +399,6 @@ static bool run_eval(struct run *r, struct matrix *out, struct err *err)
     r->buckets = arena_array(&q->arena, struct bucket, g.longest);
     matrix_init(&m, r->in->grid);
     row_init(q, &row, m.grid.n);
-    check_phi(r);
     read_bounds(r);
     for (size_t j = 0; j < g.n; j++) {
         struct mseries *s;
