@@ -184,6 +184,7 @@ static void app_init_services(struct app *app)
     router_add(app->router, prom_admin_routes, &app->services);
     router_add(app->router, loki_routes, &app->services);
     router_add(app->router, tempo_routes, &app->services);
+    router_add(app->router, tempo_status_routes, &app->services);
     router_add(app->router, tempo_grpc_routes, &app->services);
     router_add(app->router, jaeger_routes, &app->services);
 }

@@ -230,7 +230,7 @@ static const struct field fields[] = {
      "Series of one result. 0: no limit."},
     {"query.max_lines", FIELD_COUNT, AT(max_lines), "5000", 1, 10000000, false,
      "LogQL: highest limit parameter."},
-    {"query.max_traces", FIELD_COUNT, AT(max_traces), "10000", 1, 10000000, false,
+    {"query.max_traces", FIELD_COUNT, AT(max_traces), "262144", 1, 10000000, false,
      "TraceQL: highest limit parameter of a search."},
     {"query.max_trace_size", FIELD_SIZE, AT(max_trace_bytes), "50MiB", 64 * KIB, ANY, false,
      "Bytes of one trace in an answer; the rest is left out and the answer says so."},

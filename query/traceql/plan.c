@@ -334,6 +334,7 @@ bool tq_plan_open(struct query *q, const struct tq_plan *p, struct time_range ra
                               .n_conds = p->conds.n,
                               .all_conds = p->all_conds,
                               .whole_traces = whole_traces,
+                              .trace_id = p->trace_id,
                               .ticker = &q->ticker,
                               .stats = &q->scan};
     return query_snapshot(q, SIGNAL_TRACES, wide, &snap, err) &&

@@ -9,6 +9,7 @@ struct tq_plan {
     VEC(struct span_cond) conds;
     bool all_conds;
     int name_column, service_column; // of traces (root name, services); -1 = not asked for
+    const uint8_t *trace_id;         // the only trace that is read; NULL: all
 };
 
 /* Fills the fields' columns. Conditions are necessary ones of the pipeline's first filter (NULL:

@@ -238,7 +238,7 @@ static bool visit_trace(struct search *s, struct tq_block *t, struct err *err)
     tq_trace_span(t, &start, &end);
     s->inspected_traces++;
     s->inspected_spans += t->last - t->first;
-    if (start >= s->params->end_ns || end < s->params->start_ns)
+    if (start > s->params->end_ns || end < s->params->start_ns)
         return true;
     bool is_fixed = !s->most_recent && s->tell;
     if (is_full(s) && (is_fixed || oldest_ns(s) >= start))

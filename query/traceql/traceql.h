@@ -68,13 +68,24 @@ struct traceql_result {
     uint64_t inspected_traces, inspected_spans, inspected_bytes;
 };
 struct traceql_search {
-    int64_t start_ns, end_ns; // [start, end): traces that overlap
+    int64_t start_ns, end_ns; // both inclusive: traces that overlap
     size_t limit;             // traces
     size_t spss;              // spans per spanset, 0 = all
 };
 MUST_USE bool traceql_search(struct query *q, const struct traceql_expr *e,
                              const struct traceql_search *s, struct traceql_result *out,
                              struct err *err);
+
+/* A span of a trace: its id, and the kind, which tells the two sides of a call apart that share an
+ * id. */
+struct traceql_span_key {
+    uint8_t span_id[8], kind;
+};
+/* The spans of one trace that meet a filter: `e` is one spanset filter and nothing else, or
+ * ERR_INVALID. The range narrows what is read. */
+MUST_USE bool traceql_trace_filter(struct query *q, const struct traceql_expr *e,
+                                   const uint8_t trace_id[16], struct time_range range,
+                                   const struct traceql_span_key **out, size_t *n, struct err *err);
 
 /* Takes each trace of the answer once, in any order, as soon as it is certain to be in it: while
  * the search runs, or at its end at the latest. The trace lives as long as the query. */

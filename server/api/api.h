@@ -11,5 +11,6 @@ extern const struct route prom_read_routes[];
 extern const struct route prom_admin_routes[];
 extern const struct route loki_routes[];
 extern const struct route tempo_routes[];
+extern const struct route tempo_status_routes[];
 extern const struct route tempo_grpc_routes[];
 extern const struct route jaeger_routes[]; // below /jaeger

@@ -1,5 +1,5 @@
-/* tempo.c - the Tempo HTTP API: trace by id, search, tag names and values, echo, build information;
- * metrics are in tempo_metrics.c.
+/* tempo.c - the Tempo HTTP API: search, tag names and values, echo, build information; traces by id
+ * are in tempo_trace.c, metrics in tempo_metrics.c.
  *
  * Each handler runs in the query lane. Errors are one line of plain text. Source of the shapes:
  * Tempo's HTTP API description and what Grafana's data source reads (strict JSON: no field beyond
@@ -9,18 +9,15 @@
 #include "server/api/api.h"
 #include "server/api/tempo_json.h"
 #include "server/api/tempo_priv.h"
-#include "server/wire/encode_trace.h"
-#include "server/wire/pb_write.h"
 #include "storage/base/dur.h"
 #include "storage/base/hmap.h"
 #include "storage/base/num.h"
 
-#define SEARCH_LIMIT_DEFAULT   20         // traces
-#define SEARCH_SPSS_DEFAULT    3          // spans per spanset
-#define SEARCH_SPSS_MAX        100        // spans per spanset
-#define SEARCH_RANGE_DEFAULT_S 900        // without start and end: the last 15 minutes
-#define TAG_LIMIT_MAX          100000     // names or values in one answer
-#define TRACE_TEXT_MAX         (64 * MIB) // bytes of one encoded trace
+#define SEARCH_LIMIT_DEFAULT   20     // traces
+#define SEARCH_SPSS_DEFAULT    3      // spans per spanset
+#define SEARCH_SPSS_MAX        100    // spans per spanset
+#define SEARCH_RANGE_DEFAULT_S 900    // without start and end: the last 15 minutes
+#define TAG_LIMIT_MAX          100000 // names or values in one answer
 
 static void tempo_fail(struct http_reply *rep, const struct err *err)
 {
@@ -62,8 +59,8 @@ static bool param_seconds(const struct api_call *c, const char *name, int64_t *o
 }
 
 /* since beats start and end; without any the caller's default holds. */
-static bool param_range(struct api_call *c, struct time_range fallback, struct time_range *out,
-                        struct err *err)
+bool tempo_param_range(struct api_call *c, struct time_range fallback, struct time_range *out,
+                       struct err *err)
 {
     int64_t start, end, since_ms;
     bool has_start, has_end;
@@ -121,112 +118,6 @@ void tempo_end_json(struct json *j, struct http_reply *rep)
         reply_abort(rep);
 }
 
-/* ---- trace by id ---- */
-
-static bool wants_protobuf(const struct http_request *req)
-{
-    return str_find(http_header_get(req, STR("accept")), STR("application/protobuf")) != SIZE_MAX;
-}
-
-static bool load_trace(struct api_call *c, struct span_set *out, bool *partial, struct err *err)
-{
-    uint8_t id[16];
-    struct time_range range;
-    struct snapshot *snap;
-    if (!trace_id_parse(c->req->path_args[0], id, err) || !param_range(c, all_time, &range, err) ||
-        !query_snapshot(&c->q, SIGNAL_TRACES, range, &snap, err))
-        return false;
-    *partial = false;
-    return store_trace(snap, id, range, (size_t)c->svc->config->max_trace_bytes, &c->q.arena, out,
-                       partial, err);
-}
-
-static bool send_protobuf(struct api_call *c, struct buf *b, struct err *err)
-{
-    bool over = b->over;
-    if (!over)
-        reply_send(c->rep, 200, STR("application/protobuf"), buf_str(b));
-    buf_deinit(b);
-    return !over || err_set(err, ERR_LIMIT, "the trace is larger than %zu bytes when encoded",
-                            (size_t)TRACE_TEXT_MAX);
-}
-
-static bool run_trace_v1(struct api_call *c, struct err *err)
-{
-    struct span_set set = {0};
-    bool partial;
-    if (!load_trace(c, &set, &partial, err))
-        return false;
-    if (set.n_spans == 0) {
-        reply_send(c->rep, 404, STR("text/plain; charset=utf-8"), STR(""));
-        return true;
-    }
-    if (wants_protobuf(c->req)) {
-        struct buf b;
-        buf_init(&b, TRACE_TEXT_MAX);
-        encode_trace(&b, &set);
-        return send_protobuf(c, &b, err);
-    }
-    struct json j;
-    tempo_begin_json(&j, c->rep);
-    json_object(&j);
-    json_key(&j, STR("batches"));
-    tempo_json_resource_spans(&j, &c->q.arena, &set);
-    json_object_end(&j);
-    tempo_end_json(&j, c->rep);
-    return true;
-}
-
-static str partial_message(struct api_call *c)
-{
-    return arena_fmt(
-        &c->q.arena,
-        "the trace is larger than %llu bytes (query.max_trace_bytes): some spans are left out",
-        (unsigned long long)c->svc->config->max_trace_bytes);
-}
-
-static bool run_trace_v2(struct api_call *c, struct err *err)
-{
-    struct span_set set = {0};
-    bool partial;
-    if (!load_trace(c, &set, &partial, err))
-        return false;
-    if (wants_protobuf(c->req)) {
-        struct buf b;
-        buf_init(&b, TRACE_TEXT_MAX);
-        size_t trace = pb_begin(&b, 1); // always there, readers need it
-        encode_trace(&b, &set);
-        pb_end(&b, trace);
-        size_t metrics = pb_begin(&b, 2);
-        pb_end(&b, metrics);
-        if (partial) {
-            pb_uint(&b, 3, 1);
-            pb_bytes(&b, 4, partial_message(c));
-        }
-        return send_protobuf(c, &b, err);
-    }
-    struct json j;
-    tempo_begin_json(&j, c->rep);
-    json_object(&j);
-    json_key(&j, STR("trace"));
-    json_object(&j);
-    if (set.n_spans > 0) {
-        json_key(&j, STR("resourceSpans"));
-        tempo_json_resource_spans(&j, &c->q.arena, &set);
-    }
-    json_object_end(&j);
-    json_key(&j, STR("metrics"));
-    json_object(&j);
-    json_object_end(&j);
-    if (partial) {
-        json_kv_str(&j, "status", STR("PARTIAL"));
-        json_kv_str(&j, "message", partial_message(c));
-    }
-    json_object_end(&j);
-    tempo_end_json(&j, c->rep);
-    return true;
-}
-
 /* ---- search ---- */
 
 bool tempo_search(struct api_call *c, traceql_found *found, void *ctx, struct traceql_result *out,
@@ -241,7 +132,7 @@ bool tempo_search(struct api_call *c, traceql_found *found, void *ctx, struct tr
     if (has_query && has_tags)
         return err_set(err, ERR_INVALID,
                        "invalid request: can't specify tags and q in the same query");
-    if (!param_range(c, recent, &range, err) ||
+    if (!tempo_param_range(c, recent, &range, err) ||
         !tempo_param_count(c, "limit", SEARCH_LIMIT_DEFAULT, &limit, err) ||
         !tempo_param_count(c, "spss", SEARCH_SPSS_DEFAULT, &spss, err))
         return false;
@@ -311,7 +202,7 @@ static bool tags_begin(struct api_call *c, struct tags_call *out, struct err *er
             out->scope = (str){0};
     }
     (void)api_param(c, STR("q"), &out->filter);
-    if (!param_range(c, all_time, &out->range, err) ||
+    if (!tempo_param_range(c, all_time, &out->range, err) ||
         !tempo_param_count(c, "limit", 0, &limit, err))
         return false;
     out->limit = limit > 0 ? MIN((size_t)limit, (size_t)TAG_LIMIT_MAX) : TAG_LIMIT_MAX;
@@ -443,6 +334,12 @@ static bool run_tags_v1(struct api_call *c, struct err *err)
 /* v1 names attributes without a scope; intrinsics and scoped names may come, too. */
 static str v1_tag(struct arena *a, str tag)
 {
+    if (str_is(tag, "root.name"))
+        return STR("rootName");
+    if (str_is(tag, "root.service.name"))
+        return STR("rootServiceName");
+    if (str_is(tag, "status.code"))
+        return STR("status");
     for (size_t i = 0; traceql_intrinsics[i]; i++)
         if (str_eq(tag, str_c(traceql_intrinsics[i])))
             return tag;
@@ -566,7 +463,7 @@ typedef bool run_fn(struct api_call *c, struct err *err);
 static void serve(run_fn *run_json, run_fn *run_proto, void *ctx, struct http_request *req,
                   struct http_reply *rep)
 {
-    run_fn *run = wants_protobuf(req) ? run_proto : run_json;
+    run_fn *run = tempo_wants_protobuf(req) ? run_proto : run_json;
     struct api_call c;
     struct err err = ERR_OK;
     if (!api_begin(&c, ctx, req, rep, &err) || !run(&c, &err))
@@ -579,8 +476,8 @@ static void serve(run_fn *run_json, run_fn *run_proto, void *ctx, struct http_re
     {                                                                             \
         serve(json, proto, ctx, req, rep);                                        \
     }
-ENTRY(get_trace_v1, run_trace_v1, run_trace_v1)
-ENTRY(get_trace_v2, run_trace_v2, run_trace_v2)
+ENTRY(get_trace_v1, tempo_run_trace_v1, tempo_run_trace_v1)
+ENTRY(get_trace_v2, tempo_run_trace_v2, tempo_run_trace_v2)
 ENTRY(get_search, run_search, tempo_proto_search)
 ENTRY(get_tags_v1, run_tags_v1, tempo_proto_tags_v1)
 ENTRY(get_tags_v2, run_tags_v2, tempo_proto_tags_v2)

@@ -49,8 +49,13 @@ static bool next_pair(struct arena *a, str *rest, struct pair *out)
     while (n < rest->n && rest->p[n] != '=' && !is_blank(rest->p[n]) && rest->p[n] != '"')
         n++;
     out->key = str_sub(*rest, 0, n);
-    if (n == 0 || n >= rest->n || rest->p[n] != '=')
+    if (n == 0 || (n < rest->n && rest->p[n] == '"'))
         return false;
+    if (n == rest->n || rest->p[n] != '=') { // a key alone has an empty value, which all contain
+        out->value = (str){0};
+        *rest = str_sub(*rest, n, rest->n);
+        return true;
+    }
     *rest = str_sub(*rest, n + 1, rest->n);
     if (rest->n > 0 && rest->p[0] == '"')
         return take_quoted(a, rest, &out->value);
@@ -59,6 +64,19 @@ static bool next_pair(struct arena *a, str *rest, struct pair *out)
     out->value = str_sub(*rest, 0, n);
     *rest = str_sub(*rest, n, rest->n);
     return true;
+}
+
+/* Digits with one point between them: what TraceQL reads as the same number. */
+static bool is_decimal(str s)
+{
+    size_t points = 0;
+    size_t from = s.n > 0 && s.p[0] == '-';
+    for (size_t i = from; i < s.n; i++) {
+        points += s.p[i] == '.';
+        if (s.p[i] != '.' && (s.p[i] < '0' || s.p[i] > '9'))
+            return false;
+    }
+    return points == 1 && s.n > from + 2 && s.p[from] != '.' && s.p[s.n - 1] != '.';
 }
 
 /* =~ ".*value.*", the value literally. */
@@ -93,8 +111,8 @@ static void add_plain(struct buf *b, const struct pair *p)
 {
     static const char *const scopes[] = {"span", "resource"};
     int64_t number;
-    bool is_literal =
-        num_parse_i64(p->value, &number) || str_is(p->value, "true") || str_is(p->value, "false");
+    bool is_literal = num_parse_i64(p->value, &number) || is_decimal(p->value) ||
+                      str_is(p->value, "true") || str_is(p->value, "false");
     for (size_t i = 0; i < COUNTOF(scopes); i++) {
         if (i > 0)
             buf_add(b, STR(" || "));
@@ -165,20 +183,50 @@ static bool add_durations(const struct api_call *c, struct buf *b, struct err *e
     return true;
 }
 
+static bool add_condition(struct buf *b, const struct pair *p, struct err *err)
+{
+    buf_add(b, b->n > 0 ? STR(" && { ") : STR("{ "));
+    bool ok = add_pair(b, p, err);
+    buf_add(b, STR(" }"));
+    return ok;
+}
+
+static bool is_reserved(str name)
+{
+    static const char *const names[] = {"q",     "tags", "minDuration", "maxDuration", "limit",
+                                        "start", "end",  "since",       "spss"};
+    for (size_t i = 0; i < COUNTOF(names); i++)
+        if (str_eq(name, str_c(names[i])))
+            return true;
+    return false;
+}
+
+/* /api/search?service.name=x&limit=5 */
+static bool add_params(const struct api_call *c, struct buf *b, struct err *err)
+{
+    str times;
+    if (api_param(c, STR("start"), &times) || api_param(c, STR("end"), &times))
+        return true;
+    for (size_t i = 0; i < c->n_params; i++) {
+        struct pair p = {c->params[i].name, c->params[i].value};
+        if (p.key.n > 0 && p.value.n > 0 && !is_reserved(p.key) && !add_condition(b, &p, err))
+            return false;
+    }
+    return true;
+}
+
 bool tempo_legacy_query(struct api_call *c, str tags, str *out, struct err *err)
 {
     struct buf b;
-    bool ok = true;
     buf_init(&b, MIB);
+    bool ok = tags.n > 0 || add_params(c, &b, err);
     for (str rest = str_trim(tags); ok && rest.n > 0; rest = str_trim(rest)) {
         struct pair p;
         if (!next_pair(&c->q.arena, &rest, &p)) {
             ok = bad_tags(tags, err);
             break;
         }
-        buf_add(&b, b.n > 0 ? STR(" && { ") : STR("{ "));
-        ok = add_pair(&b, &p, err);
-        buf_add(&b, STR(" }"));
+        ok = add_condition(&b, &p, err);
     }
     ok = ok && add_durations(c, &b, err);
     if (ok && b.over)

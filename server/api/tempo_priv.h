@@ -11,6 +11,15 @@ void tempo_end_json(struct json *j, struct http_reply *rep);
 MUST_USE bool tempo_param_count(const struct api_call *c, const char *name, int64_t fallback,
                                 int64_t *out, struct err *err);
 
+/* start, end, since; `fallback` when all are absent. */
+MUST_USE bool tempo_param_range(struct api_call *c, struct time_range fallback,
+                                struct time_range *out, struct err *err);
+bool tempo_wants_protobuf(const struct http_request *req);
+
+/* tempo_trace.c */
+MUST_USE bool tempo_run_trace_v1(struct api_call *c, struct err *err);
+MUST_USE bool tempo_run_trace_v2(struct api_call *c, struct err *err);
+
 /* What the calls of the API answer, by c's parameters: for HTTP and gRPC. */
 MUST_USE bool tempo_search(struct api_call *c, traceql_found *found, void *ctx,
                            struct traceql_result *out, struct err *err); // found may be NULL
@@ -41,5 +50,6 @@ MUST_USE bool tempo_proto_query_range(struct api_call *c, struct err *err);
 MUST_USE bool tempo_proto_query(struct api_call *c, struct err *err);
 
 /* tempo_legacy.c: the TraceQL text of a search by tags ("key=value key2=\"a b\""), minDuration and
- * maxDuration: each pair on some span or resource of the trace, values as substrings. */
+ * maxDuration: each pair on some span or resource of the trace, values as substrings. Without tags
+ * and times every parameter that means nothing else is a pair, as the oldest clients send them. */
 MUST_USE bool tempo_legacy_query(struct api_call *c, str tags, str *out, struct err *err);
