@@ -117,7 +117,7 @@ static void check_deletions(struct checker *c, str tenant)
             arena_fmt(&c->arena, STR_FMT "/" STR_FMT, STR_ARG(folder), STR_ARG(files[i].name));
         err = ERR_OK;
         buf_init(&bytes, DELETIONS_FILE_MAX);
-        if (str_ends(files[i].name, STR(".del")) &&
+        if ((str_ends(files[i].name, STR(".del")) || str_ends(files[i].name, STR(".del2"))) &&
             (!fs_read_all(c->fs, path, &bytes, &err) ||
              !deletion_set_read(buf_str(&bytes), &set, &err)))
             say(c, true, STR_FMT ": %s", STR_ARG(path), err.text);

@@ -24,11 +24,12 @@ static str folder_of(const struct store_tenant *t, struct arena *a)
                      STR_ARG(tenant_name(t)));
 }
 
-/* "0000002a.del" */
+/* "0000002a.del", and its twin "0000002a.del2". */
 static bool name_parse(str name, uint32_t *out)
 {
     uint32_t v = 0;
-    if (name.n != NAME_DIGITS + 4 || !str_ends(name, STR(".del")))
+    str tail = str_sub(name, MIN(name.n, NAME_DIGITS), name.n);
+    if (!str_is(tail, ".del") && !str_is(tail, ".del2"))
         return false;
     for (size_t i = 0; i < NAME_DIGITS; i++) {
         char c = name.p[i];
@@ -40,9 +41,9 @@ static bool name_parse(str name, uint32_t *out)
     return true;
 }
 
-static str file_path(struct arena *a, str folder, uint32_t number)
+static str file_path(struct arena *a, str folder, uint32_t number, bool is_twin)
 {
-    return arena_fmt(a, STR_FMT "/%08x.del", STR_ARG(folder), number);
+    return arena_fmt(a, STR_FMT "/%08x.del%s", STR_ARG(folder), number, is_twin ? "2" : "");
 }
 
 static bool write_synced(struct fs *fs, str path, str data, struct err *err)
@@ -69,7 +70,21 @@ static bool make_folder(struct store_tenant *t, str folder, struct arena *a, str
            fs_sync_dir(s->o.fs, s->o.dir, err);
 }
 
-/* Durable when it returns true. `deleting` held. */
+/* Written beside, synced, renamed; the folder's sync is the caller's. */
+static bool write_one(struct store_tenant *t, str folder, uint32_t number, bool is_twin, str bytes,
+                      struct arena *a, struct err *err)
+{
+    struct fs *fs = t->store->o.fs;
+    str fresh = arena_fmt(a, STR_FMT "/.new", STR_ARG(folder));
+    if (!write_synced(fs, fresh, bytes, err) ||
+        !fs_rename(fs, fresh, file_path(a, folder, number, is_twin), err))
+        return false;
+    // From here on it may be what a restart finds, even if what follows fails.
+    t->deletions.file = number;
+    return true;
+}
+
+/* Durable when it returns true. `deleting` held, or nobody else is there yet. */
 static bool save(struct store_tenant *t, const struct deletion_set *set, struct err *err)
 {
     struct fs *fs = t->store->o.fs;
@@ -79,17 +94,14 @@ static bool save(struct store_tenant *t, const struct deletion_set *set, struct 
     arena_init(&a, SIZE_MAX, NULL);
     buf_init(&bytes, DELETIONS_FILE_MAX);
     deletion_set_write(set, &bytes);
-    str folder = folder_of(t, &a), fresh = arena_fmt(&a, STR_FMT "/.new", STR_ARG(folder));
-    uint32_t number = t->deletions.file + 1;
-    bool ok = make_folder(t, folder, &a, err) && write_synced(fs, fresh, buf_str(&bytes), err) &&
-              fs_rename(fs, fresh, file_path(&a, folder, number), err);
-    if (ok) {
-        // From here on it may be what a restart finds, even if the sync of the folder fails.
-        t->deletions.file = number;
-        ok = fs_sync_dir(fs, folder, err);
-    }
-    if (ok && number > 1)
-        (void)!fs_unlink(fs, file_path(&a, folder, number - 1), &ignored);
+    str folder = folder_of(t, &a);
+    uint32_t before = t->deletions.file;
+    bool ok = make_folder(t, folder, &a, err) &&
+              write_one(t, folder, before + 1, false, buf_str(&bytes), &a, err) &&
+              write_one(t, folder, before + 1, true, buf_str(&bytes), &a, err) &&
+              fs_sync_dir(fs, folder, err);
+    for (int twin = 0; ok && before > 0 && twin < 2; twin++)
+        (void)!fs_unlink(fs, file_path(&a, folder, before, twin), &ignored);
     buf_deinit(&bytes);
     arena_deinit(&a);
     return ok || err_in(err, "list of deletions");
@@ -102,42 +114,85 @@ static bool load_file(struct store_tenant *t, str path, struct deletion_set **ou
     bool ok = fs_read_all(t->store->o.fs, path, &bytes, err) &&
               deletion_set_read(buf_str(&bytes), out, err);
     buf_deinit(&bytes);
+    return ok || err_in(err, STR_FMT, STR_ARG(path));
+}
+
+/* The list of this number from one of its two files. *is_whole: both are good. */
+static bool load_either(struct store_tenant *t, str folder, uint32_t number, bool *is_whole,
+                        struct arena *a, struct err *err)
+{
+    struct deletion_set *sets[2] = {0};
+    struct err errs[2] = {ERR_OK, ERR_OK};
+    for (int twin = 0; twin < 2; twin++)
+        if (!load_file(t, file_path(a, folder, number, twin), &sets[twin], &errs[twin]))
+            LOG_WARN("deletions_damaged", "tenant=%s err=\"%s\"", t->name, errs[twin].text);
+    *is_whole = sets[0] && sets[1];
+    t->deletions.set = sets[0] ? sets[0] : sets[1];
+    if (*is_whole)
+        deletion_set_unref(sets[1]);
+    if (t->deletions.set)
+        return true;
+    *err = errs[0].code == ERR_NOT_FOUND ? errs[1] : errs[0];
     // Going on without it would show what somebody wanted to be gone.
-    return ok ||
-           err_in(err, STR_FMT " (without this file deleted data would show again)", STR_ARG(path));
+    return err_in(err,
+                  "both lists of what was deleted are damaged, and without them deleted data "
+                  "would show again; take " STR_FMT " from a backup, or remove it to accept "
+                  "that",
+                  STR_ARG(folder));
+}
+
+/* What a crash left. */
+static bool remove_older(struct store_tenant *t, str folder, const struct fs_entry *entries,
+                         size_t n, struct arena *a, struct err *err)
+{
+    uint32_t number;
+    bool ok = true;
+    for (size_t i = 0; ok && i < n; i++) {
+        str name = entries[i].name;
+        bool is_list = name_parse(name, &number);
+        if (str_is(name, ".new") || (is_list && number < t->deletions.file))
+            ok = fs_unlink(t->store->o.fs,
+                           arena_fmt(a, STR_FMT "/" STR_FMT, STR_ARG(folder), STR_ARG(name)), err);
+        else if (!is_list)
+            LOG_WARN("unknown_file", "tenant=%s file=d/" STR_FMT, t->name, STR_ARG(name));
+    }
+    return ok;
+}
+
+static bool load_folder(struct store_tenant *t, str folder, struct arena *a, struct err *err)
+{
+    struct store *s = t->store;
+    struct fs_entry *entries;
+    size_t n;
+    uint32_t newest = 0, number;
+    bool is_whole = true;
+    if (!fs_list(s->o.fs, folder, a, &entries, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        newest = name_parse(entries[i].name, &number) ? MAX(newest, number) : newest;
+    t->deletions.file = newest;
+    if (newest > 0 &&
+        (!load_either(t, folder, newest, &is_whole, a, err) || !fs_sync_dir(s->o.fs, folder, err)))
+        return false;
+    if (t->deletions.set)
+        atomic_store(&t->deletions.behind, t->deletions.set->next_id - 1);
+    struct err here = ERR_OK; // one good file serves until the next change
+    if (!is_whole && !save(t, t->deletions.set, &here))
+        LOG_WARN("deletions_not_mended", "tenant=%s err=\"%s\"", t->name, here.text);
+    return remove_older(t, folder, entries, n, a, err);
 }
 
 bool deletions_load(struct store_tenant *t, struct err *err)
 {
-    struct store *s = t->store;
     struct arena a;
-    struct fs_entry *entries;
-    size_t n;
     struct err here = ERR_OK;
-    uint32_t newest = 0, number;
     arena_init(&a, SIZE_MAX, NULL);
-    str folder = folder_of(t, &a);
-    bool ok = fs_list(s->o.fs, folder, &a, &entries, &n, &here);
-    for (size_t i = 0; ok && i < n; i++)
-        newest = name_parse(entries[i].name, &number) ? MAX(newest, number) : newest;
-    if (ok && newest > 0) {
-        struct deletion_set *set = NULL;
-        ok = load_file(t, file_path(&a, folder, newest), &set, &here) &&
-             fs_sync_dir(s->o.fs, folder, &here);
-        t->deletions.set = set;
-        t->deletions.file = newest;
-        atomic_store(&t->deletions.behind, set ? set->next_id - 1 : 0);
-    }
-    for (size_t i = 0; ok && i < n; i++) // what a crash left
-        if (!name_parse(entries[i].name, &number) || number < newest)
-            ok = fs_unlink(
-                s->o.fs,
-                arena_fmt(&a, STR_FMT "/" STR_FMT, STR_ARG(folder), STR_ARG(entries[i].name)),
-                &here);
+    bool ok = load_folder(t, folder_of(t, &a), &a, &here);
     arena_deinit(&a);
-    if (!ok && here.code != ERR_NOT_FOUND)
-        *err = here;
-    return ok || here.code == ERR_NOT_FOUND;
+    if (ok || here.code == ERR_NOT_FOUND)
+        return true;
+    *err = here;
+    return false;
 }
 
 /* ---- sets ---- */

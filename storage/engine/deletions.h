@@ -9,8 +9,9 @@
  * now on is behind the deletion), then older ones are sealed, then the deletion is written. A crash
  * in between leaves a number that nobody has.
  *
- * File <data>/<tenant>/d/<8 hex digits>.del, the highest number counts; written beside, synced,
- * renamed, the folder synced, then the one before goes. Little-endian:
+ * File <data>/<tenant>/d/<8 hex digits>.del and its twin, the same bytes in .del2: without the list
+ * deleted data would show again, so one of them may rot. The highest number counts; each is written
+ * beside, synced, renamed; the folder is synced; then those before go. Little-endian:
  *   0  "TVDEL1\0\0"
  *   8  u32 next id
  *  12  u32 number of deletions, by id, each

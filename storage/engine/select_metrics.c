@@ -261,12 +261,14 @@ static bool hide_samples(struct samples *s, size_t from, const struct hiding *h,
             continue;
         s->t[kept] = s->t[i];
         s->v[kept] = s->v[i];
-        s->h[kept] = s->h[i];
+        if (s->has_hists)
+            s->h[kept] = s->h[i];
         if (s->has_starts)
             s->start[kept] = s->start[i];
         kept++;
     }
     s->n = kept;
+    s->sorted = MIN(s->sorted, kept); // what comes next may be older
     return true;
 }
 

@@ -15,11 +15,12 @@
 #include "tests/sim/real_signals.h"
 #include "tests/sim/tiny_signal.h"
 
-#define SIM_T0       INT64_C(1795132800000000000)
-#define SIM_TENANTS  3
-#define SIM_MAX_ROWS 12
-#define SIM_BATCHES  4096
-#define SIM_RULES    8 // of a set
+#define SIM_T0        INT64_C(1795132800000000000)
+#define SIM_TENANTS   3
+#define SIM_MAX_ROWS  12
+#define SIM_BATCHES   4096
+#define SIM_RULES     8 // of a set
+#define SIM_DELETIONS 24
 
 enum batch_fate { BATCH_NONE, BATCH_UNKNOWN, BATCH_ACKED, BATCH_DURABLE };
 
@@ -35,6 +36,20 @@ struct batch_model { // its rows have ids b * 16 + row, one a second
     unsigned classes[2];
 };
 
+/* MAYBE, MAYBE_CANCELED: it failed, and the next start tells. Until then all is as before. */
+enum wish_state { DELETION_NONE, DELETION_ACTIVE, DELETION_MAYBE, DELETION_MAYBE_CANCELED };
+
+struct deletion_model {
+    enum wish_state state;
+    enum signal signal;
+    int tenant, group; // -1: all
+    int64_t t0_ns, t1_ns, due_ns;
+    bool is_even; // even ids only
+    uint32_t id;
+    uint16_t rows[SIM_BATCHES]; // that it hides, as bits, unless they are sent again
+    uint16_t seen[SIM_BATCHES]; // those of them that were there for sure
+};
+
 struct driver {
     const char *name;
     bool (*open)(const struct store_options *o, struct store **out, struct err *err);
@@ -46,6 +61,7 @@ struct driver {
     const struct signal_ops *const *ops; // NULL: the real ones
     bool ignores_twins;                  // the same record again is the same record
     size_t head_bytes;
+    bool deletes;
 };
 
 struct life {
@@ -71,8 +87,12 @@ struct life {
     struct matcher matchers[SIM_RULES];
     struct retention_class classes[SIM_RULES];
     unsigned char copied[SIM_BATCHES * 16]; // what the last whole copy had
+    struct deletion_model deletions[SIM_DELETIONS];
+    size_t n_deletions;
+    bool rotten_list; // one of the two files of a list of deletions
     char trace[64];
     uint64_t writes, queries, looks, rule_changes, copies, broken_copies;
+    uint64_t deletes, cancels;
 };
 
 #define CHECK(life, cond, ...)                                                                   \
@@ -127,6 +147,19 @@ bool rules_has_room(const struct life *l, enum signal signal, unsigned class_no)
 #define RULE_CLASSES 4 // 0: the default class
 /* The rules change while the store runs. */
 void step_rules(struct life *l);
+
+/* ---- deletes.c ---- */
+
+/* Rows of batch b that must not be seen, as bits. */
+unsigned deletes_hidden(const struct life *l, size_t b);
+/* The batch was sent again: it is there (durably), or may be. */
+void deletes_resent(struct life *l, size_t b, bool is_durable);
+/* Rows of it are no more hidden by it. */
+void deletes_show(struct life *l, struct deletion_model *d);
+/* The store has been opened: what became of those that failed? */
+void deletes_opened(struct life *l);
+void step_delete(struct life *l);
+void step_cancel(struct life *l);
 
 /* ---- copy.c ---- */
 

@@ -116,9 +116,12 @@ static void verify_batch(struct life *l, size_t b, bool after_cut, bool is_told)
     unsigned there = 0, all = (1u << m->n) - 1;
     for (size_t i = 0; i < m->n; i++)
         there |= (unsigned)l->seen[b * 16 + i] << i;
+    unsigned hidden = deletes_hidden(l, b);
+    CHECK(l, (there & hidden) == 0 || l->flips > 0, "batch %zu of %s/%d: %x are deleted (%s)", b,
+          signal_name(m->signal), m->tenant, there & hidden, l->trace);
     if (is_told) // what is damaged stays away, or comes back from an older file
         m->excused |= all & ~there;
-    unsigned missing = all & ~there & ~m->excused;
+    unsigned missing = all & ~there & ~m->excused & ~hidden;
     bool must = m->fate == BATCH_DURABLE || (m->fate == BATCH_ACKED && !after_cut);
     CHECK(l, missing == 0 || there == 0, "batch %zu is torn: %x of %x (%s)", b, there, all,
           l->trace);
@@ -126,7 +129,7 @@ static void verify_batch(struct life *l, size_t b, bool after_cut, bool is_told)
           signal_name(m->signal), m->tenant, (int)m->fate, l->trace);
     // From now on the answer must not change any more.
     if (after_cut && m->fate != BATCH_NONE && !is_told)
-        m->fate = there != 0 || (m->excused & all) == all ? BATCH_DURABLE : BATCH_NONE;
+        m->fate = there != 0 || ((m->excused | hidden) & all) == all ? BATCH_DURABLE : BATCH_NONE;
     CHECK(l, m->fate != BATCH_NONE || there == 0 || l->flips > 0, "batch %zu came back (%s)", b,
           l->trace);
 }
@@ -170,8 +173,11 @@ void model_verify_copy(struct life *l, bool is_whole)
             there |= (unsigned)l->seen[b * 16 + i] << i;
             before |= (unsigned)l->copied[b * 16 + i] << i;
         }
-        unsigned missing = all & ~there & ~m->excused;
+        unsigned hidden = deletes_hidden(l, b);
+        unsigned missing = all & ~there & ~m->excused & ~hidden;
         bool must = m->fate == BATCH_DURABLE || m->fate == BATCH_ACKED;
+        CHECK(l, !is_whole || (there & hidden) == 0, "batch %zu: %x are deleted, not in the copy",
+              b, there & hidden);
         CHECK(l, !is_whole || missing == 0 || there == 0, "batch %zu is torn in the copy: %x of %x",
               b, there, all);
         CHECK(l, !is_whole || !must || missing == 0, "batch %zu of %s is not in the copy", b,

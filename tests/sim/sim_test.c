@@ -1,10 +1,11 @@
 /* sim_test.c - random lives of a store against a simple model: writes, retries, seals, compactions,
- * retention by rules that change, backups, restarts, queries, read and write errors, a full disk,
- * slow syncs, clock jumps, power cuts at any operation, and bit rot. What must hold is in life.h.
+ * retention by rules that change, deletions, backups, restarts, queries, read and write errors, a
+ * full disk, slow syncs, clock jumps, power cuts at any operation, and bit rot. What must hold is
+ * in life.h.
  *
- * usage: sim_test [--seeds N] [--first S] [--kind tiny|real|all] [--verbose]. A failure prints the
- * seed and aborts; --first with that seed and --seeds 1 repeats it. Which faults a life sees
- * follows from its seed (`plan`). */
+ * usage: sim_test [--seeds N] [--first S] [--kind tiny|real|deletes|all] [--verbose]. A failure
+ * prints the seed and aborts; --first with that seed and --seeds 1 repeats it. Which faults a life
+ * sees follows from its seed (`plan`). */
 #include "tests/sim/life.h"
 
 #include <assert.h>
@@ -39,8 +40,10 @@ static bool matches_tiny(enum signal sig, const struct sim_query *q, int64_t t_n
 }
 
 static const struct driver drivers[] = {
-    {"tiny", open_tiny, tiny_put, read_tiny, matches_tiny, tiny_ops, false, 200 * TINY_BYTES},
-    {"real", store_open, real_put, real_read, real_matches, NULL, true, 64 * KIB},
+    {"tiny", open_tiny, tiny_put, read_tiny, matches_tiny, tiny_ops, false, 200 * TINY_BYTES,
+     false},
+    {"real", store_open, real_put, real_read, real_matches, NULL, true, 64 * KIB, false},
+    {"deletes", store_open, real_put, real_read, real_matches, NULL, true, 64 * KIB, true},
 };
 
 struct store_tenant *life_tenant(struct life *l, int i)
@@ -69,6 +72,7 @@ void life_open(struct life *l)
 {
     struct err err = ERR_OK;
     CHECK(l, l->d->open(&l->o, &l->s, &err), "%s (%s)", err.text, l->trace);
+    l->rotten_list = false; // mended
 }
 
 /* ---- faults ---- */
@@ -212,8 +216,12 @@ static void step_rot(struct life *l)
     list_files(l, l->o.dir, 6, &files);
     for (uint64_t i = 1 + prng_below(&l->r, 3); i > 0 && files.paths.n > 0; i--) {
         str path = files.paths.v[prng_below(&l->r, files.paths.n)];
+        bool is_list = str_ends(path, STR(".del")) || str_ends(path, STR(".del2"));
         if (!fs_exists(l->o.fs, path)) // its name rotted before
             continue;
+        if (is_list && l->rotten_list) // the other one is what the store has left
+            continue;
+        l->rotten_list = l->rotten_list || is_list;
         bool is_name = closes && prng_below(&l->r, 4) == 0;
         if (is_name && !flip_name(l, path))
             continue;
@@ -229,6 +237,7 @@ static void step_rot(struct life *l)
         (void)snprintf(l->trace, sizeof(l->trace), "rot");
         CHECK(l, !hits_segment || check_faults(l) > 0, "check finds nothing");
         life_open(l);
+        deletes_opened(l);
     }
     model_verify(l, false);
 }
@@ -293,6 +302,7 @@ static void step_resend(struct life *l)
     if (ok && l->o.sync == SYNC_ALWAYS) // what the rules of before removed is there again
         m->excused = 0;
     rules_note(l, b);
+    deletes_resent(l, b, ok && l->o.sync == SYNC_ALWAYS);
     if (ok)
         model_acked(l, b);
     else if (m->fate == BATCH_NONE)
@@ -306,6 +316,7 @@ static void step_restart(struct life *l)
     life_clear_faults(l);
     life_close(l);
     life_open(l);
+    deletes_opened(l);
     model_verify(l, false);
 }
 
@@ -329,6 +340,7 @@ void life_power_cut(struct life *l)
     }
     fs_sim_crash_at(l->sim, UINT64_MAX);
     life_open(l);
+    deletes_opened(l);
     model_verify(l, true);
 }
 
@@ -344,6 +356,8 @@ static void write_or_maintain(struct life *l)
 {
     if (l->has_rules && prng_below(&l->r, 16) == 0)
         step_rules(l);
+    else if (l->d->deletes && prng_below(&l->r, 8) == 0)
+        step_delete(l);
     else if (prng_below(&l->r, 3) == 0)
         step_maintain(l);
     else
@@ -430,6 +444,10 @@ static void step(struct life *l)
         step_rot(l);
     if (l->has_rules && prng_below(&l->r, 40) == 0)
         step_rules(l);
+    if (l->d->deletes && prng_below(&l->r, 12) == 0)
+        step_delete(l);
+    if (l->d->deletes && prng_below(&l->r, 20) == 0)
+        step_cancel(l);
     if (prng_below(&l->r, 40) == 0)
         step_copy(l);
     if (!l->faulty && prng_below(&l->r, 4) == 0) {
@@ -454,7 +472,7 @@ static void old_age(struct life *l)
 }
 
 struct totals {
-    uint64_t lives, writes, queries, looks, rule_changes, copies, broken_copies;
+    uint64_t lives, writes, queries, looks, rule_changes, copies, broken_copies, deletes, cancels;
     struct fs_sim_stats disk;
 };
 
@@ -474,6 +492,8 @@ static void add_totals(struct life *l, struct totals *sum)
     sum->rule_changes += l->rule_changes;
     sum->copies += l->copies;
     sum->broken_copies += l->broken_copies;
+    sum->deletes += l->deletes;
+    sum->cancels += l->cancels;
 }
 
 static void live(const struct driver *d, uint64_t seed, struct totals *sum)
@@ -518,12 +538,13 @@ static void print_totals(const char *kind, const struct totals *t)
     const struct fs_sim_stats *d = &t->disk;
     printf("%s: %" PRIu64 " lives, %" PRIu64 " writes, %" PRIu64 " full looks, %" PRIu64
            " reads; %" PRIu64 " changes of rules, %" PRIu64 " backups, %" PRIu64
-           " broken off; %" PRIu64 " crashes; writes lost %" PRIu64 ", torn %" PRIu64
-           ", names lost %" PRIu64 "; EIO %" PRIu64 ", ENOSPC %" PRIu64 ", read EIO %" PRIu64
-           ", read flips %" PRIu64 ", flips at rest %" PRIu64 ", slow syncs %" PRIu64 "\n",
+           " broken off, %" PRIu64 " deletions, %" PRIu64 " canceled; %" PRIu64
+           " crashes; writes lost %" PRIu64 ", torn %" PRIu64 ", names lost %" PRIu64
+           "; EIO %" PRIu64 ", ENOSPC %" PRIu64 ", read EIO %" PRIu64 ", read flips %" PRIu64
+           ", flips at rest %" PRIu64 ", slow syncs %" PRIu64 "\n",
            kind, t->lives, t->writes, t->looks, t->queries, t->rule_changes, t->copies,
-           t->broken_copies, d->crashes, d->lost_writes, d->torn_writes, d->lost_names, d->eio,
-           d->enospc, d->read_eio, d->read_flips, d->flips, d->slow_syncs);
+           t->broken_copies, t->deletes, t->cancels, d->crashes, d->lost_writes, d->torn_writes,
+           d->lost_names, d->eio, d->enospc, d->read_eio, d->read_flips, d->flips, d->slow_syncs);
     (void)fflush(stdout);
 }
 
@@ -551,9 +572,11 @@ int main(int argc, char **argv)
         else
             ok = false;
     }
-    if (!ok || !(str_is(kind, "all") || str_is(kind, "tiny") || str_is(kind, "real"))) {
-        fputs("usage: sim_test [--seeds N] [--first S] [--kind tiny|real|all] [--verbose]\n",
-              stderr);
+    if (!ok || !(str_is(kind, "all") || str_is(kind, "tiny") || str_is(kind, "real") ||
+                 str_is(kind, "deletes"))) {
+        fputs(
+            "usage: sim_test [--seeds N] [--first S] [--kind tiny|real|deletes|all] [--verbose]\n",
+            stderr);
         return 2;
     }
     log_set_level(is_verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_NONE);

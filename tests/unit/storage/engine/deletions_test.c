@@ -493,6 +493,48 @@ static void damage(void **state)
     deletion_set_unref(set);
 }
 
+/* The files: one of the two may rot, and the next start mends it; both: the store says so. */
+static void twins(void **state)
+{
+    static const char *const names[] = {"data/default/d/0000000%u.del",
+                                        "data/default/d/0000000%u.del2"};
+    struct fixture *f = *state;
+    unsigned file = 2; // the number was reserved, then used
+    char path[64];
+    for (unsigned i = 0; i < 9; i++)
+        put(f, T0_MS - 3600000 + (int64_t)i * 1000, i % APPS, i % KINDS);
+    must_delete(f, (struct wish){SIGNAL_LOGS, 0, TIME_MIN_MS, TIME_MAX_MS, .kind = KINDS,
+                                 .due_ns = INT64_MAX});
+    for (size_t i = 0; i < COUNTOF(names); i++, file++) {
+        (void)snprintf(path, sizeof path, names[i], file);
+        fs_sim_flip(f->sim, str_c(path), 20, 1);
+        reopen(f);
+        check(f);
+    }
+    (void)snprintf(path, sizeof path, names[0], file);
+    assert_true(fs_unlink(f->o.fs, str_c(path), &f->err));
+    assert_true(fs_sync_dir(f->o.fs, STR("data/default/d"), &f->err));
+    crash(f);
+    check(f);
+    file++;
+    store_close(f->s);
+    f->s = NULL;
+    for (size_t i = 0; i < COUNTOF(names); i++) {
+        (void)snprintf(path, sizeof path, names[i], file);
+        fs_sim_flip(f->sim, str_c(path), 20, 1);
+    }
+    assert_false(store_open(&f->o, &f->s, &f->err));
+    assert_int_equal(f->err.code, ERR_CORRUPT);
+    assert_true(str_find(str_c(f->err.text), STR("data/default/d")) != SIZE_MAX);
+    f->err = ERR_OK;
+    assert_true(fs_unlink(f->o.fs, str_c(path), &f->err));
+    (void)snprintf(path, sizeof path, names[0], file);
+    assert_true(fs_unlink(f->o.fs, str_c(path), &f->err));
+    f->wishes[0].is_active = false;
+    up(f);
+    check(f);
+}
+
 /* ---- lives ---- */
 
 static void random_delete(struct fixture *f, struct prng *r)
@@ -620,6 +662,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(due_and_cancel, setup, teardown),
         cmocka_unit_test_setup_teardown(refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(damage, setup, teardown),
+        cmocka_unit_test_setup_teardown(twins, setup, teardown),
         cmocka_unit_test(lives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
