@@ -25,6 +25,7 @@ struct query_note { // warning or info
     bool is_info;
 };
 
+struct crew;
 struct query_defer;
 
 struct query {
@@ -44,6 +45,7 @@ struct query {
     struct query_defer *defers;
     struct store *store;
     struct store_tenant *tenant;
+    struct crew *crew; // idle threads that may help (base/crew.h); NULL: the owner does it all
     unsigned tick_count;
 };
 

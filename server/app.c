@@ -25,6 +25,7 @@
 #include "server/syslog_server.h"
 #include "server/version.h"
 #include "server/work.h"
+#include "storage/base/crew.h"
 #include "storage/base/log.h"
 
 #define STOP_TIMEOUT_MS 10000
@@ -254,6 +255,8 @@ static bool app_open_net(struct app *app, struct err *err)
 {
     const struct config *c = &app->config;
     struct work_options work = {.clock = app->services.clock};
+    if (!crew_open((unsigned)c->query_helpers, &app->services.crew, err))
+        return false;
     work.threads[LANE_INGEST] = (unsigned)c->ingest_workers;
     work.queue[LANE_INGEST] = (size_t)c->ingest_queue;
     work.threads[LANE_QUERY] = (unsigned)c->query_workers;
@@ -445,6 +448,7 @@ static void app_free(struct app *app)
 {
     router_close(app->router);
     delta_close(app->services.delta);
+    crew_close(app->services.crew);
     memory_watch_close(app->watch);
     pthread_cond_destroy(&app->changed);
     pthread_mutex_destroy(&app->mutex);

@@ -212,6 +212,8 @@ static const struct field fields[] = {
      "Prometheus' admin API: /api/v1/admin/tsdb/delete_series and clean_tombstones."},
     {"query.workers", FIELD_COUNT, AT(query_workers), "auto", 1, 256, false,
      "Threads that run queries. auto: the number of cores, at least 2."},
+    {"query.helpers", FIELD_COUNT, AT(query_helpers), "auto", 0, 64, false,
+     "Threads that help them with large queries. auto: the number of cores less one."},
     {"query.queue", FIELD_COUNT, AT(query_queue), "256", 1, 1000000, false,
      "Queries that may wait for them; more are told to retry."},
     {"query.timeout", FIELD_DURATION, AT(query_timeout_ns), "2m", SEC / 100, DAY, false,
@@ -469,6 +471,8 @@ static void config_resolve(struct config *c)
         c->ingest_workers = MIN(cores, 2);
     if (c->query_workers == UINT64_MAX)
         c->query_workers = MIN(MAX(cores, 2), 16);
+    if (c->query_helpers == UINT64_MAX)
+        c->query_helpers = MIN(cores - 1, 15);
     if (c->window_past_ns == -1) { // UINT64_MAX: auto
         c->window_past_ns = 0;
         for (size_t i = 0; i < SIGNAL_COUNT; i++)

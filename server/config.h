@@ -95,6 +95,7 @@ struct config {
     // query
     unsigned admin_api;     // 0, 1: series may be deleted
     uint64_t query_workers; // threads
+    uint64_t query_helpers; // threads, 0 = none
     uint64_t query_queue;   // waiting requests
     uint64_t query_memory;  // bytes, one query
     uint64_t query_memory_all;

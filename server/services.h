@@ -17,6 +17,7 @@
 #include "storage/base/budget.h"
 #include "storage/base/clock.h"
 
+struct crew;
 struct derive;
 struct store;
 struct delta;
@@ -27,6 +28,7 @@ struct services {
     struct store *store;   // NULL only while starting; never NULL in ingest and query lanes
     struct delta *delta;   // totals of OTLP's delta series
     struct derive *derive; // metrics from spans; NULL: switched off
+    struct crew *crew;     // helps queries; NULL: nobody does
     struct clock *clock;
     /* Limits: max_body_raw, query_timeout_ns, ... A reload puts another one here; those before it
      * live as long. */

@@ -16,6 +16,7 @@
 #include "storage/model/matcher.h"
 #include "storage/model/timerange.h"
 
+struct crew;
 struct store;
 struct store_tenant; // handle; lives as long as the store
 struct snapshot;
@@ -323,6 +324,7 @@ struct span_select {
     const uint8_t *trace_id; // only this trace; may be NULL
     struct ticker *ticker;
     struct scan_stats *stats;
+    struct crew *crew; // reads ahead with idle threads; may be NULL. The answer is the same
 };
 struct span_block {
     size_t n; // rows grouped by trace, in a trace by start

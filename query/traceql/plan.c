@@ -336,7 +336,8 @@ bool tq_plan_open(struct query *q, const struct tq_plan *p, struct time_range ra
                               .whole_traces = whole_traces,
                               .trace_id = p->trace_id,
                               .ticker = &q->ticker,
-                              .stats = &q->scan};
+                              .stats = &q->scan,
+                              .crew = q->crew};
     return query_snapshot(q, SIGNAL_TRACES, wide, &snap, err) &&
            span_iter_open(snap, &sel, &q->budget, out, err);
 }

@@ -279,6 +279,7 @@ static bool open_and_run(struct finder *s, struct err *err)
         .all_conds = true,
         .ticker = &q->ticker,
         .stats = &q->scan,
+        .crew = q->crew,
     };
     struct snapshot *snap;
     struct span_iter *it;

@@ -61,6 +61,7 @@ bool api_begin(struct api_call *c, void *ctx, struct http_request *req, struct h
     api_limits(c->svc->config, &limits);
     wait_for_room(c->svc, req);
     query_init(&c->q, c->svc->clock, c->svc->store, tenant, &limits, c->svc->query_budget);
+    c->q.crew = c->svc->crew;
     c->q.is_canceled = request_is_canceled;
     c->q.cancel_ctx = req;
     c->has_query = true;

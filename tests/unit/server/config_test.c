@@ -115,6 +115,7 @@ static void test_defaults(void **state)
     assert_int_equal(c.max_body_raw, 64 * MIB);
     assert_int_equal(c.lookback_ns, 300 * NS_PER_S);
     assert_true(c.ingest_workers >= 1 && c.ingest_workers <= 2 && c.query_workers >= 2);
+    assert_true(c.query_helpers < 16);
     config_deinit(&c);
     config_deinit(&c);
 }
