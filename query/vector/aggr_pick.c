@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "query/vector/group.h"
+#include "storage/base/hash.h"
 #include "storage/base/hmap.h"
 #include "storage/base/num.h"
 
@@ -167,10 +168,29 @@ bool aggr_rank(struct query *q, const struct aggr *ag, const struct matrix *in,
 
 /* ---- limitk, limit_ratio ---- */
 
-/* The share in 0..1 at which a label set stands; the same for every query. */
+#define LONG_SIZE 255 // sizes from there on take three bytes more
+
+static void put_sized(struct buf *b, str s)
+{
+    buf_u8(b, (uint8_t)MIN(s.n, LONG_SIZE));
+    for (unsigned shift = 0; s.n >= LONG_SIZE && shift < 24; shift += 8)
+        buf_u8(b, (uint8_t)(s.n >> shift));
+    buf_add(b, s);
+}
+
+/* The share in 0..1 at which a label set stands: by Prometheus' hash of labels, so that both choose
+ * the same series. The metric name counts, also where it is about to go. */
 static double share_of(struct labels l)
 {
-    return (double)labels_hash(l) / (double)UINT64_MAX;
+    struct buf b;
+    buf_init(&b, SIZE_MAX);
+    for (size_t i = 0; i < l.n; i++) {
+        put_sized(&b, l.v[i].name);
+        put_sized(&b, l.v[i].value);
+    }
+    uint64_t hash = hash64_classic(buf_str(&b));
+    buf_deinit(&b);
+    return (double)hash / (double)UINT64_MAX;
 }
 
 static bool limit_group(struct query *q, const struct matrix *in, const uint32_t *member, size_t n,

@@ -1,4 +1,4 @@
-/* hash.h - XXH3 (stable output, fit for disk) and CRC32C behind three names. */
+/* hash.h - XXH3 (stable output, fit for disk), XXH64 and CRC32C. */
 #pragma once
 
 #include "storage/base/str.h"
@@ -9,6 +9,7 @@ struct hash128 {
 
 uint64_t hash64(str s);
 uint64_t hash64_seed(str s, uint64_t seed);
+uint64_t hash64_classic(str s); // XXH64, seed 0: where another program's hash must be met
 struct hash128 hash128(str s);
 struct hash128 hash128_seed(str s, struct hash128 seed);
 static inline bool hash128_eq(struct hash128 a, struct hash128 b)

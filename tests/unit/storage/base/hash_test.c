@@ -23,6 +23,15 @@ static uint32_t crc_slow(str s)
     return ~crc;
 }
 
+static void test_xxh64_known(void **state)
+{
+    (void)state;
+    assert_true(hash64_classic(STR("")) == UINT64_C(0xef46db3751d8e999));
+    assert_true(hash64_classic(STR("a")) == UINT64_C(0xd24ec4f1a98c6e5b));
+    assert_true(hash64_classic(STR("abc")) == UINT64_C(0x44bc2cf5ad770999));
+    assert_true(hash64_classic((str){0}) == UINT64_C(0xef46db3751d8e999));
+}
+
 static void test_crc_known(void **state)
 {
     (void)state;
@@ -129,8 +138,11 @@ static void test_clocks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_crc_known),   cmocka_unit_test(test_crc_paths_agree),
-        cmocka_unit_test(test_hash_stable), cmocka_unit_test(test_prng),
+        cmocka_unit_test(test_xxh64_known),
+        cmocka_unit_test(test_crc_known),
+        cmocka_unit_test(test_crc_paths_agree),
+        cmocka_unit_test(test_hash_stable),
+        cmocka_unit_test(test_prng),
         cmocka_unit_test(test_clocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
