@@ -202,6 +202,15 @@ static const struct field fields[] = {
     {"generator.graph_buckets", FIELD_LIST, AT(derive_graph_buckets),
      "0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8", 1, 0, false,
      "Upper bounds in seconds of the histograms of the service graph."},
+    {"generator.classic_histograms", FIELD_SWITCH, AT(derive_classic), "true", 0, 0, false,
+     "Histograms as series of buckets, what Grafana asks for first."},
+    {"generator.native_histograms", FIELD_SWITCH, AT(derive_native), "false", 0, 0, false,
+     "Native histograms of the same names, with classic ones or in their place."},
+    {"generator.messaging_latency", FIELD_SWITCH, AT(derive_messaging), "false", 0, 0, false,
+     "Service graph: a histogram of the time from a producer's end to its consumer's start."},
+    {"generator.target_info", FIELD_SWITCH, AT(derive_target_info), "false", 0, 0, false,
+     "traces_target_info with the attributes of each resource as labels; span metrics get job "
+     "(service.namespace/service.name) and instance (service.instance.id)."},
 
     {"syslog.listen", FIELD_LIST, AT(syslog_listen), "", 0, 0, false,
      "Addresses that take syslog (RFC 5424 and 3164): udp://127.0.0.1:514, tcp://:601 (all "

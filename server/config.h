@@ -89,6 +89,9 @@ struct config {
     struct config_list derive_graph_dimensions;
     struct config_list derive_buckets; // numbers, checked when they are used
     struct config_list derive_graph_buckets;
+    unsigned derive_classic, derive_native; // 0, 1: kinds of histograms
+    unsigned derive_target_info;            // 0, 1
+    unsigned derive_messaging;              // 0, 1
 
     struct config_list syslog_listen; // "udp://127.0.0.1:514", "tcp://:601"
 

@@ -3,14 +3,24 @@
  * a series. */
 #include "server/derive/agg.h"
 
+#include <math.h>
+
 #include "storage/base/enc.h"
 #include "storage/base/rd.h"
 #include "storage/model/limits.h"
+
+/* Native histograms: eight buckets for each power of two of seconds; below about a microsecond is
+ * zero, above 4096 s the last bucket. */
+#define NATIVE_SCHEMA 3
+#define NATIVE_LOW    (-20 * 8)    // index of the bucket that ends where zero does
+#define NATIVE_ROOM   (32 * 8 + 1) // that one counts zeros
 
 struct family_names {
     struct {
         str name, help, unit;
     } counters[2];
+    size_t n_counters;
+    bool is_gauge; // the only "counter" is a gauge of 1
     struct {
         str name, help; // the suffixes are added
     } hists[AGG_HISTS];
@@ -18,35 +28,53 @@ struct family_names {
 };
 
 static const struct family_names families[FAMILIES] = {
-    [FAMILY_SPANS] = {{{STR_INIT("traces_spanmetrics_calls_total"), STR_INIT("Spans."), {0}},
-                       {STR_INIT("traces_spanmetrics_size_total"),
-                        STR_INIT("Encoded size of the spans."), STR_INIT("bytes")}},
-                      {{STR_INIT("traces_spanmetrics_latency"), STR_INIT("Duration of spans.")}},
-                      1},
-    [FAMILY_EDGES] = {{{STR_INIT("traces_service_graph_request_total"),
-                        STR_INIT("Requests between two services."),
-                        {0}},
-                       {STR_INIT("traces_service_graph_request_failed_total"),
-                        STR_INIT("Failed requests between two services."),
-                        {0}}},
-                      {{STR_INIT("traces_service_graph_request_server_seconds"),
-                        STR_INIT("Duration of a request as the server saw it.")},
-                       {STR_INIT("traces_service_graph_request_client_seconds"),
-                        STR_INIT("Duration of a request as the client saw it.")}},
-                      2},
+    [FAMILY_SPANS] =
+        {.counters = {{STR_INIT("traces_spanmetrics_calls_total"), STR_INIT("Spans."), {0}},
+                      {STR_INIT("traces_spanmetrics_size_total"),
+                       STR_INIT("Encoded size of the spans."), STR_INIT("bytes")}},
+         .n_counters = 2,
+         .hists = {{STR_INIT("traces_spanmetrics_latency"), STR_INIT("Duration of spans.")}},
+         .n_hists = 1},
+    [FAMILY_EDGES] = {.counters = {{STR_INIT("traces_service_graph_request_total"),
+                                    STR_INIT("Requests between two services."),
+                                    {0}},
+                                   {STR_INIT("traces_service_graph_request_failed_total"),
+                                    STR_INIT("Failed requests between two services."),
+                                    {0}}},
+                      .n_counters = 2,
+                      .hists = {{STR_INIT("traces_service_graph_request_server_seconds"),
+                                 STR_INIT("Duration of a request as the server saw it.")},
+                                {STR_INIT("traces_service_graph_request_client_seconds"),
+                                 STR_INIT("Duration of a request as the client saw it.")}},
+                      .n_hists = 2},
+    [FAMILY_MESSAGES] =
+        {.hists = {{STR_INIT("traces_service_graph_request_messaging_system_seconds"),
+                    STR_INIT("Time between the sending of a message and its processing.")}},
+         .n_hists = 1},
+    [FAMILY_TARGETS] = {.counters = {{STR_INIT("traces_target_info"),
+                                      STR_INIT("Attributes of what sends spans."),
+                                      {0}}},
+                        .n_counters = 1,
+                        .is_gauge = true},
 };
 
 #define OVERFLOW_LABEL STR("metric_overflow")
 
 size_t agg_entry_series(const struct agg_shared *s, enum family f)
 {
-    return 2 + families[f].n_hists * (s->shapes[f].n_edges + 3);
+    size_t of_hist = (s->has_classic ? s->shapes[f].n_edges + 3 : 0) + s->has_native;
+    return families[f].n_counters + families[f].n_hists * of_hist;
+}
+
+static size_t hist_room(const struct agg_shared *s, enum family f)
+{
+    return s->shapes[f].n_edges + 1 + (s->has_native ? NATIVE_ROOM : 0);
 }
 
 /* Of an entry in memory, without its place in the tables. */
 static size_t entry_size(const struct agg_shared *s, enum family f, size_t n_key)
 {
-    size_t buckets = families[f].n_hists * (s->shapes[f].n_edges + 1);
+    size_t buckets = families[f].n_hists * hist_room(s, f);
     return sizeof(struct agg_entry) + buckets * sizeof(uint64_t) + n_key;
 }
 
@@ -192,6 +220,21 @@ static size_t bucket_of(const struct agg_shape *shape, double v)
     return from;
 }
 
+/* The native buckets of an entry's histogram. */
+static uint64_t *native_of(const struct agg_shared *s, struct agg_entry *e, size_t i)
+{
+    enum family f = (enum family)e->family;
+    return e->buckets + families[f].n_hists * (s->shapes[f].n_edges + 1) + i * NATIVE_ROOM;
+}
+
+static size_t native_bucket(double v)
+{
+    if (v <= ldexp(1, NATIVE_LOW / 8))
+        return 0;
+    double at = ceil(log2(v) * 8) - NATIVE_LOW;
+    return at < NATIVE_ROOM - 1 ? (size_t)MAX(at, 1) : NATIVE_ROOM - 1;
+}
+
 void agg_add(struct agg *a, const struct agg_point *p, int64_t mono_ns)
 {
     const struct agg_shape *shape = &a->shared->shapes[p->family];
@@ -200,10 +243,14 @@ void agg_add(struct agg *a, const struct agg_point *p, int64_t mono_ns)
     e->used_ns = mono_ns;
     e->counters[0] += p->counters[0];
     e->counters[1] += p->counters[1];
+    if (families[p->family].is_gauge)
+        e->counters[0] = 1;
     for (size_t i = 0; i < families[p->family].n_hists; i++) {
         double v = p->seconds[i];
         e->sums[i] += v;
         e->buckets[i * (shape->n_edges + 1) + bucket_of(shape, v)]++;
+        if (a->shared->has_native)
+            native_of(a->shared, e, i)[native_bucket(v)]++;
         struct agg_exemplar *ex = &e->exemplars[i];
         if (v > 0 && (ex->t_ms == 0 || v > ex->v)) {
             memcpy(ex->trace_id, p->trace_id, sizeof ex->trace_id);
@@ -230,8 +277,9 @@ struct agg_entry *agg_copy(struct agg *a, uint32_t index, struct arena *arena)
 /* ---- samples ---- */
 
 struct putter {
+    const struct agg_shared *shared;
     const struct agg_shape *shape;
-    const struct agg_entry *e;
+    struct agg_entry *e;
     const struct agg_when *when;
     struct batch *b;
     uint64_t n; // series so far: tells them apart in their raw keys
@@ -249,6 +297,10 @@ static struct labels make_labels(const struct putter *p, str name, str le)
     struct rd rd = rd_of(str_of(p->e->key, p->e->n_key));
     for (size_t i = 0; i < p->shape->n_labels && !p->e->is_overflow; i++)
         labels_builder_add(&lb, p->shape->labels[i], arena_dup(p->b->arena, rd_bytes(&rd)));
+    while (p->shape->n_labels == 0 && rd_left(&rd) > 0) {
+        str key = arena_dup(p->b->arena, rd_bytes(&rd));
+        labels_builder_add(&lb, key, arena_dup(p->b->arena, rd_bytes(&rd)));
+    }
     return labels_builder_done(&lb);
 }
 
@@ -258,7 +310,8 @@ static void put_sample(struct putter *p, struct batch_sample s)
     batch_set_start(p->b, p->e->is_written ? p->e->start_ms : p->when->zero_ms);
 }
 
-static uint32_t put_series(struct putter *p, str name, str suffix, str le, double v)
+/* The next series of the entry. */
+static uint32_t new_series(struct putter *p, str name, str suffix, str le)
 {
     struct arena *a = p->b->arena;
     struct batch_series s = {.raw = p->e->raw};
@@ -269,8 +322,13 @@ static uint32_t put_series(struct putter *p, str name, str suffix, str le, doubl
         s.labels = make_labels(
             p, suffix.n > 0 ? arena_fmt(a, STR_FMT STR_FMT, STR_ARG(name), STR_ARG(suffix)) : name,
             le);
-    uint32_t index = (uint32_t)p->b->series.n;
     vec_push(&p->b->series, a, s);
+    return (uint32_t)p->b->series.n - 1;
+}
+
+static uint32_t put_series(struct putter *p, str name, str suffix, str le, double v)
+{
+    uint32_t index = new_series(p, name, suffix, le);
     if (!p->e->is_written)
         put_sample(p, (struct batch_sample){index, p->when->zero_ms, 0});
     if (p->when->is_stale)
@@ -286,6 +344,51 @@ static void put_exemplar(struct putter *p, uint32_t series, const struct agg_exe
     *l = (struct label){STR("traceID"), hex_str(p->b->arena, id)};
     vec_push(&p->b->exemplars, p->b->arena,
              (struct batch_exemplar){series, ex->t_ms, ex->v, {l, 1}});
+}
+
+static void put_gauge(struct putter *p, str name)
+{
+    double v = p->when->is_stale ? f64_from_bits(STALE_NAN_BITS) : 1;
+    uint32_t index = new_series(p, name, STR(""), STR(""));
+    vec_push(&p->b->samples, p->b->arena, (struct batch_sample){index, p->when->t_ms, v});
+}
+
+static void put_native_sample(struct putter *p, uint32_t series, int64_t t_ms, struct hist h)
+{
+    struct hist *copy = arena_new(p->b->arena, struct hist);
+    *copy = h;
+    vec_push(&p->b->hists, p->b->arena,
+             (struct batch_hist){series, t_ms, copy,
+                                 p->e->is_written ? p->e->start_ms : p->when->zero_ms});
+}
+
+static void put_native(struct putter *p, size_t i)
+{
+    const uint64_t *buckets = native_of(p->shared, p->e, i);
+    str name = families[p->e->family].hists[i].name;
+    const struct agg_exemplar *ex = &p->e->exemplars[i];
+    struct hist h = {
+        .schema = NATIVE_SCHEMA, .is_int = true, .zero_threshold = ldexp(1, NATIVE_LOW / 8)};
+    int64_t idx[NATIVE_ROOM];
+    double counts[NATIVE_ROOM];
+    size_t n = 0;
+    uint32_t series = new_series(p, name, STR(""), STR(""));
+    if (!p->e->is_written)
+        put_native_sample(p, series, p->when->zero_ms, h);
+    for (size_t k = 1; k < NATIVE_ROOM; k++) {
+        if (buckets[k] == 0)
+            continue;
+        idx[n] = (int64_t)k + NATIVE_LOW;
+        counts[n++] = (double)buckets[k];
+        h.count += (double)buckets[k];
+    }
+    h.zero_count = (double)buckets[0];
+    h.count += h.zero_count;
+    h.sum = p->when->is_stale ? f64_from_bits(STALE_NAN_BITS) : p->e->sums[i];
+    put_native_sample(p, series, p->when->t_ms,
+                      hist_from_buckets(p->b->arena, &h, idx, counts, 0, n));
+    if (!p->shared->has_classic && ex->t_ms != 0 && !p->when->is_stale)
+        put_exemplar(p, series, ex);
 }
 
 static void put_hist(struct putter *p, size_t i)
@@ -311,19 +414,26 @@ static void put_meta(struct batch *b, str name, enum metric_type type, str unit,
     vec_push(&b->metas, b->arena, (struct metric_meta){name, type, unit, help});
 }
 
-void agg_put(const struct agg_shared *shared, const struct agg_entry *e,
-             const struct agg_when *when, struct batch *b)
+void agg_put(const struct agg_shared *shared, struct agg_entry *e, const struct agg_when *when,
+             struct batch *b)
 {
     const struct family_names *f = &families[e->family];
-    struct putter p = {&shared->shapes[e->family], e, when, b, 0};
-    for (size_t i = 0; i < COUNTOF(f->counters); i++)
-        (void)put_series(&p, f->counters[i].name, STR(""), STR(""), e->counters[i]);
-    for (size_t i = 0; i < f->n_hists; i++)
+    struct putter p = {shared, &shared->shapes[e->family], e, when, b, 0};
+    for (size_t i = 0; i < f->n_counters; i++) {
+        if (f->is_gauge)
+            put_gauge(&p, f->counters[i].name);
+        else
+            (void)put_series(&p, f->counters[i].name, STR(""), STR(""), e->counters[i]);
+    }
+    for (size_t i = 0; i < f->n_hists && shared->has_classic; i++)
         put_hist(&p, i);
+    for (size_t i = 0; i < f->n_hists && shared->has_native; i++)
+        put_native(&p, i);
     if (e->is_written)
         return;
-    for (size_t i = 0; i < COUNTOF(f->counters); i++)
-        put_meta(b, f->counters[i].name, METRIC_COUNTER, f->counters[i].unit, f->counters[i].help);
+    for (size_t i = 0; i < f->n_counters; i++)
+        put_meta(b, f->counters[i].name, f->is_gauge ? METRIC_GAUGE : METRIC_COUNTER,
+                 f->counters[i].unit, f->counters[i].help);
     for (size_t i = 0; i < f->n_hists; i++)
         put_meta(b, f->hists[i].name, METRIC_HISTOGRAM, STR("seconds"), f->hists[i].help);
 }

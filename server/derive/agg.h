@@ -1,8 +1,9 @@
 /* agg.h - counters and histograms of one tenant, by label values: what derived metrics are kept in.
  *
- * An entry is one set of label values of a family and holds all series of the family with it: two
- * counters and one or two classic histograms. Its key is the values, each with its length in front,
- * in the order of the family's label names (agg_key_value). Values are cumulative
+ * An entry is one set of label values of a family and holds all series of the family with it:
+ * counters and histograms (classic, native or both), or a gauge of 1. Its key is the values, each
+ * with its length in front, in the order of the family's label names (agg_key_value); in a family
+ * without such a list each value's name stands before it. Values are cumulative
  * from the entry's birth; agg_put turns an entry into samples. Memory counts on the budget; a new
  * entry that does not fit (series, budget) is counted in the family's entry with the one label
  * metric_overflow="true", so that sums stay right. Not thread-safe: derive.c holds its mutex. */
@@ -11,8 +12,13 @@
 #include "storage/base/hmap.h"
 #include "storage/model/batch.h"
 
-enum family { FAMILY_SPANS, FAMILY_EDGES };
-#define FAMILIES 2
+enum family {
+    FAMILY_SPANS,
+    FAMILY_EDGES,
+    FAMILY_MESSAGES, // how long messages were under way
+    FAMILY_TARGETS,  // resources, with names in their keys
+};
+#define FAMILIES 4
 
 #define AGG_HISTS 2 // of one entry, at most
 
@@ -30,8 +36,9 @@ struct agg_shared {
     struct agg_shape shapes[FAMILIES];
     struct hash128 seed; // of everything above: raw keys of other shapes are other keys
     size_t n_series, max_series;
-    struct budget *budget; // may be NULL
-    uint64_t overflowed;   // records counted in an overflow entry
+    struct budget *budget;        // may be NULL
+    uint64_t overflowed;          // records counted in an overflow entry
+    bool has_classic, has_native; // histograms: one at least
 };
 
 struct agg_exemplar {
@@ -53,7 +60,9 @@ struct agg_entry {
     double counters[2];
     double sums[AGG_HISTS];
     struct agg_exemplar exemplars[AGG_HISTS]; // the slowest since the last agg_put
-    uint64_t buckets[];                       // per histogram n_edges + 1, not cumulative
+    /* Per histogram n_edges + 1, not cumulative; then, with has_native, per histogram those of
+     * native ones. */
+    uint64_t buckets[];
 };
 
 struct agg {
@@ -68,7 +77,7 @@ struct agg {
 struct agg_point {
     enum family family;
     str key;
-    double counters[2];        // added
+    double counters[2];        // added; a gauge is always 1
     double seconds[AGG_HISTS]; // one sample each
     const uint8_t *trace_id;   // 16 bytes
     int64_t t_ms;
@@ -94,7 +103,7 @@ struct agg_when {
 struct agg_entry *agg_copy(struct agg *a, uint32_t index, struct arena *arena);
 /* Samples, exemplars and (for a new entry) metadata of one entry, appended to the batch. Needs no
  * lock: what it reads of `shared` never changes. */
-void agg_put(const struct agg_shared *shared, const struct agg_entry *e,
-             const struct agg_when *when, struct batch *b);
+void agg_put(const struct agg_shared *shared, struct agg_entry *e, const struct agg_when *when,
+             struct batch *b);
 size_t agg_entry_series(const struct agg_shared *s, enum family f); // series of one entry
 void agg_remove(struct agg *a, uint32_t index);

@@ -93,8 +93,10 @@ static void copy_dims(struct arena *a, const str **dims, size_t n)
     *dims = copy;
 }
 
-static const str span_labels[] = {STR_INIT("service"), STR_INIT("span_name"), STR_INIT("span_kind"),
-                                  STR_INIT("status_code")};
+/* The last two with has_target_info. */
+static const str span_labels[] = {STR_INIT("service"),   STR_INIT("span_name"),
+                                  STR_INIT("span_kind"), STR_INIT("status_code"),
+                                  STR_INIT("job"),       STR_INIT("instance")};
 static const str edge_labels[] = {STR_INIT("client"), STR_INIT("server"),
                                   STR_INIT("connection_type")};
 
@@ -105,9 +107,9 @@ static void name_labels(struct derive *d)
     copy_dims(a, &o->dimensions, o->n_dimensions);
     copy_dims(a, &o->graph_dimensions, o->n_graph_dimensions);
 
-    size_t n = COUNTOF(span_labels);
+    size_t n = COUNTOF(span_labels) - (o->has_target_info ? 0 : 2);
     str *names = arena_array(a, str, n + o->n_dimensions);
-    memcpy(names, span_labels, sizeof span_labels);
+    memcpy(names, span_labels, n * sizeof span_labels[0]);
     for (size_t i = 0; i < o->n_dimensions; i++)
         names[n + i] = label_name(a, "", o->dimensions[i], span_labels, n);
     shape_of(d, FAMILY_SPANS)->labels = names;
@@ -121,6 +123,8 @@ static void name_labels(struct derive *d)
                                   o->graph_dimensions[i % o->n_graph_dimensions], edge_labels, n);
     shape_of(d, FAMILY_EDGES)->labels = names;
     shape_of(d, FAMILY_EDGES)->n_labels = n + 2 * o->n_graph_dimensions;
+    shape_of(d, FAMILY_MESSAGES)->labels = names;
+    shape_of(d, FAMILY_MESSAGES)->n_labels = n + 2 * o->n_graph_dimensions;
 }
 
 /* The store may know raw keys from before a change of the configuration. */
@@ -133,9 +137,11 @@ static struct hash128 seed_of(const struct derive *d)
         const struct agg_shape *s = &d->shared.shapes[f];
         for (size_t i = 0; i < s->n_labels; i++)
             buf_bytes(&b, s->labels[i]);
-        for (size_t i = 0; i <= s->n_edges; i++)
+        for (size_t i = 0; s->le && i <= s->n_edges; i++)
             buf_bytes(&b, s->le[i]);
     }
+    if (d->shared.has_native)
+        buf_add(&b, d->shared.has_classic ? STR("both") : STR("native"));
     struct hash128 seed = hash128(buf_str(&b));
     buf_deinit(&b);
     return seed;
@@ -176,6 +182,7 @@ struct request {
     const struct edge_half *half[2]; // EDGE_CLIENT, EDGE_SERVER; NULL: not seen
     str client, server, type;
     double client_s, server_s;
+    double latency_s; // of a message, below 0: it is none
 };
 
 static void add_dims(struct derive *d, const struct edge_half *half)
@@ -207,19 +214,34 @@ static void add_request(struct derive *d, struct store_tenant *t, const struct e
                           .counters = {1, is_failed},
                           .seconds = {r->server_s, r->client_s},
                           .trace_id = key->trace_id,
-                          .t_ms = any->t_ms};
+                          .t_ms = any->end_ns / NS_PER_MS};
     agg_add(agg_of(d, t), &p, mono_ns);
     d->stats.edges++;
+    if (!d->options.has_messaging_latency || r->latency_s < 0)
+        return;
+    struct agg_point message = {.family = FAMILY_MESSAGES,
+                                .key = p.key,
+                                .seconds = {r->latency_s},
+                                .trace_id = key->trace_id,
+                                .t_ms = p.t_ms};
+    agg_add(agg_of(d, t), &message, mono_ns);
 }
 
 static void add_met(struct derive *d, struct store_tenant *t, const struct edge_key *key,
                     const struct edge_half *a, const struct edge_half *b, int64_t mono_ns)
 {
     const struct edge_half *client = a->side == EDGE_CLIENT ? a : b, *server = a == client ? b : a;
-    struct request r = {{client, server}, client->service, server->service,
-                        STR(""),          client->seconds, server->seconds};
-    if (client->is_messaging || server->is_messaging)
+    struct request r = {{client, server},
+                        client->service,
+                        server->service,
+                        STR(""),
+                        client->seconds,
+                        server->seconds,
+                        -1};
+    if (client->is_messaging || server->is_messaging) {
         r.type = STR("messaging_system");
+        r.latency_s = (double)MAX(server->start_ns - client->end_ns, 0) / 1e9;
+    }
     add_request(d, t, key, &r, mono_ns);
 }
 
@@ -227,7 +249,7 @@ static void add_met(struct derive *d, struct store_tenant *t, const struct edge_
 static void add_virtual(struct derive *d, struct store_tenant *t, const struct edge_key *key,
                         const struct edge_half *half, int64_t mono_ns)
 {
-    struct request r = {.type = STR("virtual_node")};
+    struct request r = {.type = STR("virtual_node"), .latency_s = -1};
     r.half[half->side] = half;
     if (half->side == EDGE_CLIENT) {
         r.client = half->service;
@@ -264,20 +286,64 @@ struct reader {
     const struct batch *b;
     int64_t now_ns, mono_ns;
     uint32_t resource; // the one that the next two are of
-    str service;
+    str service, job, instance;
     struct peer_attrs resource_peers;
 };
+
+static str attr_text(const struct reader *r, struct attrs attrs, const char *key)
+{
+    const struct value *v = attrs_get(attrs, str_c(key));
+    return v ? value_text(r->b->arena, v) : STR("");
+}
+
+/* The attributes that are not in job and instance, as labels of a gauge. */
+static void use_target(struct reader *r, struct attrs attrs)
+{
+    static const str known[] = {STR_INIT("service.name"), STR_INIT("service.namespace"),
+                                STR_INIT("service.instance.id")};
+    static const str taken[] = {STR_INIT("job"), STR_INIT("instance"), STR_INIT("__name__")};
+    struct derive *d = r->d;
+    struct arena *a = r->b->arena;
+    size_t n = 0;
+    str space = attr_text(r, attrs, "service.namespace");
+    r->job = space.n > 0 && r->service.n > 0
+                 ? arena_fmt(a, STR_FMT "/" STR_FMT, STR_ARG(space), STR_ARG(r->service))
+                 : r->service;
+    r->instance = attr_text(r, attrs, "service.instance.id");
+    buf_clear(&d->key);
+    for (size_t i = 0; i < attrs.n; i++) {
+        bool is_known = attrs.v[i].key.n == 0;
+        for (size_t k = 0; k < COUNTOF(known); k++)
+            is_known = is_known || str_eq(attrs.v[i].key, known[k]);
+        if (is_known)
+            continue;
+        agg_key_value(&d->key, label_name(a, "", attrs.v[i].key, taken, COUNTOF(taken)));
+        agg_key_value(&d->key, value_text(a, &attrs.v[i].value));
+        n++;
+    }
+    if (n == 0 || (r->job.n == 0 && r->instance.n == 0))
+        return;
+    agg_key_value(&d->key, STR("job"));
+    agg_key_value(&d->key, r->job);
+    agg_key_value(&d->key, STR("instance"));
+    agg_key_value(&d->key, r->instance);
+    if (d->key.over) // no room for such a resource
+        return;
+    struct agg_point p = {.family = FAMILY_TARGETS, .key = buf_str(&d->key)};
+    agg_add(&d->tenants.v[r->tenant].agg, &p, r->mono_ns);
+}
 
 static void use_resource(struct reader *r, uint32_t index)
 {
     if (r->resource == index)
         return;
     struct attrs attrs = r->b->resources.v[index].attrs;
-    const struct value *v = attrs_get(attrs, STR("service.name"));
     r->resource = index;
-    r->service = v ? value_text(r->b->arena, v) : STR("");
+    r->service = attr_text(r, attrs, "service.name");
     r->resource_peers = (struct peer_attrs){0};
     peer_attrs_read(&r->resource_peers, attrs);
+    if (r->d->options.has_target_info)
+        use_target(r, attrs);
 }
 
 /* Of the span, else of its resource. */
@@ -305,6 +371,10 @@ static void count_span(struct reader *r, const struct span *s)
     agg_key_value(&d->key, s->name);
     agg_key_value(&d->key, str_c(span_kind_label(s->kind)));
     agg_key_value(&d->key, str_c(span_status_label(s->status)));
+    if (d->options.has_target_info) {
+        agg_key_value(&d->key, r->job);
+        agg_key_value(&d->key, r->instance);
+    }
     put_dims(r, s, d->options.dimensions, d->options.n_dimensions, &d->key);
     struct agg_point p = {.family = FAMILY_SPANS,
                           .key = buf_str(&d->key),
@@ -339,7 +409,8 @@ static void count_half(struct reader *r, const struct span *s)
                              .is_failed = s->status == STATUS_ERROR,
                              .is_messaging = s->kind == SPAN_PRODUCER || s->kind == SPAN_CONSUMER,
                              .seconds = span_seconds(s),
-                             .t_ms = s->end_ns / NS_PER_MS,
+                             .start_ns = s->start_ns,
+                             .end_ns = s->end_ns,
                              .service = r->service,
                              .peer = peer_name(&peers, a),
                              .dims = buf_str(&d->dims)};
@@ -352,8 +423,8 @@ static void count_half(struct reader *r, const struct span *s)
     }
     str database = s->kind == SPAN_CLIENT ? peer_database(&peers, a) : STR("");
     if (database.n > 0) { // databases send no spans
-        struct request q = {{&half, NULL},   half.service, database,
-                            STR("database"), half.seconds, half.seconds};
+        struct request q = {{&half, NULL}, half.service, database, STR("database"),
+                            half.seconds,  half.seconds, -1};
         add_request(d, r->t, &key, &q, r->mono_ns);
         return;
     }
@@ -631,6 +702,8 @@ bool derive_open(const struct derive_options *o, struct derive **out, struct err
     d->zero_ms = clock_now_ns(o->clock) / NS_PER_MS;
     d->shared.max_series = o->max_series;
     d->shared.budget = o->budget;
+    d->shared.has_classic = !o->no_classic || !o->has_native;
+    d->shared.has_native = o->has_native;
     buf_init(&d->key, LIMIT_DERIVE_KEY);
     buf_init(&d->dims, LIMIT_DERIVE_KEY);
     edges_init(&d->edges, o->max_edges, o->wait_ns, o->budget);
@@ -640,6 +713,11 @@ bool derive_open(const struct derive_options *o, struct derive **out, struct err
         derive_free(d);
         return false;
     }
+    const struct agg_shape *graph = shape_of(d, FAMILY_EDGES);
+    struct agg_shape *messages = shape_of(d, FAMILY_MESSAGES);
+    messages->edges = graph->edges;
+    messages->le = graph->le;
+    messages->n_edges = graph->n_edges;
     d->shared.seed = seed_of(d);
     if (o->has_thread && pthread_create(&d->thread, NULL, derive_main, d) != 0) {
         derive_free(d);

@@ -31,7 +31,10 @@ struct derive_options {
     size_t n_buckets;
     const str *graph_buckets; // ... in the service graph
     size_t n_graph_buckets;
-    struct budget *budget; // of what is counted; may be NULL
+    bool no_classic, has_native; // histograms; without both there are classic ones
+    bool has_target_info;        // traces_target_info; job and instance in span metrics
+    bool has_messaging_latency;  // time between a producer's end and its consumer's start
+    struct budget *budget;       // of what is counted; may be NULL
     bool has_thread;
     /* Stores a batch of samples, see store_write; and finds known series, NULL: none. */
     bool (*write)(void *ctx, struct store_tenant *t, struct batch *b, struct err *err);

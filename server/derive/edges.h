@@ -21,7 +21,7 @@ struct edge_half {
     enum edge_side side;
     bool is_failed, is_messaging;
     double seconds;
-    int64_t t_ms; // of the span's end
+    int64_t start_ns, end_ns; // of the span
     str service;
     str peer; // what the span's attributes call the other side, or empty
     str dims; // values of the dimensions as agg_key_value puts them

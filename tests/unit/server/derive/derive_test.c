@@ -50,6 +50,13 @@ static bool take(void *ctx, struct store_tenant *t, struct batch *b, struct err 
         buf_fmt(&f->dump, " @%lld\n", (long long)(s->t_ms / 1000 - NOW_S));
         f->start_s = batch_start(b, i) / 1000 - NOW_S;
     }
+    for (size_t i = 0; i < b->hists.n; i++) {
+        const struct batch_hist *h = &b->hists.v[i];
+        labels_print(&f->dump, b->series.v[h->series].labels, true);
+        buf_add_char(&f->dump, ' ');
+        hist_print(&f->dump, h->h);
+        buf_fmt(&f->dump, " @%lld\n", (long long)(h->t_ms / 1000 - NOW_S));
+    }
     for (size_t i = 0; i < b->exemplars.n; i++) {
         const struct batch_exemplar *e = &b->exemplars.v[i];
         buf_fmt(&f->dump, "exemplar ");
@@ -474,6 +481,85 @@ static void test_long_values_are_cut(void **state)
     end(&f);
 }
 
+static void test_native_histograms(void **state)
+{
+    (void)state;
+    for (int only = 0; only < 2; only++) {
+        struct fixture f = fresh();
+        f.options.has_native = true;
+        f.options.no_classic = only;
+        begin(&f);
+        send(&f, ROW("shop", 1, 1, 0, SPAN_INTERNAL, 0.25, .name = "op"));
+        send(&f, ROW("shop", 1, 2, 0, SPAN_INTERNAL, 0.26, .name = "op"));
+        send(&f, ROW("shop", 1, 3, 0, SPAN_INTERNAL, 0, .name = "op"));
+        send(&f, ROW("shop", 1, 4, 0, SPAN_INTERNAL, 5000, .name = "op"));
+        advance(&f, 15);
+        collect(&f);
+        has(&f, "traces_spanmetrics_latency{service=\"shop\", span_kind=\"SPAN_KIND_INTERNAL\", "
+                "span_name=\"op\", status_code=\"STATUS_CODE_UNSET\"} {count:0, sum:0} @0\n");
+        has(&f, "{count:4, sum:5000.51, [-9.5367431640625e-07,9.5367431640625e-07]:1, ");
+        has(&f, "(0.2292510108011678,0.25]:1, (0.25,0.2726269331663144]:1, ");
+        (only ? lacks : has)(&f, "latency_bucket{");
+        (only ? has : lacks)(&f, "exemplar traces_spanmetrics_latency{");
+        advance(&f, 1000);
+        collect(&f);
+        has(&f, "sum:NaN");
+        end(&f);
+    }
+}
+
+static void test_messaging_latency(void **state)
+{
+    (void)state;
+    struct fixture f = fresh();
+    f.options.has_messaging_latency = true;
+    begin(&f);
+    send(&f, ROW("shop", 1, 1, 0, SPAN_PRODUCER, 0.01, .age_s = 3));
+    send(&f, ROW("mail", 1, 2, 1, SPAN_CONSUMER, 1));
+    send(&f, ROW("shop", 2, 1, 0, SPAN_CLIENT, 0.3));
+    send(&f, ROW("api", 2, 2, 1, SPAN_SERVER, 0.2));
+    collect(&f);
+    has(&f, "traces_service_graph_request_messaging_system_seconds_sum{client=\"shop\", "
+            "connection_type=\"messaging_system\", server=\"mail\"} 2 ");
+    has(&f, "traces_service_graph_request_messaging_system_seconds_count{client=\"shop\", "
+            "connection_type=\"messaging_system\", server=\"mail\"} 1 ");
+    lacks(&f, "messaging_system_seconds_count{client=\"shop\", server");
+    end(&f);
+}
+
+static void test_target_info(void **state)
+{
+    (void)state;
+    struct fixture f = fresh();
+    struct arena a;
+    struct batch b;
+    f.options.has_target_info = true;
+    begin(&f);
+    arena_init(&a, SIZE_MAX, NULL);
+    batch_init(&b, SIGNAL_TRACES, &a);
+    struct attr attrs[] = {{STR("service.name"), {.kind = VALUE_STR, .s = STR_INIT("shop")}},
+                           {STR("service.namespace"), {.kind = VALUE_STR, .s = STR_INIT("eu")}},
+                           {STR("service.instance.id"), {.kind = VALUE_STR, .s = STR_INIT("i1")}},
+                           {STR("job"), {.kind = VALUE_STR, .s = STR_INIT("night")}},
+                           {STR("host.name"), {.kind = VALUE_STR, .s = STR_INIT("h1")}}};
+    vec_push(&b.resources, &a, (struct resource){.attrs = {attrs, COUNTOF(attrs)}});
+    vec_push(&b.scopes, &a, (struct scope){0});
+    vec_push(&b.spans, &a,
+             (struct span){.trace_id = {1},
+                           .span_id = {1},
+                           .kind = SPAN_INTERNAL,
+                           .name = STR("op"),
+                           .start_ns = NOW_S * NS_PER_S,
+                           .end_ns = NOW_S * NS_PER_S});
+    derive_spans(f.derive, tenant(0), &b);
+    arena_deinit(&a);
+    collect(&f);
+    has(&f, "traces_target_info{__job=\"night\", host_name=\"h1\", instance=\"i1\", "
+            "job=\"eu/shop\"} 1 @0\n");
+    has(&f, CALLS "{instance=\"i1\", job=\"eu/shop\", service=\"shop\", ");
+    end(&f);
+}
+
 static void test_bad_buckets(void **state)
 {
     (void)state;
@@ -520,6 +606,9 @@ int main(void)
         cmocka_unit_test(test_idle_series_end),
         cmocka_unit_test(test_dimensions),
         cmocka_unit_test(test_long_values_are_cut),
+        cmocka_unit_test(test_native_histograms),
+        cmocka_unit_test(test_messaging_latency),
+        cmocka_unit_test(test_target_info),
         cmocka_unit_test(test_bad_buckets),
         cmocka_unit_test(test_thread),
     };
