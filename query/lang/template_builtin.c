@@ -39,13 +39,17 @@ static bool compare(struct texec *x, const struct tval *a, const struct tval *b,
         return true;
     }
     if (a->kind != b->kind)
-        return texec_fail(x, "incompatible types for comparison");
+        return texec_fail(x, "incompatible types for comparison: %s and %s", tval_type(a),
+                          tval_type(b));
     switch (a->kind) {
     case TVAL_STR:
         *cmp = str_cmp(a->s, b->s);
         return true;
-    case TVAL_INT:
     case TVAL_TIME:
+        *ordered = false;
+        *cmp = a->t.s != b->t.s || a->t.ns != b->t.ns;
+        return true;
+    case TVAL_INT:
         *cmp = a->i < b->i ? -1 : a->i > b->i;
         return true;
     case TVAL_FLOAT:
@@ -64,20 +68,30 @@ static bool run_eq(struct texec *x, const struct tval *args, size_t n, struct tv
 {
     bool ordered;
     *out = tval_bool(false);
+    if (n == 1)
+        return texec_fail(x, "missing argument for comparison");
     for (size_t i = 1; i < n; i++) {
         int cmp = 0;
         if (!compare(x, &args[0], &args[i], &cmp, &ordered))
             return false;
-        if (cmp == 0)
+        if (cmp == 0) {
             *out = tval_bool(true);
+            return true;
+        }
     }
     return true;
 }
 
+static bool tval_has_order(const struct tval *v)
+{
+    return v->kind == TVAL_STR || v->kind == TVAL_INT || v->kind == TVAL_FLOAT ||
+           v->kind == TVAL_BOOL;
+}
+
 static bool order(struct texec *x, const struct tval *args, int *cmp)
 {
-    bool ordered;
-    if (!compare(x, &args[0], &args[1], cmp, &ordered))
+    bool ordered = tval_has_order(&args[0]) && tval_has_order(&args[1]);
+    if (ordered && !compare(x, &args[0], &args[1], cmp, &ordered))
         return false;
     return ordered || texec_fail(x, "invalid type for comparison");
 }
@@ -135,10 +149,13 @@ static bool run_index(struct texec *x, const struct tval *args, size_t n, struct
         if (v.kind != TVAL_LIST && v.kind != TVAL_STR)
             return texec_fail(x, "can't index item of type %s", tval_type(&v));
         if (args[i].kind != TVAL_INT)
-            return texec_fail(x, "cannot index slice/array with type %s", tval_type(&args[i]));
+            return texec_fail(x, "cannot index slice/array with %s%s",
+                              args[i].kind == TVAL_NIL ? "" : "type ", tval_type(&args[i]));
         size_t len = v.kind == TVAL_LIST ? v.list.n : v.s.n;
         if (args[i].i < 0 || (uint64_t)args[i].i >= len)
-            return texec_fail(x, "index out of range: %lld", (long long)args[i].i);
+            return v.kind == TVAL_STR && args[i].i == (int64_t)len
+                       ? texec_fail(x, "reflect: string index out of range")
+                       : texec_fail(x, "index out of range: %lld", (long long)args[i].i);
         v = v.kind == TVAL_LIST ? v.list.v[args[i].i] : tval_int((uint8_t)v.s.p[args[i].i]);
     }
     *out = v;
@@ -148,12 +165,15 @@ static bool run_index(struct texec *x, const struct tval *args, size_t n, struct
 static bool run_slice(struct texec *x, const struct tval *args, size_t n, struct tval *out)
 {
     const struct tval *v = &args[0];
+    if (v->kind == TVAL_NIL)
+        return texec_fail(x, "slice of untyped nil");
     if (v->kind != TVAL_STR && v->kind != TVAL_LIST)
         return texec_fail(x, "can't slice item of type %s", tval_type(v));
     size_t len = v->kind == TVAL_STR ? v->s.n : v->list.n, bounds[2] = {0, len};
     for (size_t i = 1; i < n; i++) {
         if (args[i].kind != TVAL_INT)
-            return texec_fail(x, "cannot index slice/array with type %s", tval_type(&args[i]));
+            return texec_fail(x, "cannot index slice/array with %s%s",
+                              args[i].kind == TVAL_NIL ? "" : "type ", tval_type(&args[i]));
         if (args[i].i < 0 || (uint64_t)args[i].i > len)
             return texec_fail(x, "index out of range: %lld", (long long)args[i].i);
         bounds[i - 1] = (size_t)args[i].i;
@@ -191,23 +211,46 @@ static void pad(struct buf *b, str s, const struct verb *v)
         buf_add_char(b, ' ');
 }
 
+/* Digits in a base, at least prec of them. */
+static str digits_of(char *end, uint64_t u, unsigned base, bool capitals, int prec)
+{
+    const char *digits = capitals ? "0123456789ABCDEF" : "0123456789abcdef";
+    char *p = end;
+    while (u > 0) {
+        *--p = digits[u % base];
+        u /= base;
+    }
+    while (end - p < prec)
+        *--p = '0';
+    return str_of(p, (size_t)(end - p));
+}
+
+#define INT_DIGITS_MAX 128 // digits that a precision can ask for
+
 static void put_int(struct buf *b, int64_t i, const struct verb *v)
 {
-    char text[80];
+    char digits[INT_DIGITS_MAX], text[INT_DIGITS_MAX + 4];
     uint64_t u = i < 0 ? 0 - (uint64_t)i : (uint64_t)i;
-    const char *sign = i < 0 ? "-" : v->plus ? "+" : v->space ? " " : "";
-    int n = 0;
-    if (v->letter == 'x')
-        n = snprintf(text, sizeof text, "%s%s%llx", sign, v->sharp ? "0x" : "",
-                     (unsigned long long)u);
-    else if (v->letter == 'X')
-        n = snprintf(text, sizeof text, "%s%s%llX", sign, v->sharp ? "0X" : "",
-                     (unsigned long long)u);
-    else if (v->letter == 'o')
-        n = snprintf(text, sizeof text, "%s%llo", sign, (unsigned long long)u);
-    else
-        n = snprintf(text, sizeof text, "%s%llu", sign, (unsigned long long)u);
-    pad(b, str_of(text, (size_t)n), v);
+    char c = v->letter;
+    unsigned base = c == 'x' || c == 'X' ? 16 : c == 'o' || c == 'O' ? 8 : c == 'b' ? 2 : 10;
+    int prec = v->has_prec ? MIN(v->prec, INT_DIGITS_MAX) : 1;
+    str s = digits_of(digits + sizeof digits, u, base, c == 'X', prec);
+    const char *prefix = c == 'O'    ? "0o"
+                         : !v->sharp ? ""
+                         : c == 'x'  ? "0x"
+                         : c == 'X'  ? "0X"
+                         : c == 'o'  ? "0"
+                         : c == 'b'  ? "0b"
+                                     : "";
+    int n = snprintf(text, sizeof text, "%s%s" STR_FMT,
+                     i < 0      ? "-"
+                     : v->plus  ? "+"
+                     : v->space ? " "
+                                : "",
+                     prefix, STR_ARG(s));
+    struct verb plain = *v;
+    plain.zero = v->zero && !v->has_prec;
+    pad(b, str_of(text, MIN((size_t)n, sizeof text - 1)), &plain);
 }
 
 static void put_float(struct buf *b, double f, const struct verb *v)
@@ -238,10 +281,14 @@ static void put_float(struct buf *b, double f, const struct verb *v)
     pad(b, s, v);
 }
 
-static void put_hex(struct buf *b, str s, char letter)
+static void put_hex(struct buf *b, str s, const struct verb *v)
 {
-    const char *digits = letter == 'x' ? "0123456789abcdef" : "0123456789ABCDEF";
+    const char *digits = v->letter == 'x' ? "0123456789abcdef" : "0123456789ABCDEF";
     for (size_t i = 0; i < s.n; i++) {
+        if (v->space && i > 0)
+            buf_add_char(b, ' ');
+        if (v->sharp && (v->space || i == 0))
+            buf_add(b, v->letter == 'x' ? STR("0x") : STR("0X"));
         buf_add_char(b, digits[(uint8_t)s.p[i] >> 4]);
         buf_add_char(b, digits[(uint8_t)s.p[i] & 15]);
     }
@@ -257,6 +304,49 @@ static str cut_runes(str s, int n)
     return str_sub(s, 0, at);
 }
 
+static uint32_t rune_of(int64_t i)
+{
+    bool ok = i >= 0 && i <= 0x10FFFF && (i < 0xD800 || i > 0xDFFF);
+    return ok ? (uint32_t)i : 0xFFFD;
+}
+
+/* 'x', with the escapes of a quoted text. */
+static void put_rune(struct buf *b, uint32_t c, const struct verb *v)
+{
+    char utf8[4];
+    struct buf quoted;
+    buf_init(&quoted, 64);
+    print_quoted(&quoted, str_of(utf8, utf8_put(utf8, c)));
+    str s = buf_str(&quoted);
+    struct buf out;
+    buf_init(&out, 64);
+    buf_add_char(&out, '\'');
+    if (c == '"')
+        buf_add_char(&out, '"');
+    else if (c == '\'')
+        buf_add(&out, STR("\\'"));
+    else
+        buf_add(&out, str_sub(s, 1, s.n - 1));
+    buf_add_char(&out, '\'');
+    pad(b, buf_str(&out), v);
+    buf_deinit(&quoted);
+    buf_deinit(&out);
+}
+
+static void put_quoted(struct buf *b, str s, const struct verb *v)
+{
+    struct buf quoted;
+    bool raw = v->sharp && str_find_char(s, '`') == SIZE_MAX && str_find_char(s, '\n') == SIZE_MAX;
+    s = v->has_prec ? cut_runes(s, v->prec) : s;
+    buf_init(&quoted, LIMIT_TEMPLATE_OUT);
+    if (raw)
+        buf_fmt(&quoted, "`" STR_FMT "`", STR_ARG(s));
+    else
+        print_quoted(&quoted, s);
+    pad(b, buf_str(&quoted), v);
+    buf_deinit(&quoted);
+}
+
 /* Does the verb fit the value? Then it is printed. */
 static bool put_verb(struct texec *x, struct buf *b, const struct verb *v, const struct tval *arg)
 {
@@ -264,22 +354,30 @@ static bool put_verb(struct texec *x, struct buf *b, const struct verb *v, const
     bool is_int = arg->kind == TVAL_INT;
     if (letter == 'v' && arg->kind == TVAL_FLOAT) {
         put_float(b, arg->f, v);
-    } else if (letter == 'v' || (letter == 's' && arg->kind != TVAL_INT &&
-                                 arg->kind != TVAL_FLOAT && arg->kind != TVAL_BOOL)) {
-        str s = tval_text(x, arg);
-        pad(b, v->has_prec ? cut_runes(s, v->prec) : s, v);
-    } else if (is_int && strchr("dxXo", letter) != NULL) {
+    } else if (is_int && strchr("vdxXoOb", letter) != NULL) {
         put_int(b, arg->i, v);
-    } else if (is_int && (letter == 'c' || letter == 'q')) {
-        buf_add(b, str_of(utf8, utf8_put(utf8, (uint32_t)arg->i)));
+    } else if (letter == 'v' ||
+               (letter == 's' && arg->kind != TVAL_INT && arg->kind != TVAL_FLOAT &&
+                arg->kind != TVAL_BOOL && arg->kind != TVAL_NIL)) {
+        str s = tval_text(x, arg);
+        bool cut = v->has_prec && arg->kind == TVAL_STR;
+        pad(b, cut ? cut_runes(s, v->prec) : s, v);
+    } else if (is_int && letter == 'U') {
+        char digits[INT_DIGITS_MAX];
+        buf_add(b, STR("U+"));
+        buf_add(b, digits_of(digits + sizeof digits, (uint64_t)arg->i, 16, true, 4));
+    } else if (is_int && letter == 'c') {
+        pad(b, str_of(utf8, utf8_put(utf8, rune_of(arg->i))), v);
+    } else if (is_int && letter == 'q') {
+        put_rune(b, rune_of(arg->i), v);
     } else if (arg->kind == TVAL_FLOAT && strchr("eEfFgG", letter) != NULL) {
         put_float(b, arg->f, v);
     } else if (arg->kind == TVAL_BOOL && letter == 't') {
         pad(b, arg->b ? STR("true") : STR("false"), v);
-    } else if (arg->kind == TVAL_STR && letter == 'q') {
-        print_quoted(b, arg->s);
+    } else if ((arg->kind == TVAL_STR || arg->kind == TVAL_TIME) && letter == 'q') {
+        put_quoted(b, tval_text(x, arg), v);
     } else if (arg->kind == TVAL_STR && (letter == 'x' || letter == 'X')) {
-        put_hex(b, arg->s, letter);
+        put_hex(b, arg->s, v);
     } else {
         return false;
     }
@@ -329,9 +427,15 @@ str tval_printf(struct texec *x, str f, const struct tval *args, size_t n)
             buf_fmt(&b, "%%!%c(MISSING)", v.letter);
         } else {
             struct tval arg = tval_whole(x, &args[at++]);
-            if (!put_verb(x, &b, &v, &arg)) {
-                buf_fmt(&b, "%%!%c(%s=", v.letter, tval_type(&arg));
-                tval_print(x, &b, &arg);
+            if (v.letter == 'T') {
+                pad(&b, str_c(arg.kind == TVAL_NIL ? "<nil>" : tval_type(&arg)), &v);
+            } else if (!put_verb(x, &b, &v, &arg)) {
+                buf_fmt(&b, "%%!%c(", v.letter);
+                if (arg.kind != TVAL_NIL)
+                    buf_fmt(&b, "%s=", tval_type(&arg));
+                v.letter = 'v';
+                if (!put_verb(x, &b, &v, &arg))
+                    tval_print(x, &b, &arg);
                 buf_add_char(&b, ')');
             }
         }
@@ -339,7 +443,9 @@ str tval_printf(struct texec *x, str f, const struct tval *args, size_t n)
     if (at < n) {
         buf_add(&b, STR("%!(EXTRA "));
         for (size_t i = at; i < n; i++) {
-            buf_fmt(&b, "%s%s=", i > at ? ", " : "", tval_type(&args[i]));
+            buf_add(&b, i > at ? STR(", ") : STR(""));
+            if (args[i].kind != TVAL_NIL)
+                buf_fmt(&b, "%s=", tval_type(&args[i]));
             tval_print(x, &b, &args[i]);
         }
         buf_add_char(&b, ')');
@@ -351,8 +457,6 @@ str tval_printf(struct texec *x, str f, const struct tval *args, size_t n)
 
 static bool run_printf(struct texec *x, const struct tval *args, size_t n, struct tval *out)
 {
-    if (args[0].kind != TVAL_STR)
-        return texec_fail(x, "wrong type for value; expected string; got %s", tval_type(&args[0]));
     *out = tval_str(tval_printf(x, args[0].s, args + 1, n - 1));
     return true;
 }
@@ -391,8 +495,9 @@ static bool escape(struct texec *x, const struct tval *args, size_t n,
                    void (*put)(struct buf *b, char c), struct tval *out)
 {
     struct buf b;
-    struct tval text;
-    print_all(x, args, n, false, &text);
+    struct tval text = tval_str(STR("<no value>")); // of nil alone
+    if (n != 1 || args[0].kind != TVAL_NIL)
+        print_all(x, args, n, false, &text);
     buf_init(&b, LIMIT_TEMPLATE_OUT);
     for (size_t i = 0; i < text.s.n; i++)
         put(&b, text.s.p[i]);
@@ -465,25 +570,25 @@ static bool run_urlquery(struct texec *x, const struct tval *args, size_t n, str
 
 #define ANY 255
 static const struct tfunc builtins[] = {
-    {"and", run_logic, 1, ANY},
-    {"or", run_logic, 1, ANY},
-    {"not", run_not, 1, 1},
-    {"eq", run_eq, 2, ANY},
-    {"ne", run_ne, 2, 2},
-    {"lt", run_lt, 2, 2},
-    {"le", run_le, 2, 2},
-    {"gt", run_gt, 2, 2},
-    {"ge", run_ge, 2, 2},
-    {"len", run_len, 1, 1},
-    {"index", run_index, 1, ANY},
-    {"slice", run_slice, 1, 3},
-    {"printf", run_printf, 1, ANY},
-    {"print", run_print, 0, ANY},
-    {"println", run_println, 0, ANY},
-    {"html", run_html, 0, ANY},
-    {"js", run_js, 0, ANY},
-    {"urlquery", run_urlquery, 0, ANY},
-    {"urlencode", run_urlquery, 1, 1},
+    {"and", run_logic, 1, ANY, "a"},
+    {"or", run_logic, 1, ANY, "a"},
+    {"not", run_not, 1, 1, "a"},
+    {"eq", run_eq, 1, ANY, "a"},
+    {"ne", run_ne, 2, 2, "a"},
+    {"lt", run_lt, 2, 2, "a"},
+    {"le", run_le, 2, 2, "a"},
+    {"gt", run_gt, 2, 2, "a"},
+    {"ge", run_ge, 2, 2, "a"},
+    {"len", run_len, 1, 1, "a"},
+    {"index", run_index, 1, ANY, "a"},
+    {"slice", run_slice, 1, 3, "a"},
+    {"printf", run_printf, 1, ANY, "sa"},
+    {"print", run_print, 0, ANY, "a"},
+    {"println", run_println, 0, ANY, "a"},
+    {"html", run_html, 0, ANY, "a"},
+    {"js", run_js, 0, ANY, "a"},
+    {"urlquery", run_urlquery, 0, ANY, "a"},
+    {"urlencode", run_urlquery, 1, 1, "s"},
 };
 
 const struct tfunc *tfunc_find_builtin(str name)

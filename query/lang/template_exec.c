@@ -22,28 +22,86 @@ bool texec_fail(struct texec *x, const char *fmt, ...)
     return err_set(x->err, ERR_EXEC, "%s", text);
 }
 
-/* Puts position and command in front of the reason; `call` names the function that failed. */
-static bool fail_at(struct texec *x, uint32_t pos, uint32_t end, const char *call)
+/* ---- positions in errors ---- */
+
+static void put_pipe(struct buf *b, const struct template *t, const struct tpipe *pipe);
+
+/* An operand as Go prints the node: its text, single blanks in parentheses. */
+// NOLINTNEXTLINE(misc-no-recursion): the parser bounds the depth of trees
+static void put_operand(struct buf *b, const struct template *t, const struct targ *arg)
 {
-    str text = x->t->text, cmd = str_sub(text, pos, end);
+    if (arg->kind != TARG_PIPE) {
+        buf_add(b, str_sub(t->text, arg->pos, arg->end));
+        return;
+    }
+    buf_add_char(b, '(');
+    put_pipe(b, t, arg->pipe);
+    buf_add_char(b, ')');
+    for (size_t i = 0; i < arg->n_chain; i++) {
+        buf_add_char(b, '.');
+        buf_add(b, arg->chain[i]);
+    }
+}
+
+// NOLINTNEXTLINE(misc-no-recursion): the parser bounds the depth of trees
+static void put_command(struct buf *b, const struct template *t, const struct tcmd *cmd)
+{
+    for (size_t i = 0; i < cmd->n; i++) {
+        if (i > 0)
+            buf_add_char(b, ' ');
+        put_operand(b, t, &cmd->v[i]);
+    }
+}
+
+// NOLINTNEXTLINE(misc-no-recursion): the parser bounds the depth of trees
+static void put_pipe(struct buf *b, const struct template *t, const struct tpipe *pipe)
+{
+    for (size_t i = 0; i < pipe->n_decl; i++) {
+        buf_fmt(b, "%s" STR_FMT, i > 0 ? ", " : "", STR_ARG(pipe->decl[i]));
+        if (i + 1 == pipe->n_decl)
+            buf_add(b, pipe->assigns ? STR(" = ") : STR(" := "));
+    }
+    for (size_t i = 0; i < pipe->n; i++) {
+        if (i > 0)
+            buf_add(b, STR(" | "));
+        put_command(b, t, &pipe->v[i]);
+    }
+}
+
+/* Puts position and node in front of the reason; `call` names the function that failed. */
+static bool fail_node(struct texec *x, uint32_t pos, const struct buf *node, const char *call)
+{
+    str text = x->t->text, what = buf_str(node);
     size_t line = 1, start = 0;
-    char what[32];
     for (size_t i = 0; i < pos; i++) {
         if (text.p[i] == '\n') {
             line++;
             start = i + 1;
         }
     }
-    if (cmd.n > 20)
-        snprintf(what, sizeof what, "%.*s...", 20, cmd.p);
-    else
-        snprintf(what, sizeof what, "%.*s", (int)cmd.n, cmd.p);
-    if (call != NULL)
-        err_in(x->err, "template: %s:%zu:%zu: executing \"%s\" at <%s>: error calling %s",
-               x->t->name, line, pos - start, x->t->name, what, call);
-    else
-        err_in(x->err, "template: %s:%zu:%zu: executing \"%s\" at <%s>", x->t->name, line,
-               pos - start, x->t->name, what);
+    err_in(x->err, "template: %s:%zu:%zu: executing \"%s\" at <" STR_FMT ">%s%s", x->t->name, line,
+           pos - start, x->t->name, STR_ARG(what), call != NULL ? ": error calling " : "",
+           call != NULL ? call : "");
+    return false;
+}
+
+static bool fail_arg(struct texec *x, const struct targ *arg)
+{
+    struct buf node;
+    buf_init(&node, ERR_TEXT_MAX);
+    put_operand(&node, x->t, arg);
+    fail_node(x, arg->pos, &node, NULL);
+    buf_deinit(&node);
+    return false;
+}
+
+static bool fail_cmd(struct texec *x, const struct tcmd *cmd, const char *call)
+{
+    struct buf node;
+    buf_init(&node, ERR_TEXT_MAX);
+    put_command(&node, x->t, cmd);
+    fail_node(x, cmd->pos, &node, call);
+    buf_deinit(&node);
     return false;
 }
 
@@ -97,6 +155,10 @@ const char *tval_type(const struct tval *v)
         [TVAL_MAP] = "map[string]interface {}",
         [TVAL_ROOT] = "map[string]string",
     };
+    if (v->kind == TVAL_INT && v->wide)
+        return "int64";
+    if (v->kind == TVAL_MAP && v->map.of_strings)
+        return "map[string]string";
     return names[v->kind];
 }
 
@@ -118,7 +180,7 @@ void tval_print(struct texec *x, struct buf *b, const struct tval *v)
     struct tval map;
     switch (v->kind) {
     case TVAL_NIL:
-        buf_add(b, STR("<no value>"));
+        buf_add(b, STR("<nil>"));
         break;
     case TVAL_STR:
         buf_add(b, v->s);
@@ -133,7 +195,7 @@ void tval_print(struct texec *x, struct buf *b, const struct tval *v)
         buf_add(b, v->b ? STR("true") : STR("false"));
         break;
     case TVAL_TIME:
-        buf_add(b, ttime_format(x->a, STR("2006-01-02 15:04:05.999999999 -0700 MST"), v->i));
+        buf_add(b, ttime_format(x->a, STR("2006-01-02 15:04:05.999999999 -0700 MST"), &v->t));
         break;
     case TVAL_LIST:
         buf_add_char(b, '[');
@@ -194,6 +256,19 @@ bool tval_field(struct texec *x, const struct tval *v, str name, struct tval *ou
                       tval_type(v));
 }
 
+const struct tzone *texec_zone(struct texec *x, str name)
+{
+    struct template *t = x->t;
+    for (size_t i = 0; i < t->zones.n; i++)
+        if (str_eq(t->zones.v[i].name, name))
+            return t->zones.v[i].zone;
+    if (t->zones.n == LIMIT_TEMPLATE_ZONES) // names made of data: they stay for this line only
+        return tzone_open(x->a, name);
+    const struct tzone *zone = tzone_open(t->arena, name);
+    vec_push(&t->zones, t->arena, (struct tzone_name){arena_dup(t->arena, name), zone});
+    return zone;
+}
+
 bool texec_regex(struct texec *x, str pattern, struct regex **out)
 {
     struct template *t = x->t;
@@ -235,26 +310,118 @@ static bool follow(struct texec *x, const struct targ *arg, struct tval v, struc
 {
     for (size_t i = 0; i < arg->n_chain; i++) {
         struct tval next;
-        if (!tval_field(x, &v, arg->chain[i], &next))
-            return fail_at(x, arg->pos, arg->end, NULL);
+        if (v.kind == TVAL_NIL && arg->kind == TARG_PIPE) // nothing has no fields
+            next = v;
+        else if (!tval_field(x, &v, arg->chain[i], &next))
+            return fail_arg(x, arg);
         v = next;
     }
     *out = v;
     return true;
 }
 
-static bool call(struct texec *x, const struct targ *fn, uint32_t end, const struct tval *args,
-                 size_t n, struct tval *out)
+/* ---- arguments ---- */
+
+static char type_of(const struct tfunc *f, size_t i)
+{
+    size_t n = strlen(f->types);
+    return f->types[MIN(i, n - 1)];
+}
+
+static const char *type_name(char type)
+{
+    return type == 's' ? "string" : type == 'i' ? "int" : type == 'f' ? "float64" : "time.Time";
+}
+
+/* A constant takes the type that is wanted, when it can. */
+static bool fit_const(struct texec *x, const struct targ *arg, char type, struct tval *v)
+{
+    bool is_number = v->kind == TVAL_INT || v->kind == TVAL_FLOAT;
+    if (v->kind == TVAL_NIL) {
+        texec_fail(x, "cannot assign nil to %s", type_name(type));
+    } else if (type == 's') {
+        if (v->kind == TVAL_STR)
+            return true;
+        texec_fail(x, "expected string; found ");
+    } else if (type == 'i') {
+        if (v->kind == TVAL_FLOAT && v->f == floor(v->f) && fabs(v->f) < 9e18)
+            *v = tval_int((int64_t)v->f);
+        if (v->kind == TVAL_INT)
+            return true;
+        texec_fail(x, "expected integer; found ");
+    } else if (type == 'f') {
+        if (v->kind == TVAL_INT)
+            *v = tval_float((double)v->i);
+        if (is_number)
+            return true;
+        texec_fail(x, "expected float; found ");
+    } else {
+        texec_fail(x, "can't handle ");
+    }
+    if (v->kind != TVAL_NIL) {
+        str text = str_sub(x->t->text, arg->pos, arg->end);
+        char reason[ERR_TEXT_MAX];
+        snprintf(reason, sizeof reason, "%s" STR_FMT, x->err->text, STR_ARG(text));
+        texec_fail(x, "%s%s", reason, type == 't' ? " for arg of type time.Time" : "");
+    }
+    return fail_arg(x, arg);
+}
+
+static bool fit_value(struct texec *x, char type, const struct tval *v)
+{
+    static const struct {
+        char type;
+        enum tval_kind kind;
+    } kinds[] = {{'s', TVAL_STR}, {'i', TVAL_INT}, {'f', TVAL_FLOAT}, {'t', TVAL_TIME}};
+    for (size_t i = 0; i < COUNTOF(kinds); i++)
+        if (kinds[i].type == type && kinds[i].kind == v->kind && !(type == 'i' && v->wide))
+            return true;
+    if (v->kind == TVAL_NIL)
+        texec_fail(x, "invalid value; expected %s", type_name(type));
+    else
+        texec_fail(x, "wrong type for value; expected %s; got %s", type_name(type), tval_type(v));
+    return fail_arg(x, x->at);
+}
+
+static bool fit(struct texec *x, const struct tfunc *f, size_t i, const struct targ *arg,
+                struct tval *v)
+{
+    char type = type_of(f, i);
+    if (type == 'a')
+        return true;
+    return arg != NULL && arg->kind == TARG_CONST ? fit_const(x, arg, type, v)
+                                                  : fit_value(x, type, v);
+}
+
+static bool count_args(struct texec *x, const struct targ *fn, size_t n)
 {
     const struct tfunc *f = fn->func;
-    if (n < f->min || (f->max != 255 && n > f->max)) {
-        texec_fail(x, "wrong number of args for %s: want %s%d got %zu", f->name,
-                   f->min == f->max ? "" : "at least ", f->min, n);
-        return fail_at(x, fn->pos, fn->end, NULL);
-    }
+    if (n >= f->min && (f->max == 255 || n <= f->max))
+        return true;
+    if (f->max == 255 && f->min > 0)
+        texec_fail(x, "wrong number of args for %s: want at least %d got %zu", f->name, f->min, n);
+    else
+        texec_fail(x, "wrong number of args for %s: want %d got %zu", f->name, f->max, n);
+    return fail_arg(x, fn);
+}
+
+static bool call(struct texec *x, const struct tcmd *cmd, const struct targ *fn,
+                 const struct tval *args, size_t n, struct tval *out)
+{
     if (!step(x))
         return false;
-    return f->run(x, args, n, out) || fail_at(x, fn->pos, end, f->name);
+    if (fn->func->run(x, args, n, out))
+        return true;
+    return cmd != NULL
+               ? fail_cmd(x, cmd, fn->func->name)
+               : fail_cmd(x, &(struct tcmd){.v = fn, .n = 1, .pos = fn->pos}, fn->func->name);
+}
+
+/* A function without arguments as an operand: what follows it are fields of its result. */
+static bool call_operand(struct texec *x, const struct targ *fn, struct tval *out)
+{
+    struct tval v;
+    return count_args(x, fn, 0) && call(x, NULL, fn, NULL, 0, &v) && follow(x, fn, v, out);
 }
 
 // NOLINTNEXTLINE(misc-no-recursion): the parser bounds the depth of trees
@@ -262,6 +429,7 @@ static bool eval_arg(struct texec *x, const struct targ *arg, const struct tval 
                      struct tval *out)
 {
     struct tval v;
+    x->at = arg;
     switch (arg->kind) {
     case TARG_CONST:
         *out = arg->value;
@@ -279,7 +447,7 @@ static bool eval_arg(struct texec *x, const struct targ *arg, const struct tval 
     case TARG_PIPE:
         return eval_pipe(x, arg->pipe, dot, &v) && follow(x, arg, v, out);
     case TARG_FUNC:
-        return call(x, arg, arg->end, NULL, 0, out);
+        return call_operand(x, arg, out);
     }
     return true;
 }
@@ -291,7 +459,7 @@ static bool eval_logic(struct texec *x, const struct tcmd *cmd, const struct tva
 {
     bool is_or = str_is(cmd->v[0].name, "or");
     if (cmd->n == 1 && final == NULL)
-        return call(x, &cmd->v[0], cmd->end, NULL, 0, out);
+        return count_args(x, &cmd->v[0], 0);
     for (size_t i = 1; i < cmd->n; i++) {
         if (!eval_arg(x, &cmd->v[i], dot, out))
             return false;
@@ -309,26 +477,41 @@ static bool eval_command(struct texec *x, const struct tcmd *cmd, const struct t
 {
     const struct targ *first = &cmd->v[0];
     if (first->kind != TARG_FUNC) {
-        if (cmd->n == 1 && final == NULL)
+        if (cmd->n == 1 && final == NULL) {
+            if (first->kind == TARG_CONST && first->value.kind == TVAL_NIL) {
+                texec_fail(x, "nil is not a command");
+                return fail_arg(x, first);
+            }
             return eval_arg(x, first, dot, out);
+        }
         if (first->n_chain > 0)
             texec_fail(x, STR_FMT " is not a method but has arguments",
                        STR_ARG(first->chain[first->n_chain - 1]));
         else
             texec_fail(x, "can't give argument to non-function " STR_FMT,
                        STR_ARG(str_sub(x->t->text, first->pos, first->end)));
-        return fail_at(x, first->pos, first->end, NULL);
+        return fail_arg(x, first);
     }
+    if (cmd->n == 1 && final == NULL)
+        return eval_arg(x, first, dot, out);
+    x->at = first;
     if (str_is(first->name, "and") || str_is(first->name, "or"))
         return eval_logic(x, cmd, dot, final, out);
+    if (!count_args(x, first, cmd->n - 1 + (final != NULL)))
+        return false;
     struct tval *args = arena_array(x->a, struct tval, cmd->n);
     size_t n = 0;
-    for (size_t i = 1; i < cmd->n; i++)
-        if (!eval_arg(x, &cmd->v[i], dot, &args[n++]))
+    for (size_t i = 1; i < cmd->n; i++, n++)
+        if (!eval_arg(x, &cmd->v[i], dot, &args[n]) ||
+            !fit(x, first->func, n, &cmd->v[i], &args[n]))
             return false;
-    if (final != NULL)
-        args[n++] = *final;
-    return call(x, first, cmd->end, args, n, out);
+    if (final != NULL) {
+        args[n] = *final;
+        if (!fit(x, first->func, n, NULL, &args[n]))
+            return false;
+        n++;
+    }
+    return call(x, cmd, first, args, n, out);
 }
 
 // NOLINTNEXTLINE(misc-no-recursion): the parser bounds the depth of trees
@@ -396,8 +579,7 @@ static enum tflow run_range(struct texec *x, const struct tnode *node, const str
     if (over.kind != TVAL_LIST && over.kind != TVAL_MAP && over.kind != TVAL_INT &&
         over.kind != TVAL_NIL) {
         texec_fail(x, "range can't iterate over " STR_FMT, STR_ARG(tval_text(x, &over)));
-        const struct tcmd *cmd = &node->pipe->v[0];
-        fail_at(x, cmd->pos, cmd->end, NULL);
+        fail_cmd(x, &node->pipe->v[0], NULL);
         return FLOW_ERROR;
     }
     if (n == 0)
@@ -475,8 +657,12 @@ static enum tflow run_node(struct texec *x, const struct tnode *node, const stru
     case TNODE_PIPE:
         if (!eval_pipe(x, node->pipe, dot, &v))
             return FLOW_ERROR;
-        if (node->pipe->n_decl == 0)
-            tval_print(x, x->out, &v);
+        if (node->pipe->n_decl == 0) {
+            if (v.kind == TVAL_NIL)
+                buf_add(x->out, STR("<no value>"));
+            else
+                tval_print(x, x->out, &v);
+        }
         return FLOW_ON;
     case TNODE_IF:
     case TNODE_WITH:

@@ -13,24 +13,11 @@
 #include "storage/base/utf8.h"
 #include "storage/model/limits.h"
 
-#define ARGS struct texec *x, const struct tval *args, size_t n, struct tval *out
+#define UNUSED __attribute__((unused)) // of the parameters, most functions want one or two
+#define ARGS \
+    struct texec *x UNUSED, const struct tval *args UNUSED, size_t n UNUSED, struct tval *out
 
 /* ---- arguments ---- */
-
-bool targs_texts(struct texec *x, const struct tval *args, size_t from, size_t to)
-{
-    for (size_t i = from; i < to; i++)
-        if (args[i].kind != TVAL_STR)
-            return texec_fail(x, "wrong type for value; expected string; got %s",
-                              tval_type(&args[i]));
-    return true;
-}
-
-bool targ_is_int(struct texec *x, const struct tval *v)
-{
-    return v->kind == TVAL_INT ||
-           texec_fail(x, "wrong type for value; expected int; got %s", tval_type(v));
-}
 
 double tval_to_float(const struct tval *v)
 {
@@ -39,7 +26,6 @@ double tval_to_float(const struct tval *v)
     case TVAL_STR:
         return num_parse_f64(v->s, &f) ? f : 0;
     case TVAL_INT:
-    case TVAL_TIME:
         return (double)v->i;
     case TVAL_FLOAT:
         return v->f;
@@ -50,17 +36,64 @@ double tval_to_float(const struct tval *v)
     }
 }
 
+static int digit_of(char c)
+{
+    return c >= '0' && c <= '9'                 ? c - '0'
+           : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                : 99;
+}
+
+bool ttext_int(str s, int64_t *out)
+{
+    size_t i = s.n > 0 && (s.p[0] == '-' || s.p[0] == '+') ? 1 : 0;
+    bool negative = i > 0 && s.p[0] == '-', digit_before = false;
+    uint64_t base = 10, v = 0, max = (uint64_t)INT64_MAX + negative;
+    if (i + 1 < s.n && s.p[i] == '0') {
+        char c = (char)(s.p[i + 1] | 32);
+        base = c == 'x' ? 16 : c == 'b' ? 2 : 8;
+        digit_before = true; // the 0 itself, or what an underscore may follow
+        i += c == 'x' || c == 'b' || c == 'o' ? 2 : 1;
+    }
+    if (i >= s.n)
+        return false;
+    for (; i < s.n; i++) {
+        if (s.p[i] == '_') {
+            if (i + 1 == s.n || s.p[i + 1] == '_' || !digit_before)
+                return false;
+            continue;
+        }
+        uint64_t d = (uint64_t)digit_of(s.p[i]);
+        if (d >= base || v > (max - d) / base)
+            return false;
+        v = v * base + d;
+        digit_before = true;
+    }
+    *out = (int64_t)(negative ? 0 - v : v);
+    return true;
+}
+
+/* A decimal fraction is cut off; what is no integer is 0. */
+static int64_t text_to_int(str s)
+{
+    int64_t v;
+    size_t i = s.n > 0 && (s.p[0] == '-' || s.p[0] == '+') ? 1 : 0;
+    while (i < s.n && s.p[i] >= '0' && s.p[i] <= '9')
+        i++;
+    size_t point = i;
+    if (i < s.n && s.p[i] == '.')
+        for (i++; i < s.n && s.p[i] >= '0' && s.p[i] <= '9';)
+            i++;
+    return ttext_int(i == s.n ? str_sub(s, 0, point) : s, &v) ? v : 0;
+}
+
 int64_t tval_to_int(const struct tval *v)
 {
-    int64_t i;
     if (v->kind == TVAL_INT)
         return v->i;
-    if (v->kind == TVAL_STR && num_parse_i64(v->s, &i))
-        return i;
+    if (v->kind == TVAL_STR)
+        return text_to_int(v->s);
     double f = tval_to_float(v);
-    if (isnan(f))
-        return 0;
-    return f >= 9.2e18 ? INT64_MAX : f <= -9.2e18 ? INT64_MIN : (int64_t)f;
+    return !(fabs(f) < 9223372036854775808.0) ? INT64_MIN : (int64_t)f; // as the processor does
 }
 
 bool texec_give(struct tval *out, str s)
@@ -80,26 +113,6 @@ static bool give_buf(struct texec *x, struct tval *out, struct buf *b)
 
 /* ---- text ---- */
 
-/* Letters of the scripts that have case in one or two bytes of UTF-8, by simple offsets. */
-static uint32_t fold(uint32_t c, bool upper)
-{
-    static const struct {
-        uint32_t first, last, offset; // of the capitals
-    } ranges[] = {{'A', 'Z', 32},     {0xC0, 0xD6, 32},   {0xD8, 0xDE, 32},
-                  {0x391, 0x3A9, 32}, {0x410, 0x42F, 32}, {0x400, 0x40F, 80}};
-    for (size_t i = 0; i < COUNTOF(ranges); i++) {
-        if (!upper && c >= ranges[i].first && c <= ranges[i].last)
-            return c + ranges[i].offset;
-        uint32_t small = c - ranges[i].offset;
-        if (upper && c >= ranges[i].offset && small >= ranges[i].first && small <= ranges[i].last)
-            return small;
-    }
-    bool pairs = (c >= 0x100 && c <= 0x137) || (c >= 0x14A && c <= 0x177);
-    if (pairs && ((c & 1) != 0) == upper)
-        return upper ? c - 1 : c + 1;
-    return c;
-}
-
 enum fold_mode { FOLD_UPPER, FOLD_LOWER, FOLD_TITLE };
 
 static bool fold_text(struct texec *x, str s, enum fold_mode mode, struct tval *out)
@@ -115,7 +128,7 @@ static bool fold_text(struct texec *x, str s, enum fold_mode mode, struct tval *
         if (c == 0xFFFD)
             buf_add(&b, str_sub(s, 0, len));
         else
-            utf8_encode(&b, changes ? fold(c, mode != FOLD_LOWER) : c);
+            utf8_encode(&b, !changes ? c : mode == FOLD_LOWER ? tcase_lower(c) : tcase_upper(c));
         first = !letter;
         s = str_sub(s, len, s.n);
     }
@@ -124,17 +137,17 @@ static bool fold_text(struct texec *x, str s, enum fold_mode mode, struct tval *
 
 static bool run_upper(ARGS)
 {
-    return targs_texts(x, args, 0, n) && fold_text(x, args[0].s, FOLD_UPPER, out);
+    return fold_text(x, args[0].s, FOLD_UPPER, out);
 }
 
 static bool run_lower(ARGS)
 {
-    return targs_texts(x, args, 0, n) && fold_text(x, args[0].s, FOLD_LOWER, out);
+    return fold_text(x, args[0].s, FOLD_LOWER, out);
 }
 
 static bool run_title(ARGS)
 {
-    return targs_texts(x, args, 0, n) && fold_text(x, args[0].s, FOLD_TITLE, out);
+    return fold_text(x, args[0].s, FOLD_TITLE, out);
 }
 
 static bool replace(struct texec *x, str s, str old, str new, int64_t limit, struct tval *out)
@@ -166,14 +179,12 @@ static bool replace(struct texec *x, str s, str old, str new, int64_t limit, str
 
 static bool run_replace_first(ARGS) // Replace s old new n
 {
-    (void)n;
-    return targs_texts(x, args, 0, 3) && targ_is_int(x, &args[3]) &&
-           replace(x, args[0].s, args[1].s, args[2].s, args[3].i, out);
+    return replace(x, args[0].s, args[1].s, args[2].s, args[3].i, out);
 }
 
 static bool run_replace(ARGS) // replace old new s
 {
-    return targs_texts(x, args, 0, n) && replace(x, args[2].s, args[0].s, args[1].s, -1, out);
+    return replace(x, args[2].s, args[0].s, args[1].s, -1, out);
 }
 
 static bool in_set(str set, str s, size_t *len)
@@ -206,32 +217,33 @@ static str trim_set(str s, str set, bool left, bool right)
 
 static bool run_trim_both(ARGS) // Trim s set
 {
-    return targs_texts(x, args, 0, n) &&
-           texec_give(out, trim_set(args[0].s, args[1].s, true, true));
+    return texec_give(out, trim_set(args[0].s, args[1].s, true, true));
 }
 
 static bool run_trim_left(ARGS)
 {
-    return targs_texts(x, args, 0, n) &&
-           texec_give(out, trim_set(args[0].s, args[1].s, true, false));
+    return texec_give(out, trim_set(args[0].s, args[1].s, true, false));
 }
 
 static bool run_trim_right(ARGS)
 {
-    return targs_texts(x, args, 0, n) &&
-           texec_give(out, trim_set(args[0].s, args[1].s, false, true));
+    return texec_give(out, trim_set(args[0].s, args[1].s, false, true));
 }
 
 static bool run_trim_all(ARGS) // trimAll set s
 {
-    return targs_texts(x, args, 0, n) &&
-           texec_give(out, trim_set(args[1].s, args[0].s, true, true));
+    return texec_give(out, trim_set(args[1].s, args[0].s, true, true));
 }
+
+/* What Unicode calls white space. */
+#define BLANKS                                                           \
+    " \t\r\n\v\f\xc2\x85\xc2\xa0"                                        \
+    "\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009" \
+    "\u200a\u2028\u2029\u202f\u205f\u3000"
 
 static bool run_trim_space(ARGS)
 {
-    return targs_texts(x, args, 0, n) &&
-           texec_give(out, trim_set(args[0].s, STR(" \t\r\n\v\f"), true, true));
+    return texec_give(out, trim_set(args[0].s, STR(BLANKS), true, true));
 }
 
 static str without_prefix(str s, str prefix)
@@ -246,29 +258,26 @@ static str without_suffix(str s, str suffix)
 
 static bool run_prefix_first(ARGS) // TrimPrefix s prefix
 {
-    return targs_texts(x, args, 0, n) && texec_give(out, without_prefix(args[0].s, args[1].s));
+    return texec_give(out, without_prefix(args[0].s, args[1].s));
 }
 
 static bool run_suffix_first(ARGS)
 {
-    return targs_texts(x, args, 0, n) && texec_give(out, without_suffix(args[0].s, args[1].s));
+    return texec_give(out, without_suffix(args[0].s, args[1].s));
 }
 
 static bool run_prefix(ARGS) // trimPrefix prefix s
 {
-    return targs_texts(x, args, 0, n) && texec_give(out, without_prefix(args[1].s, args[0].s));
+    return texec_give(out, without_prefix(args[1].s, args[0].s));
 }
 
 static bool run_suffix(ARGS)
 {
-    return targs_texts(x, args, 0, n) && texec_give(out, without_suffix(args[1].s, args[0].s));
+    return texec_give(out, without_suffix(args[1].s, args[0].s));
 }
 
 static bool run_trunc(ARGS) // trunc n s
 {
-    (void)n;
-    if (!targ_is_int(x, &args[0]) || !targs_texts(x, args, 1, 2))
-        return false;
     int64_t c = args[0].i;
     str s = args[1].s;
     if (c < 0 && (int64_t)s.n + c > 0)
@@ -280,42 +289,37 @@ static bool run_trunc(ARGS) // trunc n s
 
 static bool run_substr(ARGS) // substr start end s
 {
-    (void)n;
-    if (!targ_is_int(x, &args[0]) || !targ_is_int(x, &args[1]) || !targs_texts(x, args, 2, 3))
-        return false;
     str s = args[2].s;
     int64_t len = (int64_t)s.n, start = args[0].i, end = args[1].i;
-    if (start < 0)
+    if (start < 0) {
         start = 0;
-    else if (end < 0 || end > len)
+        if (end < 0 || end > len)
+            return texec_fail(
+                x, "runtime error: slice bounds out of range [:%lld]%s", (long long)end,
+                end < 0 ? "" : arena_fmt(x->a, " with length %lld", (long long)len).p);
+    } else if (end < 0 || end > len) {
         end = len;
-    if (start > len || end > len || end < start)
-        return texec_fail(x,
-                          "runtime error: slice bounds out of range [%lld:%lld] with length %lld",
-                          (long long)start, (long long)end, (long long)len);
+    }
+    if (start > end)
+        return texec_fail(x, "runtime error: slice bounds out of range [%lld:%lld]",
+                          (long long)start, (long long)end);
     return texec_give(out, str_sub(s, (size_t)start, (size_t)end));
 }
 
 static bool run_contains(ARGS)
 {
-    if (!targs_texts(x, args, 0, n))
-        return false;
     *out = tval_bool(str_find(args[1].s, args[0].s) != SIZE_MAX);
     return true;
 }
 
 static bool run_has_prefix(ARGS)
 {
-    if (!targs_texts(x, args, 0, n))
-        return false;
     *out = tval_bool(str_starts(args[1].s, args[0].s));
     return true;
 }
 
 static bool run_has_suffix(ARGS)
 {
-    if (!targs_texts(x, args, 0, n))
-        return false;
     *out = tval_bool(str_ends(args[1].s, args[0].s));
     return true;
 }
@@ -329,8 +333,8 @@ static void put_blanks(struct buf *b, int64_t n)
 static bool indent(struct texec *x, const struct tval *args, bool newline, struct tval *out)
 {
     struct buf b;
-    if (!targ_is_int(x, &args[0]) || !targs_texts(x, args, 1, 2))
-        return false;
+    if (args[0].i < 0)
+        return texec_fail(x, "strings: negative Repeat count");
     buf_init(&b, LIMIT_TEMPLATE_OUT);
     if (newline)
         buf_add_char(&b, '\n');
@@ -345,22 +349,17 @@ static bool indent(struct texec *x, const struct tval *args, bool newline, struc
 
 static bool run_indent(ARGS)
 {
-    (void)n;
     return indent(x, args, false, out);
 }
 
 static bool run_nindent(ARGS)
 {
-    (void)n;
     return indent(x, args, true, out);
 }
 
 static bool run_repeat(ARGS) // repeat count s
 {
     struct buf b;
-    (void)n;
-    if (!targ_is_int(x, &args[0]) || !targs_texts(x, args, 1, 2))
-        return false;
     if (args[0].i < 0)
         return texec_fail(x, "strings: negative Repeat count");
     buf_init(&b, LIMIT_TEMPLATE_OUT);
@@ -373,8 +372,6 @@ static bool run_repeat(ARGS) // repeat count s
 static bool align(struct texec *x, const struct tval *args, bool left, struct tval *out)
 {
     struct buf b;
-    if (!targ_is_int(x, &args[0]) || !targs_texts(x, args, 1, 2))
-        return false;
     str s = args[1].s;
     int64_t want = args[0].i, have = (int64_t)utf8_count(s);
     if (want < 0 || want == have)
@@ -401,13 +398,11 @@ static bool align(struct texec *x, const struct tval *args, bool left, struct tv
 
 static bool run_align_left(ARGS)
 {
-    (void)n;
     return align(x, args, true, out);
 }
 
 static bool run_align_right(ARGS)
 {
-    (void)n;
     return align(x, args, false, out);
 }
 
@@ -415,32 +410,51 @@ static bool run_align_right(ARGS)
 
 #define GROUPS_MAX 64 // capture groups that a replacement can name
 
+/* The next match from *at on. An empty one directly behind the last one (which ended at `last`)
+ * does not count. *at moves behind it. */
+static bool next_match(struct texec *x, const struct regex *re, str s, size_t *at, size_t last,
+                       str *groups, size_t n, bool *hit)
+{
+    while (*at <= s.n) {
+        if (!regex_exec(re, s, *at, groups, n, hit, x->err))
+            return false;
+        if (!*hit)
+            return true;
+        size_t from = (size_t)(groups[0].p - s.p), to = from + groups[0].n, len = 1;
+        if (from == to && to < s.n)
+            (void)utf8_decode(str_sub(s, to, s.n), &len);
+        *at = from == to ? to + len : to;
+        if (from != to || from != last)
+            return true;
+    }
+    *hit = false;
+    return true;
+}
+
 static bool regex_replace(struct texec *x, const struct tval *args, bool literal, struct tval *out)
 {
     struct regex *re;
     str groups[GROUPS_MAX], s = args[1].s;
     struct buf b;
     size_t at = 0, last = 0;
-    if (!targs_texts(x, args, 0, 3) || !texec_regex(x, args[0].s, &re))
+    if (!texec_regex(x, args[0].s, &re))
         return false;
-    size_t n = MIN(regex_groups(re) + 1, (size_t)GROUPS_MAX);
+    size_t n = MIN(regex_groups(re) + 1, (size_t)GROUPS_MAX), end = SIZE_MAX;
     buf_init(&b, LIMIT_TEMPLATE_OUT);
-    while (at <= s.n && !b.over) {
+    while (!b.over) {
         bool hit;
-        if (!regex_exec(re, s, at, groups, n, &hit, x->err)) {
+        if (!next_match(x, re, s, &at, end, groups, n, &hit)) {
             buf_deinit(&b);
             return false;
         }
         if (!hit)
             break;
-        size_t from = (size_t)(groups[0].p - s.p), to = from + groups[0].n;
-        buf_add(&b, str_sub(s, last, from));
+        buf_add(&b, str_sub(s, last, (size_t)(groups[0].p - s.p)));
         if (literal)
             buf_add(&b, args[2].s);
         else
             regex_expand(re, args[2].s, groups, &b);
-        last = to;
-        at = to > from ? to : to + 1;
+        last = end = (size_t)(groups[0].p - s.p) + groups[0].n;
     }
     buf_add(&b, str_sub(s, last, s.n));
     return give_buf(x, out, &b);
@@ -448,14 +462,12 @@ static bool regex_replace(struct texec *x, const struct tval *args, bool literal
 
 static bool run_regex_replace(ARGS)
 {
-    (void)n;
-    return targs_texts(x, args, 0, 3) && regex_replace(x, args, false, out);
+    return regex_replace(x, args, false, out);
 }
 
 static bool run_regex_literal(ARGS)
 {
-    (void)n;
-    return targs_texts(x, args, 0, 3) && regex_replace(x, args, true, out);
+    return regex_replace(x, args, true, out);
 }
 
 static bool run_count(ARGS) // count regex s
@@ -463,17 +475,17 @@ static bool run_count(ARGS) // count regex s
     struct regex *re;
     str group;
     int64_t count = 0;
-    if (!targs_texts(x, args, 0, n) || !texec_regex(x, args[0].s, &re))
+    if (!texec_regex(x, args[0].s, &re))
         return false;
     str s = args[1].s;
-    for (size_t at = 0; at <= s.n; count++) {
+    size_t at = 0, end = SIZE_MAX;
+    for (;; count++) {
         bool hit;
-        if (!regex_exec(re, s, at, &group, 1, &hit, x->err))
+        if (!next_match(x, re, s, &at, end, &group, 1, &hit))
             return false;
         if (!hit)
             break;
-        size_t to = (size_t)(group.p - s.p) + group.n;
-        at = group.n > 0 ? to : to + 1;
+        end = (size_t)(group.p - s.p) + group.n;
     }
     *out = tval_int(count);
     return true;
@@ -491,8 +503,6 @@ static int hex(char c)
 
 static bool run_urldecode(ARGS)
 {
-    if (!targs_texts(x, args, 0, n))
-        return false;
     str s = args[0].s;
     char *p = arena_alloc(x->a, s.n);
     size_t len = 0;
@@ -515,8 +525,6 @@ static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 static bool run_b64enc(ARGS)
 {
     struct buf b;
-    if (!targs_texts(x, args, 0, n))
-        return false;
     str s = args[0].s;
     buf_init(&b, LIMIT_TEMPLATE_OUT);
     for (size_t i = 0; i < s.n; i += 3) {
@@ -532,8 +540,6 @@ static bool run_b64enc(ARGS)
 
 static bool run_b64dec(ARGS)
 {
-    if (!targs_texts(x, args, 0, n))
-        return false;
     str s = args[0].s;
     char *p = arena_alloc(x->a, s.n);
     size_t len = 0, digits = 0;
@@ -551,7 +557,7 @@ static bool run_b64dec(ARGS)
             p[len++] = (char)(v >> ((4 - (digits - 1) % 4 - 1) * 2));
     }
     if (digits % 4 == 1)
-        return texec_give(out, arena_fmt(x->a, "illegal base64 data at input byte %zu", s.n));
+        return texec_give(out, arena_fmt(x->a, "illegal base64 data at input byte %zu", s.n - 1));
     return texec_give(out, str_of(p, len));
 }
 
@@ -633,8 +639,6 @@ static void sort_maps(struct arena *a, struct tval *v)
 static bool run_from_json(ARGS)
 {
     struct json_reader r;
-    if (!targs_texts(x, args, 0, n))
-        return false;
     json_reader_init(&r, args[0].s);
     if (!json_value(x, &r, json_next(&r), out) || json_next(&r) != JSON_END)
         *out = (struct tval){0};
@@ -643,40 +647,40 @@ static bool run_from_json(ARGS)
 }
 
 static const struct tfunc functions[] = {
-    {"ToLower", run_lower, 1, 1},
-    {"ToUpper", run_upper, 1, 1},
-    {"Replace", run_replace_first, 4, 4},
-    {"Trim", run_trim_both, 2, 2},
-    {"TrimLeft", run_trim_left, 2, 2},
-    {"TrimRight", run_trim_right, 2, 2},
-    {"TrimPrefix", run_prefix_first, 2, 2},
-    {"TrimSuffix", run_suffix_first, 2, 2},
-    {"TrimSpace", run_trim_space, 1, 1},
-    {"lower", run_lower, 1, 1},
-    {"upper", run_upper, 1, 1},
-    {"title", run_title, 1, 1},
-    {"trunc", run_trunc, 2, 2},
-    {"substr", run_substr, 3, 3},
-    {"contains", run_contains, 2, 2},
-    {"hasPrefix", run_has_prefix, 2, 2},
-    {"hasSuffix", run_has_suffix, 2, 2},
-    {"indent", run_indent, 2, 2},
-    {"nindent", run_nindent, 2, 2},
-    {"replace", run_replace, 3, 3},
-    {"repeat", run_repeat, 2, 2},
-    {"trim", run_trim_space, 1, 1},
-    {"trimAll", run_trim_all, 2, 2},
-    {"trimSuffix", run_suffix, 2, 2},
-    {"trimPrefix", run_prefix, 2, 2},
-    {"alignLeft", run_align_left, 2, 2},
-    {"alignRight", run_align_right, 2, 2},
-    {"regexReplaceAll", run_regex_replace, 3, 3},
-    {"regexReplaceAllLiteral", run_regex_literal, 3, 3},
-    {"count", run_count, 2, 2},
-    {"urldecode", run_urldecode, 1, 1},
-    {"b64enc", run_b64enc, 1, 1},
-    {"b64dec", run_b64dec, 1, 1},
-    {"fromJson", run_from_json, 1, 1},
+    {"ToLower", run_lower, 1, 1, "s"},
+    {"ToUpper", run_upper, 1, 1, "s"},
+    {"Replace", run_replace_first, 4, 4, "sssi"},
+    {"Trim", run_trim_both, 2, 2, "ss"},
+    {"TrimLeft", run_trim_left, 2, 2, "ss"},
+    {"TrimRight", run_trim_right, 2, 2, "ss"},
+    {"TrimPrefix", run_prefix_first, 2, 2, "ss"},
+    {"TrimSuffix", run_suffix_first, 2, 2, "ss"},
+    {"TrimSpace", run_trim_space, 1, 1, "s"},
+    {"lower", run_lower, 1, 1, "s"},
+    {"upper", run_upper, 1, 1, "s"},
+    {"title", run_title, 1, 1, "s"},
+    {"trunc", run_trunc, 2, 2, "is"},
+    {"substr", run_substr, 3, 3, "iis"},
+    {"contains", run_contains, 2, 2, "ss"},
+    {"hasPrefix", run_has_prefix, 2, 2, "ss"},
+    {"hasSuffix", run_has_suffix, 2, 2, "ss"},
+    {"indent", run_indent, 2, 2, "is"},
+    {"nindent", run_nindent, 2, 2, "is"},
+    {"replace", run_replace, 3, 3, "sss"},
+    {"repeat", run_repeat, 2, 2, "is"},
+    {"trim", run_trim_space, 1, 1, "s"},
+    {"trimAll", run_trim_all, 2, 2, "ss"},
+    {"trimSuffix", run_suffix, 2, 2, "ss"},
+    {"trimPrefix", run_prefix, 2, 2, "ss"},
+    {"alignLeft", run_align_left, 2, 2, "is"},
+    {"alignRight", run_align_right, 2, 2, "is"},
+    {"regexReplaceAll", run_regex_replace, 3, 3, "sss"},
+    {"regexReplaceAllLiteral", run_regex_literal, 3, 3, "sss"},
+    {"count", run_count, 2, 2, "ss"},
+    {"urldecode", run_urldecode, 1, 1, "s"},
+    {"b64enc", run_b64enc, 1, 1, "s"},
+    {"b64dec", run_b64dec, 1, 1, "s"},
+    {"fromJson", run_from_json, 1, 1, "s"},
 };
 
 const struct tfunc *tfunc_find(str name)

@@ -13,17 +13,27 @@ enum tval_kind {
     TVAL_INT,
     TVAL_FLOAT,
     TVAL_BOOL,
-    TVAL_TIME, // ns
+    TVAL_TIME,
     TVAL_LIST,
     TVAL_MAP,
     TVAL_ROOT, // the labels, not looked at yet
 };
 
+/* A point in time with the zone it is shown in; years from 0 to 9999. */
+struct ttime {
+    int64_t s; // Unix seconds
+    int32_t ns;
+    int32_t offset_s; // east of UTC
+    str zone;         // name; empty: UTC, or its offset when there is one
+};
+
 struct tval {
     enum tval_kind kind;
+    bool wide; // INT: Go's int64, which is no int
     union {
         str s;
-        int64_t i; // INT, TIME
+        int64_t i; // INT
+        struct ttime t;
         double f;
         bool b;
         struct {
@@ -125,6 +135,11 @@ struct tregex {
     struct regex *re;
 };
 
+struct tzone_name {
+    str name;
+    const struct tzone *zone;
+};
+
 struct template
 {
     struct arena *arena;
@@ -134,7 +149,8 @@ struct template
     VEC(struct tdefine) defines;
     VEC(str) fields;
     struct template_facts facts;
-    VEC(struct tregex) regexes; // at most LIMIT_TEMPLATE_REGEXES
+    VEC(struct tregex) regexes;   // at most LIMIT_TEMPLATE_REGEXES
+    VEC(struct tzone_name) zones; // at most LIMIT_TEMPLATE_ZONES
 };
 
 /* ---- running ---- */
@@ -153,24 +169,28 @@ struct texec {
     VEC(struct tvar) vars;
     unsigned depth;
     uint64_t steps;
+    const struct targ *at; // the operand evaluated last: where errors of types are
 };
 
-/* A function: `args` holds n values. false with x->err set to the bare reason. */
+/* A function: `args` holds n values of the kinds its row names. false with x->err set to the bare
+ * reason. */
 typedef bool tfunc_run(struct texec *x, const struct tval *args, size_t n, struct tval *out);
 struct tfunc {
     const char *name;
     tfunc_run *run;
-    uint8_t min, max; // arguments; max 255 = any number
+    uint8_t min, max;  // arguments; max 255 = any number
+    const char *types; // of each argument: s text, i integer, f number, t time, a any; the last
+                       // one is also that of all further ones
 };
 const struct tfunc *tfunc_find(str name);         // template_funcs.c, or NULL
 const struct tfunc *tfunc_find_number(str name);  // template_numbers.c, or NULL
 const struct tfunc *tfunc_find_builtin(str name); // template_builtin.c, or NULL
 
-/* Arguments of functions, template_funcs.c: kinds or an error; conversions never fail. */
-bool targs_texts(struct texec *x, const struct tval *args, size_t from, size_t to);
-bool targ_is_int(struct texec *x, const struct tval *v);
+/* Conversions of arguments never fail: what is no number is 0. */
 double tval_to_float(const struct tval *v);
 int64_t tval_to_int(const struct tval *v);
+/* An integer of Go's source: 10, -1_000, 0x1f, 0b1, 0o17, 017. */
+MUST_USE bool ttext_int(str s, int64_t *out);
 bool texec_give(struct tval *out, str s); // returns true
 
 bool tval_true(const struct tval *v);
@@ -186,9 +206,30 @@ str tval_printf(struct texec *x, str format, const struct tval *args, size_t n);
 
 /* Sets x->err, returns false. */
 bool texec_fail(struct texec *x, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* Compiled patterns stay in the template. */
+/* Compiled patterns and time zones stay in the template. */
 bool texec_regex(struct texec *x, str pattern, struct regex **out);
+const struct tzone *texec_zone(struct texec *x, str name);
 
-/* Go's layouts ("2006-01-02T15:04:05Z07:00"); UTC only. */
-str ttime_format(struct arena *a, str layout, int64_t t_ns);
-bool ttime_parse(str layout, str text, int64_t *out_ns);
+/* ---- times: Go's layouts ("2006-01-02T15:04:05Z07:00") ---- */
+
+#define TTIME_ZERO ((struct ttime){.s = -62135596800}) // year 1: Go's zero time
+struct ttime ttime_of_ns(int64_t ns);
+str ttime_format(struct arena *a, str layout, const struct ttime *t);
+/* Times that do not name a zone are in `zone`. Names of the result live in `a`. */
+struct tzone;
+bool ttime_parse(struct arena *a, str layout, str text, const struct tzone *zone,
+                 struct ttime *out);
+
+/* A zone of the system's database, template_zone.c; UTC when there is none of this name. */
+struct tzone {
+    const struct tzone_step *steps; // by time; the first has no beginning
+    size_t n;
+};
+const struct tzone *tzone_open(struct arena *a, str name);
+/* What holds at a point in time, or at a local time (of two, the earlier offset). */
+void tzone_at(const struct tzone *z, int64_t s, int32_t *offset_s, str *name);
+void tzone_at_local(const struct tzone *z, int64_t local_s, int32_t *offset_s, str *name);
+
+/* Unicode's simple mappings, template_case.c. */
+uint32_t tcase_upper(uint32_t c);
+uint32_t tcase_lower(uint32_t c);

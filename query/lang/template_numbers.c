@@ -3,54 +3,60 @@
  * Numbers come as text from labels; what is no number counts 0. Integers wrap as Go's do. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "query/lang/print.h"
 #include "query/lang/template_int.h"
 #include "storage/base/dur.h"
 #include "storage/base/num.h"
 
-#define ARGS struct texec *x, const struct tval *args, size_t n, struct tval *out
+#define UNUSED __attribute__((unused)) // of the parameters, most functions want one or two
+#define ARGS \
+    struct texec *x UNUSED, const struct tval *args UNUSED, size_t n UNUSED, struct tval *out
 
 /* ---- numbers ---- */
 
 static bool run_int(ARGS)
 {
-    (void)x, (void)n;
     *out = tval_int(tval_to_int(&args[0]));
     return true;
 }
 
 static bool run_float(ARGS)
 {
-    (void)x, (void)n;
     *out = tval_float(tval_to_float(&args[0]));
     return true;
+}
+
+static struct tval wide(int64_t i)
+{
+    struct tval v = tval_int(i);
+    v.wide = true;
+    return v;
 }
 
 /* Integers wrap as Go's do. */
 static bool run_add(ARGS)
 {
     uint64_t sum = 0;
-    (void)x;
     for (size_t i = 0; i < n; i++)
         sum += (uint64_t)tval_to_int(&args[i]);
-    *out = tval_int((int64_t)sum);
+    *out = wide((int64_t)sum);
     return true;
 }
 
 static bool run_sub(ARGS)
 {
-    (void)x, (void)n;
-    *out = tval_int((int64_t)((uint64_t)tval_to_int(&args[0]) - (uint64_t)tval_to_int(&args[1])));
+    *out = wide((int64_t)((uint64_t)tval_to_int(&args[0]) - (uint64_t)tval_to_int(&args[1])));
     return true;
 }
 
 static bool run_mul(ARGS)
 {
     uint64_t product = 1;
-    (void)x;
     for (size_t i = 0; i < n; i++)
         product *= (uint64_t)tval_to_int(&args[i]);
-    *out = tval_int((int64_t)product);
+    *out = wide((int64_t)product);
     return true;
 }
 
@@ -60,31 +66,75 @@ static bool divide(struct texec *x, const struct tval *args, bool rest, struct t
     if (b == 0)
         return texec_fail(x, "runtime error: integer divide by zero");
     if (b == -1)
-        *out = tval_int(rest ? 0 : (int64_t)(0 - (uint64_t)a));
+        *out = wide(rest ? 0 : (int64_t)(0 - (uint64_t)a));
     else
-        *out = tval_int(rest ? a % b : a / b);
+        *out = wide(rest ? a % b : a / b);
     return true;
 }
 
 static bool run_div(ARGS)
 {
-    (void)n;
     return divide(x, args, false, out);
 }
 
 static bool run_mod(ARGS)
 {
-    (void)n;
     return divide(x, args, true, out);
 }
 
-/* Decimal arithmetic in the reference: 15 digits hide what binary fractions add. */
-static double decimal(double v)
+/* The reference calculates in decimals: 0.1 + 0.2 is 0.3, and a quotient has 16 digits behind the
+ * point. Long doubles of the shortest decimal text come to the same. */
+static bool decimal(struct texec *x, const struct tval *v, long double *out)
 {
-    char text[40];
-    double out;
-    int n = snprintf(text, sizeof text, "%.15g", v);
-    return isfinite(v) && num_parse_f64(str_of(text, (size_t)n), &out) ? out : v;
+    char text[NUM_TEXT_MAX + 1];
+    double f = tval_to_float(v);
+    if (!isfinite(f))
+        return texec_fail(x, "Cannot create a Decimal from %s",
+                          isnan(f) ? "NaN"
+                          : f > 0  ? "+Inf"
+                                   : "-Inf");
+    text[num_print_f64_go(text, f).n] = '\0';
+    *out = strtold(text, NULL);
+    return true;
+}
+
+static long double round16(long double v)
+{
+    char text[NUM_TEXT_MAX];
+    if (fabsl(v) > 1e15L)
+        return v;
+    snprintf(text, sizeof text, "%.16Lf", v);
+    return strtold(text, NULL);
+}
+
+#define FOLD_DECIMALS(fn, guard, expr)                 \
+    static bool fn(ARGS)                               \
+    {                                                  \
+        long double a, b;                              \
+        if (!decimal(x, &args[0], &a))                 \
+            return false;                              \
+        for (size_t i = 1; i < n; i++) {               \
+            if (!decimal(x, &args[i], &b) || !(guard)) \
+                return false;                          \
+            a = (expr);                                \
+        }                                              \
+        *out = tval_float((double)(a + 0.0L));         \
+        return true;                                   \
+    }
+FOLD_DECIMALS(run_subf, true, a - b)
+FOLD_DECIMALS(run_mulf, true, a *b)
+FOLD_DECIMALS(run_divf, b != 0 || texec_fail(x, "decimal division by 0"), round16(a / b) + 0.0L)
+
+static bool run_addf(ARGS)
+{
+    long double sum = 0, v;
+    for (size_t i = 0; i < n; i++) {
+        if (!decimal(x, &args[i], &v))
+            return false;
+        sum += v;
+    }
+    *out = tval_float((double)sum);
+    return true;
 }
 
 #define FOLD_FLOATS(fn, expr)                   \
@@ -99,63 +149,41 @@ static double decimal(double v)
         *out = tval_float(a);                   \
         return true;                            \
     }
-FOLD_FLOATS(run_addf, decimal(a + b))
-FOLD_FLOATS(run_subf, decimal(a - b))
-FOLD_FLOATS(run_mulf, decimal(a *b))
-FOLD_FLOATS(run_maxf, a > b ? a : b)
-FOLD_FLOATS(run_minf, a < b ? a : b)
-
-static bool run_divf(ARGS)
-{
-    double a = tval_to_float(&args[0]);
-    for (size_t i = 1; i < n; i++) {
-        double b = tval_to_float(&args[i]);
-        if (b == 0)
-            return texec_fail(x, "decimal division by 0");
-        a /= b;
-    }
-    *out = tval_float(a);
-    return true;
-}
+FOLD_FLOATS(run_maxf, isnan(a) || isnan(b) ? NAN : a > b ? a : b)
+FOLD_FLOATS(run_minf, isnan(a) || isnan(b) ? NAN : a < b ? a : b)
 
 static bool run_max(ARGS)
 {
     int64_t v = tval_to_int(&args[0]);
-    (void)x;
     for (size_t i = 1; i < n; i++)
         v = MAX(v, tval_to_int(&args[i]));
-    *out = tval_int(v);
+    *out = wide(v);
     return true;
 }
 
 static bool run_min(ARGS)
 {
     int64_t v = tval_to_int(&args[0]);
-    (void)x;
     for (size_t i = 1; i < n; i++)
         v = MIN(v, tval_to_int(&args[i]));
-    *out = tval_int(v);
+    *out = wide(v);
     return true;
 }
 
 static bool run_ceil(ARGS)
 {
-    (void)x, (void)n;
     *out = tval_float(ceil(tval_to_float(&args[0])));
     return true;
 }
 
 static bool run_floor(ARGS)
 {
-    (void)x, (void)n;
     *out = tval_float(floor(tval_to_float(&args[0])));
     return true;
 }
 
 static bool run_round(ARGS) // round x digits [roundOn]
 {
-    if (!targ_is_int(x, &args[1]))
-        return false;
     double on = n > 2 ? tval_to_float(&args[2]) : 0.5, v = tval_to_float(&args[0]);
     double pow10 = pow(10, (double)args[1].i), whole;
     double rest = modf(pow10 * v, &whole);
@@ -168,8 +196,6 @@ static bool run_bytes(ARGS)
 {
     struct err err = ERR_OK;
     uint64_t size;
-    if (!targs_texts(x, args, 0, n))
-        return false;
     if (!size_parse_humanize(args[0].s, &size, &err))
         return texec_fail(x, "%s", err.text);
     *out = tval_float((double)size);
@@ -180,8 +206,6 @@ static bool run_duration(ARGS)
 {
     struct err err = ERR_OK;
     int64_t ns;
-    if (!targs_texts(x, args, 0, n))
-        return false;
     if (!dur_parse_go(args[0].s, &ns, &err))
         return texec_fail(x, "%s", err.text);
     *out = tval_float((double)ns / 1e9);
@@ -190,7 +214,6 @@ static bool run_duration(ARGS)
 
 static bool run_default(ARGS)
 {
-    (void)x;
     *out = n > 1 && tval_true(&args[1]) ? args[1] : args[0];
     return true;
 }
@@ -199,94 +222,73 @@ static bool run_default(ARGS)
 
 static bool run_line(ARGS)
 {
-    (void)args, (void)n;
     return texec_give(out, x->env->line);
+}
+
+static bool give_time(struct tval *out, struct ttime t)
+{
+    *out = (struct tval){.kind = TVAL_TIME, .t = t};
+    return true;
 }
 
 static bool run_timestamp(ARGS)
 {
-    (void)args, (void)n;
-    *out = (struct tval){.kind = TVAL_TIME, .i = x->env->t_ns};
-    return true;
+    return give_time(out, ttime_of_ns(x->env->t_ns));
 }
 
 static bool run_now(ARGS)
 {
-    (void)args, (void)n;
-    *out = (struct tval){.kind = TVAL_TIME, .i = x->env->now_ns};
-    return true;
+    return give_time(out, ttime_of_ns(x->env->now_ns));
 }
 
-static bool run_date(ARGS) // date layout time
+static bool run_date(ARGS) // date layout time; always shown in the server's zone, UTC
 {
-    (void)n;
-    if (!targs_texts(x, args, 0, 1))
-        return false;
-    int64_t t;
+    struct ttime t = ttime_of_ns(x->env->now_ns);
     if (args[1].kind == TVAL_TIME)
-        t = args[1].i;
-    else if (args[1].kind != TVAL_INT)
-        t = x->env->now_ns;
-    else if (__builtin_mul_overflow(args[1].i, NS_PER_S, &t))
-        return texec_fail(x, "time out of range");
-    return texec_give(out, ttime_format(x->a, args[0].s, t));
+        t = args[1].t;
+    else if (args[1].kind == TVAL_INT)
+        t = (struct ttime){.s = args[1].i};
+    t.offset_s = 0;
+    t.zone = (str){0};
+    return texec_give(out, ttime_format(x->a, args[0].s, &t));
 }
 
-static bool parse_date(struct texec *x, str layout, str text, struct tval *out)
+/* What cannot be read is the zero time. */
+static bool run_to_date(ARGS) // toDate layout text
 {
-    int64_t t;
-    if (!ttime_parse(layout, text, &t))
-        return texec_fail(x, "parsing time \"" STR_FMT "\" as \"" STR_FMT "\": cannot parse",
-                          STR_ARG(text), STR_ARG(layout));
-    *out = (struct tval){.kind = TVAL_TIME, .i = t};
-    return true;
-}
-
-static bool run_to_date(ARGS) // toDate layout text; what does not fit is the zero time
-{
-    struct tval zero = {.kind = TVAL_TIME, .i = INT64_MIN};
-    if (!targs_texts(x, args, 0, n))
-        return false;
-    if (!parse_date(x, args[0].s, args[1].s, out))
-        *out = zero;
-    return true;
+    struct ttime t;
+    bool ok = ttime_parse(x->a, args[0].s, args[1].s, texec_zone(x, STR("UTC")), &t);
+    return give_time(out, ok ? t : TTIME_ZERO);
 }
 
 static bool run_date_in_zone(ARGS) // toDateInZone layout zone text
 {
-    if (!targs_texts(x, args, 0, n))
-        return false;
-    str zone = args[1].s;
-    if (zone.n > 0 && !str_is(zone, "UTC") && !str_is(zone, "Local") && !str_is(zone, "GMT"))
-        return texec_fail(x, "unknown time zone " STR_FMT " (this server knows UTC)",
-                          STR_ARG(zone));
-    return parse_date(x, args[0].s, args[2].s, out);
+    struct ttime t;
+    bool ok = ttime_parse(x->a, args[0].s, args[2].s, texec_zone(x, args[1].s), &t);
+    return give_time(out, ok ? t : TTIME_ZERO);
 }
 
-static bool epoch(struct texec *x, const struct tval *v, int64_t unit, struct tval *out)
+/* Wraps as Go's arithmetic does. */
+static bool epoch(struct texec *x, const struct tval *v, int64_t per_s, struct tval *out)
 {
-    if (v->kind != TVAL_TIME)
-        return texec_fail(x, "wrong type for value; expected time.Time; got %s", tval_type(v));
-    int64_t t = v->i / unit - (v->i % unit < 0);
+    int64_t unit = NS_PER_S / per_s;
+    uint64_t t = (uint64_t)v->t.s * (uint64_t)per_s + (uint64_t)(v->t.ns / unit);
     return texec_give(out, arena_fmt(x->a, "%lld", (long long)t));
 }
 
 static bool run_epoch(ARGS)
 {
-    (void)n;
-    return epoch(x, &args[0], NS_PER_S, out);
+    return epoch(x, &args[0], 1, out);
 }
 
 static bool run_epoch_ms(ARGS)
 {
-    (void)n;
-    return epoch(x, &args[0], NS_PER_MS, out);
+    return epoch(x, &args[0], 1000, out);
 }
 
 static bool run_epoch_ns(ARGS)
 {
-    (void)n;
-    return epoch(x, &args[0], 1, out);
+    return epoch(x, &args[0], NS_PER_S, out);
 }
 
 static bool run_unix_to_time(ARGS) // by the number of digits: days, s, ms, us, ns
@@ -296,52 +298,58 @@ static bool run_unix_to_time(ARGS) // by the number of digits: days, s, ms, us, 
         int64_t unit;
     } units[] = {{5, 86400 * NS_PER_S}, {10, NS_PER_S}, {13, NS_PER_MS}, {16, 1000}, {19, 1}};
     int64_t v;
-    if (!targs_texts(x, args, 0, n))
+    str s = args[0].s;
+    if (!num_parse_i64(s, &v)) {
+        struct buf b;
+        buf_init(&b, ERR_TEXT_MAX);
+        print_quoted(&b, s);
+        bool digits = s.n > 18 && num_parse_f64(s, &(double){0});
+        texec_fail(
+            x, "unable to parse time '" STR_FMT "': strconv.ParseInt: parsing " STR_FMT ": %s",
+            STR_ARG(s), STR_ARG(buf_str(&b)), digits ? "value out of range" : "invalid syntax");
+        buf_deinit(&b);
         return false;
-    for (size_t i = 0; i < COUNTOF(units); i++) {
-        if (units[i].digits == args[0].s.n && num_parse_i64(args[0].s, &v) &&
-            !__builtin_mul_overflow(v, units[i].unit, &v)) {
-            *out = (struct tval){.kind = TVAL_TIME, .i = v};
-            return true;
-        }
     }
-    return texec_fail(x, "unable to parse time '" STR_FMT "'", STR_ARG(args[0].s));
+    for (size_t i = 0; i < COUNTOF(units); i++)
+        if (units[i].digits == s.n && !__builtin_mul_overflow(v, units[i].unit, &v))
+            return give_time(out, ttime_of_ns(v));
+    return texec_fail(x, "unable to parse time '" STR_FMT "': %%!w(<nil>)", STR_ARG(s));
 }
 
 #define ANY 255
 static const struct tfunc functions[] = {
-    {"__line__", run_line, 0, 0},
-    {"__timestamp__", run_timestamp, 0, 0},
-    {"bytes", run_bytes, 1, 1},
-    {"duration", run_duration, 1, 1},
-    {"duration_seconds", run_duration, 1, 1},
-    {"int", run_int, 1, 1},
-    {"float64", run_float, 1, 1},
-    {"add", run_add, 0, ANY},
-    {"sub", run_sub, 2, 2},
-    {"mul", run_mul, 1, ANY},
-    {"div", run_div, 2, 2},
-    {"mod", run_mod, 2, 2},
-    {"addf", run_addf, 1, ANY},
-    {"subf", run_subf, 1, ANY},
-    {"mulf", run_mulf, 1, ANY},
-    {"divf", run_divf, 1, ANY},
-    {"max", run_max, 1, ANY},
-    {"min", run_min, 1, ANY},
-    {"maxf", run_maxf, 1, ANY},
-    {"minf", run_minf, 1, ANY},
-    {"ceil", run_ceil, 1, 1},
-    {"floor", run_floor, 1, 1},
-    {"round", run_round, 2, 3},
-    {"default", run_default, 1, 2},
-    {"date", run_date, 2, 2},
-    {"toDate", run_to_date, 2, 2},
-    {"toDateInZone", run_date_in_zone, 3, 3},
-    {"now", run_now, 0, 0},
-    {"unixEpoch", run_epoch, 1, 1},
-    {"unixEpochMillis", run_epoch_ms, 1, 1},
-    {"unixEpochNanos", run_epoch_ns, 1, 1},
-    {"unixToTime", run_unix_to_time, 1, 1},
+    {"__line__", run_line, 0, 0, "a"},
+    {"__timestamp__", run_timestamp, 0, 0, "a"},
+    {"bytes", run_bytes, 1, 1, "s"},
+    {"duration", run_duration, 1, 1, "s"},
+    {"duration_seconds", run_duration, 1, 1, "s"},
+    {"int", run_int, 1, 1, "a"},
+    {"float64", run_float, 1, 1, "a"},
+    {"add", run_add, 0, ANY, "a"},
+    {"sub", run_sub, 2, 2, "a"},
+    {"mul", run_mul, 1, ANY, "a"},
+    {"div", run_div, 2, 2, "a"},
+    {"mod", run_mod, 2, 2, "a"},
+    {"addf", run_addf, 0, ANY, "a"},
+    {"subf", run_subf, 1, ANY, "a"},
+    {"mulf", run_mulf, 1, ANY, "a"},
+    {"divf", run_divf, 1, ANY, "a"},
+    {"max", run_max, 1, ANY, "a"},
+    {"min", run_min, 1, ANY, "a"},
+    {"maxf", run_maxf, 1, ANY, "a"},
+    {"minf", run_minf, 1, ANY, "a"},
+    {"ceil", run_ceil, 1, 1, "a"},
+    {"floor", run_floor, 1, 1, "a"},
+    {"round", run_round, 2, 3, "aif"},
+    {"default", run_default, 1, ANY, "a"},
+    {"date", run_date, 2, 2, "sa"},
+    {"toDate", run_to_date, 2, 2, "ss"},
+    {"toDateInZone", run_date_in_zone, 3, 3, "sss"},
+    {"now", run_now, 0, 0, "a"},
+    {"unixEpoch", run_epoch, 1, 1, "t"},
+    {"unixEpochMillis", run_epoch_ms, 1, 1, "t"},
+    {"unixEpochNanos", run_epoch_ns, 1, 1, "t"},
+    {"unixToTime", run_unix_to_time, 1, 1, "s"},
 };
 
 const struct tfunc *tfunc_find_number(str name)

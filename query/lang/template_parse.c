@@ -105,9 +105,10 @@ static void scan_number(struct tparser *p)
     int64_t i;
     double f;
     p->item = ITEM_CONST;
-    if (num_parse_i64(s, &i))
+    char last = s.p[s.n - 1]; // no nan, no infinity
+    if (ttext_int(s, &i))
         p->value = tval_int(i);
-    else if (num_parse_f64(s, &f) && !is_word(s.p[0] == '-' || s.p[0] == '+' ? '0' : '.'))
+    else if (num_parse_f64(s, &f) && (is_digit(last) || last == '.' || str_starts(s, STR("0x"))))
         p->value = tval_float(f);
     else
         tfail(p, "bad number syntax: \"" STR_FMT "\"", STR_ARG(s));
@@ -289,7 +290,9 @@ static bool parse_operand(struct tparser *p, struct targ *arg)
         arg->func = tfunc_find(p->word);
         if (arg->func == NULL)
             return tfail(p, "function \"" STR_FMT "\" not defined", STR_ARG(p->word));
-        break;
+        scan(p);
+        parse_chain(p, arg, (str){0});
+        return true;
     case ITEM_FIELD:
         arg->kind = TARG_FIELD;
         vec_push(&p->t->fields, p->t->arena, p->word);

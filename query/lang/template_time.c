@@ -1,4 +1,4 @@
-/* template_time.c - times by Go's reference layout (Mon Jan 2 15:04:05 MST 2006), in UTC.
+/* template_time.c - times by Go's reference layout (Mon Jan 2 15:04:05 MST 2006), in any zone.
  *
  * One table of layout pieces serves both directions. Any thread. */
 #include <stdio.h>
@@ -32,10 +32,13 @@ enum piece {
     PIECE_ZONE_NAME,
     PIECE_Z_COLON, // Z07:00
     PIECE_Z,       // Z0700
+    PIECE_Z_HOUR,  // Z07
     PIECE_OFFSET_COLON,
     PIECE_OFFSET,
-    PIECE_FRACTION0, // .000
-    PIECE_FRACTION9, // .999
+    PIECE_OFFSET_HOUR, // -07
+    PIECE_YEARDAY_,    // __2
+    PIECE_FRACTION0,   // .000
+    PIECE_FRACTION9,   // .999
 };
 
 static const struct {
@@ -51,8 +54,11 @@ static const struct {
     {"2006", PIECE_YEAR},
     {"Z07:00", PIECE_Z_COLON},
     {"Z0700", PIECE_Z},
+    {"Z07", PIECE_Z_HOUR},
     {"-07:00", PIECE_OFFSET_COLON},
     {"-0700", PIECE_OFFSET},
+    {"-07", PIECE_OFFSET_HOUR},
+    {"__2", PIECE_YEARDAY_},
     {"002", PIECE_YEARDAY0},
     {"01", PIECE_MONTH0},
     {"02", PIECE_DAY0},
@@ -125,8 +131,34 @@ static void put_fraction(struct buf *b, str piece, int64_t ns, bool trim)
     }
 }
 
-static void put_piece(struct buf *b, enum piece piece, str text, const struct tm *tm, int64_t ns)
+struct shown { // a time in its zone
+    struct tm tm;
+    int32_t ns, offset_s;
+    str zone;
+};
+
+/* +hh:mm, +hhmm or +hh. */
+static void put_offset(struct buf *b, int32_t s, bool colon, bool minutes)
 {
+    int32_t m = (s < 0 ? -s : s) / 60;
+    buf_fmt(b, "%c%02d", s < 0 ? '-' : '+', m / 60);
+    if (minutes)
+        buf_fmt(b, "%s%02d", colon ? ":" : "", m % 60);
+}
+
+static void put_zone(struct buf *b, const struct shown *t)
+{
+    if (t->zone.n > 0)
+        buf_add(b, t->zone);
+    else if (t->offset_s == 0)
+        buf_add(b, STR("UTC"));
+    else
+        put_offset(b, t->offset_s, false, true);
+}
+
+static void put_piece(struct buf *b, enum piece piece, str text, const struct shown *t)
+{
+    const struct tm *tm = &t->tm;
     int hour12 = tm->tm_hour % 12 == 0 ? 12 : tm->tm_hour % 12;
     switch (piece) {
     case PIECE_NONE:
@@ -182,42 +214,53 @@ static void put_piece(struct buf *b, enum piece piece, str text, const struct tm
         buf_add(b, tm->tm_hour >= 12 ? STR("pm") : STR("am"));
         break;
     case PIECE_ZONE_NAME:
-        buf_add(b, STR("UTC"));
+        put_zone(b, t);
         break;
     case PIECE_Z_COLON:
     case PIECE_Z:
-        buf_add_char(b, 'Z');
+    case PIECE_Z_HOUR:
+        if (t->offset_s == 0)
+            buf_add_char(b, 'Z');
+        else
+            put_offset(b, t->offset_s, piece == PIECE_Z_COLON, piece != PIECE_Z_HOUR);
         break;
     case PIECE_OFFSET_COLON:
-        buf_add(b, STR("+00:00"));
-        break;
     case PIECE_OFFSET:
-        buf_add(b, STR("+0000"));
+    case PIECE_OFFSET_HOUR:
+        put_offset(b, t->offset_s, piece == PIECE_OFFSET_COLON, piece != PIECE_OFFSET_HOUR);
+        break;
+    case PIECE_YEARDAY_:
+        put_number(b, tm->tm_yday + 1, 3, ' ');
         break;
     case PIECE_FRACTION0:
     case PIECE_FRACTION9:
-        put_fraction(b, text, ns, piece == PIECE_FRACTION9);
+        put_fraction(b, text, t->ns, piece == PIECE_FRACTION9);
         break;
     }
 }
 
-str ttime_format(struct arena *a, str layout, int64_t t_ns)
+struct ttime ttime_of_ns(int64_t t_ns)
+{
+    struct ttime t = {.s = t_ns / NS_PER_S, .ns = (int32_t)(t_ns % NS_PER_S)};
+    if (t.ns < 0) {
+        t.ns += (int32_t)NS_PER_S;
+        t.s--;
+    }
+    return t;
+}
+
+str ttime_format(struct arena *a, str layout, const struct ttime *t)
 {
     struct buf b;
-    struct tm tm;
-    int64_t ns = t_ns % NS_PER_S;
-    time_t s = (time_t)(t_ns / NS_PER_S);
-    if (ns < 0) {
-        ns += NS_PER_S;
-        s--;
-    }
-    if (gmtime_r(&s, &tm) == NULL)
+    struct shown shown = {.ns = t->ns, .offset_s = t->offset_s, .zone = t->zone};
+    int64_t s;
+    if (__builtin_add_overflow(t->s, t->offset_s, &s) || gmtime_r(&(time_t){s}, &shown.tm) == NULL)
         return (str){0};
     buf_init(&b, layout.n * 16 + 64);
     while (layout.n > 0) {
         size_t n;
         enum piece piece = next_piece(layout, &n);
-        put_piece(&b, piece, str_sub(layout, 0, n), &tm, ns);
+        put_piece(&b, piece, str_sub(layout, 0, n), &shown);
         layout = str_sub(layout, n, layout.n);
     }
     str out = arena_dup(a, buf_str(&b));
@@ -253,9 +296,9 @@ static bool take_name(str *text, const char *const *names, size_t n_names, size_
     return false;
 }
 
-static bool take_offset(str *text, bool colon, bool z, int *out_s)
+static bool take_offset(str *text, bool colon, bool z, bool with_minutes, int *out_s)
 {
-    int hours, minutes;
+    int hours, minutes = 0;
     if (z && text->n > 0 && text->p[0] == 'Z') {
         *text = str_sub(*text, 1, text->n);
         return true;
@@ -266,12 +309,14 @@ static bool take_offset(str *text, bool colon, bool z, int *out_s)
     *text = str_sub(*text, 1, text->n);
     if (!take_number(text, 2, 2, &hours))
         return false;
-    if (colon) {
+    if (colon && with_minutes) {
         if (text->n == 0 || text->p[0] != ':')
             return false;
         *text = str_sub(*text, 1, text->n);
     }
-    if (!take_number(text, 2, 2, &minutes))
+    if (with_minutes && !take_number(text, 2, 2, &minutes))
+        return false;
+    if (hours > 24 || minutes > 60)
         return false;
     *out_s = sign * (hours * 3600 + minutes * 60);
     return true;
@@ -297,7 +342,22 @@ struct reading {
     struct tm tm;
     int64_t ns;
     int offset_s, pm; // pm: -1 not told
+    int yday;         // 0 not told
+    bool has_offset, is_utc;
+    str zone; // abbreviation
 };
+
+/* An abbreviation: UTC, three to five capitals. */
+static bool take_zone(str *text, struct reading *r)
+{
+    size_t n = 0;
+    while (n < text->n && text->p[n] >= 'A' && text->p[n] <= 'Z')
+        n++;
+    r->zone = str_sub(*text, 0, n);
+    r->is_utc = str_is(r->zone, "UTC");
+    *text = str_sub(*text, n, text->n);
+    return n >= 3 && n <= 5 && (n != 5 || r->zone.p[4] == 'T');
+}
 
 static bool take_clock(enum piece piece, str *text, struct reading *r)
 {
@@ -325,15 +385,19 @@ static bool take_clock(enum piece piece, str *text, struct reading *r)
     case PIECE_FRACTION9:
         return r->ns > 0 || take_fraction(text, &r->ns) || piece == PIECE_FRACTION9;
     case PIECE_ZONE_NAME:
-        while (text->n > 0 && text->p[0] >= 'A' && text->p[0] <= 'Z')
-            *text = str_sub(*text, 1, text->n);
-        return true;
+        return take_zone(text, r);
     case PIECE_Z_COLON:
     case PIECE_Z:
+    case PIECE_Z_HOUR:
+        r->is_utc = text->n > 0 && text->p[0] == 'Z';
+        r->has_offset = !r->is_utc;
+        return take_offset(text, piece == PIECE_Z_COLON, true, piece != PIECE_Z_HOUR, &r->offset_s);
     case PIECE_OFFSET_COLON:
     case PIECE_OFFSET:
-        return take_offset(text, piece == PIECE_Z_COLON || piece == PIECE_OFFSET_COLON,
-                           piece == PIECE_Z_COLON || piece == PIECE_Z, &r->offset_s);
+    case PIECE_OFFSET_HOUR:
+        r->has_offset = true;
+        return take_offset(text, piece == PIECE_OFFSET_COLON, false, piece != PIECE_OFFSET_HOUR,
+                           &r->offset_s);
     default:
         return false;
     }
@@ -378,14 +442,57 @@ static bool take_piece(enum piece piece, str literal, str *text, struct reading 
     case PIECE_DAY:
     case PIECE_DAY0:
         return take_number(text, piece == PIECE_DAY0 ? 2 : 1, 2, &r->tm.tm_mday);
+    case PIECE_YEARDAY_:
+        while (text->n > 0 && text->p[0] == ' ')
+            *text = str_sub(*text, 1, text->n);
+        return take_number(text, 1, 3, &r->yday) && r->yday > 0;
     case PIECE_YEARDAY0:
-        return take_number(text, 3, 3, &v);
+        return take_number(text, 3, 3, &r->yday) && r->yday > 0;
     default:
         return take_clock(piece, text, r);
     }
 }
 
-bool ttime_parse(str layout, str text, int64_t *out_ns)
+static bool is_leap(int year)
+{
+    return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+}
+
+/* Are all the numbers within a calendar's bounds? */
+static bool in_bounds(const struct reading *r)
+{
+    static const int lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    int leap = is_leap(r->tm.tm_year + 1900);
+    int days_of_month = lengths[r->tm.tm_mon] + (r->tm.tm_mon == 1 ? leap : 0);
+    return r->tm.tm_hour <= 23 && r->tm.tm_min <= 59 && r->tm.tm_sec <= 59 && r->tm.tm_mday >= 1 &&
+           r->tm.tm_mday <= days_of_month && r->yday <= 365 + leap;
+}
+
+/* Puts the local time into its zone: an offset, an abbreviation, or the caller's. */
+static void place(struct arena *a, const struct reading *r, const struct tzone *zone,
+                  struct ttime *t)
+{
+    int32_t offset_s;
+    str name;
+    if (r->is_utc)
+        return;
+    if (r->has_offset) {
+        t->s -= r->offset_s;
+        tzone_at(zone, t->s, &offset_s, &name);
+        t->offset_s = r->offset_s;
+        t->zone = r->zone.n > 0 ? arena_dup(a, r->zone) : offset_s == r->offset_s ? name : (str){0};
+        return;
+    }
+    tzone_at_local(zone, t->s, &offset_s, &name);
+    if (r->zone.n > 0 && !str_eq(r->zone, name)) { // unknown here: a name without an offset
+        t->zone = arena_dup(a, r->zone);
+        return;
+    }
+    t->s -= offset_s;
+    tzone_at(zone, t->s, &t->offset_s, &t->zone);
+}
+
+bool ttime_parse(struct arena *a, str layout, str text, const struct tzone *zone, struct ttime *out)
 {
     struct reading r = {.pm = -1};
     r.tm.tm_mday = 1;
@@ -397,13 +504,18 @@ bool ttime_parse(str layout, str text, int64_t *out_ns)
             return false;
         layout = str_sub(layout, n, layout.n);
     }
-    if (text.n > 0 || r.tm.tm_hour > 23 || r.tm.tm_min > 59 || r.tm.tm_sec > 59 ||
-        r.tm.tm_mday < 1 || r.tm.tm_mday > 31)
+    if (text.n > 0 || !in_bounds(&r))
         return false;
+    if (r.yday > 0) {
+        r.tm.tm_mon = 0;
+        r.tm.tm_mday = r.yday;
+    }
     if (r.pm == 1 && r.tm.tm_hour < 12)
         r.tm.tm_hour += 12;
     if (r.pm == 0 && r.tm.tm_hour == 12)
         r.tm.tm_hour = 0;
-    int64_t s = (int64_t)timegm(&r.tm) - r.offset_s;
-    return !__builtin_mul_overflow(s, NS_PER_S, &s) && !__builtin_add_overflow(s, r.ns, out_ns);
+    struct ttime t = {.s = (int64_t)timegm(&r.tm), .ns = (int32_t)r.ns};
+    place(a, &r, zone, &t);
+    *out = t;
+    return true;
 }

@@ -24,13 +24,6 @@ static bool convert_size(struct lq_line *l, str value, uint64_t *out, str *why)
     struct err err = ERR_OK;
     if (size_parse_humanize(value, out, &err))
         return true;
-    size_t n = 0;
-    double v;
-    while (n < value.n &&
-           ((value.p[n] >= '0' && value.p[n] <= '9') || value.p[n] == '.' || value.p[n] == ','))
-        n++;
-    if (!num_parse_f64(str_sub(value, 0, n), &v))
-        return no_number(l, str_sub(value, 0, n), why);
     *why = arena_dup(&l->scratch, str_c(err.text));
     return false;
 }

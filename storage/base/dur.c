@@ -1,6 +1,8 @@
 /* dur.c - durations and byte sizes, one small table and one loop per dialect. Any thread. */
 #include "storage/base/dur.h"
 
+#include <stdio.h>
+
 #include <math.h>
 
 #include "storage/base/num.h"
@@ -89,9 +91,33 @@ bool dur_parse_prom(str s, int64_t *out_ms, struct err *err)
     return true;
 }
 
+/* Go's own quoting of durations: bytes that are not printable ASCII as \\xhh. */
+struct quoted {
+    char text[ERR_TEXT_MAX];
+};
+
+static struct quoted quote(str s)
+{
+    struct quoted q;
+    size_t n = 0;
+    for (size_t i = 0; i < s.n && n + 6 < sizeof q.text; i++) {
+        uint8_t c = (uint8_t)s.p[i];
+        if (c < ' ' || c >= 0x80) {
+            snprintf(q.text + n, 5, "\\x%02x", c);
+            n += 4;
+            continue;
+        }
+        if (c == '"' || c == '\\')
+            q.text[n++] = '\\';
+        q.text[n++] = (char)c;
+    }
+    q.text[n] = '\0';
+    return q;
+}
+
 static bool go_invalid(str s, struct err *err)
 {
-    return err_set(err, ERR_INVALID, "time: invalid duration \"" STR_FMT "\"", STR_ARG(s));
+    return err_set(err, ERR_INVALID, "time: invalid duration \"%s\"", quote(s).text);
 }
 
 /* The digits behind a point as numerator and scale; digits that no longer fit change nothing. */
@@ -117,7 +143,8 @@ static bool go_part(str s, size_t *at, uint64_t *sum, struct err *err)
     double scale = 1;
     for (; i < s.n && is_digit(s.p[i]); i++) {
         if (__builtin_mul_overflow(whole, 10, &whole) ||
-            __builtin_add_overflow(whole, (uint64_t)(s.p[i] - '0'), &whole))
+            __builtin_add_overflow(whole, (uint64_t)(s.p[i] - '0'), &whole) ||
+            whole > UINT64_C(1) << 63)
             return go_invalid(s, err);
     }
     size_t digits = i - from;
@@ -132,14 +159,12 @@ static bool go_part(str s, size_t *at, uint64_t *sum, struct err *err)
     while (i < s.n && s.p[i] != '.' && !is_digit(s.p[i]))
         i++;
     if (i == from)
-        return err_set(err, ERR_INVALID, "time: missing unit in duration \"" STR_FMT "\"",
-                       STR_ARG(s));
+        return err_set(err, ERR_INVALID, "time: missing unit in duration \"%s\"", quote(s).text);
     str name = str_sub(s, from, i);
     size_t unit = unit_find(go_units, COUNTOF(go_units), name);
     if (unit == COUNTOF(go_units))
-        return err_set(err, ERR_INVALID,
-                       "time: unknown unit \"" STR_FMT "\" in duration \"" STR_FMT "\"",
-                       STR_ARG(name), STR_ARG(s));
+        return err_set(err, ERR_INVALID, "time: unknown unit \"%s\" in duration \"%s\"",
+                       quote(name).text, quote(s).text);
     uint64_t mult = go_units[unit].mult;
     if (__builtin_mul_overflow(whole, mult, &whole) ||
         __builtin_add_overflow(whole, (uint64_t)((double)frac * ((double)mult / scale)), &whole) ||
@@ -259,6 +284,15 @@ static double humanize_mult(str unit)
     return mult;
 }
 
+static bool unhandled_size(str unit, struct err *err)
+{
+    char name[64];
+    size_t n = 0;
+    for (; n < unit.n && n < sizeof name; n++)
+        name[n] = lower(unit.p[n]);
+    return err_set(err, ERR_INVALID, "unhandled size name: %.*s", (int)n, name);
+}
+
 bool size_parse_humanize(str s, uint64_t *out, struct err *err)
 {
     str rest = s;
@@ -274,11 +308,12 @@ bool size_parse_humanize(str s, uint64_t *out, struct err *err)
     }
     double v;
     if (!num_parse_f64(str_of(digits, n), &v))
-        return err_set(err, ERR_INVALID, "parsing \"" STR_FMT "\": invalid size", STR_ARG(s));
+        return err_set(err, ERR_INVALID, "strconv.ParseFloat: parsing \"%.*s\": invalid syntax",
+                       (int)n, digits);
     str unit = str_trim(rest);
     double mult = humanize_mult(unit);
     if (mult == 0)
-        return err_set(err, ERR_INVALID, "unhandled size name: " STR_FMT, STR_ARG(unit));
+        return unhandled_size(unit, err);
     v *= mult;
     if (v >= 18446744073709551616.0)
         return err_set(err, ERR_INVALID, "too large: " STR_FMT, STR_ARG(s));

@@ -139,6 +139,30 @@ static bool scan_exponent(str s, size_t *i, int64_t *out)
     return true;
 }
 
+/* Underscores between digits, as Go's literals have them: the rest without them. */
+static bool parse_underscores(str s, double *out)
+{
+    char plain[NUM_TEXT_MAX];
+    size_t n = 0;
+    bool hex = false;
+    for (size_t i = 0; i < s.n; i++) {
+        hex |= (s.p[i] | 0x20) == 'x';
+        if (s.p[i] == '_') {
+            bool before = i > 0 && (is_digit(s.p[i - 1]) || (hex && is_hex(s.p[i - 1])) ||
+                                    (s.p[i - 1] | 0x20) == 'x');
+            bool behind = i + 1 < s.n && (hex ? is_hex(s.p[i + 1]) : is_digit(s.p[i + 1]));
+            if (!before || !behind)
+                return false;
+            continue;
+        }
+        if (n == sizeof plain)
+            return false;
+        plain[n++] = s.p[i];
+    }
+    return n < s.n && num_parse_f64(str_of(plain, n), out);
+}
+
+// NOLINTNEXTLINE(misc-no-recursion): the second time without underscores
 bool num_parse_f64(str s, double *out)
 {
     if (s.n == 0)
@@ -159,10 +183,10 @@ bool num_parse_f64(str s, double *out)
         if (!scan_exponent(s, &i, &exponent))
             return false;
     } else if (hex) {
-        return false; // a hex float without an exponent is no Go float
+        return parse_underscores(s, out); // a hex float without an exponent is no Go float
     }
     if (i != s.n)
-        return false;
+        return parse_underscores(s, out);
     exponent += point;
     if (hex || kept > 19 || mantissa > DOUBLE_INT || exponent < -POW10_MAX || exponent > POW10_MAX)
         return parse_slow(s, out);

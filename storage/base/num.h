@@ -8,8 +8,7 @@
 MUST_USE bool num_parse_i64(str s, int64_t *out); // [+-]?digits, whole text, no overflow
 MUST_USE bool num_parse_u64(str s, uint64_t *out);
 /* Go's strconv.ParseFloat: decimal and 0x floats with exponent, inf/infinity/nan in any case,
- * signs, underscores only in the 0x/decimal forms that Go allows with base prefix: not accepted
- * here. */
+ * signs, underscores between digits. */
 MUST_USE bool num_parse_f64(str s, double *out);
 /* All print into dst[NUM_TEXT_MAX] (no NUL behind) and return the text: the shortest digits that
  * read back equal, "NaN", "+Inf", "-Inf". */

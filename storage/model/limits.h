@@ -270,6 +270,9 @@
 #define LIMIT_TEMPLATE_OUT     MIB
 #define LIMIT_TEMPLATE_CALLS   50
 #define LIMIT_TEMPLATE_REGEXES 32
+#define LIMIT_TEMPLATE_ZONES   8          // time zones kept by one template
+#define LIMIT_TZ_NAME          64         // bytes of a time zone's name; the longest has 32
+#define LIMIT_TZ_FILE          (64 * KIB) // bytes of its file; the largest has 4 KiB
 
 /* ---- derived metrics ---- */
 

@@ -1,4 +1,6 @@
 /* template_test.c - templates over a few labels: output, errors, bounds. */
+#include <unistd.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -51,7 +53,7 @@ static const struct {
     {"{{define \"t\"}}[{{.}}]{{end}}{{template \"t\" .a}}", "[x y]"},
     {"{{block \"t\" .n}}[{{.}}]{{end}}", "[7]"},
     {"{{(fromJson .json).b}} {{(fromJson .json).none}}", "true <no value>"},
-    {"{{fromJson .json}}", "map[b:true k:[1 2.5 <no value>]]"},
+    {"{{fromJson .json}}", "map[b:true k:[1 2.5 <nil>]]"},
     {"{{index (fromJson .json).k 1}} {{index . \"n\"}}", "2.5 7"},
     {"{{len .a}} {{len .}} {{slice .a 1 3}}", "3 4  y"},
     {"{{and .a .x}}|{{and .a .n}}|{{or .x .n}}|{{not .x}}", "|7|7|true"},
@@ -90,7 +92,30 @@ static const struct {
     {"{{toDateInZone \"2006-01-02T15:04:05Z07:00\" \"UTC\" \"2023-11-14T22:13:20+02:00\" | "
      "unixEpoch}}",
      "1699992800"},
-    {"{{'a'}} {{1e3}} {{-2}}", "97 1000 -2"},
+    {"{{'a'}} {{1e3}} {{-2}} {{-0.5}} {{0x10}} {{1_000}} {{0b11}} {{017}}",
+     "97 1000 -2 -0.5 16 1000 3 15"},
+    {"{{int \"0x1F\"}} {{int \"1e3\"}} {{int \"010\"}} {{int \"08\"}} {{int \"-3.9\"}} {{int "
+     "\"99999999999999999999\"}} {{float64 \"1_000.5\"}} {{float64 \"1e999\"}}",
+     "31 0 8 0 -3 0 1000.5 0"},
+    {"{{divf 2 3}} {{addf 1234567890123456 0.5}} {{mulf 1.1 1.1}} {{addf}} {{subf 1 -0.9}}",
+     "0.6666666666666667 1.2345678901234565e+15 1.21 0 1.9"},
+    {"{{count \"a*\" \"baaac\"}} {{regexReplaceAll \"a*\" \"baaac\" \"-\"}} "
+     "{{regexReplaceAllLiteral \"\" \"\u00e9\" \"$\"}}",
+     "3 -b-c- $\u00e9$"},
+    {"{{trim \"\u00a0 x \u2003\"}}|{{upper \"\u00fd\u03ac\u0450\"}}|{{lower \"\u0130\u1e9e\"}}",
+     "x|\u00dd\u0386\u0400|i\u00df"},
+    {"{{toDate \"2006\" \"x\"}} {{toDate \"2006-01-02\" \"2023-02-30\" | unixEpoch}}",
+     "0001-01-01 00:00:00 +0000 UTC -62135596800"},
+    {"{{toDate \"2006-01-02T15:04:05Z07:00\" \"2023-01-02T03:04:05+02:00\"}}",
+     "2023-01-02 03:04:05 +0200 +0200"},
+    {"{{__timestamp__ | date \"002 __2 -07 Z07 Jan _2 03:04PM .00\"}}",
+     "318 318 +00 Z Nov 14 10:13PM .12"},
+    {"{{printf \"%03d|%.3d|%x|%b|%o|%#x|%c|%U|%T|%q\" 7 7 255 5 8 255 97 97 .a 97}}",
+     "007|007|ff|101|10|0xff|a|U+0061|string|'a'"},
+    {"{{printf \"%5d|%-6s|%.2s|% x|%v|%s\" .n .a .up .a nil 5}}",
+     "%!d(string=    7)|x y   |BL|78 20 79|<nil>|%!s(int=5)"},
+    {"{{print nil 1}} {{fromJson \"x\"}} {{(fromJson \"x\").y}}", "<nil> 1 <no value> <no value>"},
+
 };
 
 static const struct {
@@ -113,7 +138,24 @@ static const struct {
      "integer divide by zero",
      true},
     {"{{ duration \"x\" }}", "error calling duration: time: invalid duration \"x\"", true},
-    {"{{ trim 5 }}", "wrong type for value; expected string; got int", true},
+    {"{{ trim 5 }}", "line:1:8: executing \"line\" at <5>: expected string; found 5", true},
+    {"{{ trim nil }}", "at <nil>: cannot assign nil to string", true},
+    {"{{ .a | trunc 2.5 }}", "at <2.5>: expected integer; found 2.5", true},
+    {"{{ .n | int | upper }}", "at <upper>: wrong type for value; expected string; got int", true},
+    {"{{ trunc (add 1 2) .a }}", "at <2>: wrong type for value; expected int; got int64", true},
+    {"{{ unixEpoch .a }}", "at <.a>: wrong type for value; expected time.Time; got string", true},
+    {"{{ div .n  ( .n|mul   0) }}", "at <div .n (.n | mul 0)>: error calling div", true},
+    {"{{ substr 5 2 .up }}", "slice bounds out of range [5:2]", true},
+    {"{{ substr -1 9 .up }}", "slice bounds out of range [:9] with length 4", true},
+    {"{{ indent -1 .up }}", "strings: negative Repeat count", true},
+    {"{{ bytes .a }}", "error calling bytes: strconv.ParseFloat: parsing \"\": invalid syntax",
+     true},
+    {"{{ unixToTime \"12\" }}", "unable to parse time '12': %!w(<nil>)", true},
+    {"{{ unixToTime \"ab\" }}", "strconv.ParseInt: parsing \"ab\": invalid syntax", true},
+    {"{{ addf \"NaN\" }}", "Cannot create a Decimal from NaN", true},
+    {"{{ eq .a 5 }}", "incompatible types for comparison: string and int", true},
+    {"{{ lt . 5 }}", "invalid type for comparison", true},
+    {"{{ nil }}", "nil is not a command", true},
     {"{{ trim }}", "wrong number of args for trim: want 1 got 0", true},
     {"{{ repeat 100000000 \"xy\" }}", "more output than", true},
     {"{{define \"t\"}}{{template \"t\"}}{{end}}{{template \"t\"}}",
@@ -163,6 +205,18 @@ static void runs(void **state)
         one(good[i].in, good[i].out, NULL, false);
 }
 
+static void zones(void **state)
+{
+    (void)state;
+    if (access("/usr/share/zoneinfo/Europe/Zurich", R_OK) != 0)
+        skip(); // no database of zones here: every name is UTC
+    one("{{toDateInZone \"2006-01-02 15:04\" \"Europe/Zurich\" \"2023-07-01 12:00\"}} "
+        "{{toDateInZone \"2006-01-02 15:04\" \"America/New_York\" \"2050-01-15 12:00\" | "
+        "unixEpoch}} "
+        "{{toDateInZone \"2006-01-02\" \"No/Where\" \"2023-07-01\"}}",
+        "2023-07-01 12:00:00 +0200 CEST 2525878800 2023-07-01 00:00:00 +0000 UTC", NULL, false);
+}
+
 static void fails(void **state)
 {
     (void)state;
@@ -192,6 +246,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(runs),
+        cmocka_unit_test(zones),
         cmocka_unit_test(fails),
         cmocka_unit_test(facts),
     };

@@ -369,8 +369,8 @@ static size_t run_file(const char *path, bool update)
     return failures;
 }
 
-static const char *const files[] = {"logs.test", "parsers.test", "formats.test", "metrics.test",
-                                    "errors.test"};
+static const char *const files[] = {"logs.test",    "parsers.test", "formats.test",
+                                    "metrics.test", "errors.test",  "templates.test"};
 
 static void scripts(void **state)
 {
