@@ -181,6 +181,7 @@ static void app_init_services(struct app *app)
     router_add(app->router, prom_routes, &app->services);
     router_add(app->router, prom_status_routes, &app->services);
     router_add(app->router, prom_tsdb_routes, &app->services);
+    router_add(app->router, prom_federate_routes, &app->services);
     router_add(app->router, prom_read_routes, &app->services);
     router_add(app->router, prom_admin_routes, &app->services);
     router_add(app->router, loki_routes, &app->services);

@@ -132,6 +132,8 @@ bool parse_error(str text, uint32_t pos, struct err *err, const char *fmt, ...) 
 
 /* parse.c: the grammar; the tree is not checked yet. */
 MUST_USE bool promql_parse_tree(struct query *q, str text, struct node **out, struct err *err);
+/* The same of a selector alone, as in match[]. */
+MUST_USE bool promql_parse_match(struct query *q, str text, struct node **out, struct err *err);
 /* check.c: types, arity, rules of operators; fills node->type and node->invariant. */
 MUST_USE bool promql_check(str text, struct node *root, struct err *err);
 /* print.c */

@@ -169,7 +169,8 @@ static bool check_arity(struct checker *c, const struct node *n)
 {
     const struct func *f = n->call.func;
     size_t got = n->call.n_args;
-    size_t least = f->n_args - (f->variadic < 0 ? 1 : (size_t)f->variadic);
+    size_t least = f->n_args - (f->variadic != 0);
+    size_t most = least + (f->variadic > 0 ? (size_t)f->variadic : 0);
     if (f->variadic == 0 && got != f->n_args)
         return parse_error(c->text, n->pos, c->err,
                            "expected %zu argument(s) in call to \"" STR_FMT "\", got %zu",
@@ -178,10 +179,10 @@ static bool check_arity(struct checker *c, const struct node *n)
         return parse_error(c->text, n->pos, c->err,
                            "expected at least %zu argument(s) in call to \"" STR_FMT "\", got %zu",
                            least, STR_ARG(f->name), got);
-    if (f->variadic > 0 && got > f->n_args)
+    if (f->variadic > 0 && got > most)
         return parse_error(c->text, n->pos, c->err,
                            "expected at most %zu argument(s) in call to \"" STR_FMT "\", got %zu",
-                           f->n_args, STR_ARG(f->name), got);
+                           most, STR_ARG(f->name), got);
     return true;
 }
 

@@ -444,12 +444,8 @@ bool promql_selector(struct query *q, str text, bool allow_empty, struct matcher
 {
     struct node *n;
     text = arena_dup(&q->arena, text);
-    if (!promql_parse_tree(q, text, &n, err))
+    if (!promql_parse_match(q, text, &n, err))
         return false;
-    const struct modifiers *m = &n->selector.mods;
-    if (n->kind != NODE_SELECTOR || m->offset != NULL || m->at != AT_NONE ||
-        m->extend != EXTEND_NONE)
-        return parse_error(text, n->pos, err, "expected a metric selector alone");
     if (!allow_empty && matches_empty(&n->selector.matchers))
         return err_set(err, ERR_INVALID, "match[] must contain at least one non-empty matcher");
     *out = n->selector.matchers;

@@ -88,7 +88,7 @@ static const struct func funcs[] = {
     OF_HIST("histogram_count", of_hist_count),
     CALL("histogram_fraction", V, 3, 0, 0, call_histogram_fraction, S, S, V),
     CALL("histogram_quantile", V, 2, 0, 0, call_histogram_quantile, S, V),
-    CALL("histogram_quantiles", V, 4, -1, 0, call_histogram_quantiles, V, T, S, S),
+    CALL("histogram_quantiles", V, 4, 9, 0, call_histogram_quantiles, V, T, S, S),
     OF_HIST("histogram_stddev", of_hist_stddev),
     OF_HIST("histogram_stdvar", of_hist_stdvar),
     OF_HIST("histogram_sum", of_hist_sum),

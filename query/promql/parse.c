@@ -455,15 +455,38 @@ static struct node *parse_expr(struct parser *p, unsigned min)
     return n;
 }
 
-bool promql_parse_tree(struct query *q, str text, struct node **out, struct err *err)
+static bool parser_init(struct parser *p, struct query *q, str text, struct err *err)
 {
-    struct parser p = {.q = q, .err = err, .text = text};
+    *p = (struct parser){.q = q, .err = err, .text = text};
     if (text.n > LIMIT_QUERY_TEXT)
         return err_set(err, ERR_LIMIT, "query text longer than %zu bytes", LIMIT_QUERY_TEXT);
-    lexer_init(&p.lx, text, &q->arena);
-    parser_next(&p);
+    lexer_init(&p->lx, text, &q->arena);
+    parser_next(p);
+    return true;
+}
+
+bool promql_parse_match(struct query *q, str text, struct node **out, struct err *err)
+{
+    struct parser p;
+    if (!parser_init(&p, q, text, err))
+        return false;
+    bool is_word = p.tok.kind == TOK_IDENT && !(p.tok.kw >= KW_ON && p.tok.kw <= KW_BOOL);
+    if (!is_word && p.tok.kind != TOK_LBRACE && !is_word_op(&p.tok))
+        return parser_unexpected(&p, "", "");
+    struct node *n = parse_selector(&p);
+    if (p.tok.kind != TOK_END)
+        parser_unexpected(&p, "", "");
+    *out = n;
+    return !p.failed;
+}
+
+bool promql_parse_tree(struct query *q, str text, struct node **out, struct err *err)
+{
+    struct parser p;
+    if (!parser_init(&p, q, text, err))
+        return false;
     if (p.tok.kind == TOK_END)
-        return parser_fail(&p, 0, "no expression found in input") && false;
+        return parser_fail(&p, 0, "no expression found in input");
     struct node *n = parse_expr(&p, PREC_OR);
     if (p.tok.kind != TOK_END)
         parser_unexpected(&p, "", "");

@@ -7,6 +7,7 @@
 extern const struct route prom_routes[];
 extern const struct route prom_status_routes[];
 extern const struct route prom_tsdb_routes[];
+extern const struct route prom_federate_routes[];
 extern const struct route prom_read_routes[];
 extern const struct route prom_admin_routes[];
 extern const struct route loki_routes[];

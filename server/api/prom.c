@@ -140,18 +140,20 @@ bool prom_param_time(const struct api_call *c, const char *name, int64_t fallbac
     if (time_parse_prom(text, out))
         return true;
     return err_set(err, ERR_INVALID,
-                   "invalid parameter \"%s\": cannot parse \"" STR_FMT "\" to a valid timestamp",
-                   name, STR_ARG(text));
+                   "invalid parameter \"%s\": Invalid time value for '%s': cannot parse \"" STR_FMT
+                   "\" to a valid timestamp",
+                   name, name, STR_ARG(text));
 }
 
 static bool param_time_needed(const struct api_call *c, const char *name, int64_t *out,
                               struct err *err)
 {
-    str text;
-    if (!api_param(c, str_c(name), &text))
-        return err_set(err, ERR_INVALID,
-                       "invalid parameter \"%s\": cannot parse \"\" to a valid timestamp", name);
-    return prom_param_time(c, name, 0, out, err);
+    str text = {0};
+    if (api_param(c, str_c(name), &text) && time_parse_prom(text, out))
+        return true;
+    return err_set(err, ERR_INVALID,
+                   "invalid parameter \"%s\": cannot parse \"" STR_FMT "\" to a valid timestamp",
+                   name, STR_ARG(text));
 }
 
 bool prom_param_limit(const struct api_call *c, size_t *out, struct err *err)
@@ -211,7 +213,7 @@ bool prom_param_selectors(struct api_call *c, bool needed, struct matchers **out
         if (!str_is(c->params[i].name, "match[]"))
             continue;
         if (!promql_selector(&c->q, c->params[i].value, false, &list[n], err))
-            return bad_param(err, "match[]");
+            return needed ? bad_param(err, "match[]") : false; // each as upstream says it
         n++;
     }
     if (needed && n == 0)
@@ -305,8 +307,10 @@ static bool run_instant(struct api_call *c, struct err *err)
     struct promql_result r = {0};
     if (!prom_param_time(c, "time", c->q.now_ns / NS_PER_MS, &t_ms, err) ||
         !prom_param_limit(c, &limit, err) || !param_query_options(c, err) ||
-        !prom_param_expr(c, &e, err) || !promql_instant(&c->q, e, t_ms, &r, err))
+        !prom_param_expr(c, &e, err))
         return false;
+    if (!promql_instant(&c->q, e, t_ms, &r, err)) // durations that are none are known here only
+        return err->code == ERR_INVALID ? bad_param(err, "query") : false;
     write_result(c, &r, t_ms, false, limit, started);
     return true;
 }
@@ -323,12 +327,12 @@ static bool param_grid(struct api_call *c, struct grid *out, struct err *err)
     (void)api_param(c, STR("step"), &text);
     if (!duration_parse_prom(text, &step_ns, err))
         return bad_param(err, "step");
-    int64_t step = step_ns / NS_PER_MS;
-    if (step <= 0)
+    if (step_ns <= 0)
         return err_set(err, ERR_INVALID,
                        "invalid parameter \"step\": zero or negative query resolution step widths "
                        "are not accepted. Try a "
                        "positive integer");
+    int64_t step = MAX(step_ns / NS_PER_MS, 1);
     uint64_t steps = (uint64_t)(end - start) / (uint64_t)step;
     if (steps > c->q.limits.max_steps)
         return err_set(err, ERR_INVALID,
@@ -356,7 +360,7 @@ static bool run_range(struct api_call *c, struct err *err)
                        "instant Vector",
                        promql_type_name(promql_type(e)));
     if (!promql_range(&c->q, e, grid, &r, err))
-        return false;
+        return err->code == ERR_INVALID ? bad_param(err, "query") : false;
     write_result(c, &r, grid.start_ms, true, limit, started);
     return true;
 }

@@ -240,16 +240,16 @@ bool http_body(struct http_request *req, size_t max, str *out, struct err *err)
 static bool params_parse(struct http_request *req, struct exchange *x, struct err *err)
 {
     http_params_vec vec = {0};
-    if (!url_pairs(&x->arena, req->query, &vec, err))
-        return false;
     if (str_is(http_content_type(req), "application/x-www-form-urlencoded")) {
-        str form;
+        str form; // goes first: it wins over the URL
         if (!http_body(req, x->host->max_body, &form, err))
             return false;
         form = arena_dup(&x->arena, form); // outlives another http_body
         if (!url_pairs(&x->arena, form, &vec, err))
             return false;
     }
+    if (!url_pairs(&x->arena, req->query, &vec, err))
+        return false;
     x->params = vec.v;
     x->n_params = vec.n;
     return true;
