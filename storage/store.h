@@ -147,6 +147,7 @@ struct series {
     const double *v;             // undefined where h[i] is set
     const struct hist *const *h; // NULL when the series has no histograms; h[i] NULL = float
     const int64_t *start_ms;     // when counting began, 0 = unknown; NULL: of all unknown
+    bool no_markers;             // certainly no stale markers; false: maybe
 };
 struct series_iter;
 /* Series in labels_cmp_series order, each once with all its samples of the range. Series without a
@@ -156,6 +157,32 @@ MUST_USE bool series_iter_open(struct snapshot *snap, const struct series_select
                                struct budget *budget, struct series_iter **out, struct err *err);
 enum step series_next(struct series_iter *it, struct series *out, struct err *err);
 void series_iter_close(struct series_iter *it); // NULL is fine
+
+/* The same for several threads: one at a time walks over the label sets, each reads the samples of
+ * what it took with a reader of its own. An iterator that was walked is not asked by series_next,
+ * and outlives its readers. */
+struct series_reader;
+struct series_place { // one label set and where its samples lie; in the arena of the walk
+    struct labels labels;
+    size_t n;
+    struct series_at {
+        uint32_t cursor, at;
+    } *at;
+};
+/* About how many samples all the series have: for a choice, not for a promise. */
+uint64_t series_iter_weight(const struct series_iter *it);
+enum step series_walk(struct series_iter *it, struct arena *a, struct series_place *out,
+                      struct err *err);
+/* Does what comes next begin a new stored block, so that two readers need not both unpack one? */
+bool series_walk_at_seam(const struct series_iter *it);
+/* ticker and stats may be NULL; they belong to the reader's thread. */
+struct series_reader *series_reader_open(const struct series_iter *it, struct ticker *ticker,
+                                         struct scan_stats *stats);
+/* Places in order of the walk, any of them left out. out->n may be 0; out lives until the next
+ * call, its labels are the place's. */
+MUST_USE bool series_reader_read(struct series_reader *r, const struct series_place *place,
+                                 struct series *out, struct err *err);
+void series_reader_close(struct series_reader *r); // NULL is fine
 
 struct exemplar {
     struct labels series, labels;

@@ -226,7 +226,7 @@ static void drop_markers(struct scratch *x, const struct series *s, struct sampl
 {
     size_t n = 0;
     *out = samples_of(s);
-    if (!has_marker(s))
+    if (s->no_markers || !has_marker(s))
         return;
     scratch_grow(x, s->n);
     for (size_t i = 0; i < s->n; i++) {

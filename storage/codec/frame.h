@@ -63,7 +63,8 @@ struct frame_series {
     uint32_t stream, start; // meaningless when n is 0
     uint32_t n;
     bool has_hists;
-    str starts; // start times (starts_decode), empty: none; lies in the reader's arena
+    bool maybe_nan; // NaN and stale markers may be among the values
+    str starts;     // start times (starts_decode), empty: none; lies in the reader's arena
 };
 
 struct frame_reader {

@@ -322,7 +322,7 @@ static bool read_exceptions(struct frame_reader *r, uint64_t count, const struct
 }
 
 static bool read_decimal(struct frame_reader *r, struct rd *meta, unsigned mode,
-                         const struct part *p)
+                         const struct part *p, bool *has_exceptions)
 {
     struct decimal x;
     if (!read_plan(meta, mode, &x))
@@ -344,7 +344,8 @@ static bool read_decimal(struct frame_reader *r, struct rd *meta, unsigned mode,
         if (x.extras & FRAME_HAS_ULP && !read_ulps(r, x.ulp_width, p))
             return false;
     }
-    return !(x.extras & FRAME_HAS_EXCEPTIONS) || read_exceptions(r, x.n_bad, p);
+    *has_exceptions = (x.extras & FRAME_HAS_EXCEPTIONS) != 0;
+    return !*has_exceptions || read_exceptions(r, x.n_bad, p);
 }
 
 static bool read_hists(struct frame_reader *r, struct rd *meta, const struct part *p,
@@ -407,11 +408,14 @@ bool frame_reader_part(struct frame_reader *r, size_t lo, size_t hi, double *v, 
         bool ok = !meta.bad;
         if (ok && mode == FRAME_MODE_HIST) {
             ASSERT(v == NULL || h != NULL);
-            s.has_hists = true;
+            s.has_hists = s.maybe_nan = true;
             if (!read_hists(r, &meta, &p, a, h, err))
                 return false;
+        } else if (ok && mode == FRAME_MODE_XOR) {
+            s.maybe_nan = true;
+            ok = read_xor(r, &p);
         } else if (ok) {
-            ok = mode == FRAME_MODE_XOR ? read_xor(r, &p) : read_decimal(r, &meta, mode, &p);
+            ok = read_decimal(r, &meta, mode, &p, &s.maybe_nan);
         }
         if (!ok)
             return corrupt(err, "bad series");

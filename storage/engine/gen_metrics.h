@@ -136,6 +136,7 @@ struct samples {
     size_t n, cap, cap_start;
     size_t sorted; // times of [0, sorted) are known to ascend
     bool has_hists, has_starts;
+    bool maybe_markers;    // set by whoever adds what may be a stale marker, kept by nobody else
     struct budget *budget; // counts cap; may be NULL
 };
 void samples_reserve(struct samples *s, size_t more);

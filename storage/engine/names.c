@@ -174,18 +174,19 @@ static bool walk_head(struct walk *w, struct err *err)
 }
 
 static bool walk_sets(struct walk *w, struct segment_labels *sl, const uint32_t *ordinals, size_t n,
-                      struct arena *scratch, struct err *err)
+                      struct err *err)
 {
-    for (size_t i = 0; i < n; i++) {
+    struct labels_view view = {0};
+    bool ok = true;
+    for (size_t i = 0; i < n && ok; i++) {
         struct labels l;
-        struct arena_mark mark = arena_mark(scratch);
-        if ((i % 1024 == 0 && !tick(w->sel, err)) || out_of_memory(w, err) ||
-            !segment_labels_get(sl, ordinals[i], scratch, &l, err))
-            return false;
-        sets_add(w->sets, l);
-        arena_release(scratch, mark);
+        ok = (i % 1024 != 0 || tick(w->sel, err)) && !out_of_memory(w, err) &&
+             segment_labels_view(sl, ordinals[i], &view, &l, err);
+        if (ok)
+            sets_add(w->sets, l);
     }
-    return true;
+    segment_labels_view_end(&view);
+    return ok;
 }
 
 /* Leaves out the series of which nothing is left; `h` is what hides whole series in this segment.
@@ -243,7 +244,7 @@ static bool walk_ordinals(struct walk *w, struct segment *seg, struct segment_la
         !ops->seg_stats(seg, pin, sel->start_ns, sel->end_ns, ordinals, n, w->stats, err))
         return false;
     if (w->sets != NULL)
-        return walk_sets(w, sl, ordinals, n, scratch, err);
+        return walk_sets(w, sl, ordinals, n, err);
     if (w->name != NULL ? !segment_labels_values(sl, *w->name, ordinals, n, w->arena, &found, err)
                         : !segment_labels_names(sl, ordinals, n, w->arena, &found, err))
         return false;

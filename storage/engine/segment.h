@@ -112,3 +112,5 @@ MUST_USE bool segment_aux_get(struct segment *seg, segment_aux_load *load,
                               segment_aux_unload *unload, struct segment_aux **out,
                               struct err *err);
 void segment_aux_release(struct segment *seg, struct segment_aux *aux);
+/* Where decoded label sets of all segments are found (label_sets.h). */
+struct label_sets_pool *segment_label_sets(struct segment *seg);

@@ -17,6 +17,7 @@ bool segment_cache_open(const struct segment_cache_options *o, struct segment_ca
     struct segment_cache *c = mem_zalloc(sizeof(*c));
     c->fs = o->fs;
     c->budget = o->budget;
+    c->label_sets = label_sets_pool_open();
     c->max_handles = o->max_handles > 0 ? o->max_handles : CACHE_HANDLES;
     c->max_aux_bytes = o->max_aux_bytes > 0 ? o->max_aux_bytes : CACHE_AUX_BYTES;
     ASSERT(pthread_mutex_init(&c->mutex, NULL) == 0);
@@ -34,10 +35,16 @@ void segment_cache_close(struct segment_cache *c)
     if (!c)
         return;
     ASSERT(c->n_handles == 0 && !c->aux_oldest);
+    label_sets_pool_close(c->label_sets);
     sqlite_vfs_close(c->vfs);
     (void)pthread_cond_destroy(&c->loaded);
     (void)pthread_mutex_destroy(&c->mutex);
     mem_free(c);
+}
+
+struct label_sets_pool *segment_label_sets(struct segment *seg)
+{
+    return seg->cache->label_sets;
 }
 
 size_t segment_cache_handles(struct segment_cache *c)

@@ -6,6 +6,7 @@
  * may exceed that number by the number of threads that read. */
 #pragma once
 
+#include "storage/engine/label_sets.h"
 #include "storage/engine/segment_file.h"
 #include "storage/engine/sqlite_vfs.h"
 #include "storage/model/limits.h"
@@ -63,6 +64,7 @@ struct segment_cache {
     struct fs *fs;
     struct sqlite_vfs *vfs;
     struct budget *budget;
+    struct label_sets_pool *label_sets;
     size_t max_handles, max_aux_bytes;
     pthread_mutex_t mutex; // guards everything below and the lists in segments; a leaf
     pthread_cond_t loaded; // an aux left AUX_LOADING

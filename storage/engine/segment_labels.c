@@ -8,8 +8,9 @@
  * KB, the id of such a blob in pblob. The row ('', '') has the number of all sets as n and ids
  * NULL.
  *
- * Reading keeps the two newest decoded set blobs per segment; postings are decoded when asked for.
- * The mutex guards that little cache and is never held during I/O. */
+ * Reading keeps the two newest decoded set blobs per segment, shared with the segments that have
+ * the same (label_sets.h); postings are decoded when asked for. The mutex guards that little cache
+ * and is never held during I/O. */
 #include "storage/engine/segment_labels.h"
 
 #include <pthread.h>
@@ -21,13 +22,12 @@
 #include "storage/model/limits.h"
 
 #define VERSION      1
-#define SET_BITS     8
-#define SETS         (1u << SET_BITS)
+#define SET_BITS     LABEL_SETS_BITS
 #define POST_INLINE  2048
 #define CACHE_SLOTS  2
 #define CACHE_WEIGHT (192 * KIB) // what two decoded blobs weigh, about; for the cache budget
 
-enum { PAIR_EQUAL, PAIR_SAME_NAME, PAIR_NEW };
+enum { PAIR_EQUAL, PAIR_SAME_NAME, PAIR_NEW }; // read in label_sets.c
 
 /* ---- writing: postings are gathered pair by pair while the sets go by ---- */
 
@@ -176,8 +176,8 @@ static bool write_sets(struct segment_writer *w, const char *table, size_t n,
     buf_init(&raw, LIMIT_LABEL_BLOB);
     buf_init(&blob, LIMIT_LABEL_BLOB);
     bool ok = true;
-    for (size_t from = 0; ok && from < n; from += SETS) {
-        size_t to = MIN(n, from + SETS);
+    for (size_t from = 0; ok && from < n; from += LABEL_SETS) {
+        size_t to = MIN(n, from + LABEL_SETS);
         struct labels before = {0};
         buf_clear(&raw);
         buf_clear(&blob);
@@ -230,20 +230,17 @@ bool segment_labels_write(struct segment_writer *w, const char *table, size_t n,
 
 /* ---- reading ---- */
 
-/* One decoded blob of sets. */
-struct sets {
-    uint32_t number, refs;
-    uint32_t n;
-    struct arena arena;
-    struct labels v[SETS];
+struct cached {
+    uint32_t number;
+    struct label_sets *sets; // NULL: free
 };
 
 struct segment_labels {
     struct segment *seg;
-    const char *table;               // "series" or "stream"
-    size_t n;                        // sets in all
-    pthread_mutex_t mutex;           // guards cache and the refs of its sets
-    struct sets *cache[CACHE_SLOTS]; // newest first
+    const char *table;                // "series" or "stream"
+    size_t n;                         // sets in all
+    pthread_mutex_t mutex;            // guards cache
+    struct cached cache[CACHE_SLOTS]; // newest first
 };
 
 static bool corrupt(const struct segment_labels *sl, struct err *err, const char *what)
@@ -275,21 +272,12 @@ bool segment_labels_open(struct segment *seg, const char *table, struct segment_
     return true;
 }
 
-static void sets_unref(struct sets *s)
-{
-    if (--s->refs > 0)
-        return;
-    arena_deinit(&s->arena);
-    mem_free(s);
-}
-
 void segment_labels_close(struct segment_labels *sl)
 {
     if (sl == NULL)
         return;
     for (size_t i = 0; i < CACHE_SLOTS; i++)
-        if (sl->cache[i] != NULL)
-            sets_unref(sl->cache[i]);
+        label_sets_unref(sl->cache[i].sets);
     pthread_mutex_destroy(&sl->mutex);
     mem_free(sl);
 }
@@ -301,133 +289,93 @@ size_t segment_labels_count(const struct segment_labels *sl)
 
 size_t segment_labels_bytes(const struct segment_labels *sl)
 {
-    return sizeof *sl + MIN((size_t)CACHE_WEIGHT, sl->n * (CACHE_WEIGHT / SETS / CACHE_SLOTS));
+    return sizeof *sl +
+           MIN((size_t)CACHE_WEIGHT, sl->n * (CACHE_WEIGHT / LABEL_SETS / CACHE_SLOTS));
 }
 
-static bool get_pair(struct rd *r, const struct label *before, struct arena *a, struct label *out)
-{
-    uint8_t kind = rd_u8(r);
-    if (kind == PAIR_NEW) {
-        out->name = rd_bytes(r);
-        out->value = rd_bytes(r);
-        return !r->bad && out->name.n > 0;
-    }
-    if (before == NULL || kind > PAIR_SAME_NAME)
-        return false;
-    *out = *before;
-    if (kind == PAIR_EQUAL)
-        return !r->bad;
-    uint64_t k = rd_varint(r);
-    str rest = rd_bytes(r);
-    if (r->bad || k > before->value.n || k + rest.n > LIMIT_LABEL_BLOB)
-        return false;
-    char *p = arena_alloc(a, (size_t)k + rest.n + 1);
-    if (k > 0)
-        memcpy(p, before->value.p, (size_t)k);
-    if (rest.n > 0)
-        memcpy(p + k, rest.p, rest.n);
-    out->value = (str){p, (size_t)k + rest.n};
-    return true;
-}
-
-/* Decodes one blob; strings lie in the arena. */
-static bool decode_sets(str raw, struct sets *s)
-{
-    struct rd r = rd_of(raw);
-    size_t n = rd_count(&r, SETS);
-    struct labels before = {0};
-    size_t made = 0; // bytes that prefixes made: a small blob must not become a huge one
-    for (size_t i = 0; i < n; i++) {
-        size_t pairs = rd_count(&r, LIMIT_LABELS * 2);
-        struct label *v = arena_array(&s->arena, struct label, pairs);
-        for (size_t k = 0; k < pairs; k++) {
-            if (!get_pair(&r, k < before.n ? &before.v[k] : NULL, &s->arena, &v[k]))
-                return false;
-            if (k > 0 && str_cmp(v[k - 1].name, v[k].name) >= 0)
-                return false;
-            made += v[k].value.n;
-        }
-        if (made > LIMIT_LABEL_BLOB)
-            return false;
-        before = s->v[i] = (struct labels){v, pairs};
-    }
-    s->n = (uint32_t)n;
-    return !r.bad && rd_left(&r) == 0;
-}
-
-static bool load_sets(struct segment_labels *sl, uint32_t number, struct sets **out,
+static bool load_sets(struct segment_labels *sl, uint32_t number, struct label_sets **out,
                       struct err *err)
 {
-    struct sets *s = mem_zalloc(sizeof *s);
-    s->number = number;
-    s->refs = 1;
-    arena_init(&s->arena, SIZE_MAX, NULL);
-    str blob, raw;
-    uint8_t version;
-    size_t expect = MIN(sl->n - ((size_t)number << SET_BITS), (size_t)SETS);
-    if (!segment_get(sl->seg, sl->table, number, &s->arena, &blob, err) ||
-        !blob_unpack(blob, VERSION, LIMIT_LABEL_BLOB, &s->arena, &version, &raw, err))
-        goto fail;
-    if (!decode_sets(raw, s) || s->n != expect) {
-        corrupt(sl, err, "bad label sets");
-        goto fail;
+    struct arena a;
+    struct label_sets *s = NULL;
+    str blob;
+    size_t expect = MIN(sl->n - ((size_t)number << SET_BITS), (size_t)LABEL_SETS);
+    arena_init(&a, SIZE_MAX, NULL);
+    bool ok = segment_get(sl->seg, sl->table, number, &a, &blob, err) &&
+              label_sets_get(segment_label_sets(sl->seg), blob, &s, err);
+    arena_deinit(&a);
+    if (ok && s->n != expect) {
+        label_sets_unref(s);
+        ok = corrupt(sl, err, "bad label sets");
     }
     *out = s;
-    return true;
-fail:
-    sets_unref(s);
-    return err_in(err, "label sets %u", number);
+    return ok || err_in(err, "label sets %u", number);
 }
 
-/* The decoded blob with one reference for the caller (sets_release). */
-static bool sets_get(struct segment_labels *sl, uint32_t number, struct sets **out, struct err *err)
+/* The decoded blob with one reference for the caller. */
+static bool sets_get(struct segment_labels *sl, uint32_t number, struct label_sets **out,
+                     struct err *err)
 {
-    struct sets *hit = NULL;
+    struct label_sets *hit = NULL;
     pthread_mutex_lock(&sl->mutex);
     for (size_t i = 0; i < CACHE_SLOTS && hit == NULL; i++) {
-        if (sl->cache[i] == NULL || sl->cache[i]->number != number)
+        if (sl->cache[i].sets == NULL || sl->cache[i].number != number)
             continue;
-        hit = sl->cache[i];
-        hit->refs++;
+        struct cached found = sl->cache[i];
+        hit = found.sets;
+        label_sets_ref(hit);
         for (; i > 0; i--)
             sl->cache[i] = sl->cache[i - 1];
-        sl->cache[0] = hit;
+        sl->cache[0] = found;
     }
     pthread_mutex_unlock(&sl->mutex);
     if (hit == NULL) {
         if (!load_sets(sl, number, &hit, err))
             return false;
+        label_sets_ref(hit);
         pthread_mutex_lock(&sl->mutex);
-        struct sets *oldest = sl->cache[CACHE_SLOTS - 1];
+        struct label_sets *oldest = sl->cache[CACHE_SLOTS - 1].sets;
         for (size_t i = CACHE_SLOTS - 1; i > 0; i--)
             sl->cache[i] = sl->cache[i - 1];
-        sl->cache[0] = hit;
-        hit->refs++;
-        if (oldest != NULL)
-            sets_unref(oldest);
+        sl->cache[0] = (struct cached){number, hit};
         pthread_mutex_unlock(&sl->mutex);
+        label_sets_unref(oldest);
     }
     *out = hit;
     return true;
 }
 
-static void sets_release(struct segment_labels *sl, struct sets *s)
+bool segment_labels_view(struct segment_labels *sl, uint32_t ordinal, struct labels_view *view,
+                         struct labels *out, struct err *err)
 {
-    pthread_mutex_lock(&sl->mutex);
-    sets_unref(s);
-    pthread_mutex_unlock(&sl->mutex);
+    uint32_t number = ordinal >> SET_BITS;
+    if (ordinal >= sl->n)
+        return corrupt(sl, err, "ordinal beyond the last label set");
+    if (view->sets == NULL || view->number != number) {
+        segment_labels_view_end(view);
+        if (!sets_get(sl, number, &view->sets, err))
+            return false;
+        view->number = number;
+    }
+    *out = view->sets->v[ordinal & (LABEL_SETS - 1)];
+    return true;
+}
+
+void segment_labels_view_end(struct labels_view *view)
+{
+    label_sets_unref(view->sets);
+    view->sets = NULL;
 }
 
 bool segment_labels_get(struct segment_labels *sl, uint32_t ordinal, struct arena *a,
                         struct labels *out, struct err *err)
 {
-    if (ordinal >= sl->n)
-        return corrupt(sl, err, "ordinal beyond the last label set");
-    struct sets *s;
-    if (!sets_get(sl, ordinal >> SET_BITS, &s, err))
+    struct labels_view view = {0};
+    struct labels l;
+    if (!segment_labels_view(sl, ordinal, &view, &l, err))
         return false;
-    *out = labels_dup(a, s->v[ordinal & (SETS - 1)]);
-    sets_release(sl, s);
+    *out = labels_dup(a, l);
+    segment_labels_view_end(&view);
     return true;
 }
 
@@ -690,19 +638,19 @@ static bool of_sets(struct segment_labels *sl, const str *name, const uint32_t *
 {
     struct str_set set = {.arena = a};
     for (size_t i = 0; i < n; i++) {
-        struct sets *s;
+        struct label_sets *s;
         if (ordinals[i] >= sl->n || !sets_get(sl, ordinals[i] >> SET_BITS, &s, err)) {
             hmap_deinit(&set.map);
             return ordinals[i] < sl->n ? false : corrupt(sl, err, "ordinal too large");
         }
-        struct labels l = s->v[ordinals[i] & (SETS - 1)];
+        struct labels l = s->v[ordinals[i] & (LABEL_SETS - 1)];
         for (size_t k = 0; k < l.n; k++) {
             if (name == NULL)
                 str_set_add(&set, l.v[k].name);
             else if (str_eq(l.v[k].name, *name))
                 str_set_add(&set, l.v[k].value);
         }
-        sets_release(sl, s);
+        label_sets_unref(s);
     }
     str_set_done(&set, out);
     return true;
@@ -750,7 +698,8 @@ bool segment_labels_values(struct segment_labels *sl, str name, const uint32_t *
 {
     if (ordinals == NULL)
         return of_postings(sl, name, NULL, a, out, err);
-    if (n <= SETS || n * 4 < sl->n) // reading these sets costs less than all postings of the name
+    if (n <= LABEL_SETS ||
+        n * 4 < sl->n) // reading these sets costs less than all postings of the name
         return of_sets(sl, &name, ordinals, n, a, out, err);
     struct bits wanted = bits_new(a, sl->n);
     for (size_t i = 0; i < n; i++) {

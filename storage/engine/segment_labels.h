@@ -6,6 +6,7 @@
  * ordinals, zstd above 64 B; lists above 2 KB go to pblob. */
 #pragma once
 
+#include "storage/engine/label_sets.h"
 #include "storage/engine/segment.h"
 #include "storage/model/matcher.h"
 #include "storage/store.h"
@@ -26,6 +27,15 @@ size_t segment_labels_bytes(const struct segment_labels *sl);
 /* Set of an ordinal, copied to the arena. */
 MUST_USE bool segment_labels_get(struct segment_labels *sl, uint32_t ordinal, struct arena *a,
                                  struct labels *out, struct err *err);
+/* The same without a copy, for a cursor that goes on in small steps: the labels live as long as the
+ * view stays where it is. A view begins as {0}. */
+struct labels_view {
+    uint32_t number; // of the blob
+    struct label_sets *sets;
+};
+MUST_USE bool segment_labels_view(struct segment_labels *sl, uint32_t ordinal,
+                                  struct labels_view *view, struct labels *out, struct err *err);
+void segment_labels_view_end(struct labels_view *view);
 /* Ordinals that meet all matchers, ascending. */
 MUST_USE bool segment_labels_select(struct segment_labels *sl, struct matchers m, struct arena *a,
                                     uint32_t **out, size_t *n, struct err *err);

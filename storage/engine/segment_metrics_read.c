@@ -359,6 +359,7 @@ static bool take(struct metrics_reader *r, struct frame_reader *fr, struct arena
     if (!take_starts(r, &s, t, lo, n, out, err))
         return false;
     out->n += n;
+    out->maybe_markers |= s.maybe_nan;
     if (r->stats != NULL)
         r->stats->samples += n;
     return true;

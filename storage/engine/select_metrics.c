@@ -1,5 +1,8 @@
 /* select_metrics.c - series of a snapshot: a merge of segments and head in order of label sets.
  *
+ * A walk says which label sets there are and where their samples lie, a reader fetches them; an
+ * iterator is one of each. Several threads share the walk and have a reader each.
+ *
  * One cursor per segment and one for the head (all generations share its index). Cursors give label
  * sets in labels_cmp_series order; equal ones are read in order of writing, so that of equal times
  * the later write wins. Neighbouring segments hold mostly the same series: cursors that stand at
@@ -22,30 +25,41 @@ struct cursor {
     size_t segment; // index in snap->segs; SIZE_MAX = head
     struct segment *seg;
     struct metrics_dir *dir;
-    struct metrics_reader reader;
     struct hiding hiding; // deletions to mind
     uint32_t *ordinals;
     struct label_keys keys; // head
     size_t n, at;
     struct labels labels; // of the series at `at`
-    struct arena arena;   // for them
-    uint32_t next;        // the next cursor of its group, or NONE
+    struct labels_view view;
+    struct arena arena; // head: for the labels
+    uint32_t next;      // the next cursor of its group, or NONE
 };
 #define NONE UINT32_MAX
+
+#define HEAD_SAMPLES 200 // of a series in memory, about: half an hour every ten seconds
+
+struct series_reader {
+    const struct series_iter *it;
+    struct ticker *ticker;
+    struct scan_stats *stats;
+    struct arena one; // the series given out
+    struct samples samples;
+    struct metrics_reader *readers; // one per cursor; those of segments are begun when wanted
+    struct series_source *sources;
+    size_t n_sources;
+};
 
 struct series_iter {
     struct snapshot *snap;
     struct series_select sel;
     struct budget *budget;
-    struct arena setup; // cursors, ids
-    struct arena one;   // the series given out
-    struct samples samples;
+    struct arena setup;     // cursors, ids
+    struct arena place;     // of the series given out by series_next
     struct cursor *cursors; // in order of writing, head last
     size_t n_cursors;
     struct heap heap;  // first cursors of groups
     uint32_t *members; // scratch: cursors at the series that is being read
-    struct series_source *sources;
-    size_t n_sources;
+    struct series_reader *reader;
     bool keep_empty, started;
 };
 
@@ -56,7 +70,7 @@ static bool tick(struct ticker *t, struct err *err)
 
 static bool over_budget(const struct series_iter *it)
 {
-    return it->setup.over || it->one.over || (it->budget != NULL && budget_over(it->budget));
+    return it->setup.over || it->place.over || (it->budget != NULL && budget_over(it->budget));
 }
 
 static bool limit_error(const struct series_iter *it, struct err *err)
@@ -101,14 +115,20 @@ static bool cursor_less(const void *ctx, uint32_t a, uint32_t b)
 /* Loads the labels at the cursor, unless it is at its end. */
 static bool cursor_load(struct cursor *c, struct err *err)
 {
-    arena_reset(&c->arena);
     if (c->at == c->n)
         return true;
     if (c->seg == NULL) {
+        arena_reset(&c->arena);
         c->labels = label_keys_get(&c->keys, c->at, &c->arena);
         return true;
     }
-    return segment_labels_get(c->dir->labels, c->ordinals[c->at], &c->arena, &c->labels, err);
+    return segment_labels_view(c->dir->labels, c->ordinals[c->at], &c->view, &c->labels, err);
+}
+
+/* Segments with the same blob of sets share it, so that equal sets are mostly one. */
+static bool same_labels(struct labels a, struct labels b)
+{
+    return a.v == b.v || labels_eq(a, b);
 }
 
 static bool open_segment(struct series_iter *it, struct cursor *c, size_t i, struct err *err)
@@ -120,8 +140,6 @@ static bool open_segment(struct series_iter *it, struct cursor *c, size_t i, str
     arena_init(&c->arena, SIZE_MAX, it->budget);
     if (!metrics_dir_get(seg, &c->dir, err))
         return false;
-    metrics_reader_init(&c->reader, seg, c->dir, sel->start_ms, sel->end_ms, it->budget);
-    c->reader.stats = sel->stats;
     c->hiding =
         hiding_of(it->snap->deletions, it->snap->deletions_upto, segment_info(seg), &it->setup);
     return segment_labels_select(c->dir->labels, sel->matchers, &it->setup, &c->ordinals, &c->n,
@@ -171,7 +189,6 @@ static bool open_cursors(struct series_iter *it, struct err *err)
     if (snap->n_segs > 0)
         qsort(order, snap->n_segs, sizeof order[0], cmp_ordered);
     it->cursors = arena_array(&it->setup, struct cursor, snap->n_segs + 1);
-    it->sources = arena_array(&it->setup, struct series_source, snap->n_segs + 1);
     it->members = arena_array(&it->setup, uint32_t, snap->n_segs + 1);
     heap_init(&it->heap, &it->setup, snap->n_segs + 1, cursor_less, it);
     int64_t start_ns = ms_to_ns(it->sel.start_ms), end_ns = ms_to_ns(it->sel.end_ms);
@@ -201,9 +218,8 @@ bool series_iter_open(struct snapshot *snap, const struct series_select *sel, st
     it->snap = snap;
     it->sel = *sel;
     it->budget = budget;
-    it->samples.budget = budget;
     arena_init(&it->setup, SIZE_MAX, budget);
-    arena_init(&it->one, SIZE_MAX, budget);
+    arena_init(&it->place, SIZE_MAX, budget);
     if (!open_cursors(it, err)) {
         series_iter_close(it);
         return false;
@@ -216,18 +232,16 @@ void series_iter_close(struct series_iter *it)
 {
     if (it == NULL)
         return;
+    series_reader_close(it->reader);
     for (size_t i = 0; i < it->n_cursors; i++) {
         struct cursor *c = &it->cursors[i];
-        if (c->seg != NULL) {
-            if (c->dir != NULL)
-                metrics_reader_deinit(&c->reader);
+        segment_labels_view_end(&c->view);
+        if (c->seg != NULL)
             metrics_dir_release(c->seg, c->dir);
-        }
         arena_deinit(&c->arena);
     }
-    samples_deinit(&it->samples);
     arena_deinit(&it->setup);
-    arena_deinit(&it->one);
+    arena_deinit(&it->place);
     mem_free(it);
 }
 
@@ -249,65 +263,6 @@ static bool start(struct series_iter *it, struct err *err)
     return true;
 }
 
-/* Leaves out what is deleted of the samples from `from` on. */
-static bool hide_samples(struct samples *s, size_t from, const struct hiding *h, struct err *err)
-{
-    size_t kept = from;
-    for (size_t i = from; i < s->n; i++) {
-        bool hidden;
-        if (!hiding_test(h, ms_to_ns(s->t[i]), (str){0}, &hidden, err))
-            return false;
-        if (hidden)
-            continue;
-        s->t[kept] = s->t[i];
-        s->v[kept] = s->v[i];
-        if (s->has_hists)
-            s->h[kept] = s->h[i];
-        if (s->has_starts)
-            s->start[kept] = s->start[i];
-        kept++;
-    }
-    s->n = kept;
-    s->sorted = MIN(s->sorted, kept); // what comes next may be older
-    return true;
-}
-
-static bool read_segment(struct series_iter *it, struct cursor *c, struct err *err)
-{
-    const struct segment_info *info = segment_info(c->seg);
-    struct hiding h = {0};
-    size_t from = it->samples.n;
-    if (c->hiding.n > 0 && !hiding_match(&c->hiding, c->labels, &it->one, &h, err))
-        return false;
-    if (hiding_is_whole(&h, info->t0_ns, info->t1_ns))
-        return true;
-    return metrics_reader_read(&c->reader, c->ordinals[c->at], &it->one, &it->samples, err) &&
-           (h.n == 0 || hide_samples(&it->samples, from, &h, err));
-}
-
-static bool read_cursor(struct series_iter *it, struct cursor *c, struct err *err)
-{
-    struct snapshot *snap = it->snap;
-    const struct series_select *sel = &it->sel;
-    if (c->seg != NULL) {
-        it->sources[it->n_sources++] = (struct series_source){c->segment, c->ordinals[c->at]};
-        return read_segment(it, c, err);
-    }
-    size_t before = it->samples.n;
-    for (size_t i = 0; i < snap->n_gens; i++) {
-        bool is_active = i + 1 == snap->n_gens; // or was so when the snapshot was made
-        if (is_active)
-            pthread_rwlock_rdlock(&snap->head->lock);
-        gen_metrics_read(snap->gens[i], c->keys.ids[c->at], sel->start_ms, sel->end_ms, &it->one,
-                         &it->samples);
-        if (is_active)
-            pthread_rwlock_unlock(&snap->head->lock);
-    }
-    if (sel->stats != NULL)
-        sel->stats->samples += it->samples.n - before;
-    return true;
-}
-
 static int cmp_u32(const void *x, const void *y)
 {
     uint32_t a = *(const uint32_t *)x, b = *(const uint32_t *)y;
@@ -318,7 +273,7 @@ static int cmp_u32(const void *x, const void *y)
 static size_t take_members(struct series_iter *it, struct labels labels)
 {
     size_t n = 0, groups = 0;
-    while (it->heap.n > 0 && labels_eq(it->cursors[heap_top(&it->heap)].labels, labels)) {
+    while (it->heap.n > 0 && same_labels(it->cursors[heap_top(&it->heap)].labels, labels)) {
         for (uint32_t c = heap_pop(&it->heap); c != NONE; c = it->cursors[c].next)
             it->members[n++] = c;
         groups++;
@@ -346,7 +301,7 @@ static bool move_on(struct series_iter *it, size_t n, struct err *err)
             continue;
         size_t g = 0;
         while (g < COUNTOF(group) && group[g].first != NONE &&
-               !labels_eq(it->cursors[group[g].first].labels, c->labels))
+               !same_labels(it->cursors[group[g].first].labels, c->labels))
             g++;
         if (g == COUNTOF(group)) {
             heap_push(&it->heap, m);
@@ -363,62 +318,213 @@ static bool move_on(struct series_iter *it, size_t n, struct err *err)
     return true;
 }
 
-/* All cursors that stand at the least label set, into samples; moves them on. */
-static bool gather(struct series_iter *it, struct labels *labels, struct err *err)
+enum step series_walk(struct series_iter *it, struct arena *a, struct series_place *out,
+                      struct err *err)
 {
-    arena_reset(&it->one);
-    samples_clear(&it->samples);
-    it->n_sources = 0;
-    *labels = labels_dup(&it->one, it->cursors[heap_top(&it->heap)].labels);
-    size_t n = take_members(it, *labels);
-    for (size_t i = 0; i < n; i++)
-        if (!read_cursor(it, &it->cursors[it->members[i]], err))
+    if (!it->started && !start(it, err))
+        return STEP_ERROR;
+    it->started = true;
+    if (it->heap.n == 0)
+        return STEP_END;
+    out->labels = labels_dup(a, it->cursors[heap_top(&it->heap)].labels);
+    out->n = take_members(it, out->labels);
+    out->at = arena_array(a, struct series_at, out->n);
+    for (size_t i = 0; i < out->n; i++)
+        out->at[i] = (struct series_at){it->members[i], (uint32_t)it->cursors[it->members[i]].at};
+    return move_on(it, out->n, err) ? STEP_ITEM : STEP_ERROR;
+}
+
+bool series_walk_at_seam(const struct series_iter *it)
+{
+    if (it->heap.n == 0)
+        return true;
+    const struct cursor *c = &it->cursors[heap_top(&it->heap)];
+    if (c->seg == NULL)
+        return true;
+    uint32_t ordinal = c->ordinals[c->at];
+    size_t group = metrics_dir_group(c->dir, ordinal);
+    return group == c->dir->n_groups || c->dir->groups[group].first == ordinal;
+}
+
+uint64_t series_iter_weight(const struct series_iter *it)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < it->n_cursors; i++) {
+        const struct cursor *c = &it->cursors[i];
+        const struct segment_info *info = c->seg != NULL ? segment_info(c->seg) : NULL;
+        size_t all = c->seg != NULL ? segment_labels_count(c->dir->labels) : 0;
+        if (all == 0) {
+            sum += c->n * HEAD_SAMPLES;
+            continue;
+        }
+        double span = (double)(info->t1_ns - info->t0_ns) + 1;
+        double lo = (double)MAX(info->t0_ns, ms_to_ns(it->sel.start_ms));
+        double hi = (double)MIN(info->t1_ns, ms_to_ns(it->sel.end_ms)) + 1;
+        sum += (uint64_t)((double)info->rows / (double)all * (double)c->n * (hi - lo) / span);
+    }
+    return sum;
+}
+
+/* ---- reading ---- */
+
+struct series_reader *series_reader_open(const struct series_iter *it, struct ticker *ticker,
+                                         struct scan_stats *stats)
+{
+    struct series_reader *r = mem_zalloc(sizeof *r);
+    r->it = it;
+    r->ticker = ticker;
+    r->stats = stats;
+    r->samples.budget = it->budget;
+    arena_init(&r->one, SIZE_MAX, it->budget);
+    r->readers = mem_zalloc((it->n_cursors + 1) * sizeof r->readers[0]);
+    r->sources = mem_zalloc((it->n_cursors + 1) * sizeof r->sources[0]);
+    return r;
+}
+
+void series_reader_close(struct series_reader *r)
+{
+    if (r == NULL)
+        return;
+    for (size_t i = 0; i < r->it->n_cursors; i++)
+        if (r->readers[i].seg != NULL)
+            metrics_reader_deinit(&r->readers[i]);
+    mem_free(r->readers);
+    mem_free(r->sources);
+    samples_deinit(&r->samples);
+    arena_deinit(&r->one);
+    mem_free(r);
+}
+
+/* Leaves out what is deleted of the samples from `from` on. */
+static bool hide_samples(struct samples *s, size_t from, const struct hiding *h, struct err *err)
+{
+    size_t kept = from;
+    for (size_t i = from; i < s->n; i++) {
+        bool hidden;
+        if (!hiding_test(h, ms_to_ns(s->t[i]), (str){0}, &hidden, err))
             return false;
-    if (!move_on(it, n, err))
+        if (hidden)
+            continue;
+        s->t[kept] = s->t[i];
+        s->v[kept] = s->v[i];
+        if (s->has_hists)
+            s->h[kept] = s->h[i];
+        if (s->has_starts)
+            s->start[kept] = s->start[i];
+        kept++;
+    }
+    s->n = kept;
+    s->sorted = MIN(s->sorted, kept); // what comes next may be older
+    return true;
+}
+
+static bool read_segment(struct series_reader *r, uint32_t cursor, uint32_t ordinal,
+                         struct labels labels, struct err *err)
+{
+    const struct cursor *c = &r->it->cursors[cursor];
+    const struct series_select *sel = &r->it->sel;
+    const struct segment_info *info = segment_info(c->seg);
+    struct metrics_reader *mr = &r->readers[cursor];
+    struct hiding h = {0};
+    size_t from = r->samples.n;
+    if (c->hiding.n > 0 && !hiding_match(&c->hiding, labels, &r->one, &h, err))
         return false;
-    samples_settle(&it->samples, 0);
+    if (hiding_is_whole(&h, info->t0_ns, info->t1_ns))
+        return true;
+    if (mr->seg == NULL) {
+        metrics_reader_init(mr, c->seg, c->dir, sel->start_ms, sel->end_ms, r->it->budget);
+        mr->stats = r->stats;
+    }
+    return metrics_reader_read(mr, ordinal, &r->one, &r->samples, err) &&
+           (h.n == 0 || hide_samples(&r->samples, from, &h, err));
+}
+
+static void read_head(struct series_reader *r, uint32_t id)
+{
+    struct snapshot *snap = r->it->snap;
+    const struct series_select *sel = &r->it->sel;
+    size_t before = r->samples.n;
+    r->samples.maybe_markers = true;
+    for (size_t i = 0; i < snap->n_gens; i++) {
+        bool is_active = i + 1 == snap->n_gens; // or was so when the snapshot was made
+        if (is_active)
+            pthread_rwlock_rdlock(&snap->head->lock);
+        gen_metrics_read(snap->gens[i], id, sel->start_ms, sel->end_ms, &r->one, &r->samples);
+        if (is_active)
+            pthread_rwlock_unlock(&snap->head->lock);
+    }
+    if (r->stats != NULL)
+        r->stats->samples += r->samples.n - before;
+}
+
+static bool read_place(struct series_reader *r, const struct series_place *p, struct err *err)
+{
+    arena_reset(&r->one);
+    samples_clear(&r->samples);
+    r->n_sources = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        const struct cursor *c = &r->it->cursors[p->at[i].cursor];
+        uint32_t at = p->at[i].at;
+        if (c->seg == NULL) {
+            read_head(r, c->keys.ids[at]);
+            continue;
+        }
+        r->sources[r->n_sources++] = (struct series_source){c->segment, c->ordinals[at]};
+        if (!read_segment(r, p->at[i].cursor, c->ordinals[at], p->labels, err))
+            return false;
+    }
+    samples_settle(&r->samples, 0);
+    return true;
+}
+
+bool series_reader_read(struct series_reader *r, const struct series_place *place,
+                        struct series *out, struct err *err)
+{
+    if (!tick(r->ticker, err))
+        return false;
+    bool ok = read_place(r, place, err);
+    bool no_room = !ok && err->code == ERR_LIMIT && r->it->budget != NULL; // of a decoder
+    if (!ok && !no_room)
+        return false;
+    if (no_room || r->one.over || over_budget(r->it))
+        return limit_error(r->it, err);
+    const struct samples *s = &r->samples;
+    *out = (struct series){.labels = place->labels,
+                           .n = s->n,
+                           .t_ms = s->t,
+                           .v = s->v,
+                           .h = s->has_hists ? s->h : NULL,
+                           .start_ms = s->has_starts ? s->start : NULL,
+                           .no_markers = !s->maybe_markers};
     return true;
 }
 
 enum step series_next(struct series_iter *it, struct series *out, struct err *err)
 {
-    if (!it->started && !start(it, err))
-        return STEP_ERROR;
-    it->started = true;
-    while (it->heap.n > 0) {
-        struct labels labels;
-        if (!tick(it->sel.ticker, err))
+    if (it->reader == NULL)
+        it->reader = series_reader_open(it, it->sel.ticker, it->sel.stats);
+    for (;;) {
+        struct series_place place;
+        arena_reset(&it->place);
+        enum step step = series_walk(it, &it->place, &place, err);
+        if (step != STEP_ITEM)
+            return step;
+        if (!series_reader_read(it->reader, &place, out, err))
             return STEP_ERROR;
-        bool ok = gather(it, &labels, err);
-        bool no_room = !ok && err->code == ERR_LIMIT && it->budget != NULL; // of a decoder
-        if (!ok && !no_room)
-            return STEP_ERROR;
-        if (no_room || over_budget(it)) {
-            (void)limit_error(it, err);
-            return STEP_ERROR;
-        }
-        if (it->samples.n == 0 && !it->keep_empty)
-            continue;
-        *out = (struct series){.labels = labels,
-                               .n = it->samples.n,
-                               .t_ms = it->samples.t,
-                               .v = it->samples.v,
-                               .h = it->samples.has_hists ? it->samples.h : NULL,
-                               .start_ms = it->samples.has_starts ? it->samples.start : NULL};
-        return STEP_ITEM;
+        if (out->n > 0 || it->keep_empty)
+            return STEP_ITEM;
     }
-    return STEP_END;
 }
 
 size_t series_iter_sources(const struct series_iter *it, const struct series_source **out)
 {
-    *out = it->sources;
-    return it->n_sources;
+    *out = it->reader->sources;
+    return it->reader->n_sources;
 }
 
 const struct samples *series_iter_samples(const struct series_iter *it)
 {
-    return &it->samples;
+    return &it->reader->samples;
 }
 
 void series_iter_keep_empty(struct series_iter *it)
