@@ -24,7 +24,7 @@ struct counts {
 struct value_counts {
     struct traceql_value value;
     struct counts side[SIDES];
-    uint64_t total;
+    uint64_t total[SIDES];
 };
 
 struct attr_counts {
@@ -99,7 +99,7 @@ static bool count_value(struct comparing *c, struct attr_counts *attr, uint32_t 
 {
     if (at == HMAP_NONE)
         return true;
-    attr->values.v[at].total++;
+    attr->values.v[at].total[side]++;
     return count_one(c, &attr->values.v[at].side[side], step, err);
 }
 
@@ -111,9 +111,10 @@ static const struct span_column *plain_column(const struct tq_block *t, const st
     return c && !c->row_start ? c : NULL;
 }
 
-static bool is_empty(const struct traceql_value *v)
+/* Of an intrinsic an empty text says that there is none. */
+static bool is_absent(const struct tq_field *f, const struct traceql_value *v)
 {
-    return v->kind == TQ_NIL || (v->kind == TQ_STR && v->value.s.n == 0);
+    return v->kind == TQ_NIL || (f->intrinsic != IN_NONE && v->kind == TQ_STR && v->value.s.n == 0);
 }
 
 static bool count_attr(struct comparing *c, struct attr_counts *attr, struct tq_block *t,
@@ -128,15 +129,15 @@ static bool count_attr(struct comparing *c, struct attr_counts *attr, struct tq_
             return true;
         if (attr->memo[code] == 0) {
             v = tq_field_value(t, attr->field, row);
-            attr->memo[code] = is_empty(&v) ? HMAP_NONE : value_find(c, attr, &v) + 1;
+            attr->memo[code] = is_absent(attr->field, &v) ? HMAP_NONE : value_find(c, attr, &v) + 1;
         }
-        if (attr->memo[code] == HMAP_NONE) // empty
+        if (attr->memo[code] == HMAP_NONE) // not there
             return true;
         return count_one(c, &attr->total[side], step, err) &&
                count_value(c, attr, attr->memo[code] - 1, side, step, err);
     }
     for (uint32_t at = 0; tq_field_next(t, attr->field, row, &at, &v);) {
-        if (is_empty(&v))
+        if (is_absent(attr->field, &v))
             continue;
         any = true;
         if (!count_value(c, attr, value_find(c, attr, &v), side, step, err))
@@ -247,10 +248,23 @@ static bool add_series(struct comparing *c, const struct counts *from, const cha
     return true;
 }
 
-static int most_first(const void *x, const void *y)
+static int most_first(const struct value_counts *a, const struct value_counts *b, enum side side)
 {
-    const struct value_counts *a = x, *b = y;
-    return a->total > b->total ? -1 : a->total < b->total;
+    if (a->total[side] != b->total[side])
+        return a->total[side] > b->total[side] ? -1 : 1;
+    if (a->value.kind != b->value.kind)
+        return a->value.kind < b->value.kind ? -1 : 1;
+    return tq_compare(OP_LT, &a->value, &b->value) ? -1 : tq_compare(OP_GT, &a->value, &b->value);
+}
+
+static int most_in_baseline(const void *x, const void *y)
+{
+    return most_first(x, y, BASELINE);
+}
+
+static int most_in_selection(const void *x, const void *y)
+{
+    return most_first(x, y, SELECTION);
 }
 
 static bool finish_attr(struct comparing *c, struct attr_counts *attr, struct tq_matrix *out,
@@ -260,14 +274,16 @@ static bool finish_attr(struct comparing *c, struct attr_counts *attr, struct tq
     static const char *const totals[SIDES] = {"baseline_total", "selection_total"};
     struct traceql_value nil = {TQ_STR, {.kind = VALUE_STR, .s = STR("nil")}};
     str key = attr->field->text;
-    if (attr->values.n > 1)
-        qsort(attr->values.v, attr->values.n, sizeof *attr->values.v, most_first);
     size_t n = MIN(attr->values.n, (size_t)c->compare->top);
-    for (size_t i = 0; i < n; i++)
-        for (int side = 0; side < SIDES; side++)
+    for (int side = 0; side < SIDES; side++) { // each side has its own most frequent ones
+        if (attr->values.n > 1)
+            qsort(attr->values.v, attr->values.n, sizeof *attr->values.v,
+                  side == BASELINE ? most_in_baseline : most_in_selection);
+        for (size_t i = 0; i < n; i++)
             if (!add_series(c, &attr->values.v[i].side[side], types[side], key,
                             attr->values.v[i].value, out, err))
                 return false;
+    }
     for (int side = 0; side < SIDES; side++)
         if (!add_series(c, &attr->total[side], totals[side], key, nil, out, err))
             return false;
