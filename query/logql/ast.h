@@ -201,3 +201,4 @@ struct logql_expr {
 void lq_print_stage(struct buf *b, const struct stage *s);
 void lq_print_cond(struct buf *b, const struct label_cond *c);
 void lq_print_log(struct buf *b, const struct log_query *log);
+void lq_print_unwrap(struct buf *b, const struct unwrap *u); // without its filters

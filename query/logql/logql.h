@@ -19,6 +19,8 @@ MUST_USE bool logql_selector(struct query *q, str text, bool allow_empty, struct
 /* The stream matchers of a log query or of the first selector of a metric query. */
 struct matchers logql_matchers(const struct logql_expr *e);
 void logql_print(struct buf *b, const struct logql_expr *e); // canonical, one line
+/* The same, but what is longer than 100 bytes on indented lines of its own. */
+void logql_pretty(struct buf *b, const struct logql_expr *e);
 
 struct logql_entry {
     int64_t t_ns;

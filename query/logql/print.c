@@ -1,4 +1,6 @@
 /* print.c - canonical text of an expression, one line: parsing it gives the same tree. */
+#include <stdio.h>
+
 #include "query/lang/print.h"
 
 #include "query/logql/ast.h"
@@ -14,6 +16,12 @@ static void print_number(struct buf *b, double v)
 {
     char text[NUM_TEXT_MAX];
     buf_add(b, num_print_f64_go(text, v));
+}
+
+static void print_plain(struct buf *b, double v)
+{
+    char text[NUM_TEXT_MAX];
+    buf_add(b, num_print_f64_plain(text, v));
 }
 
 static void print_names(struct buf *b, const str *names, size_t n)
@@ -38,9 +46,54 @@ static void print_grouping(struct buf *b, const struct grouping *g)
 /* ---- pipelines ---- */
 
 static const char *const cmp_text[] = {
-    [CMP_EQ] = "=",  [CMP_EQEQ] = "==", [CMP_NE] = "!=", [CMP_GT] = ">",
+    [CMP_EQ] = "==", [CMP_EQEQ] = "==", [CMP_NE] = "!=", [CMP_GT] = ">",
     [CMP_GE] = ">=", [CMP_LT] = "<",    [CMP_LE] = "<=",
 };
+
+/* "1.0kB" when that is the size, else its bytes: what is printed means the same. */
+static void print_size(struct buf *b, uint64_t size)
+{
+    static const char *const units[] = {"kB", "MB", "GB", "TB", "PB"};
+    uint64_t unit = 1000;
+    size_t i = 0;
+    for (; i + 1 < COUNTOF(units) && size / unit >= 1000; i++)
+        unit *= 1000;
+    uint64_t tenths = size / (unit / 10);
+    if (size < 1000)
+        buf_fmt(b, "%llu%s", (unsigned long long)size, size == 0 ? "KB" : "B"); // 0B is binary
+    else if (size % (unit / 10) != 0 || (tenths >= 100 && tenths % 10 != 0))
+        buf_fmt(b, "%lluB", (unsigned long long)size);
+    else if (tenths < 100)
+        buf_fmt(b, "%llu.%llu%s", (unsigned long long)tenths / 10, (unsigned long long)tenths % 10,
+                units[i]);
+    else
+        buf_fmt(b, "%llu%s", (unsigned long long)tenths / 10, units[i]);
+}
+
+/* Is the expression a choice of literals, or a literal with .* around it? */
+static bool is_simple_regex(str s)
+{
+    if (str_starts(s, STR("(?i)")))
+        s = str_sub(s, 4, s.n);
+    for (size_t i = 0; i < s.n; i++) {
+        bool any = s.p[i] == '.' && i + 1 < s.n && (s.p[i + 1] == '*' || s.p[i + 1] == '+');
+        if (!any && s.p[i] != '\0' && strchr(".*+?[]{}^$\\", s.p[i]) != NULL)
+            return false;
+        i += any;
+    }
+    return true;
+}
+
+/* Regexes that stay regexes are in backquotes, where they can be. */
+static void print_cond_matcher(struct buf *b, const struct matcher *m)
+{
+    if (m->op != MATCH_RE || is_simple_regex(m->value) ||
+        str_find_char(m->value, '`') != SIZE_MAX || str_find_char(m->value, '\r') != SIZE_MAX) {
+        matcher_print(b, m);
+        return;
+    }
+    buf_fmt(b, STR_FMT "=~`" STR_FMT "`", STR_ARG(m->name), STR_ARG(m->value));
+}
 
 // NOLINTNEXTLINE(misc-no-recursion): the parser bounds the depth of trees
 void lq_print_cond(struct buf *b, const struct label_cond *c)
@@ -55,11 +108,11 @@ void lq_print_cond(struct buf *b, const struct label_cond *c)
         return;
     }
     if (c->kind == COND_MATCHER) {
-        matcher_print(b, &c->matcher);
+        print_cond_matcher(b, &c->matcher);
         return;
     }
     buf_add(b, c->name);
-    add(b, cmp_text[c->op]);
+    add(b, c->kind == COND_IP && c->op != CMP_NE ? "=" : cmp_text[c->op]);
     switch (c->kind) {
     case COND_IP:
         add(b, "ip(");
@@ -67,16 +120,13 @@ void lq_print_cond(struct buf *b, const struct label_cond *c)
         add(b, ")");
         break;
     case COND_NUMBER:
-        print_number(b, c->number);
+        print_plain(b, c->number);
         break;
     case COND_DURATION_NS:
         buf_add(b, dur_print_go(text, c->duration_ns));
         break;
-    default: // 0B would read as a binary number
-        if (c->size == 0)
-            add(b, "0KB");
-        else
-            buf_fmt(b, "%lluB", (unsigned long long)c->size);
+    default:
+        print_size(b, c->size);
         break;
     }
 }
@@ -87,9 +137,13 @@ static void print_line_filter(struct buf *b, const struct stage *s)
         [LINE_EQ] = "|=",  [LINE_NE] = "!=",      [LINE_RE] = "|~",
         [LINE_NRE] = "!~", [LINE_PATTERN] = "|>", [LINE_NPATTERN] = "!>",
     };
+    // none of several is the same as not this one and not that one
+    bool negated = s->line.op == LINE_NE || s->line.op == LINE_NRE || s->line.op == LINE_NPATTERN;
     add(b, ops[s->line.op]);
     for (size_t i = 0; i < s->line.n; i++) {
-        add(b, i > 0 ? " or " : " ");
+        add(b, i > 0 && !negated ? " or " : " ");
+        if (i > 0 && negated)
+            buf_fmt(b, "%s ", ops[s->line.op]);
         if (s->line.alts[i].is_ip)
             add(b, "ip(");
         print_quoted(b, s->line.alts[i].text);
@@ -204,7 +258,7 @@ void lq_print_log(struct buf *b, const struct log_query *log)
 
 /* ---- metric expressions ---- */
 
-static void print_range(struct buf *b, const struct logql_expr *e)
+void lq_print_unwrap(struct buf *b, const struct unwrap *u)
 {
     static const char *const convs[] = {
         [UNWRAP_NUMBER] = "",
@@ -212,21 +266,27 @@ static void print_range(struct buf *b, const struct logql_expr *e)
         [UNWRAP_DURATION] = "duration",
         [UNWRAP_DURATION_SECONDS] = "duration_seconds",
     };
+    add(b, "| unwrap ");
+    if (u->conv != UNWRAP_NUMBER)
+        buf_fmt(b, "%s(" STR_FMT ")", convs[u->conv], STR_ARG(u->label));
+    else
+        buf_add(b, u->label);
+}
+
+static void print_range(struct buf *b, const struct logql_expr *e)
+{
     const struct unwrap *u = &e->range.unwrap;
     char text[64];
     add(b, lq_range_op_name(e->range.op));
     buf_add_char(b, '(');
     if (e->range.has_param) {
-        print_number(b, e->range.param);
+        print_plain(b, e->range.param);
         buf_add_char(b, ',');
     }
     lq_print_log(b, &e->range.log);
     if (u->given) {
-        add(b, " | unwrap ");
-        if (u->conv != UNWRAP_NUMBER)
-            buf_fmt(b, "%s(" STR_FMT ")", convs[u->conv], STR_ARG(u->label));
-        else
-            buf_add(b, u->label);
+        buf_add_char(b, ' ');
+        lq_print_unwrap(b, u);
         for (size_t i = 0; i < u->n; i++) {
             add(b, " | ");
             lq_print_cond(b, u->filters[i]);
@@ -246,7 +306,8 @@ static void print_range(struct buf *b, const struct logql_expr *e)
 static void print_aggr(struct buf *b, const struct logql_expr *e)
 {
     add(b, lq_vector_op_name(e->aggr.op));
-    print_grouping(b, &e->aggr.by);
+    if (e->aggr.by.n > 0 || e->aggr.by.without) // by () is what stands there without it
+        print_grouping(b, &e->aggr.by);
     buf_add_char(b, '(');
     if (e->aggr.k > 0)
         buf_fmt(b, "%lld,", (long long)e->aggr.k);
@@ -259,19 +320,20 @@ static void print_binary(struct buf *b, const struct logql_expr *e)
     const struct match *m = &e->binary.b.match;
     buf_add_char(b, '(');
     logql_print(b, e->binary.l);
-    buf_fmt(b, " %s ", binop_text(e->binary.b.op));
-    if (e->binary.b.return_bool)
-        add(b, "bool ");
-    if (e->binary.has_match) {
-        add(b, m->on ? "on " : "ignoring ");
+    buf_fmt(b, " %s%s", binop_text(e->binary.b.op), e->binary.b.return_bool ? " bool" : "");
+    bool grouped = m->card == CARD_MANY_TO_ONE || m->card == CARD_ONE_TO_MANY;
+    if (e->binary.has_match && (m->on || m->n_names > 0 || grouped)) { // ignoring () is nothing
+        add(b, m->on ? " on " : " ignoring ");
         print_names(b, m->names, m->n_names);
-        buf_add_char(b, ' ');
-        if (m->card == CARD_MANY_TO_ONE || m->card == CARD_ONE_TO_MANY) {
-            add(b, m->card == CARD_MANY_TO_ONE ? "group_left " : "group_right ");
-            print_names(b, m->include, m->n_include);
+        buf_add_char(b, ' '); // also when nothing follows: the reference has two blanks then
+        if (grouped)
+            add(b, m->card == CARD_MANY_TO_ONE ? "group_left" : "group_right");
+        if (grouped && m->n_include > 0) {
             buf_add_char(b, ' ');
+            print_names(b, m->include, m->n_include);
         }
     }
+    buf_add_char(b, ' ');
     logql_print(b, e->binary.r);
     buf_add_char(b, ')');
 }
@@ -285,6 +347,20 @@ static void print_relabel(struct buf *b, const struct logql_expr *e)
         buf_add_char(b, ',');
         print_quoted(b, args[i]);
     }
+    buf_add_char(b, ')');
+}
+
+/* Six decimals, when they are the number. */
+static void print_vector(struct buf *b, double v)
+{
+    char text[NUM_TEXT_MAX];
+    double read;
+    int n = snprintf(text, sizeof text, "%f", v);
+    add(b, "vector(");
+    if (num_parse_f64(str_of(text, (size_t)n), &read) && read == v)
+        add(b, text);
+    else
+        print_number(b, v);
     buf_add_char(b, ')');
 }
 
@@ -308,9 +384,7 @@ void logql_print(struct buf *b, const struct logql_expr *e)
         print_number(b, e->number);
         break;
     case EXPR_VECTOR:
-        add(b, "vector(");
-        print_number(b, e->number);
-        buf_add_char(b, ')');
+        print_vector(b, e->number);
         break;
     case EXPR_LABEL_REPLACE:
         print_relabel(b, e);

@@ -196,7 +196,8 @@ static bool is_size(str s, uint64_t *size)
     size_t n = s.n;
     while (n > 0 && strchr("BikKMGTP", s.p[n - 1]) != NULL)
         n--;
-    bool is_binary_literal = n == 1 && s.p[0] == '0'; // 0B..., without digits: refused as a number
+    bool is_binary_literal =
+        s.n > 1 && n == 1 && s.p[0] == '0' && s.p[1] == 'B'; // no digits follow
     return n < s.n && n > 0 && !is_letter(s.p[n - 1]) && !is_binary_literal &&
            size_parse_humanize(s, size, &err);
 }

@@ -425,7 +425,7 @@ static bool run_format(struct api_call *c, struct err *err)
     }
     struct buf text;
     buf_init(&text, MIB);
-    logql_print(&text, e);
+    logql_pretty(&text, e);
     str copy = arena_dup(&c->q.arena, buf_str(&text));
     buf_deinit(&text);
     loki_begin_json(&j, c->rep);

@@ -20,14 +20,24 @@ static const struct {
     {"{a=\"b\"} | logfmt --keep-empty --strict x, y=\"z\"",
      "{a=\"b\"} | logfmt --strict --keep-empty x=\"x\",y=\"z\""},
     {"{a=\"b\"} | JSON x=\"y.z[0]\" | UNPACK", "{a=\"b\"} | json x=\"y.z[0]\" | unpack"},
-    {"{a=\"b\"} | x=1 and y>2 or z<=3s", "{a=\"b\"} | ( ( x=1 , y>2 ) or z<=3s )"},
-    {"{a=\"b\"} | x=1, y>2 or z==3KiB", "{a=\"b\"} | ( x=1 , ( y>2 or z==3072B ) )"},
+    {"{a=\"b\"} | x=1 and y>2 or z<=3s", "{a=\"b\"} | ( ( x==1 , y>2 ) or z<=3s )"},
+    {"{a=\"b\"} | x=1, y>2 or z==3KiB", "{a=\"b\"} | ( x==1 , ( y>2 or z==3072B ) )"},
     {"{a=\"b\"} | (x=\"1\" or y=ip(\"::1\")) and z!=-5.5",
      "{a=\"b\"} | ( ( x=\"1\" or y=ip(\"::1\") ) , z!=-5.5 )"},
     {"{a=\"b\"} | drop x,y=\"z\" | keep w=~\"v.*\" | decolorize",
      "{a=\"b\"} | drop x,y=\"z\" | keep w=~\"v.*\" | decolorize"},
     {"{a=\"b\"} | label_format x=y,z=\"{{.w}}\"", NULL},
     {"{sum=\"x\", ip=\"y\"} | rate=\"z\"", NULL},
+    {"{a=\"b\"} != \"x\" or \"y\" !~ `z`", "{a=\"b\"} != \"x\" != \"y\" !~ \"z\""},
+    {"{a=\"b\"} | x>1kB | x>=1.5MB | x<12GB | x==1023B | x!=1MiB | x=0KB",
+     "{a=\"b\"} | x>1.0kB | x>=1.5MB | x<12GB | x==1023B | x!=1048576B | x==0KB"},
+    {"{a=\"b\"} | x>1e-7 | y=~\"a|b\" | z=~\"a.c\" | w!~\"a.c\"",
+     "{a=\"b\"} | x>0.0000001 | y=~\"a|b\" | z=~`a.c` | w!~\"a.c\""},
+    {"vector(1.5) + vector(1e-9)", "(vector(1.500000) + vector(1e-09))"},
+    {"sum by () (rate({a=\"b\"}[1m])) or on() vector(0)",
+     "(sum(rate({a=\"b\"}[1m])) or on ()  vector(0.000000))"},
+    {"vector(1) + ignoring() vector(2) - ignoring(x) group_right vector(3)",
+     "((vector(1.000000) + vector(2.000000)) - ignoring (x) group_right vector(3.000000))"},
     {"{a=\"b\"} # the end", "{a=\"b\"}"},
     {"sum(rate({app=\"a\"}[1m]))by(app)", "sum by (app)(rate({app=\"a\"}[1m]))"},
     {"rate(({a=\"b\"} |= \"x\")[1h30m] offset -5m)",
@@ -43,7 +53,7 @@ static const struct {
     {"2 ^ 3 ^ 2", "512"},
     {"1 / 0", "(1 / 0)"},
     {"rate({a=\"b\"}[1m]) > bool on(x) group_left(y) vector(1_0)",
-     "(rate({a=\"b\"}[1m]) > bool on (x) group_left (y) vector(10))"},
+     "(rate({a=\"b\"}[1m]) > bool on (x) group_left (y) vector(10.000000))"},
     {"rate({a=\"b\"}[1m]) or rate({c=\"d\"}[1m]) and rate({e=\"f\"}[1m])",
      "(rate({a=\"b\"}[1m]) or (rate({c=\"d\"}[1m]) and rate({e=\"f\"}[1m])))"},
     {"label_replace(rate({a=\"b\"}[1m]),\"x\",\"$1\",\"y\",\"(.*)\")", NULL},
@@ -90,6 +100,69 @@ static void query_up(struct query *q)
     query_init(q, clock_real(), NULL, NULL, &limits, NULL);
 }
 
+#define LONG        "{app=\"a\", b=~\"c|d\"} |= \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""
+#define LONG_FILTER "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+static const struct {
+    const char *in, *out;
+} lines[] = {
+    {"{a=\"b\"}|json", "{a=\"b\"} | json"},
+    {LONG " != \"y\" or \"z\" | json | level=\"error\" or status>=500 | line_format \"{{.msg}}\"",
+     "{app=\"a\", b=~\"c|d\"}\n"
+     "  |= \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\" != \"y\" != \"z\"\n"
+     "  | json\n"
+     "  | ( level=\"error\" or status>=500 )\n"
+     "  | line_format \"{{.msg}}\""},
+    {"{a=\"b\"} |= \"" LONG_FILTER "\" |= \"y" LONG_FILTER "\"",
+     "{a=\"b\"}\n  |= \"" LONG_FILTER "\"\n  |= \"y" LONG_FILTER "\""},
+    {"topk(5, sum by (app, b) (rate(" LONG " | logfmt | unwrap duration(took) | __error__=\"\" "
+     "[5m] offset 90m)))",
+     "topk(\n"
+     "  5,\n"
+     "  sum by (app, b)(\n"
+     "    rate(\n"
+     "      {app=\"a\", b=~\"c|d\"} |= \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\" | logfmt\n"
+     "        | unwrap duration(took)\n"
+     "        | __error__=\"\" [5m] offset 1h30m\n"
+     "    )\n"
+     "  )\n"
+     ")"},
+    {"(count_over_time(" LONG "[1m]) + 1) * on(app) group_left(x,y) sum by (app) (rate(" LONG
+     "[1m]))",
+     "  (count_over_time({app=\"a\", b=~\"c|d\"} |= \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"[1m]) + "
+     "1)\n"
+     "* on (app) group_left (x, y)\n"
+     "  sum by (app)(rate({app=\"a\", b=~\"c|d\"} |= "
+     "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"[1m]))"},
+    {"(rate(" LONG "[1m]) or rate(" LONG "[2m])) > bool 1",
+     "  (\n"
+     "      rate({app=\"a\", b=~\"c|d\"} |= \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"[1m])\n"
+     "    or\n"
+     "      rate({app=\"a\", b=~\"c|d\"} |= \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"[2m])\n"
+     "  )\n"
+     "> bool\n"
+     "  1"},
+};
+
+static void prints_lines(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNTOF(lines); i++) {
+        struct query q;
+        struct err err = ERR_OK;
+        const struct logql_expr *e;
+        struct buf b;
+        query_up(&q);
+        buf_init(&b, MIB);
+        assert_true(logql_parse(&q, str_c(lines[i].in), &e, &err));
+        logql_pretty(&b, e);
+        if (!str_eq(buf_str(&b), str_c(lines[i].out)))
+            fail_msg("%s\nis written %.*s\nnot        %s", lines[i].in, (int)b.n, b.p,
+                     lines[i].out);
+        buf_deinit(&b);
+        query_deinit(&q);
+    }
+}
+
 static void parses(void **state)
 {
     (void)state;
@@ -107,7 +180,17 @@ static void parses(void **state)
         if (!str_eq(buf_str(&b), str_c(want)))
             fail_msg("%s\nis written %.*s\nnot        %s", good[i].in, (int)b.n, b.p, want);
         assert_true(logql_parse(&q, buf_str(&b), &e, &err));
+        struct buf split, again; // lines mean the same
+        buf_init(&split, MIB);
+        buf_init(&again, MIB);
+        logql_pretty(&split, e);
+        assert_true(logql_parse(&q, buf_str(&split), &e, &err));
+        logql_print(&again, e);
+        if (!str_eq(buf_str(&again), str_c(want)))
+            fail_msg("%s\nbecomes %.*s by its lines", want, (int)again.n, again.p);
         buf_deinit(&b);
+        buf_deinit(&split);
+        buf_deinit(&again);
         query_deinit(&q);
     }
 }
@@ -189,10 +272,8 @@ static void faces(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(parses),
-        cmocka_unit_test(refuses),
-        cmocka_unit_test(nesting),
-        cmocka_unit_test(faces),
+        cmocka_unit_test(parses),  cmocka_unit_test(prints_lines), cmocka_unit_test(refuses),
+        cmocka_unit_test(nesting), cmocka_unit_test(faces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
