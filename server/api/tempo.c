@@ -424,6 +424,13 @@ static bool run_tag_values(struct api_call *c, bool v2, struct err *err)
     if (!tempo_tag_values(c, c->req->path_args[0], v2, &values, &n, err))
         return false;
     struct json j;
+    if (v2 && tempo_wants_llm(c->req)) {
+        reply_header(c->rep, STR("content-type"), TEMPO_LLM);
+        json_begin(&j, reply_sink(c->rep));
+        tempo_llm_values(&j, &c->q.arena, values, n);
+        tempo_end_json(&j, c->rep);
+        return true;
+    }
     tempo_begin_json(&j, c->rep);
     json_object(&j);
     json_key(&j, STR("tagValues"));

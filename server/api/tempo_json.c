@@ -139,6 +139,21 @@ static void enum_field(struct json *j, enum trace_json how, const char *key, uns
         json_str(j, str_c(names[v]));
 }
 
+static const char *const kinds[] = {"SPAN_KIND_UNSPECIFIED", "SPAN_KIND_INTERNAL",
+                                    "SPAN_KIND_SERVER",      "SPAN_KIND_CLIENT",
+                                    "SPAN_KIND_PRODUCER",    "SPAN_KIND_CONSUMER"};
+static const char *const codes[] = {"STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"};
+
+const char *tempo_kind_name(uint8_t kind)
+{
+    return kinds[kind < COUNTOF(kinds) ? kind : 0];
+}
+
+const char *tempo_status_name(uint8_t status)
+{
+    return codes[status < COUNTOF(codes) ? status : 0];
+}
+
 static void write_event(struct json *j, struct arena *a, const struct span_event *e)
 {
     json_object(j);
@@ -164,10 +179,6 @@ static void write_link(struct json *j, struct arena *a, enum trace_json how,
 
 static void write_span(struct json *j, struct arena *a, enum trace_json how, const struct span *s)
 {
-    static const char *const kinds[] = {"SPAN_KIND_UNSPECIFIED", "SPAN_KIND_INTERNAL",
-                                        "SPAN_KIND_SERVER",      "SPAN_KIND_CLIENT",
-                                        "SPAN_KIND_PRODUCER",    "SPAN_KIND_CONSUMER"};
-    static const char *const codes[] = {"STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"};
     static const uint8_t none[8];
     json_object(j);
     id_field(j, a, how, "traceId", s->trace_id, 16);

@@ -15,6 +15,13 @@ void tempo_json_resource_spans(struct json *j, struct arena *a,
 enum trace_json { TRACE_JSON_TEMPO, TRACE_JSON_OTLP };
 void trace_json_resource_spans(struct json *j, struct arena *a, enum trace_json how,
                                const struct span_set *set);
+const char *tempo_kind_name(uint8_t kind);     // "SPAN_KIND_SERVER", ...
+const char *tempo_status_name(uint8_t status); // "STATUS_CODE_ERROR", ...
+/* tempo_llm.c: {"trace":{"traceId":..,"services":[..]}}, {} when there are no spans; and
+ * {"tagValues":{"string":[..]}} of values that are sorted by kind. */
+#define TEMPO_LLM STR("application/vnd.grafana.llm")
+void tempo_llm_trace(struct json *j, struct arena *a, const struct span_set *set);
+void tempo_llm_values(struct json *j, struct arena *a, const struct traceql_value *v, size_t n);
 /* An attribute of an answer as a value: statuses, kinds, durations and nil are texts. */
 struct value tempo_attr_value(struct arena *a, const struct traceql_value *v);
 #define TEMPO_NO_ROOT STR("<root span not yet received>")

@@ -14,7 +14,9 @@ MUST_USE bool tempo_param_count(const struct api_call *c, const char *name, int6
 /* start, end, since; `fallback` when all are absent. */
 MUST_USE bool tempo_param_range(struct api_call *c, struct time_range fallback,
                                 struct time_range *out, struct err *err);
+/* What the client accepts: of several kinds protobuf first, then JSON. */
 bool tempo_wants_protobuf(const struct http_request *req);
+bool tempo_wants_llm(const struct http_request *req);
 
 /* tempo_trace.c */
 MUST_USE bool tempo_run_trace_v1(struct api_call *c, struct err *err);

@@ -22,6 +22,13 @@ bool tempo_wants_protobuf(const struct http_request *req)
     return str_find(http_header_get(req, STR("accept")), STR("application/protobuf")) != SIZE_MAX;
 }
 
+bool tempo_wants_llm(const struct http_request *req)
+{
+    str accept = http_header_get(req, STR("accept"));
+    return str_find(accept, TEMPO_LLM) != SIZE_MAX &&
+           str_find(accept, STR("application/json")) == SIZE_MAX && !tempo_wants_protobuf(req);
+}
+
 static bool load_trace(struct api_call *c, uint8_t id[16], struct span_set *out, bool *partial,
                        struct err *err)
 {
@@ -271,6 +278,13 @@ bool tempo_run_trace_v2(struct api_call *c, struct err *err)
         return send_protobuf(c, &b, err);
     }
     struct json j;
+    if (tempo_wants_llm(c->req)) {
+        reply_header(c->rep, STR("content-type"), TEMPO_LLM);
+        json_begin(&j, reply_sink(c->rep));
+        tempo_llm_trace(&j, &c->q.arena, &set);
+        tempo_end_json(&j, c->rep);
+        return true;
+    }
     tempo_begin_json(&j, c->rep);
     json_object(&j);
     json_key(&j, STR("trace"));
