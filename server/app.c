@@ -21,6 +21,7 @@
 #include "server/memory.h"
 #include "server/net/listener.h"
 #include "server/self/metrics.h"
+#include "server/self/metrics_json.h"
 #include "server/services.h"
 #include "server/syslog_server.h"
 #include "server/version.h"
@@ -28,11 +29,12 @@
 #include "storage/base/crew.h"
 #include "storage/base/log.h"
 
-#define STOP_TIMEOUT_MS 10000
-#define FILES_RESERVED  256 // descriptors for the store and the process itself
-#define DERIVE_PART     16  // of memory, for metrics made of spans
-#define STORE_EIGHTHS   3   // of memory, for heads and caches; seals need about as much again
-#define DELTA_EIGHTHS   1   // of memory at most, for totals of delta series: 300,000 at 256 MiB
+#define STOP_TIMEOUT_MS  10000
+#define SELF_METRICS_MAX (8 * MIB) // text of /metrics
+#define FILES_RESERVED   256       // descriptors for the store and the process itself
+#define DERIVE_PART      16        // of memory, for metrics made of spans
+#define STORE_EIGHTHS    3 // of memory, for heads and caches; seals need about as much again
+#define DELTA_EIGHTHS    1 // of memory at most, for totals of delta series: 300,000 at 256 MiB
 
 /* After a reload; readers may still hold what was before. */
 struct app_config {
@@ -92,6 +94,41 @@ static void refuse_metrics(void *ctx, struct http_request *req, struct http_repl
     metrics_write(&app->metrics, false, reply_sink(rep));
 }
 
+/* Prometheus' form of the same. */
+static void handle_self_metrics(void *ctx, struct http_request *req, struct http_reply *rep)
+{
+    struct app *app = ctx;
+    const struct http_param *params;
+    size_t n;
+    str pattern;
+    struct regex *re = NULL;
+    struct err err = ERR_OK;
+    struct buf text;
+    struct sink_buf sink;
+    struct json j;
+    bool ok = http_params(req, &params, &n, &err);
+    if (ok && http_param_get(params, n, STR("metric_name_pattern"), &pattern) && pattern.n > 0)
+        ok = regex_open(pattern, REGEX_ANCHORED, &re, &err);
+    if (!ok) {
+        prom_refuse_param(rep, "metric_name_pattern", &err);
+        return;
+    }
+    buf_init(&text, SELF_METRICS_MAX);
+    sink_buf_init(&sink, &text);
+    metrics_write(&app->metrics, true, &sink.sink);
+    reply_header(rep, STR("content-type"), STR("application/json"));
+    json_begin(&j, reply_sink(rep));
+    json_object(&j);
+    json_kv_str(&j, "status", STR("success"));
+    json_key(&j, STR("data"));
+    ok = metrics_json(&j, buf_str(&text), re, &err);
+    json_object_end(&j);
+    if (!ok || !json_end(&j))
+        reply_abort(rep);
+    buf_deinit(&text);
+    regex_close(re);
+}
+
 static void handle_config(void *ctx, struct http_request *req, struct http_reply *rep)
 {
     struct app *app = ctx;
@@ -105,6 +142,7 @@ static void handle_config(void *ctx, struct http_request *req, struct http_reply
 
 static const struct route self_routes[] = {
     {HTTP_GET, "/metrics", LANE_QUERY, handle_metrics, refuse_metrics},
+    {HTTP_GET, "/api/v1/status/self_metrics", LANE_QUERY, handle_self_metrics, NULL},
     {HTTP_GET, "/config", LANE_LOOP, handle_config, NULL},
     {0, NULL, LANE_LOOP, NULL, NULL},
 };
@@ -182,6 +220,7 @@ static void app_init_services(struct app *app)
     router_add(app->router, prom_status_routes, &app->services);
     router_add(app->router, prom_tsdb_routes, &app->services);
     router_add(app->router, prom_federate_routes, &app->services);
+    router_add(app->router, prom_search_routes, &app->services);
     router_add(app->router, prom_read_routes, &app->services);
     router_add(app->router, prom_admin_routes, &app->services);
     router_add(app->router, loki_routes, &app->services);

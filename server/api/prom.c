@@ -86,6 +86,13 @@ static bool bad_param(struct err *err, const char *name)
     return err_set(err, code, "invalid parameter \"%s\": %s", name, inner.text);
 }
 
+void prom_refuse_param(struct http_reply *rep, const char *name, const struct err *why)
+{
+    struct err err = *why;
+    bad_param(&err, name);
+    prom_fail(rep, &err);
+}
+
 void prom_begin_data(struct json *j, struct http_reply *rep)
 {
     reply_header(rep, STR("content-type"), STR("application/json"));

@@ -11,6 +11,7 @@
 #include "server/services.h"
 #include "storage/base/dur.h"
 #include "storage/base/json_write.h"
+#include "storage/base/num.h"
 
 /* The version is that of the API that is spoken: clients switch features on by it. */
 #define PROM_VERSION "3.5.0"
@@ -68,7 +69,6 @@ void prom_send_error(struct http_reply *rep, int status, const char *type, const
         (void)ctx, (void)req;                                                     \
         send_data(rep, data);                                                     \
     }
-EMPTY(get_rules, "{\"groups\":[]}")
 EMPTY(get_alerts, "{\"alerts\":[]}")
 EMPTY(get_targets, "{\"activeTargets\":[],\"droppedTargets\":[],\"droppedTargetCounts\":{}}")
 EMPTY(get_pools, "{\"scrapePools\":[]}")
@@ -83,8 +83,104 @@ EMPTY(get_notifications, "[]")
         (void)ctx, (void)req;                                                     \
         prom_send_error(rep, status, type, text);                                 \
     }
-REFUSED(no_target_metadata, 404, "not_found", "specified metadata not found")
 REFUSED(no_pool, 404, "not_found", "scrape pool not found")
+
+/* ---- lists that are empty, of parameters that are checked all the same ---- */
+
+static bool send_list(struct api_call *c, const char *data)
+{
+    send_data(c->rep, data);
+    return true;
+}
+
+static bool is_bool(str s)
+{
+    static const char *const words[] = {"1", "t", "T", "TRUE",  "true",  "True",
+                                        "0", "f", "F", "FALSE", "false", "False"};
+    for (size_t i = 0; i < COUNTOF(words); i++)
+        if (str_eq(s, str_c(words[i])))
+            return true;
+    return false;
+}
+
+static bool check_page(struct api_call *c, struct err *err)
+{
+    str limit, token;
+    int64_t n = 0;
+    bool has_limit = api_param(c, STR("group_limit"), &limit);
+    bool has_token = api_param(c, STR("group_next_token"), &token);
+    if (has_token && !has_limit)
+        return err_set(err, ERR_INVALID,
+                       "invalid parameter \"group_next_token\": group_limit needs to be present in "
+                       "order to paginate over the groups");
+    if (has_limit && !num_parse_i64(limit, &n))
+        return err_set(err, ERR_INVALID,
+                       "invalid parameter \"group_limit\": group_limit needs to be a valid number");
+    if (has_limit && n <= 0)
+        return err_set(err, ERR_INVALID,
+                       "invalid parameter \"group_limit\": group_limit needs to be greater than 0");
+    if (has_token)
+        return err_set(err, ERR_INVALID,
+                       "invalid parameter \"group_next_token\": invalid group_next_token '" STR_FMT
+                       "'. were rule groups changed?",
+                       STR_ARG(token));
+    return true;
+}
+
+static bool run_rules(struct api_call *c, struct err *err)
+{
+    str text;
+    struct matchers *selectors;
+    size_t n;
+    if (api_param(c, STR("type"), &text) && !str_eq_nocase(text, STR("alert")) &&
+        !str_eq_nocase(text, STR("record")))
+        return err_set(err, ERR_INVALID,
+                       "invalid parameter \"type\": not supported value \"" STR_FMT "\"",
+                       STR_ARG(text));
+    if (api_param(c, STR("exclude_alerts"), &text) && !is_bool(text))
+        return err_set(err, ERR_INVALID,
+                       "invalid parameter \"exclude_alerts\": error converting exclude_alerts");
+    return prom_param_selectors(c, false, &selectors, &n, err) && check_page(c, err) &&
+           send_list(c, "{\"groups\":[]}");
+}
+
+static bool run_target_metadata(struct api_call *c, struct err *err)
+{
+    str text;
+    int64_t limit;
+    struct matchers m;
+    if (api_param(c, STR("limit"), &text) && !num_parse_i64(text, &limit))
+        return err_set(err, ERR_INVALID, "limit must be a number");
+    if (api_param(c, STR("match_target"), &text) && !promql_selector(&c->q, text, true, &m, err)) {
+        struct err why = *err;
+        return err_set(err, ERR_INVALID, "invalid parameter \"match_target\": %s", why.text);
+    }
+    if (api_param(c, STR("metric"), &text))
+        return err_set(err, ERR_NOT_FOUND, "specified metadata not found");
+    return send_list(c, "[]");
+}
+
+/* No target is scraped here, so no pool is there to be asked. */
+static bool run_relabel_steps(struct api_call *c, struct err *err)
+{
+    str pool, labels;
+    if (!api_param(c, STR("scrapePool"), &pool))
+        return err_set(err, ERR_INVALID, "no scrapePool parameter provided");
+    if (!api_param(c, STR("labels"), &labels))
+        return err_set(err, ERR_INVALID, "no labels parameter provided");
+    return err_set(err, ERR_INVALID,
+                   "error retrieving scrape config: scrape pool \"" STR_FMT "\" not found",
+                   STR_ARG(pool));
+}
+
+#define ENTRY(name, run)                                                          \
+    static void name(void *ctx, struct http_request *req, struct http_reply *rep) \
+    {                                                                             \
+        prom_serve(run, ctx, req, rep);                                           \
+    }
+ENTRY(get_rules, run_rules)
+ENTRY(get_target_metadata, run_target_metadata)
+ENTRY(get_relabel_steps, run_relabel_steps)
 
 static void no_lifecycle(void *ctx, struct http_request *req, struct http_reply *rep)
 {
@@ -123,6 +219,7 @@ static void get_features(void *ctx, struct http_request *req, struct http_reply 
                                "query_warnings",
                                "remote_write_receiver",
                                "otlp_write_receiver",
+                               "search",
                                "time_range_labels",
                                "time_range_series"};
     static const char *const promql[] = {"anchored",
@@ -288,8 +385,8 @@ static void get_config(void *ctx, struct http_request *req, struct http_reply *r
 
 #define GET_POST (HTTP_GET | HTTP_POST)
 const struct route prom_status_routes[] = {
-    {HTTP_GET, "/api/v1/rules", LANE_LOOP, get_rules, NULL},
-    {HTTP_GET, "/prometheus/api/v1/rules", LANE_LOOP, get_rules, NULL}, // Loki's place for them
+    {HTTP_GET, "/api/v1/rules", LANE_QUERY, get_rules, prom_refuse},
+    {HTTP_GET, "/prometheus/api/v1/rules", LANE_QUERY, get_rules, prom_refuse}, // Loki's place
     {HTTP_GET, "/api/v1/alerts", LANE_LOOP, get_alerts, NULL},
     {HTTP_GET, "/prometheus/api/v1/alerts", LANE_LOOP, get_alerts, NULL},
     {HTTP_GET, "/api/v1/targets", LANE_LOOP, get_targets, NULL},
@@ -304,8 +401,8 @@ const struct route prom_status_routes[] = {
     {HTTP_GET, "/api/v1/features", LANE_LOOP, get_features, NULL},
     {HTTP_GET, "/api/v1/notifications", LANE_LOOP, get_notifications, NULL},
     {HTTP_GET, "/api/v1/notifications/live", LANE_LOOP, no_more_listeners, NULL},
-    {HTTP_GET, "/api/v1/targets/metadata", LANE_LOOP, no_target_metadata, NULL},
-    {HTTP_GET, "/api/v1/targets/relabel_steps", LANE_LOOP, no_pool, NULL},
+    {HTTP_GET, "/api/v1/targets/metadata", LANE_QUERY, get_target_metadata, prom_refuse},
+    {HTTP_GET, "/api/v1/targets/relabel_steps", LANE_QUERY, get_relabel_steps, prom_refuse},
     {HTTP_GET, "/api/v1/scrape_pools/config", LANE_LOOP, no_pool, NULL},
     {HTTP_POST | HTTP_PUT, "/-/reload", LANE_LOOP, no_lifecycle, NULL},
     {HTTP_POST | HTTP_PUT, "/-/quit", LANE_LOOP, no_lifecycle, NULL},
