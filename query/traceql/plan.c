@@ -141,11 +141,36 @@ static size_t leaf_conds(const struct tq_expr *e, struct span_cond out[ATTR_SCOP
     return 1;
 }
 
+/* trace:id = "2f3e": no other trace needs to be read. */
+static const uint8_t *only_trace(struct query *q, const struct tq_expr *e)
+{
+    if (e->kind != EXPR_BINARY || e->op != OP_EQ || e->left->kind != EXPR_FIELD ||
+        e->left->field->intrinsic != IN_TRACE_ID || e->right->kind != EXPR_STATIC ||
+        e->right->value.kind != TQ_STR)
+        return NULL;
+    str hex = e->right->value.value.s;
+    uint8_t *id = arena_zalloc(&q->arena, 16);
+    if (hex.n == 0 || hex.n > 32)
+        return NULL;
+    for (size_t i = 0; i < hex.n; i++) {
+        char c = hex.p[hex.n - 1 - i];
+        bool is_digit = c >= '0' && c <= '9';
+        if (!is_digit && !(c >= 'a' && c <= 'f'))
+            return NULL;
+        unsigned v = is_digit ? (unsigned)(c - '0') : (unsigned)(c - 'a') + 10;
+        id[15 - i / 2] |= (uint8_t)(v << (i % 2 * 4));
+    }
+    return id;
+}
+
 /* Necessary conditions of a conjunction; what is no simple leaf is left out. */
 static void conjuncts(struct query *q, struct tq_plan *p, // NOLINT(misc-no-recursion): the tree
                       const struct tq_expr *e)
 {
     struct span_cond leaf[ATTR_SCOPE_COUNT];
+    const uint8_t *id = only_trace(q, e);
+    if (id)
+        p->trace_id = id;
     if (e->kind == EXPR_BINARY && e->op == OP_AND) {
         conjuncts(q, p, e->left);
         conjuncts(q, p, e->right);
@@ -195,6 +220,9 @@ static int rarity(const struct tq_expr *e) // NOLINT(misc-no-recursion): depth o
         return MAX(rarity(e->left), rarity(e->right));
     if (e->kind == EXPR_BINARY && e->op == OP_OR)
         return MIN(rarity(e->left), rarity(e->right));
+    if (e->kind == EXPR_BINARY && e->op == OP_EQ && e->left->kind == EXPR_FIELD &&
+        e->left->field->intrinsic == IN_TRACE_ID)
+        return 4;
     if (leaf_conds(e, leaf) == 0 || leaf[0].op == COND_NE || leaf[0].op == COND_NRE)
         return 0;
     if (leaf[0].field == COND_KIND || leaf[0].field == COND_IS_ROOT || leaf[0].op == COND_EXISTS)
