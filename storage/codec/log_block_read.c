@@ -316,10 +316,10 @@ static void drop_impossible(struct reader *r)
     bool *possible = arena_alloc(r->scratch, n);
     for (uint32_t t = 0; t < n; t++)
         possible[t] = log_rebuild_possible(&r->lines, t);
+    r->kept = 0;
     for (size_t i = 0; i < r->dir->rows; i++) {
-        bool drop = r->keep[i] && !possible[r->lines.ids[i]];
-        r->keep[i] &= !drop;
-        r->kept -= drop;
+        r->keep[i] = r->keep[i] && possible[r->lines.ids[i]];
+        r->kept += r->keep[i];
     }
 }
 
@@ -361,6 +361,7 @@ static bool open_columns(struct reader *r, struct err *err)
         .len = r->pick->len,
         .refs = r->meta.ref_columns.v,
         .n_refs = r->meta.ref_columns.n,
+        .t_ns = r->t_ns,
     };
     str ints;
     return get_part(r->parts, LOG_PART_INTS, r->scratch, &ints, err) &&

@@ -51,45 +51,69 @@ static void needle_id(struct log_needle *n, str run, bool whole)
         n->ids[n->n_ids++] = (struct log_needle_id){.digits = run, .whole = whole};
 }
 
-static void needle_int(struct log_needle *n, str run)
-{
-    if (run.n > LOG_INT_DIGITS || (n->has_int && run.n < 3))
-        return;
-    uint64_t v = 0;
-    for (size_t i = 0; i < run.n; i++)
-        v = v * 10 + (uint64_t)(run.p[i] - '0');
-    n->has_int = true;
-    n->int_value = v;
-}
-
 static bool is_gap(str s)
 {
     return s.n > 0 && !is_alnum(s.p[0]) && !is_alnum(s.p[s.n - 1]);
 }
 
-/* The first sequence of numbers, as long as it goes. */
-static void needle_numbers(struct log_needle *n)
+struct numbers { // candidate for log_needle.numbers
+    struct log_needle_number v[LOG_NEEDLE_NUMBERS];
+    size_t n, n_exact;
+    size_t start, end; // in the text
+};
+
+/* The sequence of numbers that starts at i, as long as it goes. Returns where to look on. */
+static size_t numbers_at(str s, size_t i, struct numbers *out)
 {
-    str s = n->text;
-    size_t end_before = 0;
-    for (size_t i = 0, end; i < s.n && n->n_numbers < LOG_NEEDLE_NUMBERS; i = end) {
-        end = i + 1;
-        if (!is_digit(s.p[i]))
-            continue;
+    *out = (struct numbers){.start = i, .end = i};
+    while (out->n < LOG_NEEDLE_NUMBERS) {
+        size_t end = i;
         while (end < s.n && is_digit(s.p[end]))
             end++;
-        str gap = n->n_numbers ? str_sub(s, end_before, i) : (str){0};
-        if (end - i > LOG_INT_DIGITS || (n->n_numbers && !is_gap(gap)))
-            break;
-        struct log_needle_number *v = &n->numbers[n->n_numbers++];
+        str gap = str_sub(s, out->end, i);
+        if (end - i > LOG_INT_DIGITS || (out->n > 0 && !is_gap(gap)))
+            return out->n ? i : end;
+        struct log_needle_number *v = &out->v[out->n++];
         *v = (struct log_needle_number){.gap = gap};
         for (size_t k = i; k < end; k++)
             v->value = v->value * 10 + (uint64_t)(s.p[k] - '0');
         v->exact = i > 0 && !is_alnum(s.p[i - 1]) && end < s.n && !is_alnum(s.p[end]);
-        end_before = end;
+        out->n_exact += v->exact;
+        out->end = i = end;
+        while (i < s.n && !is_digit(s.p[i]))
+            i++;
+        if (i == s.n)
+            break;
     }
-    if (n->n_numbers < 2)
-        n->n_numbers = 0;
+    return i;
+}
+
+/* The sequence that tells most. */
+static void needle_numbers(struct log_needle *n)
+{
+    str s = n->text;
+    struct numbers best = {0}, now;
+    for (size_t i = 0; i < s.n;) {
+        if (!is_digit(s.p[i])) {
+            i++;
+            continue;
+        }
+        i = numbers_at(s, i, &now);
+        if ((now.n > 1 || now.n_exact > 0) &&
+            (now.n_exact > best.n_exact || (now.n_exact == best.n_exact && now.n > best.n)))
+            best = now;
+    }
+    n->n_numbers = best.n;
+    if (best.n == 0)
+        return;
+    memcpy(n->numbers, best.v, sizeof n->numbers);
+    size_t from = best.start, to = best.end;
+    while (best.v[0].exact && from > 0 && !is_digit(s.p[from - 1]))
+        from--;
+    while (best.v[best.n - 1].exact && to < s.n && !is_digit(s.p[to]))
+        to++;
+    n->lead = str_sub(s, from, best.start);
+    n->tail = str_sub(s, best.end, to);
 }
 
 static void needle_runs(struct log_needle *n)
@@ -104,8 +128,6 @@ static void needle_runs(struct log_needle *n)
         bool whole = i > 0 && end < s.n;
         if (k.hex && k.has_digit && k.has_letter && run.n >= LOG_HEX_MIN && run.n <= LOG_HEX_MAX)
             needle_id(n, run, whole);
-        if (k.digits && whole)
-            needle_int(n, run);
         i = end;
     }
 }

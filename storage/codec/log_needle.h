@@ -24,11 +24,10 @@ struct log_needle {
     bool is_hex;
     str core;      // must stand in one piece of template text; may be empty
     str core_wide; // the same when text variables are around; may be empty
-    bool has_int;  // a number between two other characters: a line holds an integer of this value
-    uint64_t int_value;
     /* Numbers with text between them that no variable can be part of, as in 10.1.2.3 or 12:34:56: a
-     * line has them as neighbours. n_numbers 0: there are less than two. */
+     * line has them as neighbours. n_numbers 0: there is none that is exact, and no two. */
     size_t n_numbers;
+    str lead, tail; // around them, up to the next digit; where the number beside it is exact
     struct log_needle_number {
         str gap; // text before it, behind the number before (not of the first)
         uint64_t value;

@@ -7,6 +7,7 @@
 #include "storage/codec/log_rebuild.h"
 
 #include "storage/codec/column.h"
+#include "storage/codec/log_print.h"
 #include "storage/codec/log_template.h"
 
 #define INT_TEXT_MAX 20 // digits of a 64-bit number
@@ -157,55 +158,6 @@ bool log_rebuild_undecided(const struct rebuild *b, uint32_t template)
 
 /* ---- variables ---- */
 
-static bool read_op(struct rebuild *b, struct rd *r, const struct rebuild_template *t,
-                    uint32_t text, struct rebuild_op *out)
-{
-    uint64_t n_text = rd_varint(r);
-    uint8_t kind = rd_u8(r);
-    uint64_t column = rd_varint(r);
-    bool pad = kind > LOG_VAR_PAD && kind <= LOG_VAR_PAD + LOG_INT_DIGITS;
-    if (r->bad || n_text >= t->text_end - text || column >= b->dir->n_columns ||
-        !(pad || kind == LOG_VAR_INT || (kind == LOG_VAR_HEX && t->has_hex_var) ||
-          (kind == LOG_VAR_TEXT && t->has_text_var)))
-        return false;
-    *out = (struct rebuild_op){
-        .text = text,
-        .n_text = (uint32_t)n_text,
-        .column = (uint32_t)column,
-        .kind = pad ? LOG_VAR_PAD : kind,
-        .digits = pad ? (uint8_t)(kind - LOG_VAR_PAD) : 0,
-    };
-    return true;
-}
-
-/* Ops of all templates: those of template t begin at t->var + t's number. */
-static bool make_ops(struct rebuild *b, struct err *err)
-{
-    size_t n = b->n_vars + b->dir->n_templates;
-    if (!room(b->a, n * sizeof b->ops[0], err))
-        return false;
-    struct rd r = rd_of(b->lists);
-    struct rebuild_op *op = b->ops = arena_array(b->a, struct rebuild_op, n);
-    for (size_t i = 0; i < b->dir->n_templates; i++) {
-        const struct rebuild_template *t = &b->templates[i];
-        uint32_t text = t->text;
-        for (uint32_t j = 0; j < t->n_vars; j++, op++) {
-            if (!read_op(b, &r, t, text, op))
-                return corrupt(err, "variable");
-            text += op->n_text + 1;
-        }
-        if (text >= t->text_end)
-            return corrupt(err, "last piece of text");
-        *op++ = (struct rebuild_op){.text = text, .n_text = t->text_end - text - 1};
-    }
-    return rd_left(&r) == 0 || corrupt(err, "end of variables");
-}
-
-static const struct rebuild_op *ops_of(const struct rebuild *b, uint32_t template)
-{
-    return b->ops + b->templates[template].var + template;
-}
-
 static bool column_head(struct rebuild_column *c, struct rd *r, struct err *err)
 {
     c->type = rd_u8(r);
@@ -227,41 +179,86 @@ static bool column_head(struct rebuild_column *c, struct rd *r, struct err *err)
     return true;
 }
 
-/* Counts what the rows of one template take from its columns. */
-static bool template_usage(struct rebuild *b, uint32_t template, uint32_t rows, struct err *err)
+/* Kinds of variables: what their columns hold (0 = no such kind), digits of padded numbers, and
+ * bytes that one makes at most (of ids: the column knows). */
+struct var_kind {
+    uint8_t kind, type, digits, max;
+};
+
+static struct var_kind kind_of(uint8_t kind)
 {
-    struct rebuild_template *t = &b->templates[template];
-    uint64_t line_max = t->fixed;
-    for (const struct rebuild_op *op = ops_of(b, template); op->kind; op++) {
-        struct rebuild_column *c = &b->columns[op->column];
-        if (c->type != (op->kind == LOG_VAR_PAD ? LOG_VAR_INT : op->kind))
-            return corrupt(err, "column type");
-        c->used += rows;
-        line_max += op->kind == LOG_VAR_HEX    ? c->digits
-                    : op->kind == LOG_VAR_TEXT ? LOG_TEXT_VAR_MAX
-                                               : INT_TEXT_MAX;
-    }
-    t->line_max = (uint32_t)MIN(line_max, (uint64_t)UINT32_MAX);
-    return true;
+    if (kind > LOG_VAR_PAD && kind <= LOG_VAR_PAD + LOG_INT_DIGITS)
+        return (struct var_kind){LOG_VAR_PAD, LOG_VAR_INT, (uint8_t)(kind - LOG_VAR_PAD),
+                                 INT_TEXT_MAX};
+    if (kind == LOG_VAR_INT)
+        return (struct var_kind){kind, LOG_VAR_INT, 0, INT_TEXT_MAX};
+    if (kind == LOG_VAR_HEX)
+        return (struct var_kind){kind, LOG_VAR_HEX, 0, 0};
+    if (kind == LOG_VAR_TEXT)
+        return (struct var_kind){kind, LOG_VAR_TEXT, 0, LOG_TEXT_VAR_MAX};
+    return (struct var_kind){0};
 }
 
-/* Checks that what all rows take is what is there: this is what makes the walk safe, cursors cannot
- * run over. Every variable makes at least one byte, which bounds the work by the size of the lines.
- */
-static bool rebuild_usage(struct rebuild *b, struct err *err)
+/* Ops of one template, and what its rows take from columns. */
+static struct rebuild_op *template_ops(struct rebuild *b, struct rd *r, struct rebuild_template *t,
+                                       uint32_t rows, struct rebuild_op *op)
 {
+    uint32_t text = t->text;
+    uint64_t line_max = t->fixed;
+    for (uint32_t j = 0; j < t->n_vars; j++, op++) {
+        uint64_t n_text = rd_varint(r);
+        struct var_kind k = kind_of(rd_u8(r));
+        uint64_t column = rd_varint(r);
+        if (r->bad || n_text >= t->text_end - text || column >= b->dir->n_columns || !k.kind ||
+            (k.kind == LOG_VAR_HEX && !t->has_hex_var) ||
+            (k.kind == LOG_VAR_TEXT && !t->has_text_var))
+            return NULL;
+        struct rebuild_column *c = &b->columns[column];
+        if (c->type != k.type)
+            return NULL;
+        c->used += rows;
+        line_max += k.kind == LOG_VAR_HEX ? c->digits : k.max;
+        *op = (struct rebuild_op){
+            .text = text,
+            .n_text = (uint32_t)n_text,
+            .column = (uint32_t)column,
+            .kind = k.kind,
+            .digits = k.digits,
+        };
+        text += (uint32_t)n_text + 1;
+    }
+    if (text >= t->text_end)
+        return NULL;
+    t->line_max = (uint32_t)MIN(line_max, (uint64_t)UINT32_MAX);
+    *op++ = (struct rebuild_op){.text = text, .n_text = t->text_end - text - 1};
+    return op;
+}
+
+/* Ops of all templates: those of template t begin at t->var + t's number. Checks that what all rows
+ * take is what is there: this is what makes the walk safe, cursors cannot run over. Every variable
+ * makes at least one byte, which bounds the work by the size of the lines. */
+static bool make_ops(struct rebuild *b, struct err *err)
+{
+    size_t n = b->n_vars + b->dir->n_templates;
+    if (!room(b->a, n * sizeof b->ops[0], err))
+        return false;
     uint32_t *rows = arena_zalloc(b->a, b->dir->n_templates * sizeof rows[0]);
-    uint64_t total = 0;
     for (size_t i = 0; i < b->dir->rows; i++)
         rows[b->ids[i]]++;
+    struct rd r = rd_of(b->lists);
+    struct rebuild_op *op = b->ops = arena_array(b->a, struct rebuild_op, n);
+    uint64_t total = 0;
     for (uint32_t i = 0; i < b->dir->n_templates; i++) {
-        const struct rebuild_template *t = &b->templates[i];
+        struct rebuild_template *t = &b->templates[i];
         total += (uint64_t)rows[i] * ((uint64_t)t->n_vars + t->fixed);
         if (total > b->dir->raw)
             return corrupt(err, "line sizes");
-        if (rows[i] > 0 && !template_usage(b, i, rows[i], err))
-            return false;
+        op = template_ops(b, &r, t, rows[i], op);
+        if (!op)
+            return corrupt(err, "variables of a template");
     }
+    if (rd_left(&r) > 0)
+        return corrupt(err, "end of variables");
     for (size_t i = 0; i < b->dir->n_columns; i++) {
         if (b->columns[i].used != b->columns[i].n)
             return corrupt(err, "column size");
@@ -269,22 +266,39 @@ static bool rebuild_usage(struct rebuild *b, struct err *err)
     return true;
 }
 
+static const struct rebuild_op *ops_of(const struct rebuild *b, uint32_t template)
+{
+    return b->ops + b->templates[template].var + template;
+}
+
 /* ---- sequences of numbers ---- */
 
-/* Do the needle's numbers fit ops[0], ops[1], ... of the template: gaps, and what is a number? */
+static bool is_number(const struct rebuild_op *op)
+{
+    return op->kind == LOG_VAR_INT || op->kind == LOG_VAR_PAD;
+}
+
+static bool same_text(const struct rebuild *b, size_t at, const char *text, size_t n)
+{
+    return n == 0 || (b->text.p[at] == *text && memcmp(b->text.p + at, text, n) == 0);
+}
+
+/* Do the needle's numbers fit ops[0], ops[1], ... of the template: gaps, and what is a number? Of
+ * what is around them the template tells the part up to the next variable. */
 static bool numbers_fit_ops(const struct rebuild *b, const struct log_needle *n,
                             const struct rebuild_op *op)
 {
+    size_t lead = MIN(n->lead.n, (size_t)op->n_text);
+    if (!same_text(b, op->text + op->n_text - lead, n->lead.p + n->lead.n - lead, lead))
+        return false;
     for (size_t k = 0; k < n->n_numbers; k++, op++) {
         str gap = n->numbers[k].gap;
-        if (!op->kind)
+        if (!op->kind || (n->numbers[k].exact && !is_number(op)))
             return false;
-        if (n->numbers[k].exact && op->kind != LOG_VAR_INT && op->kind != LOG_VAR_PAD)
-            return false;
-        if (k > 0 && (op->n_text != gap.n || memcmp(b->text.p + op->text, gap.p, gap.n) != 0))
+        if (k > 0 && (op->n_text != gap.n || !same_text(b, op->text, gap.p, gap.n)))
             return false;
     }
-    return true;
+    return same_text(b, op->text, n->tail.p, MIN(n->tail.n, (size_t)op->n_text));
 }
 
 static void add_place(struct rebuild *b, const struct log_needle *n, const struct rebuild_op *ops,
@@ -355,30 +369,39 @@ static bool load_ints(struct rebuild *b, struct rebuild_column *c, struct err *e
     return true;
 }
 
+/* Templates of the rows that are kept. */
+static bool *kept_templates(const struct rebuild *b, const bool *keep, size_t *n_rows)
+{
+    bool *kept = arena_zalloc(b->a, b->dir->n_templates);
+    *n_rows = 0;
+    for (size_t i = 0; i < b->dir->rows; i++) {
+        kept[b->ids[i]] |= keep[i];
+        *n_rows += keep[i];
+    }
+    return kept;
+}
+
 /* What one undecided template needs to be judged. */
 static void need_needles(const struct rebuild *b, uint32_t template, uint8_t *wanted)
 {
     for (size_t i = 0; i < b->n_needles; i++) {
         enum rebuild_class class = class_of(b, i, template);
         uint8_t type = b->needles[i].is_hex ? LOG_VAR_HEX : LOG_VAR_TEXT;
+        if (class != REBUILD_MAYBE && class != REBUILD_VARIABLE)
+            continue;
         for (const struct rebuild_op *op = ops_of(b, template); op->kind; op++) {
-            if (class == REBUILD_MAYBE || (class == REBUILD_VARIABLE && op->kind == type))
+            if (class == REBUILD_MAYBE || op->kind == type)
                 wanted[op->column] |= WANT_VALUES | WANT_BYTES;
         }
     }
 }
 
-static void need_columns(const struct rebuild *b, const bool *keep, const struct rebuild_need *need,
+static void need_columns(const struct rebuild *b, const bool *kept, const struct rebuild_need *need,
                          uint8_t *wanted)
 {
-    uint8_t *seen = arena_zalloc(b->a, b->dir->n_templates);
     uint8_t want = need->line ? WANT_VALUES | WANT_BYTES : need->len ? WANT_VALUES : 0;
-    for (size_t i = 0; i < b->dir->rows; i++) {
-        uint32_t t = b->ids[i];
-        if (!keep[i] || seen[t])
-            continue;
-        seen[t] = 1;
-        if (!log_rebuild_possible(b, t))
+    for (uint32_t t = 0; t < b->dir->n_templates; t++) {
+        if (!kept[t] || !log_rebuild_possible(b, t))
             continue;
         for (const struct rebuild_op *op = ops_of(b, t); want && op->kind; op++)
             wanted[op->column] |= want;
@@ -466,6 +489,8 @@ static void find_hits(struct rebuild *b, size_t i, const uint8_t *wanted)
 {
     const struct log_needle *n = &b->needles[i];
     uint8_t packed[LOG_HEX_MAX / 2 + 1];
+    if (!memchr(b->classes + i * b->dir->n_templates, REBUILD_VARIABLE, b->dir->n_templates))
+        return;
     if (n->is_hex)
         log_hex_pack(n->text.p, n->text.n, packed);
     b->hits[i] = arena_zalloc(b->a, b->dir->n_columns * sizeof b->hits[i][0]);
@@ -483,7 +508,7 @@ static void find_hits(struct rebuild *b, size_t i, const uint8_t *wanted)
 /* Templates whose variables hold nothing of needle i are out. */
 static void narrow_classes(struct rebuild *b, size_t i)
 {
-    for (uint32_t t = 0; t < b->dir->n_templates; t++) {
+    for (uint32_t t = 0; b->hits[i] && t < b->dir->n_templates; t++) {
         if (class_of(b, i, t) != REBUILD_VARIABLE)
             continue;
         const struct rebuild_op *op = ops_of(b, t);
@@ -510,85 +535,189 @@ static void make_hot(struct rebuild *b)
     }
 }
 
-/* A search keeps few kinds of lines; the walk over all others touches what these need. */
-static bool make_skips(struct rebuild *b, const bool *keep, struct err *err)
+/* A walk looks at a part of the columns; these move on with rows that it passes over. */
+static bool make_skips(struct rebuild *b, const bool *used, struct err *err)
 {
     size_t n_templates = b->dir->n_templates, n = 0;
-    if (!room(b->a, (b->n_vars + n_templates) * sizeof(uint32_t), err))
+    if (!room(b->a, b->n_vars * sizeof b->skips[0] + n_templates * sizeof(uint32_t), err))
         return false;
-    bool *used = arena_zalloc(b->a, b->dir->n_columns), *seen = arena_zalloc(b->a, n_templates);
-    for (size_t i = 0; i < b->dir->rows; i++) {
-        uint32_t t = b->ids[i];
-        if (!keep[i] || seen[t])
-            continue;
-        seen[t] = true;
-        for (const struct rebuild_op *op = ops_of(b, t); op->kind; op++)
-            used[op->column] |= log_rebuild_possible(b, t);
-    }
+    uint32_t *last = arena_zalloc(b->a, b->dir->n_columns * sizeof last[0]); // + 1
     b->skip_start = arena_array(b->a, uint32_t, n_templates + 1);
-    b->skip_columns = arena_array(b->a, uint32_t, b->n_vars);
+    b->skips = arena_array(b->a, struct rebuild_skip, b->n_vars);
     for (uint32_t t = 0; t < n_templates; t++) {
-        b->skip_start[t] = (uint32_t)n;
+        size_t start = b->skip_start[t] = (uint32_t)n;
         for (const struct rebuild_op *op = ops_of(b, t); op->kind; op++) {
-            if (used[op->column])
-                b->skip_columns[n++] = op->column;
+            if (!used[op->column])
+                continue;
+            if (last[op->column] > start) {
+                b->skips[last[op->column] - 1].n++;
+                continue;
+            }
+            b->skips[n++] = (struct rebuild_skip){op->column, 1};
+            last[op->column] = (uint32_t)n;
         }
     }
     b->skip_start[n_templates] = (uint32_t)n;
     return true;
 }
 
-bool log_rebuild_columns(struct rebuild *b, str ints, struct log_parts *parts, const bool *keep,
-                         const struct rebuild_need *need, struct err *err)
+/* ---- rows that numbers rule out ---- */
+
+void log_rebuild_skip(struct rebuild *b, size_t row)
 {
-    size_t n = b->dir->n_columns;
-    struct rd r = rd_of(ints);
-    b->columns = arena_zalloc(b->a, n * sizeof b->columns[0]);
-    b->cursor = arena_zalloc(b->a, n * sizeof b->cursor[0]);
-    for (size_t i = 0; i < n; i++) {
-        if (!column_head(&b->columns[i], &r, err))
+    uint32_t t = b->ids[row];
+    for (uint32_t i = b->skip_start[t]; i < b->skip_start[t + 1]; i++)
+        b->hot[b->skips[i].column].at += b->skips[i].n;
+}
+
+static inline uint64_t with_field(const struct rebuild_hot *c, int64_t v, int64_t t_ns)
+{
+    return UNLIKELY(c->field) ? (uint64_t)v + log_time_field(c->field, t_ns) : (uint64_t)v;
+}
+
+static inline uint64_t int_value(const struct rebuild_hot *c, size_t index, int64_t t_ns)
+{
+    return with_field(c, c->v[index], t_ns);
+}
+
+/* Does the row have the needle's numbers at one of the places? Moves no cursor. */
+static bool numbers_fit(const struct rebuild *b, size_t i, uint32_t template, int64_t t_ns)
+{
+    const struct log_needle *n = &b->needles[i];
+    const struct rebuild_places *places = &b->places[i][template];
+    if (places->n == PLACES_MAX)
+        return true;
+    for (size_t p = 0; p < places->n; p++) {
+        const struct rebuild_place *at = &places->v[p];
+        size_t k = 0;
+        while (k < n->n_numbers &&
+               (!n->numbers[k].exact ||
+                int_value(&b->hot[at->column[k]], b->hot[at->column[k]].at + at->before[k], t_ns) ==
+                    n->numbers[k].value))
+            k++;
+        if (k == n->n_numbers)
+            return true;
+    }
+    return false;
+}
+
+/* Marks the columns of exact numbers at all places in kept templates; false: there are none. */
+static bool number_columns(const struct rebuild *b, const bool *kept, bool *used)
+{
+    bool any = false;
+    for (size_t i = 0; i < b->n_needles; i++) {
+        const struct log_needle *n = &b->needles[i];
+        for (uint32_t t = 0; b->places[i] && t < b->dir->n_templates; t++) {
+            const struct rebuild_places *p = &b->places[i][t];
+            for (size_t k = 0; kept[t] && k < p->n * n->n_numbers; k++) {
+                if (!n->numbers[k % n->n_numbers].exact)
+                    continue;
+                used[p->v[k / n->n_numbers].column[k % n->n_numbers]] = true;
+                any = true;
+            }
+        }
+    }
+    return any;
+}
+
+static bool all_numbers_fit(const struct rebuild *b, uint32_t template, int64_t t_ns)
+{
+    for (size_t i = 0; i < b->n_needles; i++) {
+        if (b->places[i] && class_of(b, i, template) == REBUILD_MAYBE &&
+            !numbers_fit(b, i, template, t_ns))
             return false;
     }
-    if (rd_left(&r) > 0)
-        return corrupt(err, "column count");
-    if (!make_ops(b, err) || !rebuild_usage(b, err))
+    return true;
+}
+
+/* A walk over nothing but the columns of the needles' numbers. It mostly leaves so few rows that
+ * the other columns need not be read. */
+static bool narrow_by_numbers(struct rebuild *b, bool *keep, const int64_t *t_ns, struct err *err)
+{
+    size_t n = b->dir->n_columns, n_rows;
+    bool *used = arena_zalloc(b->a, n);
+    bool *kept = kept_templates(b, keep, &n_rows);
+    for (uint32_t t = 0; t < b->dir->n_templates; t++)
+        kept[t] = kept[t] && log_rebuild_possible(b, t);
+    bool any = number_columns(b, kept, used);
+    for (size_t i = 0; any && i < n; i++) {
+        if (used[i] && !load_ints(b, &b->columns[i], err))
+            return false;
+    }
+    make_hot(b);
+    if (any && !make_skips(b, used, err))
         return false;
-    for (size_t i = 0; i < b->n_needles; i++)
-        find_places(b, i);
-    uint8_t *wanted = arena_zalloc(b->a, n);
-    need_columns(b, keep, need, wanted);
+    for (size_t row = 0; row < b->dir->rows; row++) {
+        uint32_t t = b->ids[row];
+        keep[row] = keep[row] && kept[t] && (!any || all_numbers_fit(b, t, t_ns[row]));
+        if (any)
+            log_rebuild_skip(b, row);
+    }
+    return true;
+}
+
+static bool load_columns(struct rebuild *b, struct log_parts *parts, const uint8_t *wanted,
+                         struct err *err)
+{
     bool bytes = false;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < b->dir->n_columns; i++) {
         struct rebuild_column *c = &b->columns[i];
         bytes |= c->type != LOG_VAR_INT && (wanted[i] & WANT_BYTES);
         if (wanted[i] && c->type != LOG_VAR_HEX && !load_ints(b, c, err))
             return false;
     }
     str hexs;
-    if (bytes &&
-        (!parts->get(parts, LOG_PART_HEXS, b->a, &hexs, err) || !load_bytes(b, wanted, hexs, err)))
+    return !bytes ||
+           (parts->get(parts, LOG_PART_HEXS, b->a, &hexs, err) && load_bytes(b, wanted, hexs, err));
+}
+
+bool log_rebuild_columns(struct rebuild *b, str ints, struct log_parts *parts, bool *keep,
+                         const struct rebuild_need *need, struct err *err)
+{
+    size_t n = b->dir->n_columns;
+    struct rd r = rd_of(ints);
+    b->columns = arena_zalloc(b->a, n * sizeof b->columns[0]);
+    for (size_t i = 0; i < n; i++) {
+        if (!column_head(&b->columns[i], &r, err))
+            return false;
+    }
+    if (rd_left(&r) > 0)
+        return corrupt(err, "column count");
+    if (!make_ops(b, err))
+        return false;
+    for (size_t i = 0; i < b->n_needles; i++)
+        find_places(b, i);
+    if (b->n_needles > 0 && !narrow_by_numbers(b, keep, need->t_ns, err))
+        return false;
+    size_t n_rows;
+    bool *kept = kept_templates(b, keep, &n_rows), *used = arena_zalloc(b->a, n);
+    uint8_t *wanted = arena_zalloc(b->a, n);
+    if (n_rows == 0)
+        return room(b->a, 0, err);
+    need_columns(b, kept, need, wanted);
+    if (!load_columns(b, parts, wanted, err))
         return false;
     make_hot(b);
     for (size_t i = 0; i < b->n_needles; i++) {
         find_hits(b, i, wanted);
         narrow_classes(b, i);
     }
-    return make_skips(b, keep, err) && room(b->a, 0, err);
+    if (b->n_needles == 0 && n_rows == b->dir->rows && (need->line || need->len))
+        return room(b->a, 0, err); // no row is passed over
+    for (uint32_t t = 0; t < b->dir->n_templates; t++) {
+        for (const struct rebuild_op *op = ops_of(b, t);
+             kept[t] && op->kind && log_rebuild_possible(b, t); op++)
+            used[op->column] = true;
+    }
+    return make_skips(b, used, err) && room(b->a, 0, err);
 }
 
 /* ---- the walk ---- */
 
-void log_rebuild_skip(struct rebuild *b, size_t row)
-{
-    uint32_t t = b->ids[row];
-    for (uint32_t i = b->skip_start[t]; i < b->skip_start[t + 1]; i++)
-        b->cursor[b->skip_columns[i]]++;
-}
-
 static void step_back(struct rebuild *b, const struct rebuild_op *op, const struct rebuild_op *end)
 {
     for (; op < end; op++)
-        b->cursor[op->column]--;
+        b->hot[op->column].at--;
 }
 
 void log_rebuild_refs(const struct rebuild *b, size_t row, const uint32_t *columns, size_t n,
@@ -601,15 +730,10 @@ void log_rebuild_refs(const struct rebuild *b, size_t row, const uint32_t *colum
             continue;
         for (size_t i = 0; i < n; i++) {
             if (op->column == columns[i])
-                first[i] = b->cursor[op->column];
+                first[i] = b->hot[op->column].at;
         }
     }
 }
-
-static const char digit_pairs[201] =
-    "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
-    "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
-    "8081828384858687888990919293949596979899";
 
 static inline unsigned count_digits(uint64_t v)
 {
@@ -639,62 +763,38 @@ static inline unsigned count_digits(uint64_t v)
     return guess + (v >= powers[guess]);
 }
 
-static inline char *print_digits(char *out, uint64_t v, unsigned digits)
+/* Columns are read at their own speeds, more of them than the processor foresees. */
+static inline int64_t next_int(struct rebuild_hot *c)
 {
-    char *p = out + digits;
-    while (p - out >= 2) {
-        p -= 2;
-        memcpy(p, digit_pairs + 2 * (v % 100), 2);
-        v /= 100;
-    }
-    if (p > out)
-        *out = (char)('0' + v % 10);
-    return out + digits;
+    const int64_t *v = c->v + c->at++;
+    __builtin_prefetch((const void *)((uintptr_t)v + 128));
+    return *v;
 }
 
-static inline char *print_int(char *out, uint64_t v)
+static inline uint64_t next_value(struct rebuild_hot *c, int64_t t_ns)
 {
-    if (v < 10) {
-        *out = (char)('0' + v);
-        return out + 1;
-    }
-    return print_digits(out, v, count_digits(v));
-}
-
-static inline uint64_t int_value(const struct rebuild_hot *c, size_t index, int64_t t_ns)
-{
-    uint64_t v = (uint64_t)c->v[index];
-    return UNLIKELY(c->field) ? v + log_time_field(c->field, t_ns) : v;
-}
-
-static inline char *print_text(char *out, const char *text, size_t n)
-{
-    memcpy(out, text, 16);
-    if (n > 16)
-        memcpy(out + 16, text + 16, n - 16);
-    return out + n;
+    return with_field(c, next_int(c), t_ns);
 }
 
 static char *print_row(struct rebuild *b, const struct rebuild_op *op, int64_t t_ns, char *out)
 {
     for (;; op++) {
-        out = print_text(out, b->text.p + op->text, op->n_text);
+        out = log_print_text(out, b->text.p + op->text, op->n_text);
         if (!op->kind)
             return out;
-        const struct rebuild_hot *c = &b->hot[op->column];
-        size_t index = b->cursor[op->column]++;
+        struct rebuild_hot *c = &b->hot[op->column];
         if (op->kind == LOG_VAR_INT) {
-            out = print_int(out, int_value(c, index, t_ns));
+            out = log_print_int(out, next_value(c, t_ns));
         } else if (op->kind == LOG_VAR_PAD) {
-            out = print_digits(out, int_value(c, index, t_ns), op->digits);
+            out = log_print_padded(out, next_value(c, t_ns), op->digits);
         } else if (op->kind == LOG_VAR_HEX) {
-            log_hex_unpack(c->bytes + (size_t)c->index[index] * c->width, c->digits, out);
-            out += c->digits;
+            const uint8_t *v = c->bytes + (size_t)c->index[c->at++] * c->width;
+            __builtin_prefetch((const void *)((uintptr_t)v + 128));
+            out = log_print_hex(out, v, c->digits);
         } else {
-            int64_t from = index ? c->v[index - 1] : 0;
-            size_t n = (size_t)(c->v[index] - from);
-            memcpy(out, c->bytes + from, n);
-            out += n;
+            int64_t from = c->at ? c->v[c->at - 1] : 0, end = c->v[c->at];
+            out = log_print_text(out, (const char *)c->bytes + from, (size_t)(end - from));
+            c->at++;
         }
     }
 }
@@ -704,11 +804,13 @@ static size_t measure_row(struct rebuild *b, uint32_t template, int64_t t_ns)
 {
     size_t n = b->templates[template].fixed;
     for (const struct rebuild_op *op = ops_of(b, template); op->kind; op++) {
-        const struct rebuild_hot *c = &b->hot[op->column];
-        size_t index = b->cursor[op->column]++;
-        if (op->kind == LOG_VAR_INT)
-            n += count_digits(int_value(c, index, t_ns));
-        else if (op->kind == LOG_VAR_PAD)
+        struct rebuild_hot *c = &b->hot[op->column];
+        if (op->kind == LOG_VAR_INT) {
+            n += count_digits(next_value(c, t_ns));
+            continue;
+        }
+        size_t index = c->at++;
+        if (op->kind == LOG_VAR_PAD)
             n += op->digits;
         else if (op->kind == LOG_VAR_HEX)
             n += c->digits;
@@ -718,66 +820,29 @@ static size_t measure_row(struct rebuild *b, uint32_t template, int64_t t_ns)
     return n;
 }
 
-/* Does the variable say that the row can hold needle i? */
-static bool variable_fits(const struct rebuild *b, size_t i, const struct rebuild_op *op,
-                          size_t index, int64_t t_ns, enum rebuild_class class)
-{
-    const struct rebuild_hot *c = &b->hot[op->column];
-    if (class == REBUILD_VARIABLE) {
-        const uint8_t *hits = b->hits[i][op->column];
-        return hits && hits[op->kind == LOG_VAR_HEX ? c->index[index] : index];
-    }
-    return (op->kind == LOG_VAR_INT || op->kind == LOG_VAR_PAD) &&
-           int_value(c, index, t_ns) == b->needles[i].int_value;
-}
-
-/* Could the row hold needle i, as far as its variables tell? Moves no cursor. */
-static bool variables_fit(struct rebuild *b, size_t i, uint32_t template, int64_t t_ns,
-                          enum rebuild_class class)
+/* Does one of the row's variables hold needle i? Moves no cursor. */
+static bool variables_fit(struct rebuild *b, size_t i, uint32_t template)
 {
     const struct rebuild_op *ops = ops_of(b, template), *op = ops;
     bool fit = false;
-    for (; op->kind && !fit; op++)
-        fit = variable_fits(b, i, op, b->cursor[op->column]++, t_ns, class);
+    for (; op->kind && !fit; op++) {
+        const uint8_t *hits = b->hits[i][op->column];
+        struct rebuild_hot *c = &b->hot[op->column];
+        size_t index = c->at++;
+        fit = hits && hits[op->kind == LOG_VAR_HEX ? c->index[index] : index];
+    }
     step_back(b, ops, op);
     return fit;
 }
 
-/* Does the row have the needle's numbers at one of the places? Moves no cursor. */
-static bool numbers_fit(const struct rebuild *b, size_t i, uint32_t template, int64_t t_ns)
-{
-    const struct log_needle *n = &b->needles[i];
-    const struct rebuild_places *places = &b->places[i][template];
-    if (places->n == PLACES_MAX)
-        return true;
-    for (size_t p = 0; p < places->n; p++) {
-        const struct rebuild_place *at = &places->v[p];
-        size_t k = 0;
-        while (k < n->n_numbers &&
-               (!n->numbers[k].exact ||
-                int_value(&b->hot[at->column[k]], b->cursor[at->column[k]] + at->before[k], t_ns) ==
-                    n->numbers[k].value))
-            k++;
-        if (k == n->n_numbers)
-            return true;
-    }
-    return false;
-}
-
-static bool variables_match(struct rebuild *b, uint32_t template, int64_t t_ns, bool *need_text)
+static bool variables_match(struct rebuild *b, uint32_t template, bool *need_text)
 {
     for (size_t i = 0; i < b->n_needles; i++) {
         enum rebuild_class class = class_of(b, i, template);
         if (class == REBUILD_YES)
             continue;
-        const struct log_needle *n = &b->needles[i];
-        if (class == REBUILD_MAYBE && n->n_numbers > 0) {
-            if (!numbers_fit(b, i, template, t_ns))
-                return false;
-        } else if ((class == REBUILD_VARIABLE || n->has_int) &&
-                   !variables_fit(b, i, template, t_ns, class)) {
+        if (class == REBUILD_VARIABLE && !variables_fit(b, i, template))
             return false;
-        }
         *need_text |= class == REBUILD_MAYBE;
     }
     return true;
@@ -793,13 +858,27 @@ static bool text_matches(const struct rebuild *b, uint32_t template, str line)
     return true;
 }
 
+/* A block has thousands of templates: those of the next rows are fetched ahead. */
+static inline void prefetch_template(const struct rebuild *b, size_t row)
+{
+    if (row + 8 >= b->dir->rows)
+        return;
+    __builtin_prefetch(&b->templates[b->ids[row + 8]]);
+    const struct rebuild_template *t = &b->templates[b->ids[row + 3]];
+    const struct rebuild_op *op = b->ops + t->var + b->ids[row + 3];
+    for (uint32_t i = 0; i <= MIN(t->n_vars, 16U); i += 4)
+        __builtin_prefetch(op + i);
+    for (uint32_t i = 0; i < MIN(t->fixed, 256U); i += 64)
+        __builtin_prefetch(b->text.p + t->text + i);
+}
+
 bool log_rebuild_row(struct rebuild *b, size_t row, int64_t t_ns, struct rebuild_out *out,
                      struct err *err)
 {
     uint32_t id = b->ids[row];
     const struct rebuild_op *ops = ops_of(b, id);
     bool need_text = out->line;
-    out->match = variables_match(b, id, t_ns, &need_text);
+    out->match = variables_match(b, id, &need_text);
     if (!out->match) {
         log_rebuild_skip(b, row);
         return true;
@@ -818,6 +897,7 @@ bool log_rebuild_row(struct rebuild *b, size_t row, int64_t t_ns, struct rebuild
             return corrupt(err, "line size");
         step_back(b, ops, ops + b->templates[id].n_vars);
     }
+    prefetch_template(b, row);
     char *end = print_row(b, ops, t_ns, out->at);
     out->text = (str){out->at, (size_t)(end - out->at)};
     out->len = (uint32_t)out->text.n;

@@ -43,11 +43,16 @@ struct rebuild_places { // of a sequence of numbers in a template
     } * v;
 };
 
-struct rebuild_hot { // what printing needs of a column
+struct rebuild_hot { // the walk's view of a column; half a cache line
     const int64_t *v;
     const uint32_t *index; // HEX
     const uint8_t *bytes;  // HEX: values; TEXT: all texts
+    uint32_t at;           // cursor: values before the current row; only of columns in use
     uint8_t field, digits, width;
+};
+
+struct rebuild_skip { // what a row moves on
+    uint32_t column, n;
 };
 
 enum rebuild_class {
@@ -72,9 +77,9 @@ struct rebuild {
     struct rebuild_op *ops; // of all templates: variables and end
     struct rebuild_column *columns;
     struct rebuild_hot *hot;
-    uint32_t *cursor; // per column that kept rows have: values before the current row
-    /* Per template: those of its columns that kept rows have, too; from skip_start[t] on. */
-    uint32_t *skip_start, *skip_columns;
+    /* Per template: its columns that the walk looks at; from skip_start[t] on. */
+    uint32_t *skip_start;
+    struct rebuild_skip *skips;
     /* Per needle with numbers: per template: where they may stand. */
     struct rebuild_places *places[LOG_NEEDLES_MAX];
     uint8_t **hits[LOG_NEEDLES_MAX]; // per needle: per column: a flag per value (HEX: per new
@@ -96,12 +101,13 @@ struct rebuild_need {
     bool line, len;
     const uint32_t *refs; // hex columns that metadata refers to
     size_t n_refs;
+    const int64_t *t_ns; // of all rows
 };
-/* Reads variables, the column directory and the columns that rows with keep[row] need. HEXS is
+/* Reads variables, the column directory and the columns that rows with keep[row] need; rows whose
+ * numbers cannot be those of the needles are not kept any more. HEXS is
  * asked for only when needed. */
-MUST_USE bool log_rebuild_columns(struct rebuild *b, str ints, struct log_parts *parts,
-                                  const bool *keep, const struct rebuild_need *need,
-                                  struct err *err);
+MUST_USE bool log_rebuild_columns(struct rebuild *b, str ints, struct log_parts *parts, bool *keep,
+                                  const struct rebuild_need *need, struct err *err);
 
 void log_rebuild_skip(struct rebuild *b, size_t row);
 

@@ -409,6 +409,31 @@ static void test_needles(void **state)
     arena_deinit(&d.a);
 }
 
+/* Numbers of every length, bare and with zeros in front, beside each other and beside text. */
+static void test_numbers(void **state)
+{
+    (void)state;
+    struct data d;
+    data_init(&d);
+    struct prng rng;
+    prng_init(&rng, 3);
+    add_run(&d, 1);
+    for (int i = 0; i < 4000; i++) {
+        uint64_t power = 1, v[4];
+        for (uint64_t k = prng_below(&rng, 19); k > 0; k--)
+            power *= 10;
+        for (size_t k = 0; k < COUNTOF(v); k++)
+            v[k] = power - 1 + prng_below(&rng, 2) * (1 + prng_below(&rng, power));
+        add(&d, i,
+            arena_fmt(&d.a, "n=%llu %0*llu/%llu.%0*llu", (unsigned long long)v[0],
+                      (int)prng_below(&rng, 19), (unsigned long long)v[1],
+                      (unsigned long long)v[2] % 1000, (int)prng_below(&rng, 4),
+                      (unsigned long long)v[3] % 100));
+    }
+    check_both(&d);
+    arena_deinit(&d.a);
+}
+
 static void test_filter(void **state)
 {
     (void)state;
@@ -660,11 +685,12 @@ static void test_budget(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_edges),       cmocka_unit_test(test_big_line),
-        cmocka_unit_test(test_limits),      cmocka_unit_test(test_templates),
-        cmocka_unit_test(test_needles),     cmocka_unit_test(test_filter),
-        cmocka_unit_test(test_meta_shapes), cmocka_unit_test(test_meta_pairs),
-        cmocka_unit_test(test_damage),      cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_edges),      cmocka_unit_test(test_big_line),
+        cmocka_unit_test(test_limits),     cmocka_unit_test(test_templates),
+        cmocka_unit_test(test_needles),    cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_filter),     cmocka_unit_test(test_meta_shapes),
+        cmocka_unit_test(test_meta_pairs), cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_budget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
