@@ -86,7 +86,7 @@ struct life {
     size_t rule_set;       // those in force
     struct matcher matchers[SIM_RULES];
     struct retention_class classes[SIM_RULES];
-    unsigned char copied[SIM_BATCHES * 16]; // what the last whole copy had
+    unsigned char copied[SIM_BATCHES * 16]; // what the copy had at the last look
     struct deletion_model deletions[SIM_DELETIONS];
     size_t n_deletions;
     bool rotten_list; // one of the two files of a list of deletions

@@ -187,8 +187,7 @@ void model_verify_copy(struct life *l, bool is_whole)
         CHECK(l, !is_whole || m->fate != BATCH_NONE || there == 0,
               "batch %zu came back in the copy", b);
     }
-    if (is_whole)
-        memcpy(l->copied, l->seen, sizeof(l->copied));
+    memcpy(l->copied, l->seen, sizeof(l->copied)); // one broken off may have become that of now
 }
 
 /* ---- queries ---- */
