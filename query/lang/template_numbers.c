@@ -88,11 +88,13 @@ static bool decimal(struct texec *x, const struct tval *v, long double *out)
 {
     char text[NUM_TEXT_MAX + 1];
     double f = tval_to_float(v);
-    if (!isfinite(f))
-        return texec_fail(x, "Cannot create a Decimal from %s",
-                          isnan(f) ? "NaN"
-                          : f > 0  ? "+Inf"
-                                   : "-Inf");
+    if (!isfinite(f)) {
+        (void)texec_fail(x, "Cannot create a Decimal from %s",
+                         isnan(f) ? "NaN"
+                         : f > 0  ? "+Inf"
+                                  : "-Inf");
+        return false; // said twice: gcc sees no values without *out
+    }
     text[num_print_f64_go(text, f).n] = '\0';
     *out = strtold(text, NULL);
     return true;
