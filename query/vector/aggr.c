@@ -198,21 +198,20 @@ static const struct hist *hist_total(struct query *q, const struct matrix *in,
 {
     const struct hist *sum = NULL;
     double values = 0, values_c = 0, count = 0, count_c = 0;
+    bool any_reset = false, any_no_reset = false;
     for (size_t k = 0; k < n; k++) {
         const struct hist *h = cell_hist(&in->series.v[member[k]], i);
         struct err err = ERR_OK;
         if (h == NULL)
             continue;
+        any_reset |= h->reset == HIST_RESET_YES;
+        any_no_reset |= h->reset == HIST_RESET_NO;
         kahan(&values, &values_c, h->sum);
         kahan(&count, &count_c, h->count);
         if (sum == NULL) {
             sum = h;
             continue;
         }
-        if ((sum->reset == HIST_RESET_YES && h->reset == HIST_RESET_NO) ||
-            (sum->reset == HIST_RESET_NO && h->reset == HIST_RESET_YES))
-            query_warn(q,
-                       "PromQL warning: conflicting counter resets during histogram aggregation");
         if (!hist_same_bounds(sum, h) && sum->schema == h->schema)
             query_info(q, "PromQL info: mismatched custom buckets were reconciled during "
                           "aggregation");
@@ -223,6 +222,8 @@ static const struct hist *hist_total(struct query *q, const struct matrix *in,
         }
         sum = next;
     }
+    if (any_reset && any_no_reset)
+        query_warn(q, "PromQL warning: conflicting counter resets during histogram aggregation");
     struct hist *out = arena_new(&q->arena, struct hist);
     *out = hist_dup(&q->arena, sum);
     out->sum = values + values_c;

@@ -120,10 +120,20 @@ static bool pair_cell(struct matching *x, struct operand many, struct operand on
 
 /* ---- results ---- */
 
+/* PromQL's arithmetic takes the name away at once, while all else only marks it. */
+static bool drops_at_once(const struct binary *b)
+{
+    return b->dialect == DIALECT_PROMQL && binop_drops_name(b) && !binop_is_comparison(b->op);
+}
+
 static struct labels result_labels(struct matching *x, struct labels many, struct labels one)
 {
+    static const str described[] = {STR_INIT("__name__"), STR_INIT("__type__"),
+                                    STR_INIT("__unit__")};
     const struct match *m = &x->b->match;
     struct arena *a = &x->q->arena;
+    if (drops_at_once(x->b))
+        many = labels_drop(a, many, described, COUNTOF(described));
     if (m->card == CARD_ONE_TO_ONE)
         return m->on ? labels_keep(a, many, m->names, m->n_names)
                      : labels_drop(a, many, m->names, m->n_names);
@@ -177,7 +187,8 @@ static bool emit(struct matching *x, struct labels many, bool drop_name, struct 
         return true;
     struct labels l = result_labels(x, many, one);
     struct mseries *s;
-    bool drop = (drop_name || binop_drops_name(x->b)) && labels_has(l, METRIC_NAME);
+    bool drop =
+        !drops_at_once(x->b) && (drop_name || binop_drops_name(x->b)) && labels_has(l, METRIC_NAME);
     return (!x->check_made || check_unique(x, l, err)) &&
            row_add(x->q, &x->row, x->out, l, drop, &s, err);
 }
@@ -249,6 +260,16 @@ static bool run_many(struct matching *x, const struct mseries *s, struct err *er
     return s == NULL || !x->fill_one || run_pair(x, s, false, NONE, err);
 }
 
+static bool names_differ(const struct joint_side *s, uint32_t group)
+{
+    uint32_t from = s->start[group];
+    str first = labels_get(s->m->series.v[s->member[from]].labels, METRIC_NAME);
+    for (uint32_t m = from + 1; m < s->start[group + 1]; m++)
+        if (!str_eq(labels_get(s->m->series.v[s->member[m]].labels, METRIC_NAME), first))
+            return true;
+    return false;
+}
+
 static bool run_group(struct matching *x, uint32_t group, struct err *err)
 {
     const struct joint_side *s = x->many;
@@ -260,7 +281,8 @@ static bool run_group(struct matching *x, uint32_t group, struct err *err)
     if (!index_one(x, err))
         return false;
     memset(x->taken, 0, x->out->grid.n * sizeof *x->taken);
-    x->check_made = x->b->match.n_include > 0 && n_many > 1;
+    x->check_made = n_many > 1 &&
+                    (x->b->match.n_include > 0 || (drops_at_once(x->b) && names_differ(s, group)));
     x->must_merge |= x->b->match.card == CARD_ONE_TO_ONE ? n_many > 1 : n_one > 1;
     x->must_merge |= x->fill_many || x->fill_one;
     x->made.n = 0;
@@ -322,6 +344,8 @@ bool binop_match(struct query *q, const struct binary *b, const struct matrix *l
     for (size_t group = 0; group < j.n; group++)
         if (!query_tick(q, err) || !run_group(&x, (uint32_t)group, err))
             return false;
+    for (size_t i = 0; i < b->match.n_names; i++) // groups that differ in the name alone
+        x.must_merge |= b->match.on && drops_at_once(b) && str_eq(b->match.names[i], METRIC_NAME);
     if (x.must_merge && !matrix_merge(q, &m, err))
         return false;
     *out = m;
