@@ -28,6 +28,7 @@
 #include "server/work.h"
 #include "storage/base/crew.h"
 #include "storage/base/log.h"
+#include "storage/store.h"
 
 #define STOP_TIMEOUT_MS  10000
 #define SELF_METRICS_MAX (8 * MIB) // text of /metrics
@@ -290,7 +291,12 @@ static bool app_open_syslog(struct app *app, struct err *err)
         if (!syslog_server_listen(app->syslog, list->v[i], &port, err))
             return false;
         str address = str_sub(list->v[i], 0, str_rfind_char(list->v[i], ':'));
-        LOG_INFO("listen_syslog", "address=" STR_FMT ":%u", STR_ARG(address), port);
+        size_t slash = str_rfind_char(list->v[i], '/'); // of a tenant, or of the scheme
+        bool has_tenant = slash > address.n && slash != SIZE_MAX;
+        str tenant =
+            has_tenant ? str_sub(list->v[i], slash + 1, list->v[i].n) : STORE_TENANT_DEFAULT;
+        LOG_INFO("listen_syslog", "address=" STR_FMT ":%u tenant=" STR_FMT, STR_ARG(address), port,
+                 STR_ARG(tenant));
     }
     return true;
 }

@@ -214,8 +214,9 @@ static const struct field fields[] = {
 
     {"syslog.listen", FIELD_LIST, AT(syslog_listen), "", 0, 0, false,
      "Addresses that take syslog (RFC 5424 and 3164): udp://127.0.0.1:514, tcp://:601 (all "
-     "interfaces). Lines get job=\"syslog\", host, app; the rest becomes structured metadata. A "
-     "time without a zone is of the machine's. Whoever reaches such an address can write."},
+     "interfaces), tcp://:602/acme (for the tenant acme; else it is the default one). Lines get "
+     "job=\"syslog\", host, app; the rest becomes structured metadata. A time without a zone is of "
+     "the machine's. Whoever reaches such an address can write."},
 
     {"query.admin_api", FIELD_SWITCH, AT(admin_api), "false", 0, 0, false,
      "Prometheus' admin API: /api/v1/admin/tsdb/delete_series and clean_tombstones."},

@@ -1,8 +1,8 @@
 /* syslog_server.c - see syslog_server.h.
  *
- * Messages wait in `pending`, each with its arrival and sender. One batch of them is on its way at
- * a time: its job decodes and stores a thousand messages after another and remembers how far it
- * came, so that a refusal for now costs nothing and repeats nothing. */
+ * Messages wait in `pending`, each with its arrival, tenant and sender. One batch of them is on its
+ * way at a time: its job decodes and stores a thousand messages after another, tenant by tenant,
+ * and remembers how far it came, so that a refusal for now costs nothing and repeats nothing. */
 #include "server/syslog_server.h"
 
 #include <linux/sock_diag.h>
@@ -18,19 +18,21 @@
 #include "storage/model/limits.h"
 #include "storage/store.h"
 
-#define BACKLOG     128
-#define READ_SIZE   (64 * KIB)
-#define SLACK       (2 * MIB)   // what one read of the smallest messages makes
-#define SEND_BYTES  (128 * KIB) // that wait are sent at once
-#define SEND_MS     50          // the others after this
-#define RETRY_MS    250
-#define CHUNK       1000 // messages that are stored at once
-#define KEEPALIVE_S 60
-#define UDP_BUFFER  (4 * MIB) // asked of the kernel, for bursts
+#define BACKLOG         128
+#define READ_SIZE       (64 * KIB)
+#define SLACK           (2 * MIB)   // what one read of the smallest messages makes
+#define SEND_BYTES      (128 * KIB) // that wait are sent at once
+#define SEND_MS         50          // the others after this
+#define RETRY_MS        250
+#define CHUNK           1000 // messages that are stored at once
+#define KEEPALIVE_S     60
+#define UDP_BUFFER      (4 * MIB) // asked of the kernel, for bursts
+#define TENANT_TEXT_MAX 64
 
 struct socket {
     struct syslog_server *server;
     bool is_udp;
+    uint8_t tenant; // of what comes here
     union {
         uv_handle_t handle;
         uv_udp_t udp;
@@ -44,6 +46,7 @@ struct sender { // a connection
     uv_tcp_t tcp;
     struct syslog_server *server;
     struct syslog_frames frames;
+    uint8_t tenant;
     char peer[64];
     struct sender *next, *prev;
 };
@@ -52,6 +55,8 @@ struct batch_job {
     struct job job;
     struct buf messages;
     size_t at;     // bytes that are stored
+    size_t tenant; // whose messages of the chunk at hand are next
+    size_t chunk;  // messages of this chunk, when the tenant is not the first
     size_t n;      // messages behind it
     bool is_busy;  // in the lane
     bool is_later; // the store wants it later
@@ -63,6 +68,8 @@ struct syslog_server {
     const struct services *svc;
     struct socket *sockets;
     struct sender *senders;
+    char tenants[SYSLOG_TENANTS_MAX][TENANT_TEXT_MAX + 1]; // of sockets
+    size_t n_tenants;
     uv_timer_t timer;
     size_t n_handles;
     bool is_paused, is_stopping, is_ready;
@@ -91,33 +98,38 @@ static int64_t local_zone_s(int64_t now_ns)
     return localtime_r(&t, &tm) ? tm.tm_gmtoff : 0;
 }
 
-/* Up to CHUNK messages from *rd into the batch; fewer when memory is short. */
-static size_t decode_chunk(struct syslog_server *s, struct rd *rd, struct batch *b)
+/* Up to max messages from *rd, fewer when memory is short; those of the tenant go into the batch.
+ * *n: messages that were looked at; *mine: of the tenant. */
+static void decode_chunk(struct syslog_server *s, struct rd *rd, size_t tenant, size_t max,
+                         struct batch *b, size_t *n, size_t *mine)
 {
     const struct config *c = s->svc->config;
     struct log_writer w;
-    size_t n = 0;
     log_writer_init(&w, b);
-    while (n < CHUNK && rd_left(rd) > 0 && !b->arena->over) {
-        struct syslog_arrival a = {
-            .past_ns = c->window_past_ns, .future_ns = c->window_future_ns, .seq = s->seq++};
+    *n = *mine = 0;
+    while (*n < max && rd_left(rd) > 0 && !b->arena->over) {
+        struct syslog_arrival a = {.past_ns = c->window_past_ns, .future_ns = c->window_future_ns};
         a.now_ns = (int64_t)rd_le64(rd);
+        size_t whose = rd_u8(rd);
         a.peer = rd_bytes(rd);
         str message = rd_bytes(rd);
         ASSERT(!rd->bad);
+        ++*n;
+        if (whose != tenant)
+            continue;
+        a.seq = s->seq++;
         if (!syslog_add(&w, message, local_zone_s(a.now_ns), &a))
             count(&s->malformed, 1);
         b->raw_bytes += message.n;
-        n++;
+        ++*mine;
     }
-    return n;
 }
 
-/* False: try again later. */
+/* The messages of one tenant among the next thousand. False: try again later. */
 static bool store_chunk(struct syslog_server *s, struct batch_job *j)
 {
     struct rd rd = rd_of(str_sub(buf_str(&j->messages), j->at, j->messages.n));
-    size_t all = rd_left(&rd);
+    size_t all = rd_left(&rd), n, mine;
     struct arena arena;
     struct batch batch;
     struct store_tenant *tenant;
@@ -125,17 +137,24 @@ static bool store_chunk(struct syslog_server *s, struct batch_job *j)
     struct err err = ERR_OK;
     arena_init(&arena, SIZE_MAX, s->svc->ingest_budget);
     batch_init(&batch, SIGNAL_LOGS, &arena);
-    size_t n = decode_chunk(s, &rd, &batch);
+    decode_chunk(s, &rd, j->tenant, j->tenant > 0 ? j->chunk : CHUNK, &batch, &n, &mine);
     batch_validate(&batch);
-    bool ok = store_tenant(s->svc->store, STORE_TENANT_DEFAULT, true, &tenant, &err);
-    if (ok && batch.logs.n > 0)
-        ok = store_write(s->svc->store, tenant, &batch, &result, &err);
+    bool ok = true;
+    if (j->tenant > 0 && n < j->chunk) // each tenant sees the same messages, or waits for memory
+        ok = err_set(&err, ERR_BUSY, "out of memory");
+    else if (batch.logs.n > 0)
+        ok = store_tenant(s->svc->store, str_c(s->tenants[j->tenant]), true, &tenant, &err) &&
+             store_write(s->svc->store, tenant, &batch, &result, &err);
     arena_deinit(&arena);
     if (!ok && (err.code == ERR_BUSY || err.code == ERR_UNAVAILABLE))
         return false;
     if (!ok)
-        LOG_WARN("syslog_lost", "messages=%zu err=\"%s\"", n, err.text);
-    count(&s->dropped_store, ok ? result.rejected : n);
+        LOG_WARN("syslog_lost", "messages=%zu err=\"%s\"", mine, err.text);
+    count(&s->dropped_store, ok ? result.rejected : mine);
+    j->chunk = n;
+    if (++j->tenant < s->n_tenants)
+        return true;
+    j->tenant = 0;
     j->at += all - rd_left(&rd);
     j->n -= n;
     return true;
@@ -161,7 +180,7 @@ static void drop_batch(struct syslog_server *s)
     count(&s->dropped_store, j->n);
     budget_give(s->svc->ingest_budget, j->messages.n);
     buf_deinit(&j->messages);
-    j->n = j->at = 0;
+    j->n = j->at = j->tenant = 0;
 }
 
 static void wait_for(struct syslog_server *s, uint64_t ms)
@@ -257,9 +276,10 @@ static void on_timer(uv_timer_t *timer)
 }
 
 /* may_wait: the sender is not read for a while, when there is no room; else it is dropped. */
-static void add_message(struct syslog_server *s, str message, str peer, bool may_wait)
+static void add_message(struct syslog_server *s, uint8_t tenant, str message, str peer,
+                        bool may_wait)
 {
-    size_t before = s->pending.n, need = message.n + peer.n + 16;
+    size_t before = s->pending.n, need = message.n + peer.n + 17;
     bool is_full =
         waiting(s) + need > LIMIT_SYSLOG_WAITING || !budget_room(s->svc->ingest_budget, need);
     if (is_full && may_wait)
@@ -269,6 +289,7 @@ static void add_message(struct syslog_server *s, str message, str peer, bool may
         return;
     }
     buf_le64(&s->pending, (uint64_t)clock_now_ns(s->svc->clock));
+    buf_u8(&s->pending, tenant);
     buf_bytes(&s->pending, peer);
     buf_bytes(&s->pending, message);
     if (s->pending.over) { // beyond the slack
@@ -304,7 +325,8 @@ static void alloc_datagram(uv_handle_t *handle, size_t want, uv_buf_t *out)
 static void on_datagram(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const struct sockaddr *from,
                         unsigned flags)
 {
-    struct syslog_server *s = ((struct socket *)udp->data)->server;
+    const struct socket *k = udp->data;
+    struct syslog_server *s = k->server;
     char peer[64] = "";
     if (n <= 0 || !from)
         return;
@@ -316,7 +338,7 @@ static void on_datagram(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const str
     if ((flags & UV_UDP_PARTIAL) || message.n > LIMIT_SYSLOG_MESSAGE)
         count(&s->cut, 1);
     if (message.n > 0)
-        add_message(s, str_sub(message, 0, LIMIT_SYSLOG_MESSAGE), str_c(peer), false);
+        add_message(s, k->tenant, str_sub(message, 0, LIMIT_SYSLOG_MESSAGE), str_c(peer), false);
 }
 
 static void handle_closed(struct syslog_server *s)
@@ -341,7 +363,7 @@ static void on_message(void *ctx, str message, bool is_cut)
     count(&c->server->tcp, 1);
     if (is_cut)
         count(&c->server->cut, 1);
-    add_message(c->server, message, str_c(c->peer), true);
+    add_message(c->server, c->tenant, message, str_c(c->peer), true);
 }
 
 static void close_sender(struct sender *c)
@@ -367,13 +389,15 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 
 static void on_connection(uv_stream_t *stream, int status)
 {
-    struct syslog_server *s = ((struct socket *)stream->data)->server;
+    const struct socket *k = stream->data;
+    struct syslog_server *s = k->server;
     struct sockaddr_storage addr;
     int n = sizeof addr;
     if (status < 0)
         return;
     struct sender *c = mem_zalloc(sizeof *c);
     c->server = s;
+    c->tenant = k->tenant;
     c->tcp.data = c;
     (void)uv_tcp_init(s->loop, &c->tcp);
     syslog_frames_init(&c->frames);
@@ -420,10 +444,35 @@ static bool parse_address(str text, bool *is_udp, struct sockaddr_storage *out, 
     ok = ok && str_to_c(host, name, sizeof name) &&
          (uv_ip4_addr(name, (int)port, (struct sockaddr_in *)(void *)out) == 0 ||
           uv_ip6_addr(name, (int)port, (struct sockaddr_in6 *)(void *)out) == 0);
-    return ok ||
-           err_set(err, ERR_INVALID,
-                   "syslog.listen: \"" STR_FMT "\" is not udp://ADDRESS:PORT or tcp://ADDRESS:PORT",
-                   STR_ARG(text));
+    return ok || err_set(err, ERR_INVALID,
+                         "syslog.listen: \"" STR_FMT
+                         "\" is not udp://ADDRESS:PORT or tcp://ADDRESS:PORT[/TENANT]",
+                         STR_ARG(text));
+}
+
+/* "host:port/tenant" without the tenant, which becomes known. */
+static bool take_tenant(struct syslog_server *s, str *address, uint8_t *out, struct err *err)
+{
+    size_t scheme = str_find(*address, STR("://")), slash = str_rfind_char(*address, '/');
+    str name = STORE_TENANT_DEFAULT;
+    if (scheme != SIZE_MAX && slash != SIZE_MAX && slash > scheme + 2) {
+        name = str_sub(*address, slash + 1, address->n);
+        *address = str_sub(*address, 0, slash);
+    }
+    if (!store_tenant_name_ok(name) || name.n > TENANT_TEXT_MAX)
+        return err_set(err, ERR_INVALID, "syslog.listen: \"" STR_FMT "\" is no name of a tenant",
+                       STR_ARG(name));
+    size_t i = 0;
+    while (i < s->n_tenants && !str_eq(str_c(s->tenants[i]), name))
+        i++;
+    if (i == SYSLOG_TENANTS_MAX)
+        return err_set(err, ERR_INVALID, "syslog.listen: more than %d tenants", SYSLOG_TENANTS_MAX);
+    if (i == s->n_tenants) {
+        memcpy(s->tenants[i], name.p, name.n); // the rest is zero
+        s->n_tenants++;
+    }
+    *out = (uint8_t)i;
+    return true;
 }
 
 static void on_socket_closed(uv_handle_t *handle)
@@ -459,10 +508,12 @@ bool syslog_server_listen(struct syslog_server *s, str address, uint16_t *port, 
     const struct sockaddr *at = (const struct sockaddr *)&addr;
     int n = sizeof addr;
     bool is_udp;
-    if (!parse_address(address, &is_udp, &addr, err))
+    uint8_t tenant = 0;
+    if (!take_tenant(s, &address, &tenant, err) || !parse_address(address, &is_udp, &addr, err))
         return false;
     struct socket *k = mem_zalloc(sizeof *k);
     k->server = s;
+    k->tenant = tenant;
     k->is_udp = is_udp;
     int rc = is_udp ? uv_udp_init(s->loop, &k->u.udp) : uv_tcp_init(s->loop, &k->u.tcp);
     k->u.handle.data = k;

@@ -9,6 +9,8 @@
 #include "server/services.h"
 #include "server/work.h"
 
+#define SYSLOG_TENANTS_MAX 64 // that listeners may name, the default one included
+
 struct syslog_server; // opaque
 struct uv_loop_s;
 
@@ -24,7 +26,9 @@ struct syslog_stats {
 /* Loop, work and services outlive it. */
 void syslog_server_open(struct uv_loop_s *loop, struct work *work, const struct services *svc,
                         struct syslog_server **out);
-/* "udp://127.0.0.1:514", "tcp://[::1]:601", "udp://:514" (all addresses); port 0 picks one. */
+/* "udp://127.0.0.1:514", "tcp://[::1]:601", "udp://:514" (all addresses); port 0 picks one. A name
+ * behind the port, "tcp://:601/acme", is the tenant of what comes there. At most
+ * SYSLOG_TENANTS_MAX of them. */
 MUST_USE bool syslog_server_listen(struct syslog_server *s, str address, uint16_t *port,
                                    struct err *err);
 /* The store has opened. */

@@ -76,6 +76,7 @@ void store_close(struct store *s); // NULL is fine
  * create=true beyond LIMIT_TENANTS: ERR_LIMIT. */
 MUST_USE bool store_tenant(struct store *s, str name, bool create, struct store_tenant **out,
                            struct err *err);
+bool store_tenant_name_ok(str name);
 #define STORE_TENANT_DEFAULT STR("default")
 /* A tenant without data, for reads under a name that never wrote: such reads find nothing and leave
  * nothing behind. Must not be written to. */

@@ -479,6 +479,7 @@ void sink_gzip_close(struct sink_gzip *g)
 struct gunzip {
     z_stream z;
     bool is_whole; // between members
+    bool is_full;  // the last output was: there may be more without input
 };
 
 struct gunzip *gunzip_open(void)
@@ -492,7 +493,7 @@ struct gunzip *gunzip_open(void)
 bool gunzip_feed(struct gunzip *g, str *in, char *dst, size_t cap, size_t *n, struct err *err)
 {
     *n = 0;
-    while (in->n > 0 && *n < cap) {
+    while ((in->n > 0 || g->is_full) && *n < cap) {
         if (g->is_whole && inflateReset(&g->z) != Z_OK)
             return err_set(err, ERR_INVALID, "gzip: reset failed");
         g->is_whole = false;
@@ -505,6 +506,7 @@ bool gunzip_feed(struct gunzip *g, str *in, char *dst, size_t cap, size_t *n, st
         *in = str_sub(*in, fed - g->z.avail_in, in->n);
         *n += room - g->z.avail_out;
         g->is_whole = rc == Z_STREAM_END;
+        g->is_full = rc == Z_OK && g->z.avail_out == 0;
         if (rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR)
             return err_set(err, ERR_INVALID, "invalid gzip data: %s",
                            g->z.msg ? g->z.msg : "broken stream");
@@ -523,4 +525,70 @@ void gunzip_close(struct gunzip *g)
         return;
     inflateEnd(&g->z);
     mem_free(g);
+}
+
+/* ---- any input in pieces ---- */
+
+struct inflater {
+    struct gunzip *gzip; // or
+    ZSTD_DCtx *zstd;
+    bool is_open; // in a frame
+};
+
+struct inflater *inflater_open(enum codec_kind kind)
+{
+    if (kind == CODEC_NONE || kind == CODEC_SNAPPY)
+        return NULL;
+    struct inflater *f = mem_zalloc(sizeof *f);
+    if (kind == CODEC_ZSTD) {
+        f->zstd = ZSTD_createDCtx();
+        ASSERT(f->zstd); // it fails for want of memory only
+        (void)ZSTD_DCtx_setParameter(f->zstd, ZSTD_d_windowLogMax, LIMIT_ZSTD_WINDOW_LOG);
+        return f;
+    }
+    f->gzip = gunzip_open();
+    if (kind == CODEC_DEFLATE && inflateReset2(&f->gzip->z, ZLIB_BITS) != Z_OK)
+        ASSERT(false);
+    return f;
+}
+
+static bool unzstd_feed(struct inflater *f, str *in, char *dst, size_t cap, size_t *n,
+                        struct err *err)
+{
+    ZSTD_inBuffer src = {in->p, in->n, 0};
+    ZSTD_outBuffer out = {dst, cap, 0};
+    while (out.pos < cap && (src.pos < src.size || f->is_open)) {
+        size_t before = src.pos + out.pos;
+        size_t rc = ZSTD_decompressStream(f->zstd, &out, &src);
+        if (ZSTD_isError(rc))
+            return err_set(err, ERR_INVALID, "invalid zstd data: %s", ZSTD_getErrorName(rc));
+        f->is_open = rc != 0;
+        if (src.pos + out.pos == before) // it needs more
+            break;
+    }
+    *in = str_sub(*in, src.pos, in->n);
+    *n = out.pos;
+    return true;
+}
+
+bool inflater_feed(struct inflater *f, str *in, char *dst, size_t cap, size_t *n, struct err *err)
+{
+    if (f->zstd)
+        return unzstd_feed(f, in, dst, cap, n, err);
+    f->is_open |= in->n > 0;
+    return gunzip_feed(f->gzip, in, dst, cap, n, err);
+}
+
+bool inflater_is_whole(const struct inflater *f)
+{
+    return !f->is_open || (f->gzip && gunzip_is_whole(f->gzip));
+}
+
+void inflater_close(struct inflater *f)
+{
+    if (!f)
+        return;
+    gunzip_close(f->gzip);
+    ZSTD_freeDCtx(f->zstd);
+    mem_free(f);
 }

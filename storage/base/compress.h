@@ -37,6 +37,19 @@ MUST_USE bool sink_gzip_flush(struct sink_gzip *g); // what was written becomes 
 MUST_USE bool sink_gzip_finish(struct sink_gzip *g);
 void sink_gzip_close(struct sink_gzip *g); // NULL is fine
 
+/* Streaming input of any length: gzip, deflate or zstd; members and frames may follow each other.
+ */
+struct inflater; // opaque
+/* NULL: this kind comes whole only (NONE, SNAPPY). */
+struct inflater *inflater_open(enum codec_kind kind);
+/* Decodes what it can from *in (advanced) into dst[0..cap); *n bytes were made. Nothing made and
+ * nothing left of *in: it needs more. ERR_INVALID: not of this kind, or damaged. */
+MUST_USE bool inflater_feed(struct inflater *f, str *in, char *dst, size_t cap, size_t *n,
+                            struct err *err);
+/* What was fed, if anything, ends where a member or frame ends. */
+bool inflater_is_whole(const struct inflater *f);
+void inflater_close(struct inflater *f); // NULL is fine
+
 /* Streaming gzip input, for files of any size; members may follow each other. */
 struct gunzip; // opaque
 struct gunzip *gunzip_open(void);

@@ -103,6 +103,11 @@ bool tenant_name_ok(str name)
     return true;
 }
 
+bool store_tenant_name_ok(str name)
+{
+    return tenant_name_ok(name);
+}
+
 struct find_ctx {
     struct store *s;
     str name;

@@ -113,6 +113,8 @@
 #define LIMIT_TAIL_PINS 4
 /* Bytes of one syslog message; what is behind them is cut. Eight times what RFC 5424 asks for. */
 #define LIMIT_SYSLOG_MESSAGE (64 * KIB)
+#define LIMIT_JOURNAL_PACKED \
+    (2 * GIB) // bytes of a compressed journal that wait: above any net.max_body
 /* Connections of syslog senders; more are closed at once. Each may hold one unfinished message. */
 #define LIMIT_SYSLOG_CONNECTIONS 1000
 /* Bytes of syslog messages that wait to be stored: above, datagrams are dropped (and counted), and

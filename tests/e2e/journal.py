@@ -1,6 +1,7 @@
 """systemd's journal over POST /upload: a body without end, stored as it comes; binary fields; what is large; faults; a
 server that stops. And systemd-journal-upload itself, where the package systemd-journal-remote is installed."""
 
+import gzip
 import http.client
 import os
 import shutil
@@ -33,9 +34,9 @@ def count(server, query):
     return int(result[0]["value"][1]) if result else 0
 
 
-def opened(server):
+def opened(server, headers=b""):
     s = socket.create_connection(("127.0.0.1", server.port))
-    s.sendall(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Type: application/vnd.fdo.journal\r\n"
+    s.sendall(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Type: application/vnd.fdo.journal\r\n" + headers +
               b"Transfer-Encoding: chunked\r\n\r\n")
     return s
 
@@ -64,6 +65,33 @@ def check_endless(server):
     assert s.recv(1000).startswith(b"HTTP/1.1 200"), "the connection is not good for more"
     assert count(server, '{job="systemd-journal"} |= "many"') == n
     assert count(server, '{job="systemd-journal"} |= "after what was too large"') == 1
+
+
+def check_packed(server):
+    """A compressed journal, in pieces of any size, stored as it comes: members or frames behind each other, as
+    systemd-journal-upload makes one of each of its buffers."""
+    packers = {"gzip": gzip.compress}
+    if shutil.which("zstd"):
+        packers["zstd"] = lambda data: subprocess.run(["zstd", "-q", "-c"], input=data, check=True,
+                                                      capture_output=True).stdout
+    for name, pack in packers.items():
+        s = opened(server, b"Content-Encoding: %s\r\n" % name.encode())
+        first = pack(entry(40, f"packed {name} 0"))
+        for at in range(0, len(first), 7):
+            s.sendall(chunk(first[at:at + 7]))
+        query = '{job="systemd-journal"} |= "packed %s"' % name
+        until(lambda: count(server, query) == 1, f"an entry of an open {name}")
+        many = b"".join(entry(41 + i, f"packed {name} {i + 1} " + "z" * 3000) for i in range(5000))
+        s.sendall(b"".join(chunk(pack(many[at:at + 4000001])) for at in range(0, len(many), 4000001)) + b"0\r\n\r\n")
+        reply = s.recv(1000)
+        assert reply.startswith(b"HTTP/1.1 202") and b"accept-encoding: zstd" in reply, reply
+        assert count(server, query) == 5001, count(server, query)
+        s = opened(server, b"Content-Encoding: %s\r\n" % name.encode())
+        s.sendall(chunk(first[:-3]) + b"0\r\n\r\n")
+        assert b" 400 " in s.recv(1000), "a cut journal is taken"
+    s = opened(server, b"Content-Encoding: xz\r\n")
+    s.sendall(chunk(b"\xfd7zXZ\0"))
+    assert b" 415 " in s.recv(1000)
 
 
 def check_others(server):
@@ -124,6 +152,7 @@ def check_real(server):
 def main():
     with Server("--net-max-body", "1MiB") as server:
         check_endless(server)
+        check_packed(server)
         check_others(server)
         check_real(server)
         check_stop(server)

@@ -11,14 +11,16 @@ import time
 
 from harness import Server, now, until
 
-UDP = TCP = None
+UDP = TCP = ACME = None
 
 
 def start(**kw):
-    global UDP, TCP
-    server = Server("--syslog-listen", "udp://127.0.0.1:0", "--syslog-listen", "tcp://127.0.0.1:0", **kw)
-    found = dict(re.findall(r"address=\"?(udp|tcp)://127\.0\.0\.1:(\d+)", server.log_text()))
-    UDP, TCP = ("127.0.0.1", int(found["udp"])), ("127.0.0.1", int(found["tcp"]))
+    global UDP, TCP, ACME
+    server = Server("--syslog-listen", "udp://127.0.0.1:0", "--syslog-listen", "tcp://127.0.0.1:0",
+                    "--syslog-listen", "tcp://127.0.0.1:0/acme", **kw)
+    found = {(kind, tenant): ("127.0.0.1", int(port)) for kind, port, tenant in
+             re.findall(r"address=\"?(udp|tcp)://127\.0\.0\.1:(\d+)\"? tenant=\"?(\w+)", server.log_text())}
+    UDP, TCP, ACME = found["udp", "default"], found["tcp", "default"], found["tcp", "acme"]
     return server
 
 
@@ -44,9 +46,23 @@ def send_udp(*messages):
             s.sendto(m.encode(), UDP)
 
 
-def send_tcp(data):
-    with socket.create_connection(TCP) as s:
+def send_tcp(data, to=None):
+    with socket.create_connection(to or TCP) as s:
         s.sendall(data)
+
+
+def check_tenants(server):
+    """What comes to a listener with a tenant is that tenant's; both at once."""
+    for i in range(20):
+        send_tcp(f"<14>Jan  1 00:00:00 h a: ours {i}\n".encode(), ACME)
+        send_tcp(f"<14>Jan  1 00:00:00 h a: common {i}\n".encode())
+
+    def of(tenant):
+        query = {"query": 'sum(count_over_time({app="a"} |~ "ours|common" [10d]))', "time": int(now())}
+        result = server.get("/loki/api/v1/query", query, headers={"X-Scope-OrgID": tenant})["data"]["result"]
+        return int(result[0]["value"][1]) if result else 0
+
+    until(lambda: of("acme") == 20 and of("default") == 20, "lines of two tenants")
 
 
 def check_fields(server):
@@ -107,6 +123,7 @@ def main():
     folder = tempfile.mkdtemp(prefix="trivet-syslog-")
     with start(data_dir=folder) as server:
         check_fields(server)
+        check_tenants(server)
         check_frames(server)
         check_logger(server)
         check_floods(server)

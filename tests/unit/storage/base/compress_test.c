@@ -317,6 +317,53 @@ static void test_threads(void **state)
     }
 }
 
+/* Pieces of any size in and out give what was packed; what is cut is not whole. */
+static void test_inflater(void **state)
+{
+    static const enum codec_kind streams[] = {CODEC_GZIP, CODEC_DEFLATE, CODEC_ZSTD};
+    static const size_t steps[] = {1, 3, 100, 70000};
+    (void)state;
+    assert_null(inflater_open(CODEC_SNAPPY));
+    assert_null(inflater_open(CODEC_NONE));
+    for (size_t k = 0; k < COUNTOF(streams) * COUNTOF(steps); k++) {
+        enum codec_kind kind = streams[k % COUNTOF(streams)];
+        size_t step = steps[k / COUNTOF(streams)], n;
+        struct buf plain, packed, out;
+        struct err err = ERR_OK;
+        char piece[256];
+        buf_init(&plain, MIB);
+        buf_init(&packed, MIB);
+        buf_init(&out, MIB);
+        for (int i = 0; i < 5000; i++)
+            buf_fmt(&plain, "line %d of %d\n", i * 7919 % 1000, i / 100);
+        size_t half = kind == CODEC_DEFLATE ? plain.n : plain.n / 2; // deflate has no members
+        assert_true(compress_to(kind, 0, str_sub(buf_str(&plain), 0, half), &packed, &err));
+        if (half < plain.n)
+            assert_true(
+                compress_to(kind, 0, str_sub(buf_str(&plain), half, plain.n), &packed, &err));
+        struct inflater *f = inflater_open(kind);
+        assert_true(inflater_is_whole(f));
+        for (size_t at = 0; at < packed.n; at += step) {
+            str in = str_sub(buf_str(&packed), at, MIN(at + step, packed.n));
+            do {
+                assert_true(inflater_feed(f, &in, piece, sizeof piece, &n, &err));
+                buf_add(&out, str_of(piece, n));
+            } while (in.n > 0 || n > 0);
+            if (at + step == packed.n - 1)
+                assert_false(inflater_is_whole(f));
+        }
+        assert_true(inflater_is_whole(f));
+        assert_true(str_eq(buf_str(&out), buf_str(&plain)));
+        str junk = STR("no such thing, at all, in any way");
+        bool ok = inflater_feed(f, &junk, piece, sizeof piece, &n, &err);
+        assert_false(ok && n > 0);
+        inflater_close(f);
+        buf_deinit(&plain);
+        buf_deinit(&packed);
+        buf_deinit(&out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -325,7 +372,7 @@ int main(void)
         cmocka_unit_test(test_raw_deflate), cmocka_unit_test(test_bombs),
         cmocka_unit_test(test_full_output), cmocka_unit_test(test_unpack),
         cmocka_unit_test(test_names),       cmocka_unit_test(test_sink),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_threads),     cmocka_unit_test(test_inflater),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
