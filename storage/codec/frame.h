@@ -47,6 +47,10 @@ void frame_writer_close(struct frame_writer *w); // NULL is fine
 void frame_begin(struct frame_writer *w);
 /* Adds the next series; n may be 0 (not there in this window), at most FRAME_SAMPLES_MAX. */
 void frame_add(struct frame_writer *w, uint32_t stream, uint32_t start, const double *v, size_t n);
+/* The same for values m / 10^e, e < 16, |m| < 2^51; no -0 among them. What wrote them down so
+ * already spares the search for it. */
+void frame_add_decimals(struct frame_writer *w, uint32_t stream, uint32_t start, unsigned e,
+                        const int64_t *m, size_t n);
 /* The same for a series with histograms; h[i] NULL = float v[i]. */
 void frame_add_hists(struct frame_writer *w, uint32_t stream, uint32_t start,
                      const struct hist *const *h, const double *v, size_t n);

@@ -28,6 +28,17 @@
 #define STRETCH   32
 /* Residuals beyond this many ulps are exceptions. */
 #define ULP_MAX (INT64_C(1) << 22)
+/* Deltas of a narrow series lie in [-NARROW, NARROW): what is made of them still fits 32 bits. */
+#define NARROW (INT64_C(1) << 30)
+
+/* The deltas of m of one series, in units; d[0] = 0. Most series are narrow and are worked on in 32
+ * bits, four at a time on any machine. */
+struct deltas {
+    int64_t *d;
+    int32_t *d32;
+    size_t n; // 0 = there are none
+    bool narrow;
+};
 
 struct frame_writer {
     struct buf meta, hi, starts;
@@ -35,10 +46,13 @@ struct frame_writer {
     struct bit_writer bits;
     size_t n_series, n_max;
     size_t n_starts; // series that `starts` covers
-    int64_t *m, *k, *d, *x, *prev;
-    uint32_t *bad; // positions of exceptions
-    size_t cap;    // samples that the arrays hold
-    size_t prev_n; // length of prev, 0 = none
+    int64_t *m, *k, *x;
+    struct deltas now, before; // of this series and of the one before it
+    uint32_t *u;               // zigzag of the differences of a narrow series
+    uint32_t *at;              // positions of the non-zero ones
+    uint32_t *bad;             // positions of exceptions
+    void *memory;              // all of them
+    size_t cap;                // samples that the arrays hold
 };
 
 struct frame_writer *frame_writer_open(void)
@@ -59,8 +73,7 @@ void frame_writer_close(struct frame_writer *w)
     buf_deinit(&w->hi);
     buf_deinit(&w->starts);
     buf_deinit(&w->lo);
-    mem_free(w->m);
-    mem_free(w->bad);
+    mem_free(w->memory);
     mem_free(w);
 }
 
@@ -71,7 +84,7 @@ void frame_begin(struct frame_writer *w)
     buf_clear(&w->starts);
     buf_clear(&w->lo);
     w->bits = (struct bit_writer){0};
-    w->n_series = w->n_max = w->prev_n = w->n_starts = 0;
+    w->n_series = w->n_max = w->before.n = w->n_starts = 0;
 }
 
 static void room_for(struct frame_writer *w, size_t n)
@@ -79,22 +92,27 @@ static void room_for(struct frame_writer *w, size_t n)
     if (n <= w->cap)
         return;
     size_t cap = MAX(n, w->cap * 2);
-    int64_t *old_prev = w->prev;
-    int64_t *all = mem_alloc(5 * cap * sizeof(int64_t));
-    if (w->prev_n > 0)
-        memcpy(all, old_prev, w->prev_n * sizeof(int64_t));
-    mem_free(w->m);
-    mem_free(w->bad);
-    // m is the block's start and is what gets freed; prev must not be overwritten before the copy
-    w->m = all;
-    w->prev = all + 4 * cap;
-    if (w->prev_n > 0)
-        memmove(w->prev, all, w->prev_n * sizeof(int64_t));
-    w->k = all + cap;
-    w->d = all + 2 * cap;
-    w->x = all + 3 * cap;
-    w->bad = mem_alloc(cap * sizeof w->bad[0]);
+    void *old = w->memory;
+    struct deltas before = w->before;
+    int64_t *wide = mem_alloc(cap * (5 * sizeof(int64_t) + 5 * sizeof(uint32_t)));
+    uint32_t *narrow = (uint32_t *)(void *)(wide + 5 * cap);
+    w->memory = wide;
+    w->m = wide;
+    w->k = wide + cap;
+    w->x = wide + 2 * cap;
+    w->now = (struct deltas){.d = wide + 3 * cap, .d32 = (int32_t *)(void *)narrow};
+    w->before = before;
+    w->before.d = wide + 4 * cap;
+    w->before.d32 = (int32_t *)(void *)(narrow + cap);
+    if (before.n > 0) {
+        memcpy(w->before.d, before.d, before.n * sizeof before.d[0]);
+        memcpy(w->before.d32, before.d32, before.n * sizeof before.d32[0]);
+    }
+    w->u = narrow + 2 * cap;
+    w->at = narrow + 3 * cap;
+    w->bad = narrow + 4 * cap;
     w->cap = cap;
+    mem_free(old);
 }
 
 /* ---- the decimal form of one series ---- */
@@ -236,30 +254,69 @@ static void put_planes(struct frame_writer *w, const int64_t *d, size_t n, unsig
     w->hi.n += n * width;
 }
 
-static void put_split(struct frame_writer *w, const int64_t *d, size_t n, unsigned shift)
+static void put_planes32(struct frame_writer *w, size_t n, unsigned width)
+{
+    uint8_t *o = (uint8_t *)buf_reserve(&w->hi, n * width + 1);
+    if (o == NULL)
+        return;
+    const uint32_t *u = w->u;
+    for (unsigned b = 0; b < width; b++, o += n)
+        for (size_t i = 0; i < n; i++)
+            o[i] = (uint8_t)(u[i] >> (8 * b));
+    w->hi.n += n * width;
+}
+
+/* bits_put without a branch; writes 8 bytes at b->p. */
+static inline void put_low(struct bit_writer *b, uint64_t v, unsigned k)
+{
+    b->acc = b->acc << k | v;
+    b->n += k;
+    uint64_t whole = __builtin_bswap64(b->acc << (64 - b->n));
+    memcpy(b->p, &whole, sizeof whole);
+    b->p += b->n / 8;
+    b->n %= 8;
+}
+
+static inline uint8_t *put_escape(uint8_t *rest, uint64_t h)
+{
+    for (h -= FRAME_ESCAPE; h >= 0x80; h >>= 7)
+        *rest++ = (uint8_t)(h | 0x80);
+    *rest++ = (uint8_t)h;
+    return rest;
+}
+
+/* Of d, or when it is NULL of w->u. */
+static inline void put_split_of(struct frame_writer *w, const int64_t *d, size_t n, unsigned shift)
 {
     uint8_t *hi = (uint8_t *)buf_reserve(&w->hi, n * 11 + 1);
     uint8_t *lo = (uint8_t *)buf_reserve(&w->lo, (n * shift + w->bits.n) / 8 + 9);
     if (hi == NULL || lo == NULL)
         return;
+    const uint32_t *u32 = w->u;
     uint8_t *rest = hi + n;
-    w->bits.p = lo;
+    struct bit_writer bits = {lo, w->bits.acc, w->bits.n};
     uint64_t mask = (UINT64_C(1) << shift) - 1;
     for (size_t i = 0; i < n; i++) {
-        uint64_t u = zz(d[i]);
+        uint64_t u = d != NULL ? zz(d[i]) : u32[i];
         uint64_t h = u >> shift;
-        if (UNLIKELY(h >= FRAME_ESCAPE)) {
-            hi[i] = FRAME_ESCAPE;
-            for (h -= FRAME_ESCAPE; h >= 0x80; h >>= 7)
-                *rest++ = (uint8_t)(h | 0x80);
-            *rest++ = (uint8_t)h;
-        } else {
-            hi[i] = (uint8_t)h;
-        }
-        bits_put(&w->bits, u & mask, shift);
+        hi[i] = (uint8_t)MIN(h, (uint64_t)FRAME_ESCAPE);
+        if (UNLIKELY(h >= FRAME_ESCAPE))
+            rest = put_escape(rest, h);
+        put_low(&bits, u & mask, shift);
     }
     w->hi.n += (size_t)(rest - hi);
-    w->lo.n += (size_t)(w->bits.p - lo);
+    w->lo.n += (size_t)(bits.p - lo);
+    w->bits = bits;
+}
+
+static void put_split(struct frame_writer *w, const int64_t *d, size_t n, unsigned shift)
+{
+    put_split_of(w, d, n, shift);
+}
+
+static void put_split32(struct frame_writer *w, size_t n, unsigned shift)
+{
+    put_split_of(w, NULL, n, shift);
 }
 
 static void put_sparse(struct frame_writer *w, const int64_t *d, size_t n)
@@ -278,29 +335,49 @@ static void put_sparse(struct frame_writer *w, const int64_t *d, size_t n)
             buf_varint(&w->hi, zz(d[i]));
 }
 
-/* Which of delta, delta of delta, delta minus the neighbour's delta has the smallest numbers. w->d
- * holds the deltas (d[0] = 0). Returns the differences to store, n - 1 of them. */
+static void put_sparse32(struct frame_writer *w, size_t n)
+{
+    uint32_t *at = w->at;
+    size_t k = 0;
+    for (size_t i = 0; i < n; i++) { // where they are is noise: no branch
+        at[k] = (uint32_t)i;
+        k += w->u[i] != 0;
+    }
+    for (size_t i = 0; i < k; i++)
+        buf_varint(&w->hi, i == 0 ? at[0] : at[i] - at[i - 1] - 1);
+    for (size_t i = 0; i < k; i++)
+        buf_varint(&w->hi, w->u[at[i]]);
+}
+
+/* ---- which differences of a series are stored, and how ---- */
+
+/* Of a long series some stretches are looked at: the distance from one to the next. */
+static size_t stretch_stride(size_t n)
+{
+    return STRETCH * MAX(n / STRETCH / STRETCHES, (size_t)1);
+}
+
+/* Which of delta, delta of delta, delta minus the neighbour's delta has the smallest numbers. */
+static unsigned best_transform(uint64_t plain, uint64_t second, uint64_t neighbour)
+{
+    uint64_t best = MIN(plain, second);
+    if (neighbour * 10 < best * 9)
+        return FRAME_NEIGHBOUR;
+    return second < plain ? FRAME_DELTA2 : FRAME_DELTA;
+}
+
+/* Picks the transform; returns the differences to store, n - 1 of them. */
 static const int64_t *pick_transform(struct frame_writer *w, size_t n, unsigned *transform)
 {
-    const int64_t *d = w->d, *prev = w->prev;
-    bool has_prev = w->prev_n == n;
+    const int64_t *d = w->now.d, *prev = w->before.n == n ? w->before.d : NULL;
     uint64_t plain = 0, second = 0, neighbour = 0;
-    // of a long series some stretches are looked at
-    size_t stride = STRETCH * MAX(n / STRETCH / STRETCHES, (size_t)1);
-    for (size_t from = 2; from < n; from += stride)
+    for (size_t from = 2; from < n; from += stretch_stride(n))
         for (size_t i = from; i < MIN(from + STRETCH, n); i++) {
             plain += bit_width(zz(d[i]));
             second += bit_width(zz(sub_wrap(d[i], d[i - 1])));
+            neighbour += prev != NULL ? bit_width(zz(sub_wrap(d[i], prev[i]))) : 64;
         }
-    uint64_t best = MIN(plain, second);
-    *transform = second < plain ? FRAME_DELTA2 : FRAME_DELTA;
-    if (has_prev && best > 0) {
-        for (size_t from = 2; from < n; from += stride)
-            for (size_t i = from; i < MIN(from + STRETCH, n); i++)
-                neighbour += bit_width(zz(sub_wrap(d[i], prev[i])));
-        if (neighbour * 10 < best * 9)
-            *transform = FRAME_NEIGHBOUR;
-    }
+    *transform = best_transform(plain, second, neighbour);
     if (*transform == FRAME_DELTA)
         return d + 1;
     int64_t *x = w->x;
@@ -308,6 +385,54 @@ static const int64_t *pick_transform(struct frame_writer *w, size_t n, unsigned 
     for (size_t i = 2; i < n; i++)
         x[i] = sub_wrap(d[i], *transform == FRAME_DELTA2 ? d[i - 1] : prev[i]);
     return x + 1;
+}
+
+/* Bits of zz(x), near enough: the exponent of |x| + 1/2 is the width of |x|. In vectors. */
+static inline uint32_t width32(int32_t x)
+{
+    float f = fabsf((float)x) + 0.5F;
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return (bits >> 23) - 126 + (uint32_t)(x != 0);
+}
+
+static inline uint32_t zz32(int32_t x)
+{
+    return ((uint32_t)x << 1) ^ (uint32_t)(x >> 31);
+}
+
+/* The same for a narrow series: fills w->u, n - 1 values. */
+static unsigned pick_narrow(struct frame_writer *w, size_t n)
+{
+    bool has_prev = w->before.n == n;
+    const int32_t *d = w->now.d32, *prev = has_prev ? w->before.d32 : d;
+    uint32_t plain = 0, second = 0, neighbour = 0;
+    for (size_t from = 2; from < n; from += stretch_stride(n)) {
+        size_t end = MIN(from + STRETCH, n);
+        for (size_t i = from; i < end; i++) {
+            plain += width32(d[i]);
+            second += width32(d[i] - d[i - 1]);
+            neighbour += width32(d[i] - prev[i]);
+        }
+    }
+    unsigned transform = best_transform(plain, second, has_prev ? neighbour : UINT32_MAX);
+    uint32_t *u = w->u;
+    const int32_t *minus = transform == FRAME_DELTA2 ? d - 1 : prev;
+    if (transform == FRAME_DELTA)
+        for (size_t i = 1; i < n; i++)
+            u[i - 1] = zz32(d[i]);
+    else
+        for (size_t i = 1; i < n; i++)
+            u[i - 1] = zz32(d[i] - minus[i]);
+    return transform;
+}
+
+/* Planes as wide as the widest, or when too many are wider than 8 bits, split. Returns the layout,
+ * *width is what it needs. usual: the width that all but n / 50 stay below. */
+static unsigned pick_layout(unsigned usual, unsigned most, unsigned *width)
+{
+    *width = usual > 8 ? MIN(usual - 7, (unsigned)FRAME_SHIFT_MAX) : (most + 7) / 8;
+    return usual > 8 ? FRAME_SPLIT : FRAME_PLANES;
 }
 
 /* Writes the n differences; returns the layout. */
@@ -332,22 +457,59 @@ static unsigned put_differences(struct frame_writer *w, const int64_t *d, size_t
     unsigned most = 64;
     while (most > 0 && widths[most] == 0)
         most--;
-    unsigned usual = most;
+    unsigned usual = most, width;
     for (size_t rare = 0; usual > 0; usual--) {
         rare += widths[usual];
         if (rare > n / 50)
             break;
     }
-    if (usual > 8) {
-        unsigned shift = MIN(usual - 7, (unsigned)FRAME_SHIFT_MAX);
-        buf_u8(&w->meta, (uint8_t)shift);
-        put_split(w, d, n, shift);
-        return FRAME_SPLIT;
-    }
-    unsigned width = (most + 7) / 8;
+    unsigned layout = pick_layout(usual, most, &width);
     buf_u8(&w->meta, (uint8_t)width);
-    put_planes(w, d, n, width);
-    return FRAME_PLANES;
+    if (layout == FRAME_SPLIT)
+        put_split(w, d, n, width);
+    else
+        put_planes(w, d, n, width);
+    return layout;
+}
+
+static size_t count_wider(const uint32_t *u, size_t n, unsigned width) // width < 32
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        count += u[i] >> width != 0;
+    return count;
+}
+
+/* The same for a narrow series: the differences are w->u. */
+static unsigned put_narrow(struct frame_writer *w, size_t n)
+{
+    const uint32_t *u = w->u;
+    uint32_t all = 0, non_zero = 0, wide = 0;
+    for (size_t i = 0; i < n; i++) {
+        all |= u[i];
+        non_zero += u[i] != 0;
+        wide += u[i] >> 8 != 0;
+    }
+    if ((size_t)non_zero * 3 < n) {
+        buf_varint(&w->meta, non_zero);
+        put_sparse32(w, n);
+        return FRAME_SPARSE;
+    }
+    unsigned most = bit_width(all), usual = MIN(most, 8U), width;
+    if (wide > n / 50) { // by halves: the least width that few enough exceed
+        usual = most;
+        for (unsigned lo = 8; usual - lo > 1;) {
+            unsigned mid = (lo + usual) / 2;
+            *(count_wider(u, n, mid) <= n / 50 ? &usual : &lo) = mid;
+        }
+    }
+    unsigned layout = pick_layout(usual, most, &width);
+    buf_u8(&w->meta, (uint8_t)width);
+    if (layout == FRAME_SPLIT)
+        put_split32(w, n, width);
+    else
+        put_planes32(w, n, width);
+    return layout;
 }
 
 static void put_extras(struct frame_writer *w, const double *v, size_t n, bool constant, bool any_k,
@@ -393,7 +555,7 @@ static void put_xor(struct frame_writer *w, const double *v, size_t n)
             o[b * n + i] = (uint8_t)(x >> (8 * b));
     }
     w->hi.n += 8 * n;
-    w->prev_n = 0;
+    w->before.n = 0;
 }
 
 /* A series of one value, which many are: one look instead of all of them. False: it is none. */
@@ -410,7 +572,7 @@ static bool put_constant(struct frame_writer *w, const double *v, size_t n)
     buf_u8(&w->meta, (uint8_t)((unsigned)e | FRAME_CONSTANT << 4));
     buf_zigzag(&w->meta, w->m[0]);
     put_extras(w, v, n, true, any_k, 0, 1);
-    w->prev_n = 0;
+    w->before.n = 0;
     return true;
 }
 
@@ -422,32 +584,70 @@ static bool all_same(const int64_t *v, size_t n)
     return any == 0;
 }
 
-/* Greatest common divisor of the differences: pages, kilobytes, whole seconds in ms. 1 for most
- * series, which shows after a few of them. */
+static uint64_t gcd(uint64_t a, uint64_t b) // gcd(0, a) = a
+{
+    while (b != 0) {
+        // most are small, and a division of 32 bits takes half the time
+        uint64_t rest = (a | b) >> 32 == 0 ? (uint32_t)a % (uint32_t)b : a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* Greatest common divisor of the deltas: pages, kilobytes, whole seconds in ms. 1 for most series,
+ * which shows after a few of them. */
 static uint64_t common_unit(const int64_t *d, size_t n)
 {
     uint64_t unit = 0;
-    for (size_t i = 1; i < n && unit != 1; i++) {
-        uint64_t a = d[i] < 0 ? -(uint64_t)d[i] : (uint64_t)d[i];
-        while (a != 0) { // Euclid; gcd(0, a) = a
-            uint64_t rest = unit % a;
-            unit = a;
-            a = rest;
-        }
-    }
+    for (size_t i = 1; i < n && unit != 1; i++)
+        if (d[i] != 0)
+            unit = gcd(d[i] < 0 ? -(uint64_t)d[i] : (uint64_t)d[i], unit);
     return unit == 0 ? 1 : unit;
 }
 
-static void put_decimal(struct frame_writer *w, const double *v, size_t n, int e, bool any_k,
-                        size_t n_bad)
+static bool is_narrow(const int64_t *d, size_t n)
 {
-    int64_t *m = w->m, *d = w->d;
+    uint64_t beyond = 0;
+    for (size_t i = 0; i < n; i++)
+        beyond |= (uint64_t)d[i] + (uint64_t)NARROW;
+    return beyond < 2 * (uint64_t)NARROW;
+}
+
+/* d / unit without a division, since nothing remains: by the odd part's inverse modulo 2^64. */
+static void divide_all(int64_t *d, size_t n, uint64_t unit)
+{
+    int shift = __builtin_ctzll(unit);
+    uint64_t odd = unit >> shift, inverse = odd; // right in 3 bits
+    for (int bits = 3; bits < 64; bits *= 2)
+        inverse *= 2 - odd * inverse;
+    for (size_t i = 1; i < n; i++)
+        d[i] = (int64_t)((uint64_t)(d[i] >> shift) * inverse);
+}
+
+/* Fills w->now from m. False: all values are the same. */
+static bool deltas_of(struct frame_writer *w, const int64_t *m, size_t n)
+{
+    int64_t *d = w->now.d;
+    uint64_t any = 0;
+    d[0] = 0;
+    for (size_t i = 1; i < n; i++) {
+        d[i] = m[i] - m[i - 1];
+        any |= (uint64_t)d[i];
+    }
+    w->now.n = n;
+    return any != 0;
+}
+
+static void put_decimal(struct frame_writer *w, const int64_t *m, const double *v, size_t n, int e,
+                        bool any_k, size_t n_bad)
+{
     size_t mode_at = w->meta.n;
     buf_u8(&w->meta, 0);
     buf_zigzag(&w->meta, m[0]);
     unsigned transform = FRAME_CONSTANT, layout = 0;
     uint64_t unit = 1;
-    bool constant = all_same(m, n);
+    bool constant = !deltas_of(w, m, n);
     if (constant && any_k && n_bad > 0) { // exceptions put 0 into k: make it one k for all
         size_t good = 0;
         while (good < n_bad && w->bad[good] == good)
@@ -456,18 +656,26 @@ static void put_decimal(struct frame_writer *w, const double *v, size_t n, int e
             w->k[w->bad[i]] = w->k[good];
     }
     constant = constant && (!any_k || all_same(w->k, n));
-    if (!constant) {
-        d[0] = 0;
-        for (size_t i = 1; i < n; i++)
-            d[i] = m[i] - m[i - 1];
-        unit = common_unit(d, n);
-        for (size_t i = 1; unit > 1 && i < n; i++)
-            d[i] /= (int64_t)unit;
-        const int64_t *diff = pick_transform(w, n, &transform);
-        layout = put_differences(w, diff, n - 1);
-        memcpy(w->prev, d, n * sizeof d[0]);
+    if (constant) {
+        w->before.n = 0;
+    } else {
+        struct deltas now = w->now;
+        unit = common_unit(now.d, n);
+        if (unit > 1)
+            divide_all(now.d, n, unit);
+        now.narrow = is_narrow(now.d, n);
+        for (size_t i = 0; now.narrow && i < n; i++)
+            now.d32[i] = (int32_t)now.d[i];
+        if (now.narrow && (w->before.n != n || w->before.narrow)) {
+            transform = pick_narrow(w, n);
+            layout = put_narrow(w, n - 1);
+        } else {
+            const int64_t *diff = pick_transform(w, n, &transform);
+            layout = put_differences(w, diff, n - 1);
+        }
+        w->now = w->before;
+        w->before = now;
     }
-    w->prev_n = constant ? 0 : n;
     put_extras(w, v, n, constant, any_k, n_bad, unit);
     if (!w->meta.over)
         w->meta.p[mode_at] = (char)((unsigned)e | transform << 4 | layout << 6);
@@ -487,7 +695,7 @@ void frame_add(struct frame_writer *w, uint32_t stream, uint32_t start, const do
 {
     put_head(w, stream, start, n);
     if (n == 0) {
-        w->prev_n = 0;
+        w->before.n = 0;
         return;
     }
     room_for(w, n);
@@ -504,14 +712,26 @@ void frame_add(struct frame_writer *w, uint32_t stream, uint32_t start, const do
     if (e < 0 || e == FRAME_EXPONENTS || n_bad == n)
         put_xor(w, v, n);
     else
-        put_decimal(w, v, n, e, any_k, n_bad);
+        put_decimal(w, w->m, v, n, e, any_k, n_bad);
+}
+
+void frame_add_decimals(struct frame_writer *w, uint32_t stream, uint32_t start, unsigned e,
+                        const int64_t *m, size_t n)
+{
+    ASSERT(e < FRAME_EXPONENTS);
+    put_head(w, stream, start, n);
+    w->before.n = n == 0 ? 0 : w->before.n;
+    if (n == 0)
+        return;
+    room_for(w, n);
+    put_decimal(w, m, NULL, n, (int)e, false, 0);
 }
 
 void frame_add_hists(struct frame_writer *w, uint32_t stream, uint32_t start,
                      const struct hist *const *h, const double *v, size_t n)
 {
     put_head(w, stream, start, n);
-    w->prev_n = 0;
+    w->before.n = 0;
     if (n == 0)
         return;
     buf_u8(&w->meta, FRAME_MODE_HIST);

@@ -1,18 +1,4 @@
-/* gen_metrics.c - see gen_metrics.h. The tokens of a chunk:
- *
- *   0x80 | r        r + 1 samples (r <= 126): the value before, each at the next time
- *   0x00 | k        k bytes (1..8, little-endian): zigzag difference of m
- *   0x20 | e        new exponent e; then u8 k and k bytes: zigzag m
- *   0x30            xor mode from here on; 8 bytes: the value
- *   0x40 | k        xor mode: u8 zero bytes at the low end, k bytes (0..8): the xor
- *   0x60            goes to another stream: varint stream, varint position of the next sample
- *   0x61            varint length, bytes: a native histogram (hist_encode)
- *   0x62            8 bytes: a value outside the mode (NaN, stale marker, infinity, -0)
- *   0x63            varint: so many times of the stream are skipped before the next sample
- *   0x64 | kind     start times from here on (starts.h): 0x64 zigzag moment, 0x65 zigzag distance,
- *                   0x66 the sample before, 0x67 unknown (as they are at the beginning)
- * Each sample token moves to the next time of the stream. The chunk is written and read only inside
- * one process, so that its reader asserts what it relies on. */
+/* gen_metrics.c - see gen_metrics.h; the tokens of a chunk are in gen_tokens.h. */
 #include "storage/engine/gen_metrics.h"
 
 #include <assert.h>
@@ -23,31 +9,11 @@
 #include "storage/codec/bits.h"
 #include "storage/codec/frame_format.h"
 #include "storage/codec/starts.h"
+#include "storage/engine/gen_tokens.h"
 
-#define BLOCK_DATA 60
-#define SLAB_BITS  10
-#define SLAB       (1u << SLAB_BITS)
-
-struct gen_block {
-    uint32_t next;
-    uint8_t data[BLOCK_DATA];
-};
 static_assert(sizeof(struct gen_block) == 64, "one cache line");
 static_assert(sizeof(struct gen_series) == 32, "two in a cache line");
 
-enum {
-    TOKEN_DELTA = 0x00,
-    TOKEN_RESCALE = 0x20,
-    TOKEN_XOR_MODE = 0x30,
-    TOKEN_XOR = 0x40,
-    TOKEN_STREAM = 0x60,
-    TOKEN_HIST = 0x61,
-    TOKEN_RAW = 0x62,
-    TOKEN_SKIP = 0x63,
-    TOKEN_START = 0x64,
-    TOKEN_RUN = 0x80,
-};
-#define RUN_MAX   126 // run tokens end at 0xFE
 #define NO_HINT   UINT32_MAX
 #define SKIPS_MAX 3
 
@@ -145,26 +111,21 @@ static struct gen_series *series_make(struct gen *g, uint32_t id)
     return &g->pages[page][id & (GEN_PAGE_IDS - 1)];
 }
 
-static struct gen_block *block_at(const struct gen *g, uint32_t i)
-{
-    return &g->slabs[i >> SLAB_BITS][i & (SLAB - 1)];
-}
-
 static uint32_t block_new(struct gen *g)
 {
-    if (g->n_blocks == g->n_slabs * SLAB) {
+    if (g->n_blocks == g->n_slabs * GEN_SLAB) {
         if (g->n_slabs == g->cap_slabs) {
             size_t cap = g->cap_slabs == 0 ? 16 : g->cap_slabs * 2;
             g->slabs =
                 resize(g, g->slabs, g->cap_slabs * sizeof g->slabs[0], cap * sizeof g->slabs[0]);
             g->cap_slabs = cap;
         }
-        g->slabs[g->n_slabs++] = mem_alloc(SLAB * sizeof(struct gen_block));
-        count_bytes(g, SLAB * sizeof(struct gen_block), 0);
+        g->slabs[g->n_slabs++] = mem_alloc(GEN_SLAB * sizeof(struct gen_block));
+        count_bytes(g, GEN_SLAB * sizeof(struct gen_block), 0);
         if (g->n_blocks == 0)
             g->n_blocks = 1; // 0 means none
     }
-    block_at(g, g->n_blocks)->next = 0;
+    gen_block_at(g, g->n_blocks)->next = 0;
     return g->n_blocks++;
 }
 
@@ -177,14 +138,14 @@ static void put_bytes(struct gen *g, struct gen_series *s, const uint8_t *p, siz
         s->used = 0;
     }
     while (n > 0) {
-        if (s->used == BLOCK_DATA) {
+        if (s->used == GEN_BLOCK_DATA) {
             uint32_t fresh = block_new(g);
-            block_at(g, s->last)->next = fresh;
+            gen_block_at(g, s->last)->next = fresh;
             s->last = fresh;
             s->used = 0;
         }
-        size_t k = MIN(n, (size_t)(BLOCK_DATA - s->used));
-        memcpy(block_at(g, s->last)->data + s->used, p, k);
+        size_t k = MIN(n, (size_t)(GEN_BLOCK_DATA - s->used));
+        memcpy(gen_block_at(g, s->last)->data + s->used, p, k);
         s->used = (uint8_t)(s->used + k);
         p += k;
         n -= k;
@@ -215,7 +176,7 @@ static unsigned byte_width(uint64_t v)
 static void put_run(struct gen *g, struct gen_series *s)
 {
     if (s->flags & SERIES_RUN) {
-        uint8_t *last = &block_at(g, s->last)->data[s->used - 1];
+        uint8_t *last = &gen_block_at(g, s->last)->data[s->used - 1];
         if (*last < TOKEN_RUN + RUN_MAX) {
             (*last)++;
             return;
@@ -747,8 +708,8 @@ bool gen_metrics_bounds(const struct gen *g, uint32_t id, int64_t *t0_ms, int64_
     *t0_ms = INT64_MAX;
     *t1_ms = INT64_MIN;
     if (s->n > 0) {
-        const struct gen_block *b = block_at(g, s->first);
-        struct rd r = {b->data, b->data + BLOCK_DATA, false};
+        const struct gen_block *b = gen_block_at(g, s->first);
+        struct rd r = {b->data, b->data + GEN_BLOCK_DATA, false};
         uint8_t token = rd_u8(&r); // a chunk begins with its stream
         uint64_t stream = rd_varint(&r), at = rd_varint(&r);
         ASSERT(token == TOKEN_STREAM && stream < g->streams.n && at < g->streams.v[stream].n);
@@ -769,14 +730,14 @@ bool gen_metrics_bounds(const struct gen *g, uint32_t id, int64_t *t0_ms, int64_
 static str chunk_bytes(const struct gen *g, const struct gen_series *s, struct arena *a)
 {
     size_t n = 0;
-    for (uint32_t b = s->first; b != s->last; b = block_at(g, b)->next)
-        n += BLOCK_DATA;
+    for (uint32_t b = s->first; b != s->last; b = gen_block_at(g, b)->next)
+        n += GEN_BLOCK_DATA;
     n += s->used;
     char *p = arena_alloc(a, n + 8); // the token reader loads 8 bytes at once
     size_t at = 0;
-    for (uint32_t b = s->first; b != s->last; b = block_at(g, b)->next, at += BLOCK_DATA)
-        memcpy(p + at, block_at(g, b)->data, BLOCK_DATA);
-    memcpy(p + at, block_at(g, s->last)->data, s->used);
+    for (uint32_t b = s->first; b != s->last; b = gen_block_at(g, b)->next, at += GEN_BLOCK_DATA)
+        memcpy(p + at, gen_block_at(g, b)->data, GEN_BLOCK_DATA);
+    memcpy(p + at, gen_block_at(g, s->last)->data, s->used);
     memset(p + n, 0, 8);
     return (str){p, n};
 }

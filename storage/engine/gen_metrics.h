@@ -176,3 +176,19 @@ void samples_settle(struct samples *s, size_t from);
  * arena. */
 void gen_metrics_read(const struct gen *g, uint32_t id, int64_t start_ms, int64_t end_ms,
                       struct arena *a, struct samples *out);
+
+/* A series as its chunk has it when that is all it has: v = m / 10^exponent, no -0. */
+struct decimals {
+    int64_t *t, *m;
+    size_t n, cap;
+    uint8_t exponent;
+    /* Says which times t holds: the same for the same. 0: times that no other series shares. */
+    uint64_t times;
+    size_t n_times; // and how many of them t still holds
+    uint8_t *chunk; // scratch
+    size_t cap_chunk;
+};
+/* All samples of an id in place of those in out. False, and out has none: the id has other samples
+ * than decimals (NaN, histograms, start times, ...) or none, or its exponent grew late. */
+bool gen_metrics_decimals(const struct gen *g, uint32_t id, struct decimals *out);
+void decimals_deinit(struct decimals *d);

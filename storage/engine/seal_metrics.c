@@ -53,6 +53,7 @@ struct sealer {
     struct arena labels;   // of the set given to the writer last
     struct arena one;      // histograms of one series
     struct samples samples;
+    struct decimals decimals;
     uint8_t *class_no; // per series in keys; NULL: all are of the default class
     size_t class_now;  // the one that is being written
     uint32_t by_class; // bit c: class c has series
@@ -137,10 +138,42 @@ static void sealer_classify(struct sealer *s)
 static void sealer_deinit(struct sealer *s)
 {
     samples_deinit(&s->samples);
+    decimals_deinit(&s->decimals);
     vec_free(&s->written);
     arena_deinit(&s->arena);
     arena_deinit(&s->labels);
     arena_deinit(&s->one);
+}
+
+/* Samples of [t0, t1] of a series, out of all its samples; *next becomes the first time beyond t1
+ * if that is sooner. */
+static void cut_decimals(struct decimals *d, int64_t t0, int64_t t1, int64_t *next)
+{
+    size_t skip = 0;
+    while (skip < d->n && d->t[skip] < t0)
+        skip++;
+    size_t n = d->n;
+    while (n > skip && d->t[n - 1] > t1)
+        n--;
+    if (n < d->n)
+        *next = MIN(*next, d->t[n]);
+    d->t += skip;
+    d->m += skip;
+    d->n = n - skip;
+    d->times += d->times != 0 ? skip : 0; // they are numbered along a stream
+}
+
+static void read_samples(struct sealer *s, uint32_t id, int64_t t0, int64_t t1, int64_t *next)
+{
+    samples_clear(&s->samples);
+    arena_reset(&s->one);
+    gen_metrics_read(s->gen, id, t0, INT64_MAX, &s->one, &s->samples);
+    size_t n = s->samples.n;
+    while (n > 0 && s->samples.t[n - 1] > t1)
+        n--;
+    if (n < s->samples.n)
+        *next = MIN(*next, s->samples.t[n]);
+    s->samples.n = n;
 }
 
 /* Writes what the series has in [t0, t1]; *next becomes the first time beyond t1 if that is sooner.
@@ -156,21 +189,18 @@ static bool seal_series(struct sealer *s, struct output *o, size_t i, int64_t t0
         x++;
     for (; end > x && s->exemplars[end - 1]->t_ms > t1; end--)
         *next = MIN(*next, s->exemplars[end - 1]->t_ms);
-    samples_clear(&s->samples);
-    arena_reset(&s->one);
-    gen_metrics_read(s->gen, id, t0, INT64_MAX, &s->one, &s->samples);
-    size_t n = s->samples.n;
-    while (n > 0 && s->samples.t[n - 1] > t1)
-        n--;
-    if (n < s->samples.n)
-        *next = MIN(*next, s->samples.t[n]);
-    s->samples.n = n;
-    if (s->samples.n == 0 && x == end)
+    bool is_decimal = gen_metrics_decimals(s->gen, id, &s->decimals);
+    struct decimals part = s->decimals;
+    if (is_decimal)
+        cut_decimals(&part, t0, t1, next);
+    else
+        read_samples(s, id, t0, t1, next);
+    if ((is_decimal ? part.n : s->samples.n) == 0 && x == end)
         return true;
     arena_reset(&s->labels);
-    struct labels l = label_keys_get(&s->keys, i, &s->labels);
-    if (!output_begin(o, err) ||
-        !metrics_writer_add(o->mw, labels_get(l, METRIC_NAME), &s->samples, err))
+    str name = labels_get(label_keys_get(&s->keys, i, &s->labels), METRIC_NAME);
+    if (!output_begin(o, err) || !(is_decimal ? metrics_writer_add_decimals(o->mw, name, &part, err)
+                                              : metrics_writer_add(o->mw, name, &s->samples, err)))
         return false;
     vec_push(&s->written, NULL, (uint32_t)i);
     for (; x < end; x++)

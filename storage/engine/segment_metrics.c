@@ -31,13 +31,17 @@ static const struct {
     size_t samples, series; // of a frame
 } shapes[] = {{120, 64}, {480, 64}, {1440, 32}};
 
-struct member {      // a series of the open group
-    size_t from, n;  // samples in mw->t, mw->v
+struct member {     // a series of the open group
+    size_t from, n; // samples in mw->group, of decimals in mw->m
+    size_t times;   // of the first sample in mw->times; those of neighbours often are the same ones
+    uint64_t key;   // decimals: struct decimals.times
     uint32_t stream; // of its first TS_STREAM_MAX samples; the next ones follow
     uint32_t start;  // position of the first sample there
     size_t pos;      // next sample to write, relative to from
     size_t window;   // most samples in one frame
     bool has_hists, has_starts;
+    bool is_decimal;
+    uint8_t exponent;
 };
 
 struct recent {
@@ -46,13 +50,29 @@ struct recent {
     size_t n, cap;
 };
 
+struct numbers {
+    int64_t *v;
+    size_t n, cap;
+};
+
+static void numbers_add(struct numbers *x, const int64_t *v, size_t n)
+{
+    vec_reserve(x, NULL, x->n + n);
+    if (n > 0)
+        memcpy(x->v + x->n, v, n * sizeof v[0]);
+    x->n += n;
+}
+
 struct metrics_writer {
     struct segment_writer *w;
     int level;
     struct frame_writer *frame;
     struct buf raw, blob, pack, dir, exem;
-    struct arena arena; // histograms of the open group
-    struct samples group;
+    struct arena arena;   // histograms of the open group
+    struct samples group; // of the open group but its times
+    struct numbers m;     // of its decimals
+    struct numbers times;
+    size_t group_n; // samples of the open group
     VEC(struct member) members;
     struct buf name_buf; // metric name of the newest member
     uint32_t n_series, n_groups;
@@ -114,6 +134,8 @@ void metrics_writer_close(struct metrics_writer *mw)
     for (size_t i = 0; i < RECENT_STREAMS; i++)
         mem_free(mw->recent[i].t);
     samples_deinit(&mw->group);
+    vec_free(&mw->m);
+    vec_free(&mw->times);
     vec_free(&mw->members);
     vec_free(&mw->stream_hashes);
     hmap_deinit(&mw->stream_map);
@@ -245,7 +267,7 @@ static int64_t window_end(const struct metrics_writer *mw)
         size_t border = (m->pos / TS_STREAM_MAX + 1) * TS_STREAM_MAX;
         to = MIN(to, border);
         if (to < m->n)
-            end = MIN(end, mw->group.t[m->from + to]);
+            end = MIN(end, mw->times.v[m->times + to]);
     }
     return end;
 }
@@ -272,11 +294,13 @@ static bool write_window(struct metrics_writer *mw, int64_t end, struct err *err
     for (size_t i = 0; i < mw->members.n; i++) {
         struct member *m = &mw->members.v[i];
         size_t at = m->from + m->pos;
-        const int64_t *t = mw->group.t + at;
+        const int64_t *t = mw->times.v + m->times + m->pos;
         size_t n = end == INT64_MAX ? m->n - m->pos : count_before(t, m->n - m->pos, end);
         uint32_t stream = m->stream + (uint32_t)(m->pos / TS_STREAM_MAX);
         uint32_t start = m->start + (uint32_t)(m->pos % TS_STREAM_MAX);
-        if (m->has_hists)
+        if (m->is_decimal)
+            frame_add_decimals(mw->frame, stream, start, m->exponent, mw->m.v + at, n);
+        else if (m->has_hists)
             frame_add_hists(mw->frame, stream, start, mw->group.h + at, mw->group.v + at, n);
         else
             frame_add(mw->frame, stream, start, mw->group.v + at, n);
@@ -329,7 +353,7 @@ static bool flush_group(struct metrics_writer *mw, struct err *err)
         return true;
     mw->group_frames = 0;
     buf_clear(&mw->dir);
-    for (bool more = mw->group.n > 0; more;) {
+    for (bool more = mw->group_n > 0; more;) {
         int64_t end = window_end(mw);
         if (!write_window(mw, end, err))
             return false;
@@ -340,7 +364,7 @@ static bool flush_group(struct metrics_writer *mw, struct err *err)
     buf_add(&mw->group_dir, buf_str(&mw->dir));
     mw->dir_groups++;
     mw->n_groups++;
-    mw->members.n = 0;
+    mw->members.n = mw->m.n = mw->times.n = mw->group_n = 0;
     samples_clear(&mw->group);
     arena_reset(&mw->arena);
     return mw->dir_groups < DIR_GROUPS || flush_dir(mw, err);
@@ -355,13 +379,12 @@ static size_t hist_window(const struct samples *s, size_t window)
     return MAX((size_t)1, MIN(window, HIST_COUNTS / (most + 4)));
 }
 
-bool metrics_writer_add(struct metrics_writer *mw, str name, const struct samples *s,
-                        struct err *err)
+/* Ends the group where one more series with n samples would not belong to it. */
+static bool begin_series(struct metrics_writer *mw, str name, size_t n, struct err *err)
 {
-    size_t max_series = shapes[mw->level].series;
     bool new_name = !str_eq(name, buf_str(&mw->name_buf));
-    if (mw->members.n >= max_series || (new_name && mw->members.n >= GROUP_MIN) ||
-        (mw->members.n > 0 && mw->group.n + s->n > GROUP_SAMPLES)) {
+    if (mw->members.n >= shapes[mw->level].series || (new_name && mw->members.n >= GROUP_MIN) ||
+        (mw->members.n > 0 && mw->group_n + n > GROUP_SAMPLES)) {
         if (!flush_group(mw, err))
             return false;
     }
@@ -369,18 +392,71 @@ bool metrics_writer_add(struct metrics_writer *mw, str name, const struct sample
         buf_clear(&mw->name_buf);
         buf_add(&mw->name_buf, name);
     }
+    return true;
+}
+
+static void times_of(const struct member *from, struct member *to)
+{
+    to->stream = from->stream;
+    to->start = from->start;
+    to->times = from->times;
+}
+
+/* Where the times of a new member are: those of one of the last few, or new ones. */
+static bool place_times(struct metrics_writer *mw, struct member *m, const int64_t *t,
+                        struct err *err)
+{
+    size_t first = mw->members.n - MIN(mw->members.n, (size_t)RECENT_STREAMS);
+    for (size_t i = mw->members.n; m->key != 0 && i-- > first;) {
+        const struct member *x = &mw->members.v[i];
+        if (x->key == m->key && x->n == m->n) {
+            times_of(x, m);
+            return true;
+        }
+    }
+    if (!stream_for(mw, t, m->n, &m->stream, &m->start, err))
+        return false;
+    for (size_t i = mw->members.n; i-- > first;) {
+        const struct member *x = &mw->members.v[i];
+        if (x->stream == m->stream && x->start == m->start && x->n == m->n) {
+            times_of(x, m);
+            return true;
+        }
+    }
+    m->times = mw->times.n;
+    numbers_add(&mw->times, t, m->n);
+    return true;
+}
+
+static void end_series(struct metrics_writer *mw, const struct member *m, const int64_t *t)
+{
+    vec_push(&mw->members, NULL, *m);
+    mw->group_n += m->n;
+    mw->n_series++;
+    mw->rows += m->n;
+    if (m->n > 0) {
+        mw->t0_ms = MIN(mw->t0_ms, t[0]);
+        mw->t1_ms = MAX(mw->t1_ms, t[m->n - 1]);
+    }
+}
+
+bool metrics_writer_add(struct metrics_writer *mw, str name, const struct samples *s,
+                        struct err *err)
+{
+    if (!begin_series(mw, name, s->n, err))
+        return false;
     struct member m = {.from = mw->group.n,
                        .n = s->n,
                        .has_hists = s->has_hists,
                        .has_starts = s->has_starts,
                        .window = shapes[mw->level].samples};
-    if (!stream_for(mw, s->t, s->n, &m.stream, &m.start, err))
+    if (!place_times(mw, &m, s->t, err))
         return false;
     if (s->has_hists)
         m.window = hist_window(s, m.window);
     samples_reserve(&mw->group, s->n);
-    memcpy(mw->group.t + m.from, s->t, s->n * sizeof s->t[0]);
-    memcpy(mw->group.v + m.from, s->v, s->n * sizeof s->v[0]);
+    if (s->n > 0)
+        memcpy(mw->group.v + m.from, s->v, s->n * sizeof s->v[0]);
     if (s->has_starts) {
         samples_want_starts(&mw->group);
         memcpy(mw->group.start + m.from, s->start, s->n * sizeof s->start[0]);
@@ -394,13 +470,25 @@ bool metrics_writer_add(struct metrics_writer *mw, str name, const struct sample
         mw->group.h[m.from + i] = copy;
     }
     mw->group.n += s->n;
-    vec_push(&mw->members, NULL, m);
-    mw->n_series++;
-    mw->rows += s->n;
-    if (s->n > 0) {
-        mw->t0_ms = MIN(mw->t0_ms, s->t[0]);
-        mw->t1_ms = MAX(mw->t1_ms, s->t[s->n - 1]);
-    }
+    end_series(mw, &m, s->t);
+    return true;
+}
+
+bool metrics_writer_add_decimals(struct metrics_writer *mw, str name, const struct decimals *d,
+                                 struct err *err)
+{
+    if (!begin_series(mw, name, d->n, err))
+        return false;
+    struct member m = {.from = mw->m.n,
+                       .n = d->n,
+                       .key = d->times,
+                       .window = shapes[mw->level].samples,
+                       .is_decimal = true,
+                       .exponent = d->exponent};
+    if (!place_times(mw, &m, d->t, err))
+        return false;
+    numbers_add(&mw->m, d->m, d->n);
+    end_series(mw, &m, d->t);
     return true;
 }
 

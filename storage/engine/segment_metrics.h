@@ -30,6 +30,9 @@ void metrics_writer_close(struct metrics_writer *mw); // NULL is fine
  * metric name. Copies all it needs. */
 MUST_USE bool metrics_writer_add(struct metrics_writer *mw, str name, const struct samples *s,
                                  struct err *err);
+/* The same for a series of decimals. */
+MUST_USE bool metrics_writer_add_decimals(struct metrics_writer *mw, str name,
+                                          const struct decimals *d, struct err *err);
 /* An exemplar of the series added last; in order of time. */
 MUST_USE bool metrics_writer_exemplar(struct metrics_writer *mw, int64_t t_ms, double v,
                                       struct labels labels, struct err *err);

@@ -157,8 +157,23 @@ static void expect_same(const double *a, const double *b, size_t n, size_t what)
                      (unsigned long long)f64_bits(a[i]), b[i], (unsigned long long)f64_bits(b[i]));
 }
 
-/* Encodes series of the given kinds and lengths and reads them back; skip[i] leaves values out.
- * Then once more, each a random part of it. */
+/* All values as m / 10^*e, without -0; false: they are none. */
+static bool as_decimals(const double *v, size_t n, int64_t *m, unsigned *e)
+{
+    double p10 = 1;
+    for (*e = 0; *e < 16; ++*e, p10 *= 10) {
+        size_t i = 0;
+        while (i < n && fabs(v[i] * p10) < 0x1p51 &&
+               f64_bits((double)(m[i] = llround(v[i] * p10)) / p10) == f64_bits(v[i]))
+            i++;
+        if (i == n)
+            return true;
+    }
+    return false;
+}
+
+/* Encodes series of the given kinds and lengths, decimals by either way, and reads them back;
+ * skip[i] leaves values out. Then once more, each a random part of it. */
 static void round_trip(const size_t *kind, const size_t *len, size_t n, uint64_t skip)
 {
     struct frame_writer *w = frame_writer_open();
@@ -167,10 +182,15 @@ static void round_trip(const size_t *kind, const size_t *len, size_t n, uint64_t
     struct err err = ERR_OK;
     double *v = mem_alloc(FRAME_SAMPLES_MAX * sizeof *v);
     double *got = mem_alloc(FRAME_SAMPLES_MAX * sizeof *v);
+    int64_t *m = mem_alloc(FRAME_SAMPLES_MAX * sizeof *m);
     frame_begin(w);
     for (size_t i = 0; i < n; i++) {
         fill(kinds[kind[i]], i + 7, v, len[i]);
-        frame_add(w, (uint32_t)i * 3, (uint32_t)i + 1000, v, len[i]);
+        unsigned e;
+        if ((i + len[i]) % 2 == 0 && as_decimals(v, len[i], m, &e))
+            frame_add_decimals(w, (uint32_t)i * 3, (uint32_t)i + 1000, e, m, len[i]);
+        else
+            frame_add(w, (uint32_t)i * 3, (uint32_t)i + 1000, v, len[i]);
     }
     assert_true(frame_finish(w, 3, &out, &err));
     struct arena a;
@@ -213,6 +233,7 @@ static void round_trip(const size_t *kind, const size_t *len, size_t n, uint64_t
     arena_deinit(&a);
     buf_deinit(&out);
     frame_writer_close(w);
+    mem_free(m);
     mem_free(v);
     mem_free(got);
 }

@@ -124,6 +124,53 @@ static void tokens(void **state)
     samples_deinit(&got);
 }
 
+/* Chunks of decimals read as whole numbers: exponents that grow early, at the end and by too much,
+ * runs, times that were skipped or are those of the series before. */
+static void decimals(void **state)
+{
+    struct fixture *f = *state;
+    struct samples want[SERIES] = {{0}};
+    struct decimals got = {0};
+    static const double parts[] = {1, 10, 100, 1000, 1e9};
+    for (int step = 0; step < 500; step++) {
+        for (uint32_t i = 0; i < SERIES; i++) {
+            int64_t now = T0 + step * 1000 + i / 8;
+            if (i % 8 == 7 && prng_below(&f->r, 50) == 0)
+                continue;
+            double v = (double)((int64_t)prng_below(&f->r, 1000) - 500) / parts[i % 5];
+            if (i % 3 == 0)
+                v = (double)(step / 200) / parts[i % 5]; // runs, and the exponent grows late
+            if (i == 11 && step == 300)
+                v = f64_from_bits(STALE_NAN_BITS);
+            if (i == 13 && step == 0)
+                v = 1e15; // does not fit the exponent that the others need
+            gen_metrics_add(f->gen, i, now, v, NULL, 0);
+            samples_push(&want[i], now, v, NULL);
+        }
+    }
+    size_t n = 0;
+    for (uint32_t i = 0; i < SERIES; i++) {
+        double p10 = 1;
+        if (gen_metrics_decimals(f->gen, i, &got)) {
+            n++;
+            assert_int_equal(got.n, want[i].n);
+            assert_memory_equal(got.t, want[i].t, got.n * sizeof got.t[0]);
+            assert_true(i % 8 == 7 || got.times != 0);
+            for (unsigned e = 0; e < got.exponent; e++)
+                p10 *= 10;
+            for (size_t k = 0; k < got.n; k++)
+                assert_true((double)got.m[k] / p10 == want[i].v[k]);
+        } else {
+            assert_int_equal(got.n, 0);
+            assert_true(i == 11 || i == 13 || i % 15 == 9);
+        }
+        samples_deinit(&want[i]);
+    }
+    assert_int_equal(n, SERIES - 5);
+    assert_false(gen_metrics_decimals(f->gen, SERIES, &got));
+    decimals_deinit(&got);
+}
+
 /* Times further apart than a stream can hold, and backfill that begins again for each series. */
 static void far_times(void **state)
 {
@@ -281,7 +328,8 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(tokens), TEST(far_times), TEST(replay), TEST(broken_payloads), TEST(lost_batch),
+        TEST(tokens), TEST(decimals),        TEST(far_times),
+        TEST(replay), TEST(broken_payloads), TEST(lost_batch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
