@@ -220,6 +220,14 @@ static bool send_protobuf(struct api_call *c, struct buf *b, struct err *err)
                             (size_t)TRACE_TEXT_MAX);
 }
 
+static str partial_message(struct api_call *c)
+{
+    return arena_fmt(
+        &c->q.arena,
+        "the trace is larger than %llu bytes (query.max_trace_size): some spans are left out",
+        (unsigned long long)c->svc->config->max_trace_bytes);
+}
+
 bool tempo_run_trace_v1(struct api_call *c, struct err *err)
 {
     struct span_set set = {0};
@@ -229,6 +237,12 @@ bool tempo_run_trace_v1(struct api_call *c, struct err *err)
         return false;
     if (set.n_spans == 0) {
         reply_send(c->rep, 404, STR("text/plain; charset=utf-8"), STR(""));
+        return true;
+    }
+    if (partial) { // nothing in such an answer could say that it is not whole
+        str text = partial_message(c);
+        reply_send(c->rep, 422, STR("text/plain; charset=utf-8"),
+                   str_sub(text, 0, str_find(text, STR(": some"))));
         return true;
     }
     if (tempo_wants_protobuf(c->req)) {
@@ -245,14 +259,6 @@ bool tempo_run_trace_v1(struct api_call *c, struct err *err)
     json_object_end(&j);
     tempo_end_json(&j, c->rep);
     return true;
-}
-
-static str partial_message(struct api_call *c)
-{
-    return arena_fmt(
-        &c->q.arena,
-        "the trace is larger than %llu bytes (query.max_trace_bytes): some spans are left out",
-        (unsigned long long)c->svc->config->max_trace_bytes);
 }
 
 bool tempo_run_trace_v2(struct api_call *c, struct err *err)
