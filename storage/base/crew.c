@@ -156,14 +156,18 @@ bool crew_is_done(struct crew *c, struct crew_task *task)
     return done;
 }
 
+bool crew_try(struct crew *c, struct crew_task *task)
+{
+    if (!crew_take(c, task))
+        return false;
+    task->run(task);
+    task->state = CREW_DONE; // nobody else knows it
+    return true;
+}
+
 void crew_finish(struct crew *c, struct crew_task *task)
 {
-    if (crew_take(c, task)) {
-        task->run(task);
-        task->state = CREW_DONE; // nobody else knows it
-        return;
-    }
-    if (crew_size(c) == 0)
+    if (crew_try(c, task) || crew_size(c) == 0)
         return;
     pthread_mutex_lock(&c->mutex);
     while (task->state == CREW_RUNS)

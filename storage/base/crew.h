@@ -30,6 +30,8 @@ unsigned crew_size(const struct crew *c);
 void crew_post(struct crew *c, struct crew_task *task);
 /* Takes a posted task back that nobody has begun: true, it is the caller's to run or to forget. */
 MUST_USE bool crew_take(struct crew *c, struct crew_task *task);
+/* Runs a posted task that nobody has begun, here and now; false: somebody has. */
+bool crew_try(struct crew *c, struct crew_task *task);
 /* True when a posted task has been run: it may be looked at, and posted again. */
 bool crew_is_done(struct crew *c, struct crew_task *task);
 /* Runs the task unless somebody has begun it, then waits for its end. The caller that posted it. */

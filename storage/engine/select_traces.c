@@ -14,16 +14,17 @@
  * there and whose other spans alone reach into the range is not found. newest_ns speaks of the
  * spans that met the conditions; completed traces may have newer ones.
  *
- * Memory: `work` holds what one source gives (directories, parts, output), `tmp` one column, `side`
- * what a source that completes traces keeps while it is read, the sources' arena the remembered
- * ids; all count on the query's budget. */
+ * Sources are read ahead by idle threads (span_load.h), one after the other as far as anybody can
+ * see.
+ *
+ * Memory: `work` of a load holds what one source gives (directories, parts, output), `tmp` one
+ * column, `side` what a source that completes traces keeps while it is read, the sources' arena the
+ * remembered ids; all count on the query's budget. */
 #include <stdlib.h>
 
 #include "storage/base/hmap.h"
-#include "storage/engine/span_cond.h"
-#include "storage/engine/span_part.h"
+#include "storage/engine/span_load.h"
 #include "storage/engine/span_repeats.h"
-#include "storage/engine/span_source.h"
 
 /* Traces of the first output block of a source, and of later ones at most. */
 #define SLICE_FIRST 64
@@ -38,15 +39,6 @@ struct piece { // rows of one trace in one part
     uint32_t part, lo, hi;
 };
 
-struct candidate {           // a trace of the source at hand
-    uint32_t trace;          // its number there
-    uint32_t lo, hi;         // rows in part 0
-    uint32_t extra, n_extra; // pieces from other places
-    int64_t newest_ns;
-    uint32_t rows;
-    bool dropped; // outside the range
-};
-
 struct row_ref {
     uint32_t part, row;
 };
@@ -54,8 +46,10 @@ struct row_ref {
 struct span_iter {
     struct span_select sel;
     struct span_sources sources;
-    struct arena work, tmp, side;
-    size_t at; // next source
+    struct span_ahead ahead;
+    struct arena *work, *tmp; // of the load at hand
+    struct arena side;
+    struct budget *budget;
     // of the source at hand
     struct candidate *cands; // newest first
     uint32_t n_cands, next_cand, slice;
@@ -70,39 +64,7 @@ struct span_iter {
     struct span_repeats given; // without whole_traces: rows that may come again
 };
 
-/* ---- hits in one source ---- */
-
-static bool in_range(const struct span_iter *it, int64_t start, int64_t end)
-{
-    return start <= it->sel.end_ns && end >= it->sel.start_ns;
-}
-
-static bool source_in_range(const struct span_iter *it, const struct span_block_head *h)
-{
-    // Ends before starts are possible: the later of both bounds the block.
-    return h->t0_ns <= it->sel.end_ns && MAX(h->t1_ns, h->s1_ns) >= it->sel.start_ns;
-}
-
-/* Takes rows outside the range out of the mask (only when spans are asked for one by one). */
-static bool mask_time(struct span_iter *it, const struct span_columns *b, uint8_t *mask,
-                      uint32_t *hits, struct err *err)
-{
-    const struct span_block_head *h = &b->head;
-    if (h->s1_ns <= it->sel.end_ns && h->t0_ns >= it->sel.start_ns && h->dmin_ns >= 0)
-        return true;
-    struct arena_mark mark = arena_mark(&it->tmp);
-    struct span_core c;
-    if (!span_block_core(b, &it->tmp, &c, err))
-        return false;
-    *hits = 0;
-    for (uint32_t i = 0; i < h->rows[TABLE_SPAN]; i++) {
-        mask[i] &= in_range(it, c.start_ns[i],
-                            (int64_t)((uint64_t)c.start_ns[i] + (uint64_t)c.duration_ns[i]));
-        *hits += mask[i];
-    }
-    arena_release(&it->tmp, mark);
-    return true;
-}
+/* ---- traces that are done ---- */
 
 static uint64_t id_hash(const uint8_t id[16])
 {
@@ -122,8 +84,9 @@ static bool done_eq(const void *ctx, uint32_t index)
     return memcmp(k->it->done_ids.v[index], k->id, 16) == 0;
 }
 
-static bool is_done(const struct span_iter *it, const uint8_t id[16])
+static bool is_done(const void *ctx, const uint8_t id[16])
 {
+    const struct span_iter *it = ctx;
     struct done_key key = {it, id};
     return it->done.n > 0 && hmap_find(&it->done, id_hash(id), done_eq, &key) != HMAP_NONE;
 }
@@ -136,35 +99,14 @@ static void done_add(struct span_iter *it, const uint8_t id[16])
     vec_push(&it->done_ids, &it->sources.arena, copy);
 }
 
-/* Rows of the source that come out (all rows of hit traces, or the hits alone), and its candidates
- * with their rows in part 0. */
-static bool source_rows(struct span_iter *it, const struct span_columns *b, const uint8_t *mask,
-                        uint32_t **rows, uint32_t *n_rows, struct err *err)
+/* Leaves out candidates of a source read ahead whose traces are done since. */
+static void done_leave(struct span_iter *it, const struct span_part *part)
 {
-    struct span_traces traces;
-    if (!span_block_traces(b, &it->tmp, &traces, err))
-        return false;
-    it->cands = arena_array(&it->work, struct candidate, traces.n);
-    uint32_t *out = arena_array(&it->work, uint32_t, b->head.rows[TABLE_SPAN]);
-    uint32_t n = 0;
-    it->n_cands = 0;
-    for (uint32_t t = 0; t < traces.n; t++) {
-        uint32_t lo = traces.row[t], hi = traces.row[t + 1], before = n;
-        if (!memchr(mask + lo, 1, hi - lo))
-            continue;
-        if (it->sel.trace_id && memcmp(traces.id[t], it->sel.trace_id, 16) != 0)
-            continue;
-        if (it->sel.whole_traces && is_done(it, traces.id[t]))
-            continue;
-        for (uint32_t r = lo; r < hi; r++) {
-            out[n] = r;
-            n += it->sel.whole_traces || mask[r];
-        }
-        it->cands[it->n_cands++] = (struct candidate){.trace = t, .lo = before, .hi = n};
-    }
-    *rows = out;
-    *n_rows = n;
-    return true;
+    uint32_t kept = 0;
+    for (uint32_t c = 0; c < it->n_cands; c++)
+        if (!is_done(it, part->trace_id[it->cands[c].lo]))
+            it->cands[kept++] = it->cands[c];
+    it->n_cands = kept;
 }
 
 /* ---- completing traces ---- */
@@ -197,30 +139,30 @@ static bool part_fetch(struct span_iter *it, const struct wanted *w, size_t n, s
     arena_reset(&it->side);
     struct span_open *open = arena_new(&it->side, struct span_open);
     struct span_traces traces;
-    struct arena_mark mark = arena_mark(&it->tmp);
+    struct arena_mark mark = arena_mark(it->tmp);
     if (!span_source_open(&it->sources.v[w->source], &it->side, open, err) ||
-        !span_block_traces(&open->columns, &it->tmp, &traces, err))
+        !span_block_traces(&open->columns, it->tmp, &traces, err))
         return false;
     uint32_t total = 0, k = 0;
     for (size_t i = 0; i < n; i++)
         total += traces.row[w[i].trace + 1] - traces.row[w[i].trace];
-    uint32_t *rows = arena_array(&it->work, uint32_t, total);
+    uint32_t *rows = arena_array(it->work, uint32_t, total);
     for (size_t i = 0; i < n; i++) {
         struct piece piece = {(uint32_t)it->parts.n, k, 0};
         for (uint32_t r = traces.row[w[i].trace]; r < traces.row[w[i].trace + 1]; r++)
             rows[k++] = r;
         piece.hi = k;
-        vec_push(&it->pieces, &it->work, piece);
+        vec_push(&it->pieces, it->work, piece);
     }
     struct span_part part;
-    if (!span_part_load(&open->columns, rows, total, it->sel.columns, it->sel.n_columns, &it->tmp,
-                        &it->work, &part, err))
+    if (!span_part_load(&open->columns, rows, total, it->sel.columns, it->sel.n_columns, it->tmp,
+                        it->work, &part, err))
         return false;
-    arena_release(&it->tmp, mark);
-    vec_push(&it->parts, &it->work, part);
+    arena_release(it->tmp, mark);
+    vec_push(&it->parts, it->work, part);
     if (it->sel.stats)
         it->sel.stats->blocks++;
-    return span_arena_ok(&it->work, err) && span_arena_ok(&it->side, err) && tick(it, err);
+    return span_arena_ok(it->work, err) && span_arena_ok(&it->side, err) && tick(it, err);
 }
 
 struct piece_of {
@@ -232,7 +174,7 @@ struct piece_of {
 static void pieces_assign(struct span_iter *it, const struct wanted *w)
 {
     size_t n = it->pieces.n;
-    struct piece *sorted = arena_array(&it->work, struct piece, n);
+    struct piece *sorted = arena_array(it->work, struct piece, n);
     for (size_t i = 0; i < n; i++)
         it->cands[w[i].cand].n_extra++;
     uint32_t at = 0;
@@ -262,7 +204,7 @@ static bool places_find(struct span_iter *it, size_t source, struct wanted_list 
                                  COUNTOF(places), &n, err))
             return false;
         for (size_t i = 0; i < n; i++)
-            vec_push(want, &it->work, (struct wanted){places[i].source, places[i].trace, c});
+            vec_push(want, it->work, (struct wanted){places[i].source, places[i].trace, c});
     }
     for (uint32_t i = 0; i < it->sources.n; i++) {
         struct span_source *s = &it->sources.v[i];
@@ -273,7 +215,7 @@ static bool places_find(struct span_iter *it, size_t source, struct wanted_list 
             if (!span_source_find(&it->sources, s, own->trace_id[it->cands[c].lo], &trace, err))
                 return false;
             if (trace < s->head.n_traces)
-                vec_push(want, &it->work, (struct wanted){i, trace, c});
+                vec_push(want, it->work, (struct wanted){i, trace, c});
         }
         if (!tick(it, err))
             return false;
@@ -327,7 +269,7 @@ static void candidate_times(struct span_iter *it, struct candidate *c)
                 c->newest_ns = MAX(c->newest_ns, start);
         }
     }
-    c->dropped = it->sel.whole_traces ? !in_range(it, first, last) : c->rows == 0;
+    c->dropped = it->sel.whole_traces ? !span_in_range(&it->sel, first, last) : c->rows == 0;
 }
 
 static int candidate_cmp(const void *x, const void *y)
@@ -355,11 +297,11 @@ static void candidates_sort(struct span_iter *it)
 static void columns_join(struct span_iter *it)
 {
     size_t n = it->sel.n_columns;
-    it->columns = arena_zalloc(&it->work, n * sizeof(*it->columns));
-    it->value_base = arena_array(&it->work, uint32_t *, n);
+    it->columns = arena_zalloc(it->work, n * sizeof(*it->columns));
+    it->value_base = arena_array(it->work, uint32_t *, n);
     for (size_t c = 0; c < n; c++) {
         uint32_t total = 0;
-        it->value_base[c] = arena_array(&it->work, uint32_t, it->parts.n);
+        it->value_base[c] = arena_array(it->work, uint32_t, it->parts.n);
         for (size_t p = 0; p < it->parts.n; p++) {
             it->value_base[c][p] = total;
             total += (uint32_t)it->parts.v[p].columns[c].values.n;
@@ -368,7 +310,7 @@ static void columns_join(struct span_iter *it)
         it->columns[c].dict = it->parts.v[0].columns[c].values.v;
         if (it->parts.n == 1)
             continue;
-        struct value *dict = arena_array(&it->work, struct value, total);
+        struct value *dict = arena_array(it->work, struct value, total);
         for (size_t p = 0; p < it->parts.n; p++)
             if (it->parts.v[p].columns[c].values.n > 0)
                 memcpy(dict + it->value_base[c][p], it->parts.v[p].columns[c].values.v,
@@ -377,51 +319,37 @@ static void columns_join(struct span_iter *it)
     }
 }
 
-/* Evaluates one source; leaves its candidates, sorted. */
-static bool source_load(struct span_iter *it, size_t source, struct err *err)
+/* Takes what was loaded of a source; leaves its candidates, sorted. */
+static bool source_take(struct span_iter *it, struct span_load *l, struct err *err)
 {
-    struct span_source *s = &it->sources.v[source];
-    struct span_open *open = arena_new(&it->work, struct span_open);
-    uint32_t hits, *rows, n_rows;
-    if (!span_source_open(s, &it->work, open, err))
-        return false;
-    const struct span_columns *b = &open->columns;
-    uint8_t *mask = arena_alloc(&it->work, b->head.rows[TABLE_SPAN]);
+    it->work = &l->work;
+    it->tmp = &l->tmp;
+    it->cands = l->cands;
+    it->n_cands = l->n_cands;
     if (it->sel.stats) {
         it->sel.stats->blocks++;
-        it->sel.stats->spans += b->head.rows[TABLE_SPAN];
+        it->sel.stats->blocks_skipped += l->skipped;
+        it->sel.stats->spans += l->source->head.rows[TABLE_SPAN];
     }
-    if (!span_conds_eval(b, &it->sel, &it->tmp, mask, &hits, err))
-        return false;
-    if (hits > 0 && !it->sel.whole_traces && !mask_time(it, b, mask, &hits, err))
-        return false;
-    if (hits == 0)
-        return span_arena_ok(&it->tmp, err);
-    if (!source_rows(it, b, mask, &rows, &n_rows, err))
-        return false;
-    arena_reset(&it->tmp);
+    if (it->sel.whole_traces && l->is_posted)
+        done_leave(it, &l->part);
     if (it->n_cands == 0)
         return true;
-    struct span_part part;
-    if (!span_part_load(b, rows, n_rows, it->sel.columns, it->sel.n_columns, &it->tmp, &it->work,
-                        &part, err))
-        return false;
-    vec_push(&it->parts, &it->work, part);
+    vec_push(&it->parts, it->work, l->part);
     if (!it->sel.whole_traces)
-        it->repeats = span_repeats_find(&it->given, source, &it->parts.v[0], &it->work);
-    else if (!complete(it, source, err))
+        it->repeats = span_repeats_find(&it->given, l->number, &it->parts.v[0], it->work);
+    else if (!complete(it, l->number, err))
         return false;
     candidates_sort(it);
     columns_join(it);
-    return span_arena_ok(&it->work, err) && span_arena_ok(&it->tmp, err);
+    return span_arena_ok(it->work, err) && span_arena_ok(it->tmp, err);
 }
 
 static void source_done(struct span_iter *it)
 {
-    if (it->sel.stats && it->work.used > 0)
-        it->sel.stats->bytes += it->work.used;
-    arena_reset(&it->work);
-    arena_reset(&it->tmp);
+    if (it->sel.stats && it->work) // what was given out, not what is kept ready
+        it->sel.stats->bytes += it->work->used - (size_t)(it->work->end - it->work->p);
+    it->work = it->tmp = NULL;
     it->cands = NULL;
     it->n_cands = it->next_cand = it->slice = 0;
     it->parts.v = NULL;
@@ -430,21 +358,6 @@ static void source_done(struct span_iter *it)
     it->pieces.n = it->pieces.cap = 0;
     it->columns = NULL;
     it->repeats = NULL;
-}
-
-/* May the source be passed over without a look at its columns? */
-static bool source_skip(struct span_iter *it, struct span_source *s, bool *skip, struct err *err)
-{
-    *skip = !source_in_range(it, &s->head) || !span_conds_possible(&s->head, &it->sel);
-    if (!*skip && it->sel.trace_id) {
-        uint32_t trace;
-        if (!span_source_find(&it->sources, s, it->sel.trace_id, &trace, err))
-            return false;
-        *skip = trace == s->head.n_traces;
-    }
-    if (*skip && it->sel.stats)
-        it->sel.stats->blocks_skipped++;
-    return true;
 }
 
 /* ---- output ---- */
@@ -485,8 +398,8 @@ static uint32_t candidate_rows(struct span_iter *it, const struct candidate *c, 
         }
         return n;
     }
-    struct arena_mark mark = arena_mark(&it->tmp);
-    struct order *o = arena_array(&it->tmp, struct order, c->rows);
+    struct arena_mark mark = arena_mark(it->tmp);
+    struct order *o = arena_array(it->tmp, struct order, c->rows);
     uint32_t kept = 0;
     for (uint32_t k = 0; k <= c->n_extra; k++) {
         struct piece p = k == 0 ? (struct piece){0, c->lo, c->hi} : it->pieces.v[c->extra + k - 1];
@@ -504,7 +417,7 @@ static uint32_t candidate_rows(struct span_iter *it, const struct candidate *c, 
     qsort(o, kept, sizeof(*o), order_by_start);
     for (uint32_t i = 0; i < kept; i++)
         out[i] = o[i].ref;
-    arena_release(&it->tmp, mark);
+    arena_release(it->tmp, mark);
     return kept;
 }
 
@@ -528,7 +441,7 @@ static void out_column(struct span_iter *it, size_t c, const struct row_ref *row
     bool multi = span_column_is_multi(&it->sel.columns[c]);
     *out = it->columns[c];
     if (!multi) {
-        uint32_t *code = arena_array(&it->work, uint32_t, n);
+        uint32_t *code = arena_array(it->work, uint32_t, n);
         for (uint32_t i = 0; i < n; i++) {
             uint32_t v = it->parts.v[rows[i].part].columns[c].code.v[rows[i].row];
             code[i] = v == SPAN_NO_VALUE ? v : v + base[rows[i].part];
@@ -536,14 +449,14 @@ static void out_column(struct span_iter *it, size_t c, const struct row_ref *row
         out->code = code;
         return;
     }
-    uint32_t *start = arena_array(&it->work, uint32_t, (size_t)n + 1), total = 0;
+    uint32_t *start = arena_array(it->work, uint32_t, (size_t)n + 1), total = 0;
     for (uint32_t i = 0; i < n; i++) {
         const uint32_t *from = it->parts.v[rows[i].part].columns[c].row_start + rows[i].row;
         start[i] = total;
         total += from[1] - from[0];
     }
     start[n] = total;
-    uint32_t *code = arena_array(&it->work, uint32_t, total), k = 0;
+    uint32_t *code = arena_array(it->work, uint32_t, total), k = 0;
     for (uint32_t i = 0; i < n; i++) {
         const struct part_column *col = &it->parts.v[rows[i].part].columns[c];
         for (uint32_t r = col->row_start[rows[i].row]; r < col->row_start[rows[i].row + 1]; r++)
@@ -556,7 +469,7 @@ static void out_column(struct span_iter *it, size_t c, const struct row_ref *row
 static void out_core(struct span_iter *it, const struct row_ref *rows, uint32_t n,
                      struct span_block *out)
 {
-    struct arena *a = &it->work;
+    struct arena *a = it->work;
     uint8_t(*tid)[16] = arena_alloc_array(a, n, 16), (*sid)[8] = arena_alloc_array(a, n, 8),
     (*pid)[8] = arena_alloc_array(a, n, 8), *kind = arena_alloc(a, n), *status = arena_alloc(a, n);
     int64_t *start = arena_array(a, int64_t, n), *duration = arena_array(a, int64_t, n);
@@ -587,9 +500,8 @@ static bool slice_out(struct span_iter *it, struct span_block *out, struct err *
     uint32_t n_traces = slice_take(it), total = 0, n = 0;
     for (uint32_t i = 0; i < n_traces; i++)
         total += it->cands[it->next_cand + i].rows;
-    struct row_ref *rows =
-        arena_array(&it->work, struct row_ref, (size_t)total + 1); // one to spare
-    uint32_t *start = arena_array(&it->work, uint32_t, (size_t)n_traces + 1);
+    struct row_ref *rows = arena_array(it->work, struct row_ref, (size_t)total + 1); // one to spare
+    uint32_t *start = arena_array(it->work, uint32_t, (size_t)n_traces + 1);
     for (uint32_t i = 0; i < n_traces; i++) {
         start[i] = n;
         n += candidate_rows(it, &it->cands[it->next_cand + i], rows + n);
@@ -598,16 +510,15 @@ static bool slice_out(struct span_iter *it, struct span_block *out, struct err *
     it->next_cand += n_traces;
     struct span_block b = {.n_traces = n_traces, .trace_start = start, .newest_ns = INT64_MIN};
     out_core(it, rows, n, &b);
-    struct span_column *columns = arena_array(&it->work, struct span_column, it->sel.n_columns);
+    struct span_column *columns = arena_array(it->work, struct span_column, it->sel.n_columns);
     for (size_t c = 0; c < it->sel.n_columns; c++)
         out_column(it, c, rows, n, &columns[c]);
     b.columns = columns;
     if (it->next_cand < it->n_cands)
         b.newest_ns = it->cands[it->next_cand].newest_ns;
-    if (it->at < it->sources.n)
-        b.newest_ns = MAX(b.newest_ns, it->sources.v[it->at].head.s1_ns);
+    b.newest_ns = MAX(b.newest_ns, span_ahead_newest(&it->ahead));
     *out = b;
-    return span_arena_ok(&it->work, err);
+    return span_arena_ok(it->work, err);
 }
 
 /* ---- the iterator ---- */
@@ -617,35 +528,45 @@ bool span_iter_open(struct snapshot *snap, const struct span_select *sel, struct
 {
     struct span_iter *it = mem_zalloc(sizeof(*it));
     it->sel = *sel;
-    arena_init(&it->work, SIZE_MAX, budget);
-    arena_init(&it->tmp, SIZE_MAX, budget);
     arena_init(&it->side, SIZE_MAX, budget);
     if (!span_sources_open(snap, budget, &it->sources, err)) {
-        arena_deinit(&it->work);
-        arena_deinit(&it->tmp);
         arena_deinit(&it->side);
         mem_free(it);
         return false;
     }
     hmap_init(&it->done, &it->sources.arena);
     span_repeats_open(&it->given, &it->sources);
+    it->budget = budget;
+    span_ahead_open(&it->ahead, &it->sel, &it->sources, budget);
     *out = it;
     return true;
+}
+
+/* Reads the next source that may have something; *end: there is none. */
+static bool source_next(struct span_iter *it, bool *end, struct err *err)
+{
+    struct span_load *l;
+    bool ok = tick(it, err) &&
+              span_ahead_next(&it->ahead, it->sel.whole_traces ? is_done : NULL, it, &l, err);
+    if (!ok)
+        return false;
+    *end = !l;
+    if (*end && it->sel.stats)
+        it->sel.stats->blocks_skipped += it->ahead.skipped;
+    return !l || source_take(it, l, err);
 }
 
 enum step span_next(struct span_iter *it, struct span_block *out, struct err *err)
 {
     while (it->next_cand == it->n_cands) {
-        bool skip = true;
+        bool end;
         source_done(it);
-        if (it->at == it->sources.n)
-            return STEP_END;
-        size_t source = it->at++;
-        if (!source_skip(it, &it->sources.v[source], &skip, err) ||
-            (!skip && (!tick(it, err) || !source_load(it, source, err)))) {
-            (void)span_limit_named(it->work.budget, err);
+        if (!source_next(it, &end, err)) {
+            (void)span_limit_named(it->budget, err);
             return STEP_ERROR;
         }
+        if (end)
+            return STEP_END;
     }
     return slice_out(it, out, err) ? STEP_ITEM : STEP_ERROR;
 }
@@ -654,9 +575,8 @@ void span_iter_close(struct span_iter *it)
 {
     if (!it)
         return;
+    span_ahead_close(&it->ahead);
     span_sources_close(&it->sources);
-    arena_deinit(&it->work);
-    arena_deinit(&it->tmp);
     arena_deinit(&it->side);
     mem_free(it);
 }

@@ -18,10 +18,11 @@
 #include "storage/base/hash.h"
 #include "storage/base/rd.h"
 
-#define VFS_GATHER     (256 * KIB) // bytes of one write to a segment being built
-#define VFS_PATH_MAX   2048
-#define VFS_SECTOR     4096
-#define VFS_PAGE_CACHE "-64" // KiB, negative as SQLite wants it; a reader touches few inner pages
+#define VFS_GATHER      (256 * KIB) // bytes of one write to a segment being built
+#define VFS_AHEAD_PAGES 4           // read at once when pages are asked for in order
+#define VFS_PATH_MAX    2048
+#define VFS_SECTOR      4096
+#define VFS_PAGE_CACHE  "-64" // KiB, negative as SQLite wants it; a reader touches few inner pages
 // Debian's library starts every page cache with 20 pages and every connection with 100 KB of
 // lookaside; 64 handles would hold 10 MB that way.
 #define VFS_LOOKASIDE_SIZE  512
@@ -46,9 +47,12 @@ struct vfs_file {
     char *gather; // writers only
     size_t gather_n;
     uint64_t gather_off;
-    uint64_t size;  // with what is gathered
-    size_t page;    // readers: bytes of a page; 0 = not known yet
-    struct err err; // last failure below
+    uint64_t size; // with what is gathered
+    size_t page;   // readers: bytes of a page; 0 = not known yet
+    // readers: pages as the disk has them, [ahead_from, ahead_to); made when pages come in order
+    char *ahead;
+    uint64_t ahead_from, ahead_to, last; // last: page that was read
+    struct err err;                      // last failure below
 };
 
 enum { VFS_OP_SYNC = 0x54525601, VFS_OP_ERROR = 0x54525602 }; // sqlite3_file_control
@@ -75,8 +79,9 @@ static int vfs_close(sqlite3_file *file)
     struct vfs_file *f = vfs_file_of(file);
     fs_close(f->fs, f->file);
     mem_free(f->gather);
+    mem_free(f->ahead);
     f->file = NULL;
-    f->gather = NULL;
+    f->gather = f->ahead = NULL;
     return SQLITE_OK;
 }
 
@@ -116,18 +121,45 @@ static bool page_size_of(str header, size_t *out)
     return true;
 }
 
-/* Reads page `number` (from 0) into dst, twice when the first reading does not check. */
-static bool page_read(struct vfs_file *f, uint64_t number, char *dst)
+/* Blobs are read page by page, in order: from the second page on some more come with one call. What
+ * comes is not checked here. */
+static void pages_ahead(struct vfs_file *f, uint64_t number)
 {
+    bool follows = number == f->last + 1;
+    f->last = number;
+    if (!follows || (number >= f->ahead_from && number < f->ahead_to))
+        return;
+    if (!f->ahead)
+        f->ahead = mem_alloc((size_t)VFS_AHEAD_PAGES * f->page);
+    size_t got = 0;
+    struct err ignored = ERR_OK; // the page itself is read again then, and tells
+    if (!fs_pread(f->fs, f->file, f->ahead, (size_t)VFS_AHEAD_PAGES * f->page, number * f->page,
+                  &got, &ignored))
+        got = 0;
+    f->ahead_from = number;
+    f->ahead_to = number + got / f->page;
+}
+
+/* Reads page `number` (from 0), twice when the first reading does not check. It lies in dst, or in
+ * what was read ahead when `own` allows it; NULL: the error is in f->err. */
+static const char *page_read(struct vfs_file *f, uint64_t number, char *dst, bool own)
+{
+    pages_ahead(f, number);
+    if (number >= f->ahead_from && number < f->ahead_to) {
+        const char *page = f->ahead + (size_t)(number - f->ahead_from) * f->page;
+        if (page_is_good((str){page, f->page}, number))
+            return own ? memcpy(dst, page, f->page) : page;
+        f->ahead_to = f->ahead_from;
+    }
     for (int tries = 0; tries < 2; tries++) {
         size_t got = 0;
         if (!fs_pread(f->fs, f->file, dst, f->page, number * f->page, &got, &f->err))
-            return false;
+            return NULL;
         if (got == f->page && page_is_good((str){dst, got}, number))
-            return true;
+            return dst;
     }
-    return err_set(&f->err, ERR_CORRUPT, "page %llu: wrong checksum",
-                   (unsigned long long)number + 1);
+    err_set(&f->err, ERR_CORRUPT, "page %llu: wrong checksum", (unsigned long long)number + 1);
+    return NULL;
 }
 
 /* Learns the page size; believed when the first page checks with it. */
@@ -141,7 +173,7 @@ static bool pages_begin(struct vfs_file *f, char *scratch)
             return false;
         if (!page_size_of((str){header, got}, &f->page))
             err_set(&f->err, ERR_CORRUPT, "not a segment: no page checksums");
-        else if (!page_read(f, 0, scratch))
+        else if (!page_read(f, 0, scratch, true))
             f->page = 0;
     }
     return f->page > 0;
@@ -164,10 +196,11 @@ static int vfs_read_checked(struct vfs_file *f, char *dst, size_t n, uint64_t at
         uint64_t number = at / f->page;
         size_t from = (size_t)(at % f->page), part = MIN(n, f->page - from);
         bool is_whole = part == f->page;
-        if (!page_read(f, number, is_whole ? dst : whole))
+        const char *page = page_read(f, number, is_whole ? dst : whole, is_whole);
+        if (!page)
             return read_code(f);
         if (!is_whole)
-            memcpy(dst, whole + from, part);
+            memcpy(dst, page + from, part);
         dst += part;
         at += part;
         n -= part;

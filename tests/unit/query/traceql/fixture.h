@@ -17,6 +17,7 @@
 #include "query/traceql/traceql.h"
 #include "storage/base/log.h"
 #include "storage/base/num.h"
+#include "storage/base/crew.h"
 #include "storage/model/sample.h"
 #include "tests/sim/fs_sim.h"
 
@@ -29,6 +30,7 @@ struct fixture {
     struct store *s;
     struct store_tenant *t;
     struct query q;
+    struct crew *crew; // helps the queries; NULL unless a test opens one
     struct err err;
 };
 
@@ -37,6 +39,7 @@ static inline void fixture_query(struct fixture *f)
     struct query_limits limits;
     query_limits_default(&limits);
     query_init(&f->q, &f->clock, f->s, f->t, &limits, NULL);
+    f->q.crew = f->crew;
     struct err none = ERR_OK;
     f->err = none;
 }
@@ -64,6 +67,7 @@ static inline int teardown(void **state)
 {
     struct fixture *f = *state;
     query_deinit(&f->q);
+    crew_close(f->crew);
     store_close(f->s);
     fs_sim_close(f->sim);
     mem_free(f);

@@ -1,4 +1,4 @@
-/* script_test.c - the case files of tests/cases/traceql, each on four layouts of the same spans: in
+/* script_test.c - the case files of tests/cases/traceql, each on five layouts of the same spans: in
  * the head, sealed at once, one generation per line, and those compacted.
  *
  * load: span lines (see fixture.h). search [limit=N] [spss=N] [from=MS] [to=MS] [stats] QUERY,
@@ -9,8 +9,8 @@
 
 #include "tests/unit/query/traceql/fixture.h"
 
-enum layout { IN_HEAD, SEALED, SCATTERED, COMPACTED, LAYOUTS };
-static const char *const layout_names[] = {"head", "sealed", "scattered", "compacted"};
+enum layout { IN_HEAD, SEALED, SCATTERED, HELPED, COMPACTED, LAYOUTS }; // HELPED: scattered
+static const char *const layout_names[] = {"head", "sealed", "scattered", "helped", "compacted"};
 
 struct script {
     struct fixture *f;
@@ -193,6 +193,11 @@ static void test_scripts(void **state)
             fclose(file);
             void *fixture;
             setup(&fixture);
+            struct fixture *made = fixture;
+            if (layout == HELPED) {
+                must(made, crew_open(2, &made->crew, &made->err));
+                made->q.crew = made->crew;
+            }
             struct script s = {fixture, (enum layout)layout, found.gl_pathv[i], 0, 0};
             run_script(&s, buf_str(&text));
             failures += s.failures;

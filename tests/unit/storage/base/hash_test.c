@@ -75,6 +75,22 @@ static void test_crc_paths_agree(void **state)
     }
 }
 
+/* Long ones, around the length from which parts go side by side. */
+static void test_crc_long(void **state)
+{
+    (void)state;
+    static char data[20000];
+    struct prng prng;
+    prng_init(&prng, 8);
+    for (size_t i = 0; i < sizeof(data); i++)
+        data[i] = (char)(uint8_t)prng_next(&prng);
+    for (size_t n = 4000; n < sizeof(data); n += n < 4200 ? 1 : 397) {
+        str s = {data + n % 7, n - 7};
+        assert_int_equal(crc32c(s), crc_slow(s));
+        assert_int_equal(crc32c_more(0x12345678, s), crc32c_tables(0x12345678, s));
+    }
+}
+
 /* These values are on disks: they must never change. */
 static void test_hash_stable(void **state)
 {
@@ -141,6 +157,7 @@ int main(void)
         cmocka_unit_test(test_xxh64_known),
         cmocka_unit_test(test_crc_known),
         cmocka_unit_test(test_crc_paths_agree),
+        cmocka_unit_test(test_crc_long),
         cmocka_unit_test(test_hash_stable),
         cmocka_unit_test(test_prng),
         cmocka_unit_test(test_clocks),

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "storage/base/crew.h"
+#include "storage/base/hash.h"
 #include "storage/base/log.h"
 #include "storage/engine/store_internal.h"
 #include "tests/sim/fs_sim.h"
@@ -30,6 +32,7 @@ struct fixture {
     struct corpus c;
     struct span_set set; // everything, span ids 1..n
     bool *written;
+    struct crew *crew;
 };
 
 static void reopen(struct fixture *f)
@@ -59,6 +62,7 @@ static int setup(void **state)
     corpus_init(&f->c, 42, T0);
     f->set = wild_set(&f->c, &f->a, 400, true);
     f->written = arena_zalloc(&f->a, f->set.n_spans);
+    assert_true(crew_open(3, &f->crew, &f->err));
     reopen(f);
     *state = f;
     return 0;
@@ -68,6 +72,7 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     store_close(f->s);
+    crew_close(f->crew);
     fs_sim_close(f->sim);
     arena_deinit(&f->a);
     arena_deinit(&f->query);
@@ -336,8 +341,69 @@ static int model_hit(const struct fixture *f, const struct span *s, const struct
     return result;
 }
 
+#define DIGEST(h, p, n) ((h) = hash_mix((h), hash64((str){(const char *)(p), (n) * sizeof(*(p))})))
+
+/* Everything that rows of a block have. */
+static uint64_t block_digest(const struct span_block *b, size_t n_columns, uint64_t h)
+{
+    DIGEST(h, b->trace_id, b->n);
+    DIGEST(h, b->span_id, b->n);
+    DIGEST(h, b->parent_id, b->n);
+    DIGEST(h, b->start_ns, b->n);
+    DIGEST(h, b->duration_ns, b->n);
+    DIGEST(h, b->kind, b->n);
+    DIGEST(h, b->status, b->n);
+    DIGEST(h, b->trace_start, b->n_traces + 1);
+    DIGEST(h, &b->newest_ns, 1);
+    for (size_t c = 0; c < n_columns; c++) {
+        const struct span_column *col = &b->columns[c];
+        size_t n = b->n;
+        if (col->row_start) {
+            DIGEST(h, col->row_start, n + 1);
+            n = col->row_start[n];
+        }
+        for (size_t i = 0; i < n; i++) {
+            struct buf value;
+            buf_init(&value, MIB);
+            if (col->code[i] != SPAN_NO_VALUE)
+                value_encode(&value, &col->dict[col->code[i]]);
+            DIGEST(h, value.p, value.n);
+            buf_deinit(&value);
+        }
+    }
+    return h;
+}
+
+/* The selection, with helpers or alone: the same blocks in the same order, the same statistics but
+ * for the bytes of traces that were put together meanwhile. `most`: stops after so many blocks. */
+static void check_crew(struct fixture *f, const struct span_select *sel, size_t most)
+{
+    uint64_t digest[2] = {0, 0};
+    struct scan_stats stats[2] = {{0}, {0}};
+    for (size_t k = 0; k < 2; k++) {
+        struct snapshot *snap = look(f);
+        struct span_select with = *sel;
+        struct span_iter *it;
+        struct span_block b;
+        with.crew = k ? f->crew : NULL;
+        with.stats = &stats[k];
+        if (!span_iter_open(snap, &with, NULL, &it, &f->err))
+            fail_msg("%s", f->err.text);
+        for (size_t n = 0; n < most && span_next(it, &b, &f->err) == STEP_ITEM; n++)
+            digest[k] = block_digest(&b, sel->n_columns, digest[k]);
+        span_iter_close(it);
+        snapshot_close(snap);
+    }
+    assert_true(digest[0] == digest[1]);
+    if (sel->whole_traces)
+        stats[0].bytes = stats[1].bytes = 0;
+    assert_memory_equal(&stats[0], &stats[1], sizeof stats[0]);
+}
+
 static void check_select(struct fixture *f, const struct span_select *sel)
 {
+    check_crew(f, sel, SIZE_MAX);
+    check_crew(f, sel, 1 + corpus_below(&f->c, 4));
     struct snapshot *snap = look(f);
     struct span_iter *it;
     struct span_block b;
@@ -640,7 +706,8 @@ static void test_budget_and_ticker(void **state)
     }
     struct budget budget;
     budget_init(&budget, "query memory", 20 * KIB, NULL);
-    struct span_select sel = {.start_ns = INT64_MIN, .end_ns = INT64_MAX, .whole_traces = true};
+    struct span_select sel = {
+        .start_ns = INT64_MIN, .end_ns = INT64_MAX, .whole_traces = true, .crew = f->crew};
     struct snapshot *snap = look(f);
     struct span_iter *it = NULL;
     struct span_block b;
