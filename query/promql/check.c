@@ -187,8 +187,14 @@ static bool check_arity(struct checker *c, const struct node *n)
 }
 
 /* The second argument of info() looks like a selector and is none. */
-static bool check_info(struct checker *c, struct node *arg)
+static bool check_info(struct checker *c, const struct node *call, struct node *arg)
 {
+    if (arg->kind != NODE_SELECTOR && !check(c, arg))
+        return false;
+    if (arg->kind != NODE_SELECTOR && arg->type != PROMQL_VECTOR)
+        return parse_error(c->text, call->pos, c->err,
+                           "expected type instant vector in call to function \"info\", got %s",
+                           promql_type_name(arg->type));
     if (arg->kind != NODE_SELECTOR)
         return parse_error(c->text, arg->pos, c->err, "expected label selectors only");
     if (arg->selector.name.n > 0)
@@ -213,7 +219,7 @@ static bool check_call(struct checker *c, struct node *n)
     buf_deinit(&b);
     for (size_t i = 0; ok && i < n->call.n_args; i++) {
         struct node *arg = n->call.args[i];
-        ok = (is_info && i == 1 ? check_info(c, arg) : check(c, arg)) &&
+        ok = (is_info && i == 1 ? check_info(c, n, arg) : check(c, arg)) &&
              expect(c, arg, f->args[MIN(i, f->n_args - 1)], context);
         n->invariant = n->invariant && (arg->invariant || (is_info && i == 1));
     }

@@ -68,11 +68,14 @@ double math_rad(double v)
     return v * M_PI / 180;
 }
 
-/* NaN wins, unless the other side is the extreme itself (as Go's math.Min and Max). */
+/* As Go's math.Min and Max: NaN wins, unless the other side is the extreme itself, and zeros
+   have an order: -0 is below 0. */
 static double min_of(double a, double b)
 {
     if (isnan(a) || isnan(b))
         return a == -INFINITY || b == -INFINITY ? -INFINITY : NAN;
+    if (a == 0 && b == 0)
+        return signbit(a) ? a : b;
     return a < b ? a : b;
 }
 
@@ -80,6 +83,8 @@ static double max_of(double a, double b)
 {
     if (isnan(a) || isnan(b))
         return a == INFINITY || b == INFINITY ? INFINITY : NAN;
+    if (a == 0 && b == 0)
+        return signbit(a) ? b : a;
     return a > b ? a : b;
 }
 

@@ -312,6 +312,8 @@ static const struct {
     {"floor(a,)", "1:8: parse error: trailing commas not allowed in function call args"},
     {"info(a, b)", "1:9: parse error: expected label selectors only, got vector selector instead"},
     {"info(a, sum(b))", "1:9: parse error: expected label selectors only"},
+    {"info(a, \"b\")", "1:1: parse error: expected type instant vector in call to function "
+                       "\"info\", got string"},
     {"offset(a)", "1:7: parse error: unexpected \"(\""},
 };
 
