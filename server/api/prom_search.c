@@ -299,6 +299,8 @@ static bool write_batch(struct api_call *c, const struct search *s, struct snaps
     for (size_t i = 0; i < n && j.ok; i++) {
         json_object(&j);
         json_kv_str(&j, "name", v[i].name);
+        if (s->what == SEARCH_VALUES) // upstream's first form has the name, Grafana 13.2 reads this
+            json_kv_str(&j, "value", v[i].name);
         if (s->with_score) {
             json_key(&j, STR("score"));
             json_f64(&j, v[i].score);

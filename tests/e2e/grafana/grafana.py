@@ -75,12 +75,13 @@ def main():
         answers = [line for line in run.stdout.splitlines() if line.startswith('{"POST"')]
         assert answers, run.stdout[-2000:] + run.stderr[-2000:]
         answers = json.loads(answers[0])
-        for method in ("POST", "GET"):
+        for method in ("POST", "GET", "SEARCH"):
             for what, wanted in WANTED.items():
                 assert answers[method][what] == wanted, f"{method} {what}: {answers[method][what]} instead of {wanted}"
             assert "requests_total counter Answered." in answers[method]["metadata"], answers[method]["metadata"]
         failed = [r for r in answers["requests"] if not r.endswith(" 200")]
         assert not failed, failed
+        assert any("api/v1/search/" in r for r in answers["requests"]), "the search API was not asked"
         print(f"ok: {len(answers['requests'])} requests of Grafana's plugin")
     finally:
         server.stop()

@@ -3,6 +3,7 @@
 import { PrometheusDatasource } from '@plugin/datasource.mjs';
 import { setBackendSrv, setTemplateSrv } from '@grafana/runtime';
 import { dateTime } from '@grafana/data';
+import { Observable } from 'rxjs';
 
 const base = process.env.TRIVET_URL;
 const requests = [];
@@ -37,12 +38,23 @@ const templates = {
   updateTimeRange() {},
 };
 setTemplateSrv(templates);
-setBackendSrv({});
+// The search API is a stream of lines.
+setBackendSrv({
+  chunked: ({ url, params }) => new Observable((out) => {
+    const path = url.replace(/^.*\/resources\//, '');
+    fetch(`${base}/${path}?${new URLSearchParams(params)}`).then(async (answer) => {
+      requests.push(`GET ${path} ${answer.status}`);
+      const head = { ok: answer.ok, status: answer.status, statusText: answer.statusText, headers: answer.headers };
+      for await (const data of answer.body) out.next({ ...head, data });
+      out.complete();
+    }).catch((e) => out.error(e));
+  }),
+});
 
-async function ask(httpMethod) {
+async function ask(httpMethod, enableSearchApi) {
   const ds = new DataSource({
     id: 1, uid: 'u', name: 'p', url: '/x', type: 'prometheus', access: 'proxy', meta: {},
-    jsonData: { httpMethod, prometheusType: 'Prometheus', prometheusVersion: '3.5.0' },
+    jsonData: { httpMethod, prometheusType: 'Prometheus', prometheusVersion: '3.5.0', enableSearchApi },
   }, templates);
   const now = Date.now();
   const range = { from: dateTime(now - 3600e3), to: dateTime(now), raw: { from: 'now-1h', to: 'now' } };
@@ -73,5 +85,5 @@ async function ask(httpMethod) {
   };
 }
 
-const out = { POST: await ask('POST'), GET: await ask('GET'), requests };
+const out = { POST: await ask('POST', false), GET: await ask('GET', false), SEARCH: await ask('GET', true), requests };
 process.stdout.write(JSON.stringify(out) + '\n', () => process.exit(0));
