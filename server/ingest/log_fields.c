@@ -177,7 +177,7 @@ static str from_logfmt(str line)
 {
     size_t best = COUNTOF(level_fields);
     str found = {0};
-    for (size_t i = 0; i < line.n;) {
+    for (size_t i = 0; i < line.n && best > 0;) { // nothing beats the first name
         while (i < line.n && is_blank(line.p[i]))
             i++;
         size_t key = i;

@@ -9,10 +9,21 @@
 #include "storage/base/enc.h"
 #include "storage/base/num.h"
 
-#define NAME_CACHE 64 // recently normalised attribute names; a power of two
+#define META_PLAN_MAX 64 // pairs
+#define PLAN_OUTER    64
+#define PLAN_LEVEL    255
+#define NAME_CACHE    64 // recently normalised attribute names; a power of two
 
 struct name_slot {
     str raw, name;
+};
+
+/* How the metadata of a record came about: the next one mostly has the same names in the same
+ * order, and then it is a copy, without a sort or a look at any name. */
+struct meta_plan {
+    size_t n, n_own;             // 0: there is none
+    str own[META_PLAN_MAX];      // names of the record's own pairs as they came
+    uint8_t from[META_PLAN_MAX]; // of each pair: own | PLAN_OUTER + outer | PLAN_LEVEL
 };
 
 struct logs_walk {
@@ -23,6 +34,7 @@ struct logs_walk {
     struct labels_builder resource_meta; // of every record of the resource, in order
     struct labels outer;        // both of resource and scope, sorted: shared by all their records
     struct labels_builder meta; // of the record at hand
+    struct meta_plan plan;
     struct name_slot names[NAME_CACHE];
 };
 
@@ -115,6 +127,7 @@ static bool on_scope(struct otlp_walk *w, str bytes, str schema_url, struct err 
     add_text(&outer, STR("scope_version"), s.version);
     add_number(t, &outer, STR("scope_dropped_attributes_count"), s.dropped_attrs);
     t->outer = labels_builder_done(&outer);
+    t->plan.n = 0;
     return true;
 }
 
@@ -233,6 +246,54 @@ static struct labels merge_meta(struct arena *a, struct labels own, struct label
     return (struct labels){v, n};
 }
 
+static bool is_at(str a, str b) // the same place
+{
+    return a.p == b.p && a.n == b.n;
+}
+
+/* Remembers how `meta` was made of `own` and `outer`, if no name was there twice. */
+static void make_plan(struct meta_plan *plan, struct labels own, struct labels outer,
+                      struct labels meta)
+{
+    plan->n = 0;
+    if (meta.n != own.n + outer.n + 1 || meta.n > META_PLAN_MAX)
+        return;
+    for (size_t i = 0; i < meta.n; i++) {
+        str name = meta.v[i].name;
+        size_t k = 0, j = 0;
+        while (k < own.n && !is_at(own.v[k].name, name))
+            k++;
+        while (j < outer.n && !is_at(outer.v[j].name, name))
+            j++;
+        plan->from[i] = (uint8_t)(k < own.n ? k : j < outer.n ? PLAN_OUTER + j : PLAN_LEVEL);
+    }
+    for (size_t k = 0; k < own.n; k++)
+        plan->own[k] = own.v[k].name;
+    plan->n_own = own.n;
+    plan->n = meta.n;
+}
+
+static bool plan_fits(const struct meta_plan *plan, struct labels own)
+{
+    bool fits = plan->n > 0 && plan->n_own == own.n;
+    for (size_t i = 0; fits && i < own.n; i++)
+        fits = is_at(plan->own[i], own.v[i].name);
+    return fits;
+}
+
+static struct labels follow_plan(const struct meta_plan *plan, struct arena *a, struct labels own,
+                                 struct labels outer, str level)
+{
+    struct label *v = arena_array(a, struct label, plan->n);
+    for (size_t i = 0; i < plan->n; i++) {
+        uint8_t from = plan->from[i];
+        v[i] = from == PLAN_LEVEL   ? (struct label){STR("detected_level"), level}
+               : from >= PLAN_OUTER ? outer.v[from - PLAN_OUTER]
+                                    : own.v[from];
+    }
+    return (struct labels){v, plan->n};
+}
+
 /* Metadata in Loki's order: of equal names the later one stays. */
 static struct labels finish_meta(struct logs_walk *t, const struct record *m, str line)
 {
@@ -247,9 +308,17 @@ static struct labels finish_meta(struct logs_walk *t, const struct record *m, st
     add_hex(t, STR("trace_id"), m->trace_id);
     add_hex(t, STR("span_id"), m->span_id);
     add_text(b, STR("event_name"), m->event_name);
+    struct labels own = {b->pairs.v, b->pairs.n}; // as they came
+    if (plan_fits(&t->plan, own)) {               // no name is there twice, no value is empty
+        struct labels given[] = {own, t->outer};
+        str level = detect_level(t->stream_labels, given, COUNTOF(given), line);
+        return follow_plan(&t->plan, t->walk.arena, own, t->outer, level);
+    }
     struct labels parts[] = {labels_builder_done(b), t->outer};
-    return merge_meta(t->walk.arena, parts[0], parts[1],
-                      detect_level(t->stream_labels, parts, COUNTOF(parts), line));
+    struct labels meta = merge_meta(t->walk.arena, parts[0], parts[1],
+                                    detect_level(t->stream_labels, parts, COUNTOF(parts), line));
+    make_plan(&t->plan, own, t->outer, meta);
+    return meta;
 }
 
 static bool on_record(struct otlp_walk *w, str bytes, struct err *err)
