@@ -82,6 +82,8 @@ static inline size_t log_row_weight(const struct log_row *row)
 
 /* ---- writing ---- */
 
+struct log_shapes;
+struct log_known;
 struct log_writer; // tables and columns that are reused from block to block
 
 struct log_writer *log_writer_open(void);
@@ -95,6 +97,12 @@ enum log_kind { LOG_KIND_TEMPLATES, LOG_KIND_PLAIN };
 MUST_USE bool log_block_write(struct log_writer *w, const struct log_row *rows,
                               const struct log_run *runs, size_t n_runs, int zstd_level,
                               struct buf *parts, struct err *err);
+/* The same; known, one per row: what is known of its line in the set (log_token.h), which need not
+ * be found again. */
+MUST_USE bool log_block_write_known(struct log_writer *w, const struct log_row *rows,
+                                    const struct log_shapes *shapes, const struct log_known *known,
+                                    const struct log_run *runs, size_t n_runs, int zstd_level,
+                                    struct buf *parts, struct err *err);
 /* The same with plain lines, whatever the lines look like. */
 MUST_USE bool log_block_write_plain(struct log_writer *w, const struct log_row *rows,
                                     const struct log_run *runs, size_t n_runs, int zstd_level,

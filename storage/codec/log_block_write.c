@@ -56,6 +56,8 @@ struct input {
     size_t n;
     const struct log_run *runs;
     size_t n_runs;
+    const struct log_shapes *shapes;
+    const struct log_known *known; // per row; NULL: nothing is known
     int64_t t_min_ns;
     uint64_t raw;
 };
@@ -95,7 +97,7 @@ static void put_dir(struct log_writer *w, const struct input *in, enum log_kind 
         buf_varint(dir, raw);
     }
     if (kind == LOG_KIND_TEMPLATES) {
-        buf_varint(dir, w->templates.n_templates);
+        buf_varint(dir, w->templates.shapes.v.n);
         buf_varint(dir, w->templates.n_columns);
         buf_u8(dir, w->templates.loose_hex);
         buf_u8(dir, w->templates.text_run);
@@ -177,7 +179,7 @@ static void put_template_lines(struct log_writer *w, const struct input *in)
     for (size_t i = 0; i < in->n; i++)
         t_ns[i] = in->rows[i].t_ns;
     struct log_templates *t = &w->templates;
-    column_put_codes(&w->raw[LOG_PART_ROWS], t->ids.v, in->n, (uint32_t)t->n_templates);
+    column_put_codes(&w->raw[LOG_PART_ROWS], t->ids.v, in->n, (uint32_t)t->shapes.v.n);
     log_templates_put_dict(t, &w->raw[LOG_PART_DICT]);
     log_templates_put_columns(t, t_ns, &w->table, &w->raw[LOG_PART_INTS], &w->raw[LOG_PART_HEXS]);
     add_line_keys(w);
@@ -206,10 +208,12 @@ static bool pack_parts(struct log_writer *w, int zstd_level, struct buf *parts, 
     return true;
 }
 
-static void prefetch_line(str line)
+static void prefetch_row(const struct input *in, size_t i)
 {
-    for (size_t at = 0; at < MIN(line.n, (size_t)512); at += 64)
-        __builtin_prefetch(line.p + at);
+    bool is_known = in->known && in->known[i].shape;
+    const char *p = is_known ? (const char *)in->known[i].values : in->rows[i].line.p;
+    for (size_t at = 0; at < (is_known ? 128 : MIN(in->rows[i].line.n, (size_t)512)); at += 64)
+        __builtin_prefetch(p + at);
 }
 
 static enum log_verdict try_templates(struct log_writer *w, const struct input *in)
@@ -217,10 +221,14 @@ static enum log_verdict try_templates(struct log_writer *w, const struct input *
     log_templates_clear(&w->templates);
     for (size_t i = 0; i < in->n; i++) {
         if (i + PREFETCH_ROWS < in->n) // lines lie in order of arrival, not of streams
-            prefetch_line(in->rows[i + PREFETCH_ROWS].line);
-        if (!log_templates_add(&w->templates, in->rows[i].line))
+            prefetch_row(in, i + PREFETCH_ROWS);
+        bool is_known = in->known && in->known[i].shape;
+        if (is_known ? !log_templates_add_known(&w->templates, in->shapes, in->known[i],
+                                                in->rows[i].line.n)
+                     : !log_templates_add(&w->templates, in->rows[i].line))
             return LOG_TEMPLATES_LOSE;
     }
+    log_templates_finish(&w->templates);
     return log_templates_judge(&w->templates);
 }
 
@@ -280,9 +288,19 @@ static bool write_smaller(struct log_writer *w, const struct input *in, int zstd
 bool log_block_write(struct log_writer *w, const struct log_row *rows, const struct log_run *runs,
                      size_t n_runs, int zstd_level, struct buf *parts, struct err *err)
 {
+    return log_block_write_known(w, rows, NULL, NULL, runs, n_runs, zstd_level, parts, err);
+}
+
+bool log_block_write_known(struct log_writer *w, const struct log_row *rows,
+                           const struct log_shapes *shapes, const struct log_known *known,
+                           const struct log_run *runs, size_t n_runs, int zstd_level,
+                           struct buf *parts, struct err *err)
+{
     struct input in;
     if (!input_check(&in, rows, runs, n_runs, err))
         return false;
+    in.shapes = shapes;
+    in.known = known;
     enum log_verdict verdict = try_templates(w, &in);
     if (verdict == LOG_TEMPLATES_DOUBTFUL)
         return write_smaller(w, &in, zstd_level, parts, err);

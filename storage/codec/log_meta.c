@@ -144,10 +144,15 @@ static bool is_hex_text(str s, size_t digits)
     return all_hex16(c);
 }
 
+bool log_is_id(str text)
+{
+    return text.n >= LOG_HEX_MIN && text.n <= LOG_HEX_MAX && is_hex_text(text, text.n);
+}
+
 bool log_key_of(str text, uint64_t *key)
 {
     uint8_t packed[LOG_HEX_MAX / 2 + 1];
-    if (text.n < LOG_HEX_MIN || text.n > LOG_HEX_MAX || !is_hex_text(text, text.n))
+    if (!log_is_id(text))
         return false;
     log_hex_pack(text.p, text.n, packed);
     *key = log_key(packed, text.n);

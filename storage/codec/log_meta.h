@@ -28,6 +28,7 @@ static inline uint64_t log_key(const uint8_t *packed, size_t digits)
 }
 /* The same of text; false when it is no id: 8 to 128 hex digits. */
 bool log_key_of(str text, uint64_t *key);
+bool log_is_id(str text);
 
 /* Appends META of the rows, and the keys of the ids that lines do not show; t: the block's
  * templates, NULL for plain lines. Scratch from the arena. */

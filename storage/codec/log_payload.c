@@ -1,15 +1,22 @@
 /* log_payload.c - batch to log bytes and back; layout in log_payload.h.
  *
- * Runs in the lane's thread for every request, so it is one pass of short copies and the fastest
- * zstd level. */
+ * Runs in the lane's thread for every request. Taking the lines apart there costs less than
+ * compressing them would, writes less, and is what sealing needs. */
 #include "storage/codec/log_payload.h"
 
 #include "storage/base/rd.h"
 #include "storage/codec/block.h"
+#include "storage/codec/log_block.h"
+#include "storage/codec/log_hex.h"
+#include "storage/codec/log_meta.h"
 
-#define PAYLOAD_VERSION 2
-#define PAYLOAD_ZSTD    (4 * KIB)
-#define VARINT_MAX      10 // bytes of a 64-bit length
+#define PAYLOAD_LINES 2 // versions
+#define PAYLOAD_PARTS 3
+#define HEAD_VERSION  1
+#define PAYLOAD_ZSTD  (4 * KIB) // fewer bytes are stored as they are, and lines not taken apart
+/* Lines after which shapes must have come again, if they are to be worth anything. */
+#define SHAPES_JUDGE 1024
+#define VARINT_MAX   10 // bytes of a 64-bit length
 /* Largest decoded payload: a request body (64 MiB raw) and what columns add to it. */
 #define PAYLOAD_RAW_MAX (512 * MIB)
 
@@ -92,21 +99,18 @@ static void put_meta(const struct batch *b, struct buf *raw)
     }
 }
 
-bool log_payload_write(const struct batch *b, struct buf *out, struct err *err)
+static bool write_lines(const struct batch *b, size_t text, struct buf *out, struct err *err)
 {
     struct buf raw;
     buf_init(&raw, PAYLOAD_RAW_MAX);
     put_streams(b, &raw);
     int64_t before = 0;
-    size_t text = 0;
     for (size_t i = 0; i < b->logs.n; i++) {
         buf_zigzag(&raw, (int64_t)((uint64_t)b->logs.v[i].t_ns - (uint64_t)before));
         before = b->logs.v[i].t_ns;
     }
-    for (size_t i = 0; i < b->logs.n; i++) {
+    for (size_t i = 0; i < b->logs.n; i++)
         buf_varint(&raw, b->logs.v[i].line.n);
-        text += b->logs.v[i].line.n;
-    }
     put_meta(b, &raw);
     char *p = text ? buf_reserve(&raw, text) : NULL;
     for (size_t i = 0; p && i < b->logs.n; i++) {
@@ -116,12 +120,168 @@ bool log_payload_write(const struct batch *b, struct buf *out, struct err *err)
         p += line.n;
     }
     raw.n += p ? text : 0;
-    bool ok = raw.over ? err_set(err, ERR_LIMIT, "batch needs more than %zu bytes", raw.max)
-                       : blob_pack(PAYLOAD_VERSION, raw.n > PAYLOAD_ZSTD ? 1 : 0, buf_str(&raw),
-                                   out, err);
+    bool ok = raw.over
+                  ? err_set(err, ERR_LIMIT, "batch needs more than %zu bytes", raw.max)
+                  : blob_pack(PAYLOAD_LINES, raw.n > PAYLOAD_ZSTD ? 1 : 0, buf_str(&raw), out, err);
     buf_deinit(&raw);
     return ok;
 }
+
+/* ---- lines taken apart ---- */
+
+enum { META_BYTES, META_PACKED, META_OF_LINE };
+
+struct parts {
+    struct log_parted *parted;
+    struct log_line line;
+    struct buf content; // VALUES; the rest comes at the end
+    struct buf raw, meta;
+};
+
+/* A value of metadata: often an id that is in the line, too. */
+static void put_part_value(struct parts *w, str line, str value)
+{
+    for (size_t i = 0; i < w->line.hexs.n; i++) {
+        struct log_place h = w->line.hexs.v[i];
+        if (h.n == value.n && memcmp(line.p + h.at, value.p, h.n) == 0) {
+            buf_varint(&w->meta, value.n << 2 | META_OF_LINE);
+            buf_varint(&w->meta, h.at);
+            return;
+        }
+    }
+    char *packed = log_is_id(value) ? buf_reserve(&w->raw, value.n) : NULL;
+    if (packed) {
+        buf_varint(&w->meta, value.n << 2 | META_PACKED);
+        log_hex_pack(value.p, value.n, (uint8_t *)packed);
+        w->raw.n += (value.n + 1) / 2;
+    } else {
+        buf_varint(&w->meta, value.n << 2 | META_BYTES);
+        buf_add(&w->meta, value);
+    }
+}
+
+static void put_part_meta(struct parts *w, const struct batch_log *log, struct labels before)
+{
+    struct labels l = log->meta;
+    bool again = same_names(l, before);
+    buf_varint(&w->meta, again ? 0 : 1 + l.n);
+    for (size_t i = 0; i < l.n && !again; i++)
+        buf_bytes(&w->meta, l.v[i].name);
+    char *bits = again && l.n > 0 ? buf_reserve(&w->meta, (l.n + 7) / 8) : NULL;
+    size_t at = w->meta.n, n_bits = bits ? (l.n + 7) / 8 : 0;
+    if (bits)
+        memset(bits, 0, n_bits);
+    w->meta.n += n_bits;
+    for (size_t i = 0; i < l.n; i++) {
+        if (again && same(l.v[i].value, before.v[i].value))
+            continue;
+        if (bits && !w->meta.over)
+            w->meta.p[at + i / 8] = (char)(w->meta.p[at + i / 8] | 1 << (i % 8));
+        put_part_value(w, log->line, l.v[i].value);
+    }
+}
+
+/* false: the lines do not fit the picture. */
+static bool put_parts(const struct batch *b, struct parts *w, size_t text)
+{
+    struct log_shapes *set = &w->parted->shapes;
+    struct labels before = {0};
+    int64_t t_before = 0;
+    for (size_t i = 0; i < b->logs.n; i++) {
+        const struct batch_log *log = &b->logs.v[i];
+        struct log_line *l = &w->line;
+        log_line_split(l, log->line);
+        uint32_t id = log_shapes_add(set, (str){l->text, l->n_text}, l->vars.v, l->vars.n);
+        uint32_t shape = (id + 1) << 1 | l->loose_hex;
+        buf_varint(&w->content, shape - 2);
+        w->parted->rows[i] = (struct log_parted_row){(uint32_t)w->content.n, shape};
+        buf_add(&w->content, (str){(const char *)l->values, l->n_values});
+        buf_zigzag(&w->raw, (int64_t)((uint64_t)log->t_ns - (uint64_t)t_before));
+        put_part_meta(w, log, before);
+        before = log->meta;
+        t_before = log->t_ns;
+        if (i >= SHAPES_JUDGE && set->v.n > i / 4 * 3)
+            return false;
+    }
+    return set->text.n + 2 * set->vars.n <= text / 2 && set->v.n <= b->logs.n / 4 * 3;
+}
+
+static void put_shapes(const struct log_shapes *s, struct buf *out)
+{
+    buf_varint(out, s->v.n);
+    for (uint32_t i = 0; i < s->v.n; i++) {
+        const struct log_var *v = log_shape_vars(s, i);
+        buf_varint(out, s->v.v[i].n_text);
+        buf_varint(out, s->v.v[i].n_vars);
+        for (size_t k = 0; k < s->v.v[i].n_vars; k++) {
+            buf_varint(out, v[k].n_text);
+            buf_u8(out, (uint8_t)v[k].kind);
+            if (v[k].kind == LOG_VAR_HEX)
+                buf_u8(out, (uint8_t)v[k].digits);
+        }
+    }
+    buf_add(out, (str){s->text.v, s->text.n});
+}
+
+static bool write_parts(const struct batch *b, struct parts *w, struct buf *out, struct err *err)
+{
+    struct buf head;
+    size_t n_values = w->content.n, n_raw = w->raw.n;
+    buf_add(&w->content, buf_str(&w->raw));
+    buf_init(&head, PAYLOAD_RAW_MAX);
+    put_streams(b, &head);
+    put_shapes(&w->parted->shapes, &head);
+    buf_add(&head, buf_str(&w->meta));
+    bool over = head.over || w->meta.over || w->raw.over;
+    bool ok = !over && blob_pack(HEAD_VERSION, 1, buf_str(&head), &w->content, err);
+    buf_deinit(&head);
+    buf_le32(&w->content, (uint32_t)n_values);
+    buf_le32(&w->content, (uint32_t)n_raw);
+    if (over || w->content.over)
+        return err_set(err, ERR_LIMIT, "batch needs more than %zu bytes", w->content.max);
+    if (!ok || !blob_pack(PAYLOAD_PARTS, 0, buf_str(&w->content), out, err))
+        return false;
+    w->parted->values = (str){out->p + out->n - 4 - w->content.n, n_values}; // crc behind it
+    return true;
+}
+
+/* *done false: nothing was written, the batch goes as lines. */
+static bool try_parts(struct batch *b, size_t text, struct buf *out, bool *done, struct err *err)
+{
+    struct parts w = {0};
+    bool ok = true;
+    *done = false;
+    if (text < PAYLOAD_ZSTD || !arena_room(b->arena, text))
+        return true;
+    w.parted = arena_new(b->arena, struct log_parted);
+    w.parted->rows = arena_array(b->arena, struct log_parted_row, b->logs.n);
+    log_shapes_init(&w.parted->shapes, b->arena);
+    buf_init(&w.content, PAYLOAD_RAW_MAX);
+    buf_init(&w.raw, PAYLOAD_RAW_MAX);
+    buf_init(&w.meta, PAYLOAD_RAW_MAX);
+    if (put_parts(b, &w, text)) {
+        *done = true;
+        ok = write_parts(b, &w, out, err);
+        b->parted = ok ? w.parted : NULL;
+    }
+    log_line_deinit(&w.line);
+    buf_deinit(&w.content);
+    buf_deinit(&w.raw);
+    buf_deinit(&w.meta);
+    return ok;
+}
+
+bool log_payload_write(struct batch *b, struct buf *out, struct err *err)
+{
+    size_t text = 0;
+    bool done;
+    b->parted = NULL;
+    for (size_t i = 0; i < b->logs.n; i++)
+        text += b->logs.v[i].line.n;
+    return try_parts(b, text, out, &done, err) && (done || write_lines(b, text, out, err));
+}
+
+/* ---- reading ---- */
 
 static bool corrupt(struct err *err, const char *what)
 {
@@ -140,7 +300,8 @@ static bool get_labels(struct rd *r, struct arena *a, struct labels *out, struct
     return labels_decode((str){(const char *)start.p, (size_t)(r->p - start.p)}, a, out, err);
 }
 
-static bool get_streams(struct rd *r, struct batch *out, struct err *err)
+/* row_bytes: each row takes one at least, there or elsewhere. */
+static bool get_streams(struct rd *r, size_t row_bytes, struct batch *out, struct err *err)
 {
     size_t n = rd_count(r, SIZE_MAX);
     vec_reserve(&out->streams, out->arena, n);
@@ -150,10 +311,12 @@ static bool get_streams(struct rd *r, struct batch *out, struct err *err)
             return false;
         vec_push(&out->streams, out->arena, (struct batch_stream){l});
     }
-    size_t rows = rd_count(r, rd_left(r) / 3); // each has at least a time, a length and metadata
+    uint64_t rows = rd_varint(r);
+    if (r->bad || rows > row_bytes)
+        return corrupt(err, "count of rows");
     if (out->arena->over || !arena_room(out->arena, rows * sizeof out->logs.v[0]))
-        return err_set(err, ERR_LIMIT, "no memory for a batch of %zu log records", rows);
-    vec_reserve(&out->logs, out->arena, rows);
+        return err_set(err, ERR_LIMIT, "no memory for a batch of %zu log records", (size_t)rows);
+    vec_reserve(&out->logs, out->arena, (size_t)rows);
     while (out->logs.n < rows) {
         uint64_t stream = rd_varint(r), run = rd_varint(r);
         if (r->bad || stream >= n || run == 0 || run > rows - out->logs.n)
@@ -206,14 +369,10 @@ static bool get_meta(struct rd *r, uint8_t version, struct batch *out, struct er
     return !r->bad || corrupt(err, "metadata");
 }
 
-bool log_payload_read(str payload, struct batch *out, struct err *err)
+static bool read_lines(str raw, uint8_t version, struct batch *out, struct err *err)
 {
-    uint8_t version;
-    str raw;
-    if (!blob_unpack(payload, PAYLOAD_VERSION, PAYLOAD_RAW_MAX, out->arena, &version, &raw, err))
-        return false;
     struct rd r = rd_of(raw);
-    if (!get_streams(&r, out, err))
+    if (!get_streams(&r, raw.n / 3, out, err)) // a time, a length and metadata
         return false;
     int64_t t = 0;
     for (size_t i = 0; i < out->logs.n; i++) {
@@ -227,4 +386,186 @@ bool log_payload_read(str payload, struct batch *out, struct err *err)
     for (size_t i = 0; i < out->logs.n; i++)
         out->logs.v[i].line = rd_take(&r, out->logs.v[i].line.n);
     return (!r.bad && rd_left(&r) == 0) || corrupt(err, "lines");
+}
+
+static bool var_is_good(const struct log_var *v)
+{
+    if (v->kind == LOG_VAR_HEX)
+        return v->digits >= LOG_HEX_MIN && v->digits <= LOG_HEX_MAX;
+    return v->kind == LOG_VAR_INT || v->kind == LOG_VAR_TEXT ||
+           (v->kind > LOG_VAR_PAD && v->kind <= LOG_VAR_PAD + LOG_INT_DIGITS);
+}
+
+static bool get_shapes(struct rd *r, struct arena *a, struct log_shapes *s, struct err *err)
+{
+    size_t n = rd_count(r, rd_left(r) / 2);
+    uint64_t text = 0;
+    log_shapes_init(s, a);
+    vec_reserve(&s->v, a, n);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t n_text = rd_varint(r);
+        size_t n_vars = rd_count(r, rd_left(r) / 2);
+        if (r->bad || n_text > PAYLOAD_RAW_MAX || text + n_text > PAYLOAD_RAW_MAX)
+            return corrupt(err, "shape");
+        vec_push(&s->v, a,
+                 (struct log_shape){(uint32_t)text, (uint32_t)n_text, (uint32_t)s->vars.n,
+                                    (uint32_t)n_vars});
+        text += n_text;
+        for (size_t k = 0; k < n_vars; k++) {
+            uint64_t before = rd_varint(r);
+            uint16_t kind = rd_u8(r), digits = kind == LOG_VAR_HEX ? rd_u8(r) : 0;
+            struct log_var v = {(uint32_t)before, kind, digits};
+            if (r->bad || before > n_text || !var_is_good(&v))
+                return corrupt(err, "variable of a shape");
+            vec_push(&s->vars, a, v);
+        }
+    }
+    str all = rd_take(r, (size_t)text); // borrowed: nothing is added to this set
+    s->text.v = (char *)(uintptr_t)all.p;
+    s->text.n = s->text.cap = all.n;
+    for (uint32_t i = 0; i < n && !r->bad; i++)
+        if (s->v.v[i].n_text == 0 || log_line_room(s, i) == SIZE_MAX)
+            return corrupt(err, "text of a shape");
+    return !r->bad || corrupt(err, "shapes");
+}
+
+struct part_reader {
+    struct rd values, raw, head;
+    const uint8_t *start; // of VALUES
+    struct log_parted *parted;
+    size_t text; // bytes of lines so far
+    struct buf line;
+};
+
+static bool get_part_line(struct part_reader *p, struct arena *a, size_t i, struct batch_log *log,
+                          struct err *err)
+{
+    const struct log_shapes *s = &p->parted->shapes;
+    uint64_t code = rd_varint(&p->values);
+    if (p->values.bad || code >> 1 >= s->v.n)
+        return corrupt(err, "shape of a row");
+    uint32_t id = (uint32_t)(code >> 1);
+    size_t room = log_line_room(s, id);
+    buf_clear(&p->line);
+    char *end = buf_reserve(&p->line, room);
+    p->parted->rows[i] =
+        (struct log_parted_row){(uint32_t)(p->values.p - p->start), (uint32_t)code + 2};
+    if (!end || !log_line_join(s, id, &p->values, &end))
+        return corrupt(err, "values of a row");
+    p->line.n = (size_t)(end - p->line.p);
+    p->text += p->line.n;
+    if (p->text > PAYLOAD_RAW_MAX || !arena_room(a, p->line.n))
+        return err_set(err, ERR_LIMIT, "no memory for the lines of a log batch");
+    log->line = arena_dup(a, buf_str(&p->line));
+    return true;
+}
+
+static bool get_part_value(struct part_reader *p, struct arena *a, str line, str *out)
+{
+    uint64_t code = rd_varint(&p->head), n = code >> 2, at;
+    switch (code & 3) {
+    case META_BYTES:
+        *out = rd_take(&p->head, (size_t)n);
+        return true;
+    case META_PACKED: {
+        if (n < LOG_HEX_MIN || n > LOG_HEX_MAX)
+            return false;
+        str packed = rd_take(&p->raw, (size_t)(n + 1) / 2);
+        char *text = arena_alloc(a, (size_t)n + 1);
+        if (p->raw.bad)
+            return false;
+        log_hex_unpack((const uint8_t *)packed.p, (size_t)n, text);
+        *out = (str){text, (size_t)n};
+        return true;
+    }
+    case META_OF_LINE:
+        at = rd_varint(&p->head);
+        if (at > line.n || n > line.n - at)
+            return false;
+        *out = (str){line.p + at, (size_t)n};
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool get_part_meta(struct part_reader *p, struct arena *a, str line, struct labels *before,
+                          struct err *err)
+{
+    uint64_t head = rd_varint(&p->head);
+    size_t n = head ? (size_t)head - 1 : before->n;
+    str own = !head ? rd_take(&p->head, (n + 7) / 8) : (str){0};
+    if (p->head.bad || (head && n > rd_left(&p->head)))
+        return corrupt(err, "metadata count");
+    if (!head && !any_bit(own))
+        return true;
+    struct label *v = arena_array(a, struct label, n);
+    for (size_t j = 0; j < n; j++)
+        v[j].name = head ? rd_bytes(&p->head) : before->v[j].name;
+    for (size_t j = 0; j < n; j++) {
+        bool again = !head && !(own.p[j / 8] >> (j % 8) & 1);
+        v[j].value = again ? before->v[j].value : (str){0};
+        if (!again && !get_part_value(p, a, line, &v[j].value))
+            return corrupt(err, "metadata value");
+    }
+    *before = (struct labels){v, n};
+    return !a->over || err_set(err, ERR_LIMIT, "no memory for the metadata of a log batch");
+}
+
+static bool get_part_rows(struct part_reader *p, struct batch *out, struct err *err)
+{
+    struct labels meta = {0};
+    int64_t t = 0;
+    if (!get_streams(&p->head, MIN(rd_left(&p->values), rd_left(&p->raw)), out, err) ||
+        !get_shapes(&p->head, out->arena, &p->parted->shapes, err))
+        return false;
+    p->parted->rows = arena_array(out->arena, struct log_parted_row, out->logs.n);
+    for (size_t i = 0; i < out->logs.n; i++) {
+        struct batch_log *log = &out->logs.v[i];
+        t = (int64_t)((uint64_t)t + (uint64_t)rd_zigzag(&p->raw));
+        log->t_ns = t;
+        if (!get_part_line(p, out->arena, i, log, err) ||
+            !get_part_meta(p, out->arena, log->line, &meta, err))
+            return false;
+        log->meta = meta;
+    }
+    bool is_end = !p->values.bad && !p->raw.bad && !p->head.bad && rd_left(&p->values) == 0 &&
+                  rd_left(&p->raw) == 0 && rd_left(&p->head) == 0;
+    return is_end || corrupt(err, "end");
+}
+
+static bool read_parts(str content, struct batch *out, struct err *err)
+{
+    if (content.n < 8)
+        return corrupt(err, "size");
+    struct rd r = rd_of(content), tail = rd_of(str_sub(content, content.n - 8, content.n));
+    size_t n_values = rd_le32(&tail), n_raw = rd_le32(&tail), left = content.n - 8;
+    if (n_values > left || n_raw > left - n_values)
+        return corrupt(err, "size of its parts");
+    struct part_reader p = {.values = rd_of(rd_take(&r, n_values))};
+    p.start = p.values.p;
+    p.raw = rd_of(rd_take(&r, n_raw));
+    uint8_t version;
+    str head;
+    if (!blob_unpack(rd_take(&r, left - n_values - n_raw), HEAD_VERSION, PAYLOAD_RAW_MAX,
+                     out->arena, &version, &head, err))
+        return false;
+    p.head = rd_of(head);
+    p.parted = arena_new(out->arena, struct log_parted);
+    p.parted->values = (str){content.p, n_values};
+    buf_init(&p.line, PAYLOAD_RAW_MAX);
+    bool ok = get_part_rows(&p, out, err);
+    buf_deinit(&p.line);
+    out->parted = ok ? p.parted : NULL;
+    return ok;
+}
+
+bool log_payload_read(str payload, struct batch *out, struct err *err)
+{
+    uint8_t version;
+    str raw;
+    if (!blob_unpack(payload, PAYLOAD_PARTS, PAYLOAD_RAW_MAX, out->arena, &version, &raw, err))
+        return false;
+    return version == PAYLOAD_PARTS ? read_parts(raw, out, err)
+                                    : read_lines(raw, version, out, err);
 }

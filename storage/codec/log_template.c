@@ -1,6 +1,7 @@
-/* log_template.c - tokeniser, template dictionary and variable columns; rules in log_template.h.
+/* log_template.c - template dictionary and variable columns; rules in log_template.h.
  *
- * This is the inner loop of sealing: about one pass over the bytes, one hash per word and line. */
+ * The inner loop of sealing: a line that was taken apart when it came is copied from its values to
+ * the columns of its template. */
 #include "storage/codec/log_template.h"
 
 #include "storage/base/hash.h"
@@ -9,7 +10,6 @@
 
 #define COLUMN_SLOTS (2 * LOG_COLUMNS_MAX)
 #define DICT_MAX     (32 * MIB) // far above 40 % of the largest block
-#define SCRATCH_MAX  (16 * MIB) // text of a line of 1 MiB with all its marks
 
 /* When templates are given up: tried this many bytes, then judged at every line. */
 #define JUDGE_RAW   MIB
@@ -19,13 +19,8 @@ void log_templates_init(struct log_templates *t)
 {
     *t = (struct log_templates){0};
     t->column_slots = mem_alloc(COLUMN_SLOTS * sizeof t->column_slots[0]);
-    t->cap = 4096;
-    t->slots = mem_alloc(t->cap * sizeof t->slots[0]);
-    buf_init(&t->text, DICT_MAX);
-    buf_init(&t->new_text, SCRATCH_MAX);
-    buf_init(&t->line, SCRATCH_MAX);
-    vec_reserve(&t->vars, NULL, 64); // never NULL: lines without variables point at none of them
-    vec_reserve(&t->new_vars, NULL, 64);
+    log_shapes_init(&t->shapes, NULL);
+    vec_reserve(&t->var_columns, NULL, 64); // never NULL, as the variables
     log_templates_clear(t);
 }
 
@@ -40,25 +35,20 @@ void log_templates_deinit(struct log_templates *t)
     vec_free(&t->ref_start);
     vec_free(&t->refs);
     mem_free(t->column_slots);
-    mem_free(t->slots);
-    buf_deinit(&t->text);
-    buf_deinit(&t->new_text);
-    buf_deinit(&t->line);
-    vec_free(&t->vars);
-    vec_free(&t->new_vars);
-    vec_free(&t->sizes);
+    log_shapes_deinit(&t->shapes);
+    vec_free(&t->var_columns);
+    log_line_deinit(&t->line);
+    vec_free(&t->known);
     *t = (struct log_templates){0};
 }
 
 void log_templates_clear(struct log_templates *t)
 {
     memset(t->column_slots, 0, COLUMN_SLOTS * sizeof t->column_slots[0]);
-    memset(t->slots, 0, t->cap * sizeof t->slots[0]);
-    t->n_columns = t->n_templates = t->raw = 0;
-    t->ids.n = t->ref_start.n = t->refs.n = 0;
-    buf_clear(&t->text);
-    t->vars.n = t->sizes.n = 0;
-    t->loose_hex = false;
+    log_shapes_clear(&t->shapes);
+    t->n_columns = t->raw = 0;
+    t->ids.n = t->ref_start.n = t->refs.n = t->var_columns.n = t->known.n = 0;
+    t->loose_hex = t->full = false;
     t->text_run = 0;
     t->text_chars = 0;
     t->hex_lens[0] = t->hex_lens[1] = 0;
@@ -110,18 +100,7 @@ static inline size_t column_of(struct log_templates *t, uint64_t context, uint8_
     return t->n_columns - 1;
 }
 
-/* ---- tokens ---- */
-
-struct tokeniser {
-    struct log_templates *t;
-    str line;               // a copy with slack
-    const uint8_t *classes; // of its bytes
-    char *out;              // the text so far
-    char *piece;            // where its last piece begins
-    uint64_t context;       // of the next variable
-    uint32_t row;
-    bool full; // too many columns
-};
+/* ---- templates ---- */
 
 static inline uint64_t mix(uint64_t h)
 {
@@ -129,329 +108,179 @@ static inline uint64_t mix(uint64_t h)
     return h ^ (h >> 29);
 }
 
-/* A word: the context of what follows is this word. */
-static inline void put_text(struct tokeniser *k, const char *p, size_t n)
+/* Context of a variable behind this piece of text: its last word and what follows; without a word
+ * the context of the variable before it counts, too. */
+static uint64_t context_of(str piece, uint64_t before)
 {
-    uint64_t a = log_scan_word(p);
-    memcpy(k->out, p, 16); // words are short; what is too much is written over
-    if (n < 8) {
-        k->context = mix(log_scan_low(a, (unsigned)n) + n);
-    } else {
-        k->context = mix(mix(a + n) + log_scan_word(p + n - 8));
-        if (n > 16)
-            memcpy(k->out + 16, p + 16, n - 16);
-    }
-    k->out += n;
+    size_t end = piece.n;
+    while (end > 0 && log_class(piece.p[end - 1]) == LOG_CLASS_OTHER)
+        end--;
+    size_t word = end;
+    while (word > 0 && log_class(piece.p[word - 1]) != LOG_CLASS_OTHER)
+        word--;
+    uint64_t text = hash64(str_sub(piece, word, piece.n));
+    return word < end ? text : mix(before + text);
 }
 
-/* What stands between words: adds to the context. Returns its length. */
-static inline size_t put_other(struct tokeniser *k, const char *p, const uint8_t *classes)
+/* Gives the variables of the newest template their columns. */
+static void assign_columns(struct log_templates *t, uint32_t id)
 {
-    uint64_t words = log_scan_nonzero(log_scan_word(classes)), text = log_scan_word(p);
-    unsigned n = words ? (unsigned)__builtin_ctzll(words) / 8 : 8;
-    n = (unsigned)MIN((size_t)n, (size_t)(k->line.p + k->line.n - p));
-    memcpy(k->out, p, 8);
-    k->out += n;
-    k->context = mix(k->context + (n < 8 ? log_scan_low(text, n) : text) + n);
-    return n;
-}
-
-/* kind: LOG_VAR_*; digits: of hex values, which have a column per length. */
-__attribute__((always_inline)) static inline struct log_column *
-put_variable(struct tokeniser *k, uint8_t type, uint8_t digits, uint32_t kind)
-{
-    size_t column = column_of(k->t, k->context, type, digits);
-    if (UNLIKELY(column == SIZE_MAX)) {
-        k->full = true;
-        return NULL;
-    }
-    vec_push(&k->t->new_vars, NULL,
-             (struct log_var){(uint32_t)(k->out - k->piece), (uint32_t)column, kind});
-    *k->out++ = LOG_MARK;
-    k->piece = k->out;
-    k->context = mix(k->context + type);
-    struct log_column *c = &k->t->columns.v[column];
-    c->n++;
-    return c;
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-/* Numbers that are printed with a fixed number of digits: "07" and "12" of a clock or date, ".050"
- * and ".123" of a decimal fraction. All of them take the form with leading zeros; else each would
- * make two templates of one, and a line has many. */
-static bool is_fixed_width(const struct tokeniser *k, const char *p, size_t n)
-{
-    char before = p > k->line.p ? p[-1] : ' ';
-    const char *next = p + n, *end = k->line.p + k->line.n;
-    char after = next < end ? *next : ' ';
-    if (n == 2 && (before == ':' || after == ':' || before == '-' || after == '-'))
-        return true;
-    if (before != '.' || (after == '.' && next + 1 < end && is_digit(next[1])))
-        return false;
-    const char *whole = p - 1; // what stands before the point: one number, no address or version
-    while (whole > k->line.p && is_digit(whole[-1]))
-        whole--;
-    return whole < p - 1 && (whole == k->line.p || whole[-1] != '.');
-}
-
-static void put_int(struct tokeniser *k, const char *p, size_t n)
-{
-    bool fixed = (p[0] == '0' && n > 1) || is_fixed_width(k, p, n);
-    struct log_column *c =
-        put_variable(k, LOG_VAR_INT, 0, fixed ? LOG_VAR_PAD + (uint32_t)n : LOG_VAR_INT);
-    if (c)
-        vec_push(&c->ints, NULL, (struct log_int){(int64_t)log_scan_digits(p, n), k->row});
-}
-
-static void put_hex(struct tokeniser *k, const char *p, size_t n)
-{
-    struct log_column *c = put_variable(k, LOG_VAR_HEX, (uint8_t)n, LOG_VAR_HEX);
-    if (!c)
-        return;
-    size_t width = (n + 1) / 2;
-    vec_reserve(&c->bytes, NULL, c->bytes.n + width);
-    log_hex_pack(p, n, c->bytes.v + c->bytes.n);
-    c->bytes.n += width;
-    k->t->hex_lens[(n - LOG_HEX_MIN) / 64] |= UINT64_C(1) << ((n - LOG_HEX_MIN) % 64);
-    vec_push(&k->t->refs, NULL,
-             (struct log_hex_ref){(uint32_t)(c - k->t->columns.v), (uint32_t)c->n - 1});
-}
-
-static void put_text_variable(struct tokeniser *k, const char *p, size_t n)
-{
-    struct log_column *c = put_variable(k, LOG_VAR_TEXT, 0, LOG_VAR_TEXT);
-    if (!c)
-        return;
-    uint8_t letters = 0;
-    for (size_t i = 0; i < n; i++) {
-        letters = log_class(p[i]) == LOG_CLASS_DIGIT ? 0 : (uint8_t)(letters + 1);
-        k->t->text_run = MAX(k->t->text_run, letters);
-    }
-    k->t->text_chars |= log_char_bits((str){p, n});
-    vec_reserve(&c->bytes, NULL, c->bytes.n + n);
-    memcpy(c->bytes.v + c->bytes.n, p, n);
-    c->bytes.n += n;
-    vec_push(&c->ints, NULL, (struct log_int){(int64_t)n, k->row});
-}
-
-/* Could a part of the run be taken for a hex id: 8 hex digits or more, letters and digits? */
-static bool has_hex_part(const char *p, size_t n)
-{
-    size_t hex = 0;
-    unsigned classes = 0;
-    for (size_t i = 0; i < n; i++) {
-        enum log_class c = log_class(p[i]);
-        hex = c != LOG_CLASS_LETTER ? hex + 1 : 0;
-        classes = hex ? classes | c : 0;
-        if (hex >= LOG_HEX_MIN && classes == (LOG_CLASS_DIGIT | LOG_CLASS_HEX))
-            return true;
-    }
-    return false;
-}
-
-/* A run that is neither word, number nor id. */
-static void put_mixed(struct tokeniser *k, const char *p, size_t n)
-{
-    size_t changes = 0;
-    for (size_t i = 1; i < n; i++)
-        changes += (log_class(p[i]) == LOG_CLASS_DIGIT) != (log_class(p[i - 1]) == LOG_CLASS_DIGIT);
-    k->t->loose_hex |= has_hex_part(p, n);
-    if (n >= LOG_TEXT_VAR_MIN && n <= LOG_TEXT_VAR_MAX && changes >= LOG_TEXT_VAR_CHANGES) {
-        put_text_variable(k, p, n);
-        return;
-    }
-    for (size_t i = 0, j; i < n && !k->full; i = j) {
-        j = i;
-        if (log_class(p[i]) == LOG_CLASS_DIGIT) {
-            while (j < n && log_class(p[j]) == LOG_CLASS_DIGIT && j - i < LOG_INT_DIGITS)
-                j++;
-            put_int(k, p + i, j - i);
-        } else {
-            while (j < n && log_class(p[j]) != LOG_CLASS_DIGIT)
-                j++;
-            put_text(k, p + i, j - i);
-        }
+    str text = log_shape_text(&t->shapes, id);
+    const struct log_var *v = log_shape_vars(&t->shapes, id);
+    uint64_t context = 0;
+    for (size_t i = 0; i < t->shapes.v.v[id].n_vars; i++) {
+        uint8_t type = v[i].kind >= LOG_VAR_PAD ? LOG_VAR_INT : (uint8_t)v[i].kind;
+        context = context_of(str_sub(text, 0, v[i].n_text), context);
+        text = str_sub(text, (size_t)v[i].n_text + 1, text.n);
+        size_t column = column_of(t, context, type, (uint8_t)v[i].digits);
+        t->full = t->full || column == SIZE_MAX;
+        vec_push(&t->var_columns, NULL, (uint32_t)column);
+        context = mix(context + type);
     }
 }
 
-/* "0x" and a hex value. */
-static bool put_prefixed_hex(struct tokeniser *k, const char *p, size_t n)
+static uint32_t template_of(struct log_templates *t, str text, const struct log_var *vars,
+                            size_t n_vars)
 {
-    if (n < 2 + LOG_HEX_MIN || n > 2 + LOG_HEX_MAX || p[0] != '0' || p[1] != 'x')
-        return false;
-    unsigned classes = 0;
-    for (size_t i = 2; i < n; i++)
-        classes |= log_class(p[i]);
-    if ((classes & LOG_CLASS_LETTER) || !(classes & LOG_CLASS_DIGIT))
-        return false;
-    put_int(k, p, 1);
-    put_text(k, p + 1, 1);
-    put_hex(k, p + 2, n - 2);
-    return true;
-}
-
-static void put_run(struct tokeniser *k, const char *p, size_t n, unsigned classes)
-{
-    if (!(classes & LOG_CLASS_DIGIT))
-        put_text(k, p, n);
-    else if (classes == LOG_CLASS_DIGIT && n <= LOG_INT_DIGITS)
-        put_int(k, p, n);
-    else if (!(classes & LOG_CLASS_LETTER) && n >= LOG_HEX_MIN && n <= LOG_HEX_MAX)
-        put_hex(k, p, n);
-    else if (!put_prefixed_hex(k, p, n))
-        put_mixed(k, p, n);
-}
-
-static void tokenise(struct tokeniser *k)
-{
-    for (size_t at = 0; at < k->line.n && !k->full;) {
-        unsigned all;
-        size_t n = log_scan_run(k->classes + at, &all);
-        if (n == 0) {
-            at += put_other(k, k->line.p + at, k->classes + at);
-        } else {
-            put_run(k, k->line.p + at, n, all);
-            at += n;
-        }
-    }
-}
-
-static void classify(const char *line, size_t n, uint8_t *classes)
-{
-    for (size_t at = 0; at < n; at += sizeof(log_bytes)) {
-        log_bytes c;
-        memcpy(&c, line + at, sizeof c);
-        c = log_classes16(c);
-        memcpy(classes + at, &c, sizeof c);
-    }
-}
-
-/* Copies the line behind which zeros, its classes and zeros follow. */
-static bool prepare_line(struct log_templates *t, str line, struct tokeniser *k)
-{
-    size_t room = line.n + 2 * LOG_SCAN_SLACK; // classify rounds up
-    buf_clear(&t->line);
-    char *p = buf_reserve(&t->line, 2 * room);
-    if (!p)
-        return false;
-    if (line.n > 0)
-        memcpy(p, line.p, line.n);
-    memset(p + line.n, 0, 2 * LOG_SCAN_SLACK);
-    uint8_t *classes = (uint8_t *)p + room;
-    classify(p, line.n, classes);
-    memset(classes + line.n, 0, LOG_SCAN_SLACK);
-    k->line = (str){p, line.n};
-    k->classes = classes;
-    return true;
-}
-
-/* ---- templates ---- */
-
-static void slots_grow(struct log_templates *t)
-{
-    size_t cap = t->cap * 2;
-    struct log_template_slot *slots = mem_zalloc(cap * sizeof slots[0]);
-    for (size_t i = 0; i < t->cap; i++) {
-        if (!t->slots[i].id)
-            continue;
-        size_t at = t->slots[i].hash & (cap - 1);
-        while (slots[at].id)
-            at = (at + 1) & (cap - 1);
-        slots[at] = t->slots[i];
-    }
-    mem_free(t->slots);
-    t->slots = slots;
-    t->cap = cap;
-}
-
-static str var_bytes(const struct log_var *v, size_t n)
-{
-    return (str){(const char *)v, n * sizeof v[0]};
-}
-
-/* The number of the template under construction. */
-static uint32_t template_of(struct log_templates *t, str text)
-{
-    str vars = var_bytes(t->new_vars.v, t->new_vars.n);
-    uint64_t hash = hash_mix(hash64(text), hash64(vars));
-    size_t at = hash & (t->cap - 1);
-    for (; t->slots[at].id; at = (at + 1) & (t->cap - 1)) {
-        const struct log_template_slot *s = &t->slots[at];
-        if (s->hash == hash && str_eq((str){t->text.p + s->text, s->n_text}, text) &&
-            str_eq(var_bytes(t->vars.v + s->var, s->n_vars), vars))
-            return s->id - 1;
-    }
-    uint32_t id = (uint32_t)t->n_templates++;
-    t->slots[at] = (struct log_template_slot){
-        .hash = hash,
-        .id = id + 1,
-        .text = (uint32_t)t->text.n,
-        .n_text = (uint32_t)text.n,
-        .var = (uint32_t)t->vars.n,
-        .n_vars = (uint32_t)t->new_vars.n,
-    };
-    vec_push(&t->sizes, NULL,
-             (struct log_template_size){(uint32_t)text.n, (uint32_t)t->new_vars.n});
-    buf_add(&t->text, text);
-    vec_reserve(&t->vars, NULL, t->vars.n + t->new_vars.n);
-    if (vars.n > 0)
-        memcpy(t->vars.v + t->vars.n, vars.p, vars.n);
-    t->vars.n += t->new_vars.n;
-    if (t->n_templates > t->cap / 2)
-        slots_grow(t);
+    uint32_t id = log_shapes_add(&t->shapes, text, vars, n_vars);
+    if (UNLIKELY(t->var_columns.n < t->shapes.vars.n))
+        assign_columns(t, id);
     return id;
+}
+
+static const uint8_t *put_bytes(struct log_column *c, const uint8_t *p, size_t n)
+{
+    vec_reserve(&c->bytes, NULL, c->bytes.n + n + LOG_VALUES_SLACK);
+    memcpy(c->bytes.v + c->bytes.n, p, LOG_VALUES_SLACK); // what is too much is written over
+    if (n > LOG_VALUES_SLACK)
+        memcpy(c->bytes.v + c->bytes.n, p, n);
+    c->bytes.n += n;
+    return p + n;
+}
+
+/* A row of the template: its values go to the columns. */
+static void put_row(struct log_templates *t, uint32_t id, const uint8_t *p)
+{
+    const struct log_shape *shape = &t->shapes.v.v[id];
+    const struct log_var *v = t->shapes.vars.v + shape->var;
+    const uint32_t *columns = t->var_columns.v + shape->var;
+    uint32_t row = (uint32_t)t->ids.n;
+    vec_push(&t->ref_start, NULL, (uint32_t)t->refs.n);
+    vec_push(&t->ids, NULL, id);
+    for (size_t i = 0; i < shape->n_vars; i++) {
+        struct log_column *c = &t->columns.v[columns[i]];
+        uint64_t value;
+        c->n++;
+        switch (v[i].kind) {
+        case LOG_VAR_HEX:
+            p = put_bytes(c, p, (v[i].digits + 1U) / 2);
+            vec_push(&t->refs, NULL, (struct log_hex_ref){columns[i], (uint32_t)c->n - 1});
+            break;
+        case LOG_VAR_TEXT:
+            vec_push(&c->ints, NULL, (struct log_int){*p, row});
+            p = put_bytes(c, p + 1, *p);
+            break;
+        default:
+            p = log_value_int(p, &value);
+            vec_push(&c->ints, NULL, (struct log_int){(int64_t)value, row});
+        }
+    }
 }
 
 static bool is_hopeless(const struct log_templates *t)
 {
-    return t->n_templates > t->ids.n / 4 * 3 || t->text.n + 4 * t->vars.n > t->raw / 4 * 3;
+    const struct log_shapes *s = &t->shapes;
+    return s->v.n > t->ids.n / 4 * 3 || s->text.n + 4 * s->vars.n > t->raw / 4 * 3;
 }
 
 enum log_verdict log_templates_judge(const struct log_templates *t)
 {
     if (is_hopeless(t))
         return LOG_TEMPLATES_LOSE;
-    bool doubtful = t->raw < JUDGE_SMALL || t->text.n + 4 * t->vars.n > t->raw / 4;
+    bool doubtful = t->raw < JUDGE_SMALL || t->shapes.text.n + 4 * t->shapes.vars.n > t->raw / 4;
     return doubtful ? LOG_TEMPLATES_DOUBTFUL : LOG_TEMPLATES_PAY;
+}
+
+static bool is_worth_more(const struct log_templates *t)
+{
+    return !t->full && t->shapes.text.n <= DICT_MAX && (t->raw < JUDGE_RAW || !is_hopeless(t));
 }
 
 bool log_templates_add(struct log_templates *t, str line)
 {
-    buf_clear(&t->new_text);
-    t->new_vars.n = 0;
-    char *text = buf_reserve(&t->new_text, 2 * line.n + LOG_SCAN_SLACK);
-    struct tokeniser k = {.t = t, .out = text, .piece = text, .row = (uint32_t)t->ids.n};
-    if (!text || t->text.over || !prepare_line(t, line, &k))
+    struct log_line *l = &t->line;
+    log_line_split(l, line);
+    uint32_t id = template_of(t, (str){l->text, l->n_text}, l->vars.v, l->vars.n);
+    if (t->full)
         return false;
-    vec_push(&t->ref_start, NULL, (uint32_t)t->refs.n);
-    tokenise(&k);
-    if (k.full)
-        return false;
-    *k.out++ = LOG_MARK;
+    t->loose_hex |= l->loose_hex;
     t->raw += line.n;
-    uint32_t id = template_of(t, (str){text, (size_t)(k.out - text)});
-    vec_push(&t->ids, NULL, id);
-    return t->raw < JUDGE_RAW || !is_hopeless(t);
+    put_row(t, id, l->values);
+    return is_worth_more(t);
+}
+
+bool log_templates_add_known(struct log_templates *t, const struct log_shapes *set,
+                             struct log_known known, size_t line_n)
+{
+    uint32_t shape = (known.shape >> 1) - 1;
+    if (UNLIKELY(shape >= t->known.n)) {
+        vec_reserve(&t->known, NULL, set->v.n);
+        memset(t->known.v + t->known.n, 0, (set->v.n - t->known.n) * sizeof t->known.v[0]);
+        t->known.n = set->v.n;
+    }
+    if (UNLIKELY(!t->known.v[shape]))
+        t->known.v[shape] = 1 + template_of(t, log_shape_text(set, shape),
+                                            log_shape_vars(set, shape), set->v.v[shape].n_vars);
+    if (t->full)
+        return false;
+    t->loose_hex |= known.shape & 1;
+    t->raw += line_n;
+    put_row(t, t->known.v[shape] - 1, known.values);
+    return is_worth_more(t);
+}
+
+/* Letters in a row, and characters, of the values of a text column. */
+static void sum_texts(struct log_templates *t, const struct log_column *c)
+{
+    const char *p = (const char *)c->bytes.v;
+    for (size_t i = 0; i < c->ints.n; i++) {
+        size_t n = (size_t)c->ints.v[i].v, letters = 0;
+        for (size_t k = 0; k < n; k++) {
+            letters = log_class(p[k]) == LOG_CLASS_DIGIT ? 0 : letters + 1;
+            t->text_run = (uint8_t)MAX((size_t)t->text_run, letters);
+        }
+        p += n;
+    }
+    t->text_chars |= log_char_bits((str){(const char *)c->bytes.v, c->bytes.n});
+}
+
+void log_templates_finish(struct log_templates *t)
+{
+    for (size_t i = 0; i < t->n_columns; i++) {
+        const struct log_column *c = &t->columns.v[i];
+        unsigned bit = c->digits - LOG_HEX_MIN;
+        if (c->type == LOG_VAR_HEX)
+            t->hex_lens[bit / 64] |= UINT64_C(1) << (bit % 64);
+        else if (c->type == LOG_VAR_TEXT)
+            sum_texts(t, c);
+    }
 }
 
 static void put_lists(const struct log_templates *t, struct buf *sizes, struct buf *lists)
 {
-    const struct log_var *v = t->vars.v;
-    for (size_t i = 0; i < t->n_templates; i++) {
+    const struct log_shapes *s = &t->shapes;
+    for (size_t i = 0; i < s->v.n; i++) {
         bool hex = false, text = false;
-        for (const struct log_var *end = v + t->sizes.v[i].vars; v < end; v++) {
+        for (size_t k = s->v.v[i].var, end = k + s->v.v[i].n_vars; k < end; k++) {
+            const struct log_var *v = &s->vars.v[k];
             hex |= v->kind == LOG_VAR_HEX;
             text |= v->kind == LOG_VAR_TEXT;
             buf_varint(lists, v->n_text);
             buf_u8(lists, (uint8_t)v->kind);
-            buf_varint(lists, v->column);
+            buf_varint(lists, t->var_columns.v[k]);
         }
-        buf_varint(sizes, t->sizes.v[i].text);
-        buf_varint(sizes, (uint64_t)t->sizes.v[i].vars << 2 | (unsigned)hex << 1 | (unsigned)text);
+        buf_varint(sizes, s->v.v[i].n_text);
+        buf_varint(sizes, (uint64_t)s->v.v[i].n_vars << 2 | (unsigned)hex << 1 | (unsigned)text);
     }
 }
 
@@ -463,7 +292,7 @@ void log_templates_put_dict(const struct log_templates *t, struct buf *dict)
     put_lists(t, &sizes, &lists);
     buf_bytes(dict, buf_str(&sizes));
     buf_bytes(dict, buf_str(&lists));
-    buf_add(dict, buf_str(&t->text));
+    buf_add(dict, (str){t->shapes.text.v, t->shapes.text.n});
     dict->over |= sizes.over || lists.over;
     buf_deinit(&sizes);
     buf_deinit(&lists);

@@ -49,7 +49,8 @@ struct gen_stream {
 
 struct logs_gen {
     struct logs_head *head;
-    struct arena arena; // lines and metadata
+    struct arena arena;       // lines, metadata, values and shapes
+    struct log_shapes shapes; // of lines that were taken apart; the writer's, then the sealer's
     VEC(struct gen_stream) streams;
     struct hmap by_id;
     uint32_t newest;    // the stream with the newest row, or NO_STREAM
@@ -293,7 +294,7 @@ static void refuse_stream(struct write_result *res, struct labels stream, str te
 
 /* ---- writing ---- */
 
-static bool logs_prepare(const struct batch *b, struct buf *payload, struct err *err)
+static bool logs_prepare(struct batch *b, struct buf *payload, struct err *err)
 {
     return log_payload_write(b, payload, err);
 }
@@ -352,9 +353,46 @@ static bool logs_encode(struct head *head, struct gen *gen, struct batch *b, str
     return kept == 0 || logs_prepare(b, payload, err);
 }
 
+/* What the batch knows of its lines, moved to the generation: shapes by their numbers in its set.
+ * Values of all rows are copied in one piece. */
+struct known_lines {
+    const struct log_parted *parted; // NULL: nothing
+    const uint8_t *values;
+    uint32_t *shape; // number in the generation's set, + 1; 0: not looked for yet
+};
+
+static struct known_lines keep_known(struct logs_gen *g, const struct batch *b)
+{
+    struct known_lines k = {.parted = b->parted};
+    if (!k.parted)
+        return k;
+    if (g->shapes.cap == 0)
+        log_shapes_init(&g->shapes, &g->arena);
+    str values = k.parted->values;
+    uint8_t *copy = arena_alloc(&g->arena, values.n + LOG_VALUES_SLACK);
+    memcpy(copy, values.p, values.n);
+    memset(copy + values.n, 0, LOG_VALUES_SLACK);
+    k.values = copy;
+    k.shape = arena_zalloc(b->arena, k.parted->shapes.v.n * sizeof k.shape[0]);
+    return k;
+}
+
+static struct log_known known_line(struct logs_gen *g, const struct known_lines *k, size_t row)
+{
+    if (!k->parted)
+        return (struct log_known){0};
+    const struct log_shapes *from = &k->parted->shapes;
+    uint32_t code = k->parted->rows[row].shape, id = (code >> 1) - 1;
+    if (UNLIKELY(!k->shape[id]))
+        k->shape[id] = 1 + log_shapes_add(&g->shapes, log_shape_text(from, id),
+                                          log_shape_vars(from, id), from->v.v[id].n_vars);
+    return (struct log_known){k->values + k->parted->rows[row].values,
+                              k->shape[id] << 1 | (code & 1)};
+}
+
 /* before: the record before it, when that is of the same stream. */
 static void put_row(struct logs_gen *g, struct gen_stream *s, const struct batch_log *log,
-                    const struct batch_log *before)
+                    const struct batch_log *before, struct log_known known)
 {
     struct head_meta_plan plan =
         head_meta_plan(&s->meta, &g->arena, log->meta, before ? &before->meta : NULL);
@@ -371,6 +409,8 @@ static void put_row(struct logs_gen *g, struct gen_stream *s, const struct batch
              (struct head_log_row){
                  .t_ns = log->t_ns,
                  .data = data,
+                 .values = known.values,
+                 .shape = known.shape,
                  .line_n = (uint32_t)log->line.n,
                  .meta_n = (uint32_t)plan.size,
                  .meta_raw = (uint32_t)plan.raw,
@@ -406,6 +446,7 @@ static void logs_apply(struct head *head, struct gen *gen, struct batch *b)
         ids[i] = label_index_find(h->index, l, labels_hash128(l));
     }
     uint64_t batch = atomic_load(&h->batches);
+    struct known_lines known = keep_known(g, b);
     write_lock(h);
     if (rows == 0)
         g->batch0 = batch;
@@ -418,7 +459,7 @@ static void logs_apply(struct head *head, struct gen *gen, struct batch *b)
             h->streams.v[s->id].last_ns = now;
             gen_touch(g, s, (uint32_t)(batch + 1 - g->batch0));
         }
-        put_row(g, s, log, begins ? NULL : log - 1);
+        put_row(g, s, log, begins ? NULL : log - 1, known_line(g, &known, i));
         t0 = MIN(t0, log->t_ns);
         t1 = MAX(t1, log->t_ns);
     }
@@ -677,6 +718,12 @@ size_t head_logs_fresh_rows(struct head *head, struct gen *gen, uint32_t id, uin
 struct labels head_log_meta(const struct head_log_row *row, struct arena *a)
 {
     return head_meta_get(meta_bytes(row), a);
+}
+
+const struct log_shapes *head_logs_shapes(struct gen *gen)
+{
+    const struct logs_gen *g = gen_of(gen);
+    return g->shapes.v.n > 0 ? &g->shapes : NULL;
 }
 
 static int cmp_id(const void *x, const void *y)

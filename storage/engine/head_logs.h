@@ -13,12 +13,15 @@
  * thread alone changes anything, but for gen_close. */
 #pragma once
 
+#include "storage/codec/log_token.h"
 #include "storage/engine/label_index.h"
 #include "storage/engine/signal.h"
 
 struct head_log_row {
     int64_t t_ns;
-    const char *data; // line, then metadata (head_log_meta.h)
+    const char *data;      // line, then metadata (head_log_meta.h)
+    const uint8_t *values; // of the line, when it was taken apart as it came
+    uint32_t shape;        // in head_logs_shapes; 0: it was not (struct log_known)
     uint32_t line_n, meta_n;
     uint32_t meta_raw; // bytes of names and values
     uint32_t arrival;  // number inside its stream and generation
@@ -58,6 +61,8 @@ size_t head_logs_fresh_rows(struct head *head, struct gen *gen, uint32_t id, uin
 /* Metadata of a row; pairs in the arena, strings in the generation. */
 struct labels head_log_meta(const struct head_log_row *row, struct arena *a);
 
+/* The shapes of a frozen generation's lines; NULL: none was taken apart. */
+const struct log_shapes *head_logs_shapes(struct gen *gen);
 /* All streams of a generation, for sealing: ids ascending, in the arena. */
 size_t head_logs_gen_streams(struct head *head, struct gen *gen, struct arena *a, uint32_t **ids);
 struct labels head_logs_labels(struct head *head, uint32_t id, struct arena *a); // deep copy

@@ -143,7 +143,7 @@ static bool payload_unpack(str payload, struct arena *a, str *raw, struct err *e
     return zstd_unpack(body, p, (size_t)n, err);
 }
 
-static bool traces_prepare(const struct batch *b, struct buf *payload, struct err *err)
+static bool traces_prepare(struct batch *b, struct buf *payload, struct err *err)
 {
     struct arena a;
     struct buf raw;

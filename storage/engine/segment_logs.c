@@ -28,6 +28,8 @@ static const char part_table[] = "part";
 /* Rows of different days do not share a slice, once there are this many bytes: an old straggler
  * must not make every query for today's lines read it. */
 #define DAY_SLICE_RAW (64 * KIB)
+/* Rows whose metadata is fetched into the cache ahead. */
+#define PREFETCH_ROWS 8
 
 static_assert(LOG_PART_COUNT <= 8, "part ids leave three bits");
 
@@ -36,7 +38,9 @@ static_assert(LOG_PART_COUNT <= 8, "part ids leave three bits");
 struct slice_row {
     uint32_t stream;
     uint32_t arrival; // position in the slice
+    size_t weight;
     struct log_row row;
+    struct log_known known;
 };
 
 struct logs_builder {
@@ -53,8 +57,10 @@ struct logs_builder {
     struct arena arena; // copies of the slice's lines
     VEC(struct slice_row) rows;
     size_t raw; // weight of rows
+    const struct log_shapes *shapes;
     // blocks under construction
     VEC(struct log_row) block;
+    VEC(struct log_known) known; // of the block's rows
     VEC(struct log_run) runs;
     size_t block_raw;
 };
@@ -84,6 +90,7 @@ void logs_builder_close(struct logs_builder *b)
     arena_deinit(&b->arena);
     vec_free(&b->rows);
     vec_free(&b->block);
+    vec_free(&b->known);
     vec_free(&b->runs);
     mem_free(b);
 }
@@ -98,11 +105,17 @@ size_t logs_builder_raw(const struct logs_builder *b)
     return b->raw;
 }
 
-void logs_builder_add(struct logs_builder *b, uint32_t stream, const struct log_row *row)
+void logs_builder_shapes(struct logs_builder *b, const struct log_shapes *shapes)
+{
+    b->shapes = shapes;
+}
+
+void logs_builder_add(struct logs_builder *b, uint32_t stream, const struct log_row *row,
+                      size_t weight, struct log_known known)
 {
     ASSERT(stream < b->n_streams);
-    vec_push(&b->rows, NULL, (struct slice_row){stream, (uint32_t)b->rows.n, *row});
-    b->raw += log_row_weight(row);
+    vec_push(&b->rows, NULL, (struct slice_row){stream, (uint32_t)b->rows.n, weight, *row, known});
+    b->raw += weight;
 }
 
 static struct labels stream_at(void *ctx, size_t i)
@@ -140,14 +153,14 @@ static bool write_block(struct logs_builder *b, struct err *err)
         return true;
     // Short-lived files get the middle level, too: these are columns already, it costs little.
     int level = MAX(blob_level(b->level), BLOB_LEVEL_SEAL);
-    if (!log_block_write(b->writer, b->block.v, b->runs.v, b->runs.n, level, b->parts, err))
+    if (!log_block_write_known(b->writer, b->block.v, b->shapes, b->shapes ? b->known.v : NULL,
+                               b->runs.v, b->runs.n, level, b->parts, err))
         return false;
     int64_t t0 = INT64_MAX, t1 = INT64_MIN, mask = 0;
-    uint64_t raw = 0;
+    uint64_t raw = b->block_raw - 16 * b->block.n;
     for (size_t i = 0; i < b->block.n; i++) {
         t0 = MIN(t0, b->block.v[i].t_ns);
         t1 = MAX(t1, b->block.v[i].t_ns);
-        raw += row_bytes(&b->block.v[i]);
     }
     for (size_t i = LOG_PART_DICT; i < LOG_PART_COUNT; i++) {
         if (b->parts[i].n == 0)
@@ -174,21 +187,23 @@ static bool write_block(struct logs_builder *b, struct err *err)
     b->info.t1_ns = MAX(b->info.t1_ns, t1);
     b->info.rows += b->block.n;
     b->info.raw_bytes += raw;
-    b->block.n = b->runs.n = b->block_raw = 0;
+    b->block.n = b->known.n = b->runs.n = b->block_raw = 0;
     return true;
 }
 
 static bool block_add(struct logs_builder *b, const struct slice_row *r, struct err *err)
 {
-    size_t weight = log_row_weight(&r->row);
-    if (b->block.n > 0 && (b->block_raw + weight > LOG_BLOCK_RAW || b->block.n >= LOG_BLOCK_ROWS) &&
+    if (b->block.n > 0 &&
+        (b->block_raw + r->weight > LOG_BLOCK_RAW || b->block.n >= LOG_BLOCK_ROWS) &&
         !write_block(b, err))
         return false;
     if (b->runs.n == 0 || vec_last(&b->runs)->stream != r->stream)
         vec_push(&b->runs, NULL, (struct log_run){.stream = r->stream});
     vec_last(&b->runs)->rows++;
     vec_push(&b->block, NULL, r->row);
-    b->block_raw += weight;
+    if (b->shapes)
+        vec_push(&b->known, NULL, r->known);
+    b->block_raw += r->weight;
     return true;
 }
 
@@ -208,7 +223,7 @@ static bool write_slice(struct logs_builder *b, struct err *err)
         for (size_t i = 0, end; i < b->rows.n; i = end) {
             size_t raw = 0;
             for (end = i; end < b->rows.n && b->rows.v[end].stream == b->rows.v[i].stream; end++)
-                raw += log_row_weight(&b->rows.v[end].row);
+                raw += b->rows.v[end].weight;
             if ((raw >= LOG_STREAM_RAW) != (big == 1))
                 continue;
             for (size_t k = i; k < end; k++) {
@@ -426,16 +441,19 @@ static bool seal_slice(struct logs_builder *b, struct seal_stream *streams, size
         struct seal_stream *s = &streams[i];
         for (; s->next < s->n && s->rows[s->next].t_ns <= last_ns; s->next++) {
             const struct head_log_row *r = &s->rows[s->next];
+            if (s->next + PREFETCH_ROWS < s->n)
+                __builtin_prefetch(r[PREFETCH_ROWS].data + r[PREFETCH_ROWS].line_n);
             struct log_row row = {r->t_ns, head_log_line(r), head_log_meta(r, a)};
-            logs_builder_add(b, (uint32_t)i, &row);
+            logs_builder_add(b, (uint32_t)i, &row, r->line_n + (size_t)r->meta_raw + 16,
+                             (struct log_known){r->values, r->shape});
         }
     }
     return logs_builder_cut(b, err);
 }
 
 /* Streams of one class, by their labels, into segments. */
-static bool seal_streams(struct seal_sink *sink, struct seal_stream *streams, size_t n,
-                         struct arena *a, struct err *err)
+static bool seal_streams(struct seal_sink *sink, const struct log_shapes *shapes,
+                         struct seal_stream *streams, size_t n, struct arena *a, struct err *err)
 {
     struct labels *labels = arena_array(a, struct labels, n);
     for (size_t i = 0; i < n; i++)
@@ -443,6 +461,7 @@ static bool seal_streams(struct seal_sink *sink, struct seal_stream *streams, si
     struct cuts cuts = {0};
     find_cuts(streams, n, slice_raw(sink), a, &cuts);
     struct logs_builder *b = logs_builder_open(sink, 0, labels, n);
+    logs_builder_shapes(b, shapes);
     bool ok = true;
     for (size_t i = 0; i < cuts.last_ns.n && ok; i++)
         ok = seal_slice(b, streams, n, cuts.last_ns.v[i], err);
@@ -499,8 +518,8 @@ static void split_stream(const struct seal_sink *sink, const struct seal_stream 
     }
 }
 
-static bool seal_classes(struct seal_sink *sink, struct seal_stream *streams, size_t n,
-                         struct arena *a, struct err *err)
+static bool seal_classes(struct seal_sink *sink, const struct log_shapes *shapes,
+                         struct seal_stream *streams, size_t n, struct arena *a, struct err *err)
 {
     struct class_rows split = {0};
     bool ok = true;
@@ -508,7 +527,7 @@ static bool seal_classes(struct seal_sink *sink, struct seal_stream *streams, si
         split_stream(sink, &streams[i], a, &split);
     for (size_t k = 0; ok && k <= sink->n_classes; k++) {
         sink->class_no = k;
-        ok = split.of[k].n == 0 || seal_streams(sink, split.of[k].v, split.of[k].n, a, err);
+        ok = split.of[k].n == 0 || seal_streams(sink, shapes, split.of[k].v, split.of[k].n, a, err);
     }
     return ok;
 }
@@ -527,8 +546,9 @@ bool logs_seal(struct head *head, struct gen *gen, struct seal_sink *sink, struc
     }
     if (n > 1)
         qsort(streams, n, sizeof streams[0], cmp_seal_stream);
-    bool ok = sink->n_classes > 0 ? seal_classes(sink, streams, n, &a, err)
-                                  : seal_streams(sink, streams, n, &a, err);
+    const struct log_shapes *shapes = head_logs_shapes(gen);
+    bool ok = sink->n_classes > 0 ? seal_classes(sink, shapes, streams, n, &a, err)
+                                  : seal_streams(sink, shapes, streams, n, &a, err);
     arena_deinit(&a);
     return ok;
 }
@@ -544,7 +564,7 @@ static void merge_rows(struct logs_builder *b, uint32_t stream, const struct log
             arena_dup(a, block->line[i]),
             labels_dup(a, block->meta[i]),
         };
-        logs_builder_add(b, stream, &row);
+        logs_builder_add(b, stream, &row, log_row_weight(&row), (struct log_known){0});
     }
 }
 

@@ -71,9 +71,9 @@ struct signal_ops {
     void (*gen_close)(struct gen *gen);                        // no reader is left
     void (*gen_stats)(struct gen *gen, struct gen_stats *out); // any thread
     uint64_t (*head_series)(struct head *head);                // series or streams, any thread
-    /* Lane thread. May leave payload empty (then encode makes all of it). NULL = nothing to
-     * prepare. */
-    bool (*prepare)(const struct batch *b, struct buf *payload, struct err *err);
+    /* Lane thread. May leave payload empty (then encode makes all of it) and tell apply by the
+     * batch what it found out. NULL = nothing to prepare. */
+    bool (*prepare)(struct batch *b, struct buf *payload, struct err *err);
     /* Writer thread. Sees everything applied or encoded before. Refused records are counted in res
      * (and marked so that apply skips them). false: nothing of the batch is stored (ERR_LIMIT,
      * ERR_INVALID, ERR_BUSY). */

@@ -55,6 +55,8 @@ struct batch_log {
     struct labels meta; // structured metadata, sorted by name
 };
 
+struct log_parted; // log_payload.h
+
 struct batch {
     enum signal signal;
     struct arena *arena;
@@ -68,6 +70,7 @@ struct batch {
     // logs
     VEC(struct batch_stream) streams;
     VEC(struct batch_log) logs;
+    struct log_parted *parted; // of the lines, by what made the log's payload; NULL: nothing
     // traces
     VEC(struct resource) resources;
     VEC(struct scope) scopes;

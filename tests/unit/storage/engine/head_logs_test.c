@@ -267,6 +267,84 @@ static void test_payload(void **state)
     new_batch(f);
 }
 
+/* A line of shape i % 3, with numbers and ids; `id` is in some of them. */
+static str parted_line(struct fixture *f, unsigned i, str *id)
+{
+    *id = arena_fmt(&f->a, "%08x%08x%016x", i * 2654435761U, i, i / 7);
+    if (i % 3 == 0)
+        return arena_fmt(&f->a, "level=info took %u.%03ums trace=" STR_FMT " from 10.0.0.%u:%u", i,
+                         i % 1000, STR_ARG(*id), i % 256, 1000 + i);
+    if (i % 3 == 1)
+        return arena_fmt(&f->a, "pod-%x%ux%u is ready \x01 at %02u:%02u", i, i, i, i % 24, i % 60);
+    return arena_fmt(&f->a, "0x%08x and %u, nothing else", 0xA0000000U + i, i);
+}
+
+/* Every row of every stream as it was put. */
+static void check_parted(struct fixture *f, unsigned n)
+{
+    struct snapshot *snap;
+    struct log_iter *it;
+    struct log_block b;
+    struct log_select sel = {
+        .start_ns = INT64_MIN, .end_ns = INT64_MAX, .want_line = true, .want_meta = true};
+    unsigned seen = 0;
+    assert_true(snapshot_open(f->s, f->t, SIGNAL_LOGS, (struct time_range){INT64_MIN, INT64_MAX},
+                              &snap, &f->err));
+    assert_true(log_iter_open(snap, &sel, NULL, &it, &f->err));
+    while (log_next(it, &b, &f->err) == STEP_ITEM) {
+        for (size_t k = 0; k < b.n; k++, seen++) {
+            str id;
+            str line = parted_line(f, (unsigned)(b.t_ns[k] - T0), &id);
+            assert_true(str_eq(line, b.line[k]));
+            assert_true(str_eq(labels_get(b.meta[k], STR("trace_id")), id));
+        }
+    }
+    log_iter_close(it);
+    snapshot_close(snap);
+    assert_int_equal(seen, n);
+}
+
+/* Lines that the log takes apart: from the head, from the log, sealed, merged; some refused. */
+static void test_parted(void **state)
+{
+    struct fixture *f = *state;
+    f->o.window_past_ns = 3600 * NS_PER_S;
+    reopen(f);
+    for (unsigned i = 0; i < 4000; i++) {
+        if (i % 1000 == 0 && i > 0) {
+            if (i == 2000)
+                put(f, stream(f, "old"), T0 - 7200 * NS_PER_S, "an old one: all is made again");
+            flush(f);
+        }
+        if (f->b.streams.n == 0) {
+            (void)stream(f, "a");
+            (void)stream(f, "b");
+        }
+        struct label *meta = arena_array(&f->a, struct label, 2);
+        meta[0] = (struct label){STR("span_id"), arena_fmt(&f->a, "%016x", i)};
+        meta[1].name = STR("trace_id");
+        str line = parted_line(f, i, &meta[1].value);
+        vec_push(&f->b.logs, &f->a, (struct batch_log){i % 2, T0 + i, line, {meta, 2}});
+    }
+    struct buf out;
+    struct batch back;
+    buf_init(&out, 64 * MIB);
+    assert_true(log_payload_write(&f->b, &out, &f->err));
+    assert_non_null(f->b.parted);
+    for (size_t n = 0; n < out.n; n += 97) {
+        batch_init(&back, SIGNAL_LOGS, &f->a);
+        assert_false(log_payload_read((str){out.p, n}, &back, &f->err));
+        assert_int_equal(f->err.code, ERR_CORRUPT);
+    }
+    buf_deinit(&out);
+    flush(f);
+    check_parted(f, 4000);
+    reopen(f); // from the log
+    check_parted(f, 4000);
+    assert_true(store_maintain(f->s, true, &f->err));
+    check_parted(f, 4000);
+}
+
 /* ---- names and counts ---- */
 
 static bool add_volume(void *ctx, struct labels stream, const uint64_t *bytes, struct err *err)
@@ -507,9 +585,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         LIFE(test_window),       LIFE(test_times_without_window),
         LIFE(test_stream_limit), LIFE(test_empty_batches),
-        LIFE(test_payload),      LIFE(test_names),
-        LIFE(test_readers),      LIFE(test_tail),
-        LIFE(test_tail_unread),
+        LIFE(test_payload),      LIFE(test_parted),
+        LIFE(test_names),        LIFE(test_readers),
+        LIFE(test_tail),         LIFE(test_tail_unread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
