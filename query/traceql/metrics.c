@@ -3,7 +3,9 @@
  * Spans are walked once; a group (one set of by-values) has its cells from its first span on. Log2
  * buckets are kept per group and become histogram or quantile series at the end. Exemplars are a
  * sample: the range is cut into as many slots as may be returned, each slot keeps the span whose id
- * hashes highest, which is random but the same on every run. */
+ * hashes highest, which is random but the same on every run.
+ *
+ * with(extrapolate=true): a span stands for as many as its sampler let go, see weight_of_state. */
 #include "query/traceql/metrics.h"
 
 #include <math.h>
@@ -45,6 +47,8 @@ struct counting {
     struct traceql_value *scratch;     // by-values of the row at hand
     const struct tq_field *memo_field; // the only by-field, single-valued: codes stand for groups
     uint32_t *memo;
+    int state_column;      // of trace states, -1: every span counts once
+    double *state_weights; // by code, 0: unknown; the last: no state
     struct exemplar_slot *slots;
     size_t n_slots;
 };
@@ -199,6 +203,9 @@ static void begin_block(void *ctx, struct tq_block *t)
     struct counting *c = ctx;
     const struct tq_field *f = c->memo_field;
     c->memo = NULL;
+    if (c->state_column >= 0)
+        c->state_weights = arena_zalloc(
+            t->block_arena, ((size_t)t->b->columns[c->state_column].n_dict + 1) * sizeof(double));
     if (!f)
         return;
     size_t n = (size_t)t->b->columns[f->columns[f->intrinsic ? 0 : f->scope]].n_dict + 1;
@@ -217,7 +224,53 @@ static bool bucket_of(const struct traceql_value *v, uint8_t *out)
     return true;
 }
 
-static void add_value(struct group *g, enum tq_function fn, size_t step, double d)
+/* The value behind "key" and its sign in a list, "a=1,b=2" by ",=" or "th:c;rv:1" by ";:". */
+static str list_value(str list, char between, char sign, str key)
+{
+    while (list.n > 0) {
+        size_t n = MIN(str_find_char(list, between), list.n);
+        str item = str_trim(str_sub(list, 0, n));
+        if (item.n > key.n && str_starts(item, key) && item.p[key.n] == sign)
+            return str_sub(item, key.n + 1, item.n);
+        list = str_sub(list, MIN(n + 1, list.n), list.n);
+    }
+    return (str){0};
+}
+
+/* OpenTelemetry's consistent sampling: "ot=th:c" says that of 2^56 random numbers those below c
+ * (followed by zeros) lost. 1 without such a word. */
+static double weight_of_state(str state)
+{
+    str hex = list_value(list_value(state, ',', '=', STR("ot")), ';', ':', STR("th"));
+    uint64_t lost = 0;
+    if (hex.n == 0 || hex.n > 14)
+        return 1;
+    for (size_t i = 0; i < 14; i++) {
+        char c = i < hex.n ? hex.p[i] : '0';
+        bool is_digit = c >= '0' && c <= '9';
+        if (!is_digit && !(c >= 'a' && c <= 'f'))
+            return 1;
+        lost = lost << 4 | (is_digit ? (uint64_t)(c - '0') : (uint64_t)(c - 'a') + 10);
+    }
+    return ldexp(1, 56) / (ldexp(1, 56) - (double)lost);
+}
+
+static double weight_of(struct counting *c, const struct tq_block *t, uint32_t row)
+{
+    if (c->state_column < 0)
+        return 1;
+    const struct span_column *column = &t->b->columns[c->state_column];
+    uint32_t code = column->code[row] == SPAN_NO_VALUE ? column->n_dict : column->code[row];
+    double *known = &c->state_weights[code];
+    if (*known == 0) {
+        const struct value *v = tq_column_value(t->b, c->state_column, row);
+        *known = v && v->kind == VALUE_STR ? weight_of_state(v->s) : 1;
+    }
+    return *known;
+}
+
+/* d: the value of a span that stands for `weight` of them. */
+static void add_value(struct group *g, enum tq_function fn, size_t step, double d, double weight)
 {
     double *v = &g->v[step];
     bool none = IS_CELL_NONE(*v);
@@ -229,14 +282,14 @@ static void add_value(struct group *g, enum tq_function fn, size_t step, double 
         *v = none || d > *v ? d : *v;
         break;
     case FN_AVG:
-        g->n[step]++;
-        *v = none ? d : *v + d;
+        g->n[step] += weight;
+        *v = (none ? 0 : *v) + d * weight;
         break;
     case FN_SUM:
-        *v = none ? d : *v + d;
+        *v = (none ? 0 : *v) + d * weight;
         break;
     default:
-        *v += 1;
+        *v += weight;
     }
 }
 
@@ -273,12 +326,13 @@ static bool count_span(void *ctx, struct tq_block *t, uint32_t row, size_t step,
         return true;
     struct group *g = &c->groups.v[group];
     double d = v.kind == TQ_DURATION ? (double)v.value.i / 1e9 : tq_number(&v);
+    double weight = weight_of(c, t, row);
     if (!is_bucketed(c)) {
-        add_value(g, c->fn->fn, step, d);
+        add_value(g, c->fn->fn, step, d, weight);
     } else {
         if (!g->bucket[bucket] && !tq_cells(c->run, 0, &g->bucket[bucket], err))
             return false;
-        g->bucket[bucket][step]++;
+        g->bucket[bucket][step] += weight;
     }
     if (c->n_slots > 0)
         offer_exemplar(c, t, row, step, group, bucket, d);
@@ -435,6 +489,10 @@ bool tq_run_function(struct tq_run *run, const struct tq_metrics *m, struct tq_m
         is_local = is_local && tq_field_is_local(m->fn.by[i]);
     w.whole_traces = !is_local;
     tq_plan_make(run->q, m->fields, m->n_fields, &m->pipeline, w.whole_traces, true, &w.plan);
+    c.state_column = -1;
+    if (run->extrapolate)
+        c.state_column =
+            tq_plan_column(run->q, &w.plan, (struct span_column_ref){.field = FIELD_TRACE_STATE});
     hmap_init(&c.map, &run->q->arena);
     c.scratch = arena_array(&run->q->arena, struct traceql_value, m->fn.n_by);
     c.n_slots = run->max_exemplars;
@@ -569,6 +627,8 @@ bool traceql_metrics_run(struct query *q, const struct traceql_expr *e,
         return false;
     run.max_series = MIN(params->max_series > 0 ? params->max_series : SIZE_MAX,
                          q->limits.max_series > 0 ? q->limits.max_series : SIZE_MAX);
+    const struct traceql_value *extrapolate = tq_hint(e, STR("extrapolate"));
+    run.extrapolate = extrapolate && extrapolate->kind == TQ_BOOL && extrapolate->value.b;
     run.max_exemplars = run.grid.is_instant ? 0 : wanted_exemplars(e, params->max_exemplars);
     if (!run_metrics(&run, e->metrics, &m, err))
         return false;

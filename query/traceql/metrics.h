@@ -49,6 +49,7 @@ struct tq_run { // one query_range or instant query
     const struct traceql_metrics *params;
     struct tq_grid grid;
     size_t max_series, max_exemplars;
+    bool extrapolate; // spans count by their sampling
     uint64_t inspected_traces, inspected_spans;
 };
 

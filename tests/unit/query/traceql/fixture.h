@@ -1,7 +1,7 @@
 /* fixture.h - a store on the simulated disk, spans from short text lines, answers as text.
  *
  * A span line is a list of key=value: trace (hex), id and up (a letter; no up = root), svc, name,
- * at and dur (ms), kind, status, msg, lib (scope name@version), span.x res.x inst.x (attributes),
+ * at and dur (ms), kind, status, msg, state, lib (scope name@version), span.x res.x inst.x (attributes),
  * event=name@ms then event.x, link=trace/letter then link.x. Values: 1, 1.5, true, [a;b], "a b",
  * text. */
 #pragma once
@@ -203,6 +203,8 @@ static inline void read_field(struct reader *r, str key, str v)
         r->s.name = value.s;
     else if (str_is(key, "msg"))
         r->s.status_message = value.s;
+    else if (str_is(key, "state"))
+        r->s.trace_state = value.s;
     else if (str_is(key, "at"))
         r->s.start_ns = T0 + value.i * NS_PER_MS;
     else if (str_is(key, "dur"))
