@@ -168,7 +168,7 @@ struct series_place { // one label set and where its samples lie; in the arena o
     size_t n;
     struct series_at {
         uint32_t cursor, at;
-    } *at;
+    } * at;
 };
 /* About how many samples all the series have: for a choice, not for a promise. */
 uint64_t series_iter_weight(const struct series_iter *it);
@@ -238,6 +238,10 @@ struct log_select {
     bool backward;             // newest first
     bool want_line, want_meta; // what is not wanted may come empty
     bool no_len;               // line_len is not wanted, either: counting rows then reads no lines
+    /* Without lines, metadata and substrings: rows that lie between two neighbours of these times
+     * (a < t <= b; ascending, NULL = no such wish) may come as a number, see log_block.t_ns. */
+    const int64_t *cuts;
+    size_t n_cuts;
     /* Lines that lack one of the first LOG_SELECT_MUST_MAX of these substrings are left out, those
      * that lack another one may be. */
     const str *must;
@@ -252,8 +256,11 @@ struct log_block {
     struct labels stream;
     uint64_t stream_hash; // labels_hash(stream)
     size_t n;
-    const int64_t
-        *t_ns; // in the asked direction; equal times in order of arrival (reversed when backward)
+    /* In the asked direction; equal times in order of arrival (reversed when backward). NULL: the
+     * rows are only counted, all between two neighbours of `cuts`. */
+    const int64_t *t_ns;
+    int64_t t0_ns, t1_ns;      // counted rows: these times and between, and
+    uint64_t n_bytes;          // bytes of their lines
     const str *line;           // NULL when not wanted
     const struct labels *meta; // NULL when not wanted
     const uint32_t *line_len;  // bytes of each line; NULL with no_len

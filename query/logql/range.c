@@ -265,6 +265,16 @@ static void count_lines(struct ranger *r, struct lq_line *l, const struct log_bl
 {
     bool bytes = counts_bytes(r->e->range.op);
     uint32_t at = HMAP_NONE;
+    if (!b->t_ns) { // all in one piece
+        uint32_t piece = lq_cuts_find(&r->cuts, b->t1_ns, r->hint);
+        if (piece == UINT32_MAX || !lq_cuts_used(&r->cuts, piece))
+            return;
+        lq_line_begin(l, b->t1_ns, (str){0}, NULL);
+        at = find_series(r, l);
+        lq_window_add(r->q, &r->series.v[at].window, r->e->range.op, piece, b->t1_ns,
+                      bytes ? (double)b->n_bytes : (double)b->n);
+        return;
+    }
     for (size_t i = 0, end; i < b->n; i = end) {
         uint32_t piece = lq_cuts_find(&r->cuts, b->t_ns[i], r->hint);
         end = i + 1;
@@ -358,6 +368,8 @@ static bool read_store(struct ranger *r, struct err *err)
         .want_line = r->want_line,
         .want_meta = r->want_meta,
         .no_len = r->want_line || !counts_bytes(r->e->range.op),
+        .cuts = r->just_count ? r->cuts.at : NULL,
+        .n_cuts = r->cuts.n,
     };
     if (!lq_reader_open(r->q, &r->e->range.log, &wishes, &r->pipe, &r->hints, &reader, err))
         return false;

@@ -270,6 +270,15 @@ static void count_piece(struct log_loader *ld, const struct log_piece *p)
     st->blocks++;
 }
 
+void log_piece_count_run(struct log_loader *ld, const struct log_piece *p, size_t run)
+{
+    struct scan_stats *st = ld->sel->stats;
+    if (!st)
+        return;
+    st->lines += p->dir.runs[run].rows;
+    st->bytes += p->dir.runs[run].raw;
+}
+
 static bool load_once(struct log_loader *ld, struct log_piece *p, bool full, struct err *err)
 {
     take_arena(ld, p, full);

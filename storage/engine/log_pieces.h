@@ -37,6 +37,7 @@ struct log_piece {
     bool *run_wanted;                 // segments
     const struct hiding **run_hiding; // segments: what is deleted of it; NULL: of none
     bool needs_lines;                 // to tell what is deleted
+    bool is_counted;                  // segments: the directory tells what is asked
     uint32_t gen_id, gen_stream;      // generations
     // decoded
     bool is_loaded, is_full; // full: lines and metadata, too
@@ -84,6 +85,8 @@ MUST_USE bool log_loader_tick(struct log_loader *ld, struct err *err);
 /* Finds the unit's pieces: reads directories and, where it helps, filters. */
 MUST_USE bool log_unit_open(struct log_loader *ld, struct log_unit *u, struct err *err);
 void log_unit_close(struct log_loader *ld, struct log_unit *u); // twice is fine
+/* Adds the rows of one run, which are counted without decoding, to the statistics. */
+void log_piece_count_run(struct log_loader *ld, const struct log_piece *p, size_t run);
 /* Decodes the piece, if it is not yet; full: lines and metadata, whatever was asked for. It stays
  * until the next turn at least. */
 MUST_USE bool log_piece_load(struct log_loader *ld, struct log_piece *p, bool full,

@@ -72,6 +72,8 @@ struct log_iter {
     // the stream in work
     struct cursor *cursors;
     size_t n_cursors;
+    const struct entry **counted; // not decoded: their directory tells
+    size_t n_counted;
     uint32_t stream;
     bool is_slice_done;
 };
@@ -459,6 +461,77 @@ static int cmp_entry(const void *x, const void *y)
     return p < q ? -1 : p > q;
 }
 
+/* ---- counting without decoding ---- */
+
+static bool wants_counts(const struct log_iter *it)
+{
+    const struct log_select *s = &it->sel;
+    return s->cuts && s->n_cuts > 1 && !s->want_line && !s->want_meta &&
+           it->load.wanted.n_needles == 0 && it->load.wanted.n_meta == 0;
+}
+
+/* Do both times lie between the same two cuts? */
+static bool between_cuts(const struct log_select *s, int64_t t0_ns, int64_t t1_ns)
+{
+    size_t lo = 0, hi = s->n_cuts; // the first cut that is not before t0
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (s->cuts[mid] < t0_ns)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo > 0 && lo < s->n_cuts && t1_ns <= s->cuts[lo];
+}
+
+static bool lies_in_step(const struct log_iter *it, const struct logs_block *b)
+{
+    return key_of(it, b->t0_ns) >= it->lo && key_of(it, b->t0_ns) <= it->hi &&
+           key_of(it, b->t1_ns) >= it->lo && key_of(it, b->t1_ns) <= it->hi &&
+           b->t0_ns >= it->sel.start_ns && b->t1_ns <= it->last_ns;
+}
+
+/* Could the pieces hold the same record? One source has each record once. */
+static bool share_times(const struct log_piece *a, const struct log_piece *b)
+{
+    if (a->unit->source == b->unit->source)
+        return false;
+    int64_t a0 = a->block ? a->block->t0_ns : a->unit->t0_ns;
+    int64_t a1 = a->block ? a->block->t1_ns : a->unit->t1_ns;
+    int64_t b0 = b->block ? b->block->t0_ns : b->unit->t0_ns;
+    int64_t b1 = b->block ? b->block->t1_ns : b->unit->t1_ns;
+    return a0 <= b1 && b0 <= a1;
+}
+
+/* More pieces of one stream in a step than these are decoded without comparing their times. */
+#define COUNT_PIECES_MAX 32
+
+/* Blocks whose rows need not be seen: all of them are asked for, nothing of them is deleted, they
+ * count for one window, and no other piece could hold the same records. */
+static void find_counted(struct log_iter *it)
+{
+    for (size_t i = 0; i < it->n_entries; i++) {
+        struct log_piece *p = it->entries[i].piece;
+        p->is_counted = p->block && !p->is_loaded && !p->run_hiding && lies_in_step(it, p->block) &&
+                        between_cuts(&it->sel, p->block->t0_ns, p->block->t1_ns);
+    }
+    for (size_t i = 0, end; i < it->n_entries; i = end) {
+        const struct entry *e = &it->entries[i];
+        end = i + 1;
+        while (end < it->n_entries && it->entries[end].stream == e->stream)
+            end++;
+        size_t n = end - i;
+        for (size_t k = 0; k < n; k++) {
+            for (size_t j = 0; n <= COUNT_PIECES_MAX && j < k; j++) {
+                if (share_times(e[k].piece, e[j].piece))
+                    e[k].piece->is_counted = e[j].piece->is_counted = false;
+            }
+            if (n > COUNT_PIECES_MAX)
+                e[k].piece->is_counted = false;
+        }
+    }
+}
+
 static bool plan_step(struct log_iter *it, struct err *err)
 {
     VEC(struct entry) v = {0};
@@ -484,6 +557,8 @@ static bool plan_step(struct log_iter *it, struct err *err)
     it->next_entry = 0;
     if (v.n > 1)
         qsort(v.v, v.n, sizeof v.v[0], cmp_entry);
+    if (wants_counts(it))
+        find_counted(it);
     it->has_step = true;
     return !it->plan.over || log_loader_no_room(&it->load, err);
 }
@@ -587,6 +662,8 @@ static bool load_group(struct log_iter *it, size_t n, bool full, struct err *err
     it->n_cursors = 0;
     for (size_t i = 0; i < n; i++) {
         const struct entry *e = &it->entries[it->next_entry + i];
+        if (e->piece->is_counted)
+            continue;
         if (!log_piece_load(&it->load, e->piece, full, err))
             return false;
         if (cursor_of(it, e, &it->cursors[it->n_cursors]))
@@ -606,6 +683,11 @@ static bool next_stream(struct log_iter *it, struct err *err)
     it->stream = e->stream;
     arena_reset(&it->out);
     it->cursors = arena_array(&it->plan, struct cursor, n);
+    it->counted = arena_array(&it->plan, const struct entry *, n);
+    for (size_t i = 0; i < n; i++) {
+        if (e[i].piece->is_counted)
+            it->counted[it->n_counted++] = &e[i];
+    }
     if (!load_group(it, n, false, err))
         return false;
     bool has_all = it->sel.want_line && it->sel.want_meta;
@@ -789,9 +871,32 @@ static bool emit(struct log_iter *it, struct log_block *out, struct err *err)
     return !it->out.over || log_loader_no_room(&it->load, err);
 }
 
+/* The rows of one run as a number. */
+static void emit_counted(struct log_iter *it, struct log_block *out)
+{
+    const struct entry *e = it->counted[--it->n_counted];
+    const struct log_piece *p = e->piece;
+    log_piece_count_run(&it->load, p, e->run);
+    *out = (struct log_block){
+        .stream = it->streams[it->stream],
+        .stream_hash = it->stream_hash[it->stream],
+        .n = p->dir.runs[e->run].rows,
+        .t0_ns = p->block->t0_ns,
+        .t1_ns = p->block->t1_ns,
+        .n_bytes = p->dir.runs[e->run].raw,
+    };
+    bool is_left = it->n_counted > 0 || rows_left(it);
+    it->is_slice_done = !is_left && it->next_entry == it->n_entries;
+    out->bound_ns = time_of(it, is_left ? it->hi : bound_key(it, false));
+}
+
 enum step log_next(struct log_iter *it, struct log_block *out, struct err *err)
 {
     for (;;) {
+        if (it->n_counted > 0) {
+            emit_counted(it, out);
+            return STEP_ITEM;
+        }
         if (rows_left(it))
             return emit(it, out, err) ? STEP_ITEM : STEP_ERROR;
         if (it->has_step && it->next_entry < it->n_entries) {
