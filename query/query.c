@@ -116,12 +116,9 @@ bool query_count_samples(struct query *q, uint64_t n, struct err *err)
     return true;
 }
 
-static void note(struct query *q, bool is_info, const char *fmt, va_list args)
+/* text lies in q's arena behind mark: it goes when it is a duplicate. */
+static void add_note(struct query *q, str text, bool is_info, struct arena_mark mark)
 {
-    struct arena_mark mark = arena_mark(&q->arena);
-    str text = arena_vfmt(&q->arena, fmt, args);
-    if (q->where.n > 0)
-        text = arena_fmt(&q->arena, STR_FMT " " STR_FMT, STR_ARG(text), STR_ARG(q->where));
     for (size_t i = 0; i < q->notes.n; i++) {
         if (q->notes.v[i].is_info == is_info && str_eq(q->notes.v[i].text, text)) {
             arena_release(&q->arena, mark);
@@ -130,6 +127,15 @@ static void note(struct query *q, bool is_info, const char *fmt, va_list args)
     }
     if (q->notes.n < LIMIT_QUERY_NOTES)
         vec_push(&q->notes, &q->arena, (struct query_note){text, is_info});
+}
+
+static void note(struct query *q, bool is_info, const char *fmt, va_list args)
+{
+    struct arena_mark mark = arena_mark(&q->arena);
+    str text = arena_vfmt(&q->arena, fmt, args);
+    if (q->where.n > 0)
+        text = arena_fmt(&q->arena, STR_FMT " " STR_FMT, STR_ARG(text), STR_ARG(q->where));
+    add_note(q, text, is_info, mark);
 }
 
 void query_warn(struct query *q, const char *fmt, ...)
@@ -168,4 +174,75 @@ bool query_matcher(struct query *q, struct matcher *m, enum matcher_op op, str n
     if (m->re != NULL)
         query_defer(q, close_regex, m->re);
     return true;
+}
+
+/* ---- parts ---- */
+
+void query_part_init(struct query *part, struct query *whole)
+{
+    *part = (struct query){.ticker = {tick_of},
+                           .clock = whole->clock,
+                           .now_ns = whole->now_ns,
+                           .deadline_mono_ns = whole->deadline_mono_ns,
+                           .is_canceled = whole->is_canceled,
+                           .cancel_ctx = whole->cancel_ctx,
+                           .limits = whole->limits,
+                           .where = whole->where,
+                           .store = whole->store,
+                           .tenant = whole->tenant};
+    budget_init(&part->budget, whole->budget.name, whole->limits.max_memory, &whole->budget);
+    arena_init(&part->arena, whole->limits.max_memory, &whole->budget); // moves on with its gain
+}
+
+void query_part_deinit(struct query *part)
+{
+    ASSERT(part->defers == NULL);
+    arena_deinit(&part->arena);
+}
+
+void query_part_take(struct query *part, struct query_gain *out)
+{
+    *out = (struct query_gain){.arena = part->arena,
+                               .notes = part->notes.v,
+                               .n_notes = part->notes.n,
+                               .scan = part->scan,
+                               .samples = part->peak_samples};
+    arena_init(&part->arena, out->arena.max, out->arena.budget);
+    part->notes.v = NULL;
+    part->notes.n = part->notes.cap = 0;
+    part->scan = (struct scan_stats){0};
+    part->peak_samples = 0;
+}
+
+void query_gain_drop(struct query_gain *g)
+{
+    arena_deinit(&g->arena);
+}
+
+static void drop_arena(void *arg)
+{
+    arena_deinit(arg);
+}
+
+bool query_gain_join(struct query *whole, struct query_gain *g, bool is_kept, struct err *err)
+{
+    for (size_t i = 0; i < g->n_notes; i++) {
+        struct arena_mark mark = arena_mark(&whole->arena);
+        add_note(whole, arena_dup(&whole->arena, g->notes[i].text), g->notes[i].is_info, mark);
+    }
+    whole->scan.samples += g->scan.samples;
+    whole->scan.lines += g->scan.lines;
+    whole->scan.spans += g->scan.spans;
+    whole->scan.bytes += g->scan.bytes;
+    whole->scan.blocks += g->scan.blocks;
+    whole->scan.blocks_skipped += g->scan.blocks_skipped;
+    if (is_kept) {
+        struct arena *a = arena_new(&whole->arena, struct arena);
+        *a = g->arena;
+        arena_init(&g->arena, 0, NULL);
+        query_defer(whole, drop_arena, a);
+    } else {
+        query_gain_drop(g);
+    }
+    return query_count_samples(whole, g->samples, err);
 }

@@ -66,6 +66,27 @@ MUST_USE bool query_count_samples(struct query *q, uint64_t n, struct err *err);
 void query_warn(struct query *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void query_info(struct query *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void query_defer(struct query *q, void (*fn)(void *), void *arg);
+
+/* A part of a query that another thread works on. `part` is a query of its own for that thread,
+ * with the limits, the deadline and the cancel flag of the whole (is_canceled is asked from there,
+ * too); its memory counts with the whole's. What it has gathered is taken from it piece by piece,
+ * and joined by the thread of the whole, in the order that a single thread would have had. */
+struct query_gain {
+    struct arena arena;
+    const struct query_note *notes;
+    size_t n_notes;
+    struct scan_stats scan;
+    uint64_t samples;
+};
+void query_part_init(struct query *part, struct query *whole);
+void query_part_deinit(struct query *part);
+/* Moves it all to *out; the part begins anew. Thread of the part. */
+void query_part_take(struct query *part, struct query_gain *out);
+/* Adds notes and counts to the whole. is_kept: the memory lives as long as the whole query, else it
+ * goes now. ERR_LIMIT of query_count_samples. */
+MUST_USE bool query_gain_join(struct query *whole, struct query_gain *g, bool is_kept,
+                              struct err *err);
+void query_gain_drop(struct query_gain *g);
 /* snapshot_open + defer of its close. */
 MUST_USE bool query_snapshot(struct query *q, enum signal signal, struct time_range range,
                              struct snapshot **out, struct err *err);

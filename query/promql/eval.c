@@ -41,13 +41,16 @@ str of_metric(struct query *q, str name)
     return text;
 }
 
+void cells_init_in(struct arena *a, size_t n, struct cells *c)
+{
+    *c = (struct cells){.v = arena_array(a, double, n), .h = arena_zalloc(a, n * sizeof *c->h)};
+    for (size_t i = 0; i < n; i++)
+        c->v[i] = CELL_ABSENT;
+}
+
 void cells_init(struct eval *e, struct cells *c)
 {
-    *c = (struct cells){.v = arena_array(&e->q->arena, double, e->grid.n),
-                        .h = arena_array(&e->q->arena, const struct hist *, e->grid.n),
-                        .any_hist = true,
-                        .any = true};
-    cells_clear(e, c);
+    cells_init_in(&e->q->arena, e->grid.n, c);
 }
 
 void cells_clear(struct eval *e, struct cells *c)

@@ -49,6 +49,7 @@ struct cells {
     bool any, any_hist;
 };
 void cells_init(struct eval *e, struct cells *c);
+void cells_init_in(struct arena *a, size_t n, struct cells *c);
 void cells_clear(struct eval *e, struct cells *c);
 static inline void cells_set(struct cells *c, size_t i, double v)
 {

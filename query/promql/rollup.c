@@ -339,6 +339,28 @@ static bool check_extend(const struct rollup *r, struct err *err)
     return true;
 }
 
+static void *copy_run(const void *ctx, struct eval *e, struct row_sink *sink, struct arena *a)
+{
+    const struct run *x = ctx;
+    struct run *y = arena_new(a, struct run);
+    y->r = (struct rollup){.e = e, .call = x->r.call, .arg = x->r.arg, .g = x->r.g};
+    memcpy(y->r.param, x->r.param, sizeof y->r.param);
+    y->sink = sink;
+    y->drop_name = x->drop_name;
+    cells_init_in(a, e->grid.n, &y->cells);
+    arena_init(&y->r.scratch, e->q->limits.max_memory, &e->q->budget);
+    arena_init(&y->r.series, e->q->limits.max_memory, &e->q->budget);
+    return y;
+}
+
+static void free_run(void *copy)
+{
+    struct run *x = copy;
+    arena_deinit(&x->r.scratch);
+    arena_deinit(&x->r.series);
+    rate_shapes_deinit(&x->r.shapes);
+}
+
 bool rollup_rows(struct eval *e, const struct node *n, struct row_sink *sink, struct err *err)
 {
     struct run x = {.r = {.e = e, .call = n}, .sink = sink};
@@ -356,10 +378,10 @@ bool rollup_rows(struct eval *e, const struct node *n, struct row_sink *sink, st
     arena_init(&x.r.scratch, e->q->limits.max_memory, &e->q->budget);
     arena_init(&x.r.series, e->q->limits.max_memory, &e->q->budget);
     eval_where(e, x.r.arg);
-    bool ok = each_series(e, x.r.arg, &x.r.g, false, roll_series, &x, err);
-    arena_deinit(&x.r.scratch);
-    arena_deinit(&x.r.series);
-    rate_shapes_deinit(&x.r.shapes);
+    struct series_use use = {
+        .fn = roll_series, .ctx = &x, .sink = sink, .copy = copy_run, .free = free_run};
+    bool ok = each_series(e, x.r.arg, &x.r.g, false, &use, err);
+    free_run(&x);
     return ok;
 }
 

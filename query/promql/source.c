@@ -8,6 +8,7 @@
 
 #include "query/promql/extend.h"
 #include "query/promql/info.h"
+#include "query/promql/select.h"
 #include "storage/model/limits.h"
 
 #define SUBQUERY_STEP_MS (60 * MS_PER_S) // Prometheus' default evaluation interval
@@ -160,98 +161,10 @@ bool source_open(struct eval *e, const struct node *root, struct err *err)
 
 /* ---- series of a selector ---- */
 
-static bool is_marker(const struct series *s, size_t i)
-{
-    if (s->h != NULL && s->h[i] != NULL)
-        return hist_is_stale(s->h[i]);
-    return is_stale(s->v[i]);
-}
-
-/* Room for the samples of one series that have markers between them; grows, reused. */
-struct scratch {
-    size_t cap;
-    int64_t *t_ms;
-    double *v;
-    const struct hist **h;
-    int64_t *start_ms;
-};
-
-static void scratch_deinit(struct scratch *x)
-{
-    mem_free(x->t_ms);
-    mem_free(x->v);
-    mem_free(x->h);
-    mem_free(x->start_ms);
-}
-
-static void scratch_grow(struct scratch *x, size_t n)
-{
-    if (n <= x->cap)
-        return;
-    x->cap = MAX(n, 2 * x->cap);
-    x->t_ms = mem_realloc(x->t_ms, x->cap * sizeof *x->t_ms);
-    x->v = mem_realloc(x->v, x->cap * sizeof *x->v);
-    x->h = mem_realloc(x->h, x->cap * sizeof *x->h);
-    x->start_ms = mem_realloc(x->start_ms, x->cap * sizeof *x->start_ms);
-}
-
-static bool has_marker(const struct series *s)
-{
-    bool any = false;
-    for (size_t i = 0; i < s->n && !any;) {
-        size_t end = MIN(i + 128, s->n); // without a way out inside: such loops run in vectors
-        if (s->h != NULL) {
-            for (; i < end; i++)
-                any |= is_marker(s, i);
-        } else {
-            for (; i < end; i++)
-                any |= is_stale(s->v[i]);
-        }
-    }
-    return any;
-}
-
-static struct samples samples_of(const struct series *s)
-{
-    return (struct samples){.labels = s->labels,
-                            .n = s->n,
-                            .t_ms = s->t_ms,
-                            .v = s->v,
-                            .h = s->h,
-                            .start_ms = s->start_ms};
-}
-
-/* Most series have no markers: then the iterator's own columns go on. */
-static void drop_markers(struct scratch *x, const struct series *s, struct samples *out)
-{
-    size_t n = 0;
-    *out = samples_of(s);
-    if (s->no_markers || !has_marker(s))
-        return;
-    scratch_grow(x, s->n);
-    for (size_t i = 0; i < s->n; i++) {
-        if (is_marker(s, i))
-            continue;
-        x->t_ms[n] = s->t_ms[i];
-        x->v[n] = s->v[i];
-        x->h[n] = s->h != NULL ? s->h[i] : NULL;
-        x->start_ms[n] = s->start_ms != NULL ? s->start_ms[i] : 0;
-        n++;
-    }
-    out->n = n;
-    out->t_ms = x->t_ms;
-    out->v = x->v;
-    out->h = s->h != NULL ? x->h : NULL;
-    out->start_ms = s->start_ms != NULL ? x->start_ms : NULL;
-}
-
 static bool each_of_selector(struct eval *e, const struct node *n, const struct geometry *g,
-                             bool keep_stale, samples_fn *fn, void *ctx, struct err *err)
+                             bool keep_stale, const struct series_use *use, struct err *err)
 {
     const struct node *sel = n->kind == NODE_MATRIX ? n->matrix.selector : n;
-    struct scratch scratch = {0};
-    struct series_iter *it;
-    struct series s;
     int64_t lo, hi;
     reach_of(e, g, &lo, &hi);
     struct series_select select = {.matchers = sel->selector.matchers,
@@ -259,23 +172,7 @@ static bool each_of_selector(struct eval *e, const struct node *n, const struct 
                                    .end_ms = hi,
                                    .ticker = &e->q->ticker,
                                    .stats = &e->q->scan};
-    if (!series_iter_open(e->snap, &select, &e->q->budget, &it, err))
-        return false;
-    enum step step = STEP_ERROR;
-    while (query_tick(e->q, err) && (step = series_next(it, &s, err)) == STEP_ITEM) {
-        struct samples samples;
-        step = STEP_ERROR;
-        if (!query_count_samples(e->q, s.n, err))
-            break;
-        drop_markers(&scratch, &s, &samples);
-        if (keep_stale)
-            samples = samples_of(&s);
-        if (samples.n > 0 && !fn(ctx, &samples, err))
-            break;
-    }
-    series_iter_close(it);
-    scratch_deinit(&scratch);
-    return step == STEP_END;
+    return select_series(e, &select, keep_stale, use, err);
 }
 
 /* ---- series of a subquery ---- */
@@ -301,7 +198,7 @@ static void samples_of_cells(const struct matrix *m, const struct mseries *s, in
 }
 
 static bool each_of_subquery(struct eval *e, const struct node *n, const struct geometry *g,
-                             samples_fn *fn, void *ctx, struct err *err)
+                             const struct series_use *use, struct err *err)
 {
     struct eval inner = *e;
     struct result value;
@@ -319,18 +216,18 @@ static bool each_of_subquery(struct eval *e, const struct node *n, const struct 
         struct samples samples;
         samples_of_cells(&value.m, &value.m.series.v[k], t_ms, v, h, &samples);
         if (!query_tick(e->q, err) || !query_count_samples(e->q, samples.n, err) ||
-            (samples.n > 0 && !fn(ctx, &samples, err)))
+            (samples.n > 0 && !use->fn(use->ctx, &samples, err)))
             return false;
     }
     return true;
 }
 
 bool each_series(struct eval *e, const struct node *n, const struct geometry *g, bool keep_stale,
-                 samples_fn *fn, void *ctx, struct err *err)
+                 const struct series_use *use, struct err *err)
 {
     if (n->kind == NODE_SUBQUERY)
-        return each_of_subquery(e, n, g, fn, ctx, err);
-    return each_of_selector(e, n, g, keep_stale, fn, ctx, err);
+        return each_of_subquery(e, n, g, use, err);
+    return each_of_selector(e, n, g, keep_stale, use, err);
 }
 
 /* ---- instant selectors ---- */
@@ -439,6 +336,15 @@ static bool instant_series(void *ctx, const struct samples *s, struct err *err)
     return !x->cells.any || x->sink->put(x->sink, x->e, &x->cells, s->labels, s->drop_name, err);
 }
 
+static void *copy_instant(const void *ctx, struct eval *e, struct row_sink *sink, struct arena *a)
+{
+    const struct instant *x = ctx;
+    struct instant *y = arena_new(a, struct instant);
+    *y = (struct instant){.e = e, .g = x->g, .pick = x->pick, .sink = sink};
+    cells_init_in(a, e->grid.n, &y->cells);
+    return y;
+}
+
 bool selector_rows(struct eval *e, const struct node *n, enum pick pick, struct row_sink *sink,
                    struct err *err)
 {
@@ -448,7 +354,9 @@ bool selector_rows(struct eval *e, const struct node *n, enum pick pick, struct 
     struct instant x = {.e = e, .g = &g, .pick = pick, .sink = sink};
     cells_init(e, &x.cells);
     eval_where(e, n);
-    return each_series(e, n, &g, g.extend != EXTEND_SMOOTHED, instant_series, &x, err);
+    struct series_use use = {
+        .fn = instant_series, .ctx = &x, .sink = sink, .copy = copy_instant, .free = NULL};
+    return each_series(e, n, &g, g.extend != EXTEND_SMOOTHED, &use, err);
 }
 
 bool eval_selector(struct eval *e, const struct node *n, enum pick pick, struct matrix *out,
@@ -545,7 +453,8 @@ bool eval_range_result(struct eval *e, const struct node *n, const struct promql
     if (!geometry_of(e, n, &g, err))
         return false;
     struct range_result x = {.e = e, .g = &g};
-    if (!each_series(e, n, &g, false, result_series, &x, err))
+    struct series_use use = {.fn = result_series, .ctx = &x};
+    if (!each_series(e, n, &g, false, &use, err))
         return false;
     if (x.series.n > 1)
         qsort(x.series.v, x.series.n, sizeof *x.series.v, series_cmp);

@@ -28,6 +28,18 @@ struct samples { // of one series, stale markers removed
 
 typedef bool samples_fn(void *ctx, const struct samples *s, struct err *err);
 
+/* What becomes of series. With `copy`, other threads may help: fn then makes at most one row of a
+ * series, gives it to the sink of its ctx, and looks at nothing but the series and its ctx. */
+struct series_use {
+    samples_fn *fn;
+    void *ctx;
+    struct row_sink *sink; // where rows go
+    /* A ctx for another thread, whose e and sink these are; in the arena. NULL: this thread only.
+     */
+    void *(*copy)(const void *ctx, struct eval *e, struct row_sink *sink, struct arena *a);
+    void (*free)(void *copy); // NULL: there is nothing to free
+};
+
 /* n: NODE_SELECTOR, NODE_MATRIX, NODE_SUBQUERY. */
 MUST_USE bool geometry_of(const struct eval *e, const struct node *n, struct geometry *out,
                           struct err *err);
@@ -36,10 +48,10 @@ static inline int64_t window_end(const struct eval *e, const struct geometry *g,
 {
     return (g->fixed ? g->at_ms : grid_time(e->grid, i)) - g->offset_ms;
 }
-/* Calls fn with every series that has samples in reach of the grid. keep_stale: markers stay
- * (instant selectors need them). */
+/* Calls use->fn with every series that has samples in reach of the grid, in order of their labels;
+ * with helpers as if in order. keep_stale: markers stay (instant selectors need them). */
 MUST_USE bool each_series(struct eval *e, const struct node *n, const struct geometry *g,
-                          bool keep_stale, samples_fn *fn, void *ctx, struct err *err);
+                          bool keep_stale, const struct series_use *use, struct err *err);
 /* The reset hint of h, found by looking at the sample before where it is unknown. */
 enum hist_reset derived_hint(const struct hist *before, const struct hist *h);
 /* Opens the snapshot of the query for everything that the tree can reach. */
