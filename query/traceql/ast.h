@@ -201,7 +201,8 @@ bool tq_arithmetic(enum tq_op op, const struct traceql_value *a, const struct tr
 bool tq_parse_field(struct query *q, str text, struct tq_field **out, struct err *err);
 /* An attribute as it is written, quoted where it must be. */
 str tq_attribute_text(struct arena *a, enum attr_scope scope, str name);
-/* The parts between the && of { a && b }, by the tokens, whether they parse or not. */
+/* The parts between the && of { a && b }, by the tokens, whether they parse or not; none when
+ * something else than a metrics function follows. */
 struct strs tq_conjunction_parts(struct query *q, str text);
 bool tq_is_structural(enum tq_op op);
 const char *tq_op_text(enum tq_op op);

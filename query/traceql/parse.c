@@ -590,5 +590,8 @@ struct strs tq_conjunction_parts(struct query *q, str text)
         from = p.lx.pos;
     }
     vec_push(&parts, &q->arena, str_sub(text, from, p.failed ? text.n : p.pos));
-    return (struct strs){parts.v, parts.n};
+    if (!tq_accept(&p, "}") || p.tok == TOK_END)
+        return (struct strs){parts.v, parts.n};
+    bool is_metrics = tq_accept(&p, "|") && tq_at_function(&p);
+    return is_metrics ? (struct strs){parts.v, parts.n} : (struct strs){0};
 }

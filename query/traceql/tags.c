@@ -67,36 +67,50 @@ static int compare_values(const void *x, const void *y)
 
 /* ---- filters ---- */
 
-static bool is_filter(const struct traceql_expr *e)
+/* One spanset filter; metrics may be made of it. */
+static bool has_one_filter(const struct traceql_expr *e)
 {
-    return !e->metrics && e->pipeline.n == 1 && e->pipeline.stages[0].kind == STAGE_SPANSET &&
+    return e->pipeline.n == 1 && e->pipeline.stages[0].kind == STAGE_SPANSET &&
            e->pipeline.stages[0].spanset->kind == SPANSET_FILTER;
 }
 
-/* The parts of a conjunction that parse by themselves, as one filter again. */
+static str braced(struct query *q, str text)
+{
+    return arena_fmt(&q->arena, "{ " STR_FMT " }", STR_ARG(text));
+}
+
+#define LENIENT_DEPTH 8 // parentheses that are looked into
+
+/* Adds the parts of a conjunction that parse by themselves; of parentheses what is in them. */
+static void keep_usable(struct query *q, str text, int depth, // NOLINT(misc-no-recursion): depth
+                        struct buf *kept)
+{
+    struct strs parts = tq_conjunction_parts(q, text);
+    for (size_t i = 0; i < parts.n; i++) {
+        const struct traceql_expr *e;
+        struct err ignored = ERR_OK;
+        str part = str_trim(parts.v[i]);
+        if (part.n == 0)
+            continue;
+        if (traceql_parse(q, braced(q, part), &e, &ignored) && has_one_filter(e)) {
+            buf_add(kept, kept->n > 0 ? STR(" && (") : STR("("));
+            buf_add(kept, part);
+            buf_add_char(kept, ')');
+        } else if (depth < LENIENT_DEPTH && part.p[0] == '(' && part.p[part.n - 1] == ')') {
+            keep_usable(q, braced(q, str_sub(part, 1, part.n - 1)), depth + 1, kept);
+        }
+    }
+}
+
 static const struct traceql_expr *parse_usable_parts(struct query *q, str text)
 {
     const struct traceql_expr *e;
     struct err ignored = ERR_OK;
-    struct strs parts = tq_conjunction_parts(q, text);
-    struct buf kept, alone;
-    buf_init(&kept, text.n * 2 + 16);
-    buf_init(&alone, text.n + 16);
-    for (size_t i = 0; i < parts.n; i++) {
-        buf_clear(&alone);
-        buf_add(&alone, STR("{ "));
-        buf_add(&alone, parts.v[i]);
-        buf_add(&alone, STR(" }"));
-        if (str_trim(parts.v[i]).n == 0 || !traceql_parse(q, buf_str(&alone), &e, &ignored) ||
-            !is_filter(e))
-            continue;
-        buf_add(&kept, kept.n > 0 ? STR(" && ") : STR("{ "));
-        buf_add(&kept, parts.v[i]);
-    }
-    buf_add(&kept, STR(" }"));
-    str whole = arena_dup(&q->arena, buf_str(&kept));
-    bool any = str_starts(whole, STR("{")) && traceql_parse(q, whole, &e, &ignored);
-    buf_deinit(&alone);
+    struct buf kept;
+    buf_init(&kept, text.n * 4 + 16);
+    keep_usable(q, text, 0, &kept);
+    bool any =
+        kept.n > 0 && !kept.over && traceql_parse(q, braced(q, buf_str(&kept)), &e, &ignored);
     buf_deinit(&kept);
     return any ? e : NULL;
 }
@@ -112,7 +126,7 @@ static const struct traceql_expr *parse_filter(struct query *q, str text)
         return NULL;
     if (!traceql_parse(q, text, &e, &ignored))
         e = parse_usable_parts(q, text);
-    return e && is_filter(e) && e->pipeline.stages[0].spanset->filter ? e : NULL;
+    return e && has_one_filter(e) && e->pipeline.stages[0].spanset->filter ? e : NULL;
 }
 
 /* ---- walking spans ---- */
