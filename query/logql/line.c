@@ -253,6 +253,15 @@ bool lq_line_extract(struct lq_line *l, str text, str value, bool replace)
     return !l->hints->restrict_names || l->n_found < l->hints->n;
 }
 
+void lq_line_forget(struct lq_line *l, size_t n)
+{
+    for (size_t i = n; i < l->v.n; i++) {
+        l->n_found -= l->v.v[i].extracted && !l->v.v[i].is_gone;
+        l->v.v[i].is_gone = true;
+        l->v.v[i].extracted = false;
+    }
+}
+
 void lq_line_fail(struct lq_line *l, str kind, str details)
 {
     l->err = kind;

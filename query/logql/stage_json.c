@@ -1,34 +1,16 @@
 /* stage_json.c - json (all fields, or expressions) and unpack.
  *
- * One pull reader over the line; names of nested fields grow in one buffer per stage. Field texts
- * are borrowed from the line, strings with escapes are decoded into the line's scratch memory. The
- * reader is strict about the value and lenient about text behind it; its complaints are told in the
- * words that people know from Loki. */
+ * One strict pull reader over the line, which is fast; names of nested fields grow in one buffer
+ * per stage. Field texts are borrowed from the line, strings with escapes are decoded into the
+ * line's scratch memory. When the reader stumbles, the line is read again by lenient.h, which
+ * takes what it can and knows the words for what is wrong. */
+#include "query/logql/lenient.h"
 #include "query/logql/pipeline.h"
 #include "storage/base/json_read.h"
 #include "storage/base/num.h"
 #include "storage/model/limits.h"
 
 #define JSON_ERR STR("JSONParserErr")
-
-#define NO_OBJECT STR("Value looks like object, but can't find closing '}' symbol")
-#define NO_ARRAY  STR("Value is array, but can't find closing ']' symbol")
-#define NO_STRING STR("Value is string, but can't find closing '\"' symbol")
-#define MALFORMED STR("Malformed JSON error")
-
-/* What is wrong behind the event `last`, told as the reference's reader tells it. */
-static str complaint(const struct json_reader *r, enum json_event last)
-{
-    size_t i = r->pos;
-    while (i < r->in.n && strchr(" \t\r\n", r->in.p[i]) != NULL && r->in.p[i] != '\0')
-        i++;
-    char c = i < r->in.n ? r->in.p[i] : '\0';
-    if (last == JSON_KEY)
-        return c == '"' ? NO_STRING : i >= r->in.n ? MALFORMED : STR("Unknown value type");
-    if (last == JSON_OBJECT || last == JSON_ARRAY)
-        return c == '"' ? NO_STRING : last == JSON_ARRAY ? NO_ARRAY : NO_OBJECT;
-    return i >= r->in.n ? NO_ARRAY : NO_OBJECT;
-}
 
 static str scalar_text(struct json_reader *r, enum json_event e, struct arena *a)
 {
@@ -38,7 +20,7 @@ static str scalar_text(struct json_reader *r, enum json_event e, struct arena *a
     case JSON_FALSE:
         return STR("false");
     case JSON_STRING:
-        return json_text(r, a);
+        return r->has_escape ? lenient_text(a, r->text) : r->text;
     default:
         return r->text;
     }
@@ -54,8 +36,10 @@ struct json_all {
 static str field_name(struct lq_line *l, struct buf *prefix, str key)
 {
     str part = lq_sanitize(l, key, prefix->n == 0);
-    if (prefix->n == 0 || part.n == 0)
+    if (prefix->n == 0)
         return part;
+    if (part.n == 0) // the empty part of a path is no part
+        return str_sub(arena_dup(&l->scratch, buf_str(prefix)), 0, prefix->n - 1);
     char *p = arena_alloc(&l->scratch, prefix->n + part.n);
     memcpy(p, prefix->p, prefix->n);
     memcpy(p + prefix->n, part.p, part.n);
@@ -79,16 +63,14 @@ static bool enter_object(struct lq_line *l, struct buf *prefix, str key)
 }
 
 /* Reads the fields behind the opening brace; false: broken. */
-static bool read_fields(const struct json_all *j, struct json_reader *r, struct lq_line *l,
-                        enum json_event *last)
+static bool read_fields(const struct json_all *j, struct json_reader *r, struct lq_line *l)
 {
     size_t ends[LIMIT_JSON_DEPTH + 1]; // prefix length to go back to, per open object
     size_t depth = 0;
     str key = {0};
     buf_clear(j->name);
-    for (enum json_event e = JSON_OBJECT;;) {
-        *last = e;
-        e = json_next(r);
+    for (;;) {
+        enum json_event e = json_next(r);
         switch (e) {
         case JSON_KEY:
             key = json_text(r, &l->scratch);
@@ -97,7 +79,7 @@ static bool read_fields(const struct json_all *j, struct json_reader *r, struct 
             size_t before = j->name->n;
             if (enter_object(l, j->name, key))
                 ends[depth++] = before;
-            else if (!json_skip(r, *last = e))
+            else if (!json_skip(r, e))
                 return false;
             break;
         }
@@ -107,7 +89,7 @@ static bool read_fields(const struct json_all *j, struct json_reader *r, struct 
             j->name->n = ends[--depth];
             break;
         case JSON_ARRAY:
-            if (!json_skip(r, *last = e))
+            if (!json_skip(r, e))
                 return false;
             break;
         case JSON_STRING:
@@ -127,18 +109,58 @@ static bool read_fields(const struct json_all *j, struct json_reader *r, struct 
     }
 }
 
+enum found { FOUND_REST, FOUND_ALL, FOUND_FAULT };
+
+static str lenient_scalar(struct arena *a, str value, enum lenient_type type)
+{
+    return type == LENIENT_STRING ? lenient_text(a, value) : value;
+}
+
+/* The fields of an object that the strict reader does not take. */
+// NOLINTNEXTLINE(misc-no-recursion): the depth is bounded
+static enum found read_again(const struct json_all *j, str object, struct lq_line *l,
+                             unsigned depth)
+{
+    struct lenient o;
+    str key, value;
+    enum lenient_type type;
+    enum lenient_step step;
+    lenient_init(&o, object);
+    while ((step = lenient_next(&o, &l->scratch, &key, &value, &type)) == LENIENT_FIELD) {
+        size_t before = j->name->n;
+        if (type == LENIENT_OBJECT && depth < LIMIT_JSON_DEPTH && enter_object(l, j->name, key)) {
+            enum found inner = read_again(j, value, l, depth + 1);
+            j->name->n = before;
+            if (inner != FOUND_REST)
+                return inner;
+        }
+        if (type == LENIENT_OBJECT || type == LENIENT_ARRAY || type == LENIENT_NULL)
+            continue;
+        str name = field_name(l, j->name, key);
+        if (name.n > 0 &&
+            !lq_line_extract(l, name, lenient_scalar(&l->scratch, value, type), false))
+            return FOUND_ALL;
+    }
+    if (step == LENIENT_END)
+        return FOUND_REST;
+    lq_line_fail(l, JSON_ERR, o.error);
+    return FOUND_FAULT;
+}
+
 static bool run_json(const struct lq_stage *s, struct lq_line *l, bool *keep, struct err *err)
 {
+    const struct json_all *j = s->state;
     struct json_reader r;
-    enum json_event last;
+    size_t n_before = l->v.n;
     (void)keep, (void)err;
     json_reader_init(&r, l->text);
     r.allow_trailing = true;
-    str first = str_trim(l->text);
-    if (first.n == 0 || first.p[0] != '{' || json_next(&r) != JSON_OBJECT)
-        lq_line_fail(l, JSON_ERR, NO_OBJECT);
-    else if (!read_fields(s->state, &r, l, &last))
-        lq_line_fail(l, JSON_ERR, complaint(&r, last));
+    bool is_clean = str_find(l->text, LENIENT_BAD_UTF8) == SIZE_MAX;
+    if (is_clean && json_next(&r) == JSON_OBJECT && read_fields(j, &r, l))
+        return true;
+    lq_line_forget(l, n_before);
+    buf_clear(j->name);
+    (void)read_again(j, l->text, l, 0);
     return true;
 }
 
@@ -262,24 +284,86 @@ static bool path_into(struct json_reader *r, const struct path_step *step, enum 
     }
 }
 
-static bool path_find(const struct json_path *p, struct lq_line *l, str *value)
+/* The value that the line has there, or nothing. False: the reader stumbled. */
+static bool path_find(const struct json_path *p, struct lq_line *l, str *value, bool *found)
 {
     struct json_reader r;
     json_reader_init(&r, l->text);
     r.allow_trailing = true;
     enum json_event e = json_next(&r);
+    *found = false;
     for (size_t i = 0; i < p->n; i++)
         if (!path_into(&r, &p->v[i], &e, &l->scratch))
-            return false;
+            return r.error == NULL;
     if (e == JSON_OBJECT || e == JSON_ARRAY) {
         size_t from = r.pos - 1;
         if (!json_skip(&r, e))
             return false;
         *value = str_sub(l->text, from, r.pos);
-        return true;
+        if (e == JSON_ARRAY)
+            *value = lenient_text(&l->scratch, *value);
+    } else {
+        if (e != JSON_STRING && r.pos < r.in.n && strchr(" \t\r\n,]}", r.in.p[r.pos]) == NULL)
+            return false; // 12abc
+        *value = e == JSON_NULL ? (str){0} : scalar_text(&r, e, &l->scratch);
     }
-    *value = e == JSON_NULL ? (str){0} : scalar_text(&r, e, &l->scratch);
-    return e != JSON_ERROR;
+    *found = e != JSON_ERROR;
+    return *found;
+}
+
+static bool lenient_item(str array, uint64_t index, str *value, enum lenient_type *type, str *error)
+{
+    size_t at = 1;
+    for (uint64_t i = 0;; i++) {
+        if (!lenient_value(array, &at, value, type, error))
+            return false;
+        if (i == index)
+            return true;
+        while (at < array.n && array.p[at] != ',')
+            at++;
+        at++;
+    }
+}
+
+static bool lenient_member(struct lq_line *l, str object, str want, str *value,
+                           enum lenient_type *type, str *error)
+{
+    struct lenient o;
+    str key;
+    enum lenient_step step;
+    lenient_init(&o, object);
+    while ((step = lenient_next(&o, &l->scratch, &key, value, type)) == LENIENT_FIELD)
+        if (str_eq(key, want))
+            return true;
+    if (step == LENIENT_BROKEN && str_eq(key, want))
+        *error = o.error; // it is there, but not its value
+    return false;
+}
+
+static bool path_find_again(const struct json_path *p, struct lq_line *l, str *value)
+{
+    enum lenient_type type = l->text.p[0] == '{'   ? LENIENT_OBJECT
+                             : l->text.p[0] == '[' ? LENIENT_ARRAY
+                                                   : LENIENT_STRING;
+    str at = l->text;
+    for (size_t i = 0; i < p->n; i++) {
+        const struct path_step *step = &p->v[i];
+        str error = {0};
+        if (type != (step->is_index ? LENIENT_ARRAY : LENIENT_OBJECT))
+            return false;
+        bool ok = step->is_index ? lenient_item(at, step->index, value, &type, &error)
+                                 : lenient_member(l, at, step->key, value, &type, &error);
+        if (!ok && error.n > 0 && !step->is_index)
+            lq_line_fail(l, JSON_ERR, error);
+        if (!ok)
+            return false;
+        at = *value;
+    }
+    if (type == LENIENT_NULL)
+        *value = (str){0};
+    else if (type != LENIENT_OBJECT)
+        *value = lenient_text(&l->scratch, *value);
+    return true;
 }
 
 static bool run_json_some(const struct lq_stage *s, struct lq_line *l, bool *keep, struct err *err)
@@ -294,8 +378,11 @@ static bool run_json_some(const struct lq_stage *s, struct lq_line *l, bool *kee
     }
     for (size_t i = 0; i < j->n; i++) {
         str value, old;
+        bool found;
         struct lq_name name = j->v[i].label;
-        if (path_find(&j->v[i], l, &value))
+        if (!path_find(&j->v[i], l, &value, &found))
+            found = path_find_again(&j->v[i], l, &value);
+        if (found)
             lq_line_set(l, CAT_PARSED, lq_line_clashes(l, name) ? lq_line_suffixed(l, name) : name,
                         value);
         else if (!lq_line_get(l, name, &old))
@@ -336,36 +423,34 @@ bool lq_compile_json(struct query *q, const struct stage *s, struct lq_pipe *pip
 
 static bool run_unpack(const struct lq_stage *s, struct lq_line *l, bool *keep, struct err *err)
 {
-    struct json_reader r;
+    struct lenient o;
     VEC(struct label) found = {0};
-    str entry = {0}, key = {0};
+    str entry = {0}, key, value;
+    enum lenient_type type;
+    enum lenient_step step;
     bool has_entry = false;
     (void)s, (void)keep, (void)err;
     if (l->text.n == 0)
         return true;
-    json_reader_init(&r, l->text);
-    r.allow_trailing = true;
-    enum json_event e = json_next(&r);
-    if (e != JSON_OBJECT) {
+    if (l->text.p[0] != '{') {
         lq_line_fail(l, JSON_ERR, STR("expecting json object(6), but it is not"));
         return true;
     }
-    while ((e = json_next(&r)) != JSON_OBJECT_END) {
-        if (e == JSON_ERROR || e == JSON_END) {
-            lq_line_fail(l, JSON_ERR, MALFORMED);
-            return true;
-        }
-        if (e == JSON_KEY)
-            key = json_text(&r, &l->scratch);
-        else if (e != JSON_STRING) {
-            if (!json_skip(&r, e))
-                continue; // the error comes again
-        } else if (str_eq(key, ENTRY_KEY)) {
-            entry = json_text(&r, &l->scratch);
+    lenient_init(&o, l->text);
+    while ((step = lenient_next(&o, &l->scratch, &key, &value, &type)) == LENIENT_FIELD) {
+        if (type != LENIENT_STRING)
+            continue;
+        str text = lenient_text(&l->scratch, value);
+        if (str_eq(key, ENTRY_KEY)) {
+            entry = text;
             has_entry = true;
         } else {
-            vec_push(&found, &l->scratch, (struct label){key, json_text(&r, &l->scratch)});
+            vec_push(&found, &l->scratch, (struct label){key, text});
         }
+    }
+    if (step == LENIENT_BROKEN) {
+        lq_line_fail(l, JSON_ERR, o.error);
+        return true;
     }
     if (!has_entry)
         return true;
