@@ -221,8 +221,10 @@ static bool is_neighbour(const struct frame_reader *r, struct rd meta)
     return !meta.bad && mode < FRAME_MODE_HIST && (mode >> 4 & 3) == FRAME_NEIGHBOUR;
 }
 
-/* The first `need` (>= 1, or 0 for none) deltas of the m into r->d, d[0] = 0. */
-static bool read_deltas(struct frame_reader *r, const struct decimal *x, size_t n, size_t need)
+/* The first `need` (>= 1, or 0 for none) deltas of the m into r->d, d[0] = 0. As they are stored:
+ * deltas of deltas stay such, which saves a pass where only the values are wanted. */
+static bool read_deltas(struct frame_reader *r, const struct decimal *x, size_t n, size_t need,
+                        bool as_stored)
 {
     int64_t *d = r->d;
     size_t some = need > 0 ? need - 1 : 0;
@@ -232,7 +234,7 @@ static bool read_deltas(struct frame_reader *r, const struct decimal *x, size_t 
                                          : read_sparse(r, x->wide, d + 1, n - 1, some);
     if (!ok)
         return false;
-    if (x->transform == FRAME_DELTA2) {
+    if (x->transform == FRAME_DELTA2 && !as_stored) {
         for (size_t i = 2; i < need; i++)
             d[i] = add_wrap(d[i], d[i - 1]);
     } else if (x->transform == FRAME_NEIGHBOUR) {
@@ -264,6 +266,35 @@ static void values_of(const int64_t *d, const struct decimal *x, const struct pa
     double p10 = frame_pow10[x->e];
     for (size_t i = 0; i < n; i++) {
         bits += (uint64_t)d[i] * x->unit;
+        v[i] = f64_from_bits(bits);
+    }
+    for (size_t i = 0; i < n; i++)
+        v[i] = (v[i] - FRAME_MAGIC) / p10;
+}
+
+/* The same from deltas of deltas. */
+static void values_of_second(const int64_t *d, const struct decimal *x, const struct part *p)
+{
+    uint64_t delta = 0, bits = (uint64_t)x->m + f64_bits(FRAME_MAGIC);
+    size_t n = p->hi - p->lo;
+    double *v = p->v;
+    for (size_t i = 0; i < p->lo; i++) {
+        delta += (uint64_t)d[i] * x->unit;
+        bits += delta;
+    }
+    d += p->lo;
+    if (x->e == 0) {
+        for (size_t i = 0; i < n; i++) {
+            delta += (uint64_t)d[i] * x->unit;
+            bits += delta;
+            v[i] = f64_from_bits(bits) - FRAME_MAGIC;
+        }
+        return;
+    }
+    double p10 = frame_pow10[x->e];
+    for (size_t i = 0; i < n; i++) {
+        delta += (uint64_t)d[i] * x->unit;
+        bits += delta;
         v[i] = f64_from_bits(bits);
     }
     for (size_t i = 0; i < n; i++)
@@ -333,9 +364,12 @@ static bool read_decimal(struct frame_reader *r, struct rd *meta, unsigned mode,
             constant_of(&x, p);
     } else {
         bool is_prev = is_neighbour(r, *meta);
-        if (!read_deltas(r, &x, p->n, is_prev ? p->n : p->v != NULL ? p->hi : 0))
+        bool as_stored = x.transform == FRAME_DELTA2 && !is_prev;
+        if (!read_deltas(r, &x, p->n, is_prev ? p->n : p->v != NULL ? p->hi : 0, as_stored))
             return false;
-        if (p->v != NULL)
+        if (p->v != NULL && as_stored)
+            values_of_second(r->d, &x, p);
+        else if (p->v != NULL)
             values_of(r->d, &x, p);
         int64_t *swap = r->prev; // these deltas are the neighbour of the next series
         r->prev = r->d;
