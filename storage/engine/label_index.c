@@ -898,6 +898,7 @@ void label_keys_sort(struct label_keys *k, struct arena *a)
             out.pairs[at++] = k->pairs[j];
     }
     out.off[k->n] = at;
+    out.rank = rank;
     *k = out;
 }
 

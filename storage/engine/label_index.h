@@ -50,6 +50,7 @@ struct label_keys {
     uint32_t *pairs;    // numbers in pair
     struct label *pair; // the pairs in use
     size_t n_pairs;
+    uint32_t *rank; // of each pair by name, then value; label_keys_sort fills it
 };
 void label_index_keys(const struct label_index *ix, const uint32_t *ids, size_t n, struct arena *a,
                       struct label_keys *out);

@@ -30,11 +30,10 @@ static bool output_begin(struct output *o, struct err *err)
                             metrics_writer_open(o->w, o->level, &o->mw, err));
 }
 
-static bool output_end(struct output *o, struct labels (*at)(void *ctx, size_t i), void *ctx,
-                       struct err *err)
+static bool output_end(struct output *o, const struct metrics_labels *labels, struct err *err)
 {
     struct segment_info info = {0};
-    bool ok = metrics_writer_finish(o->mw, at, ctx, &info, err);
+    bool ok = metrics_writer_finish(o->mw, labels, &info, err);
     metrics_writer_close(o->mw);
     o->mw = NULL;
     return ok && o->sink->end(o->sink, o->w, &info, err);
@@ -50,7 +49,7 @@ struct sealer {
     size_t n_exemplars;
     VEC(uint32_t) written; // per ordinal of the segment: index in keys
     struct arena arena;    // keys
-    struct arena labels;   // of the set given to the writer last
+    struct arena labels;   // of the set at hand
     struct arena one;      // histograms of one series
     struct samples samples;
     struct decimals decimals;
@@ -58,13 +57,6 @@ struct sealer {
     size_t class_now;  // the one that is being written
     uint32_t by_class; // bit c: class c has series
 };
-
-static struct labels sealer_at(void *ctx, size_t i)
-{
-    struct sealer *s = ctx;
-    arena_reset(&s->labels);
-    return label_keys_get(&s->keys, s->written.v[i], &s->labels);
-}
 
 static int cmp_exemplar(const void *x, const void *y)
 {
@@ -220,8 +212,9 @@ static bool seal_slot(struct sealer *s, int64_t t0, int64_t t1, int64_t *next, s
             ok = seal_series(s, &o, i, t0, t1, next, err);
     for (size_t i = 0; ok && o.mw != NULL && i < s->gen->metas.n; i++)
         ok = metrics_writer_meta(o.mw, &s->gen->metas.v[i], err);
+    struct metrics_labels labels = {.keys = &s->keys, .which = s->written.v};
     if (ok && o.mw != NULL)
-        ok = output_end(&o, sealer_at, s, err);
+        ok = output_end(&o, &labels, err);
     metrics_writer_close(o.mw);
     return ok;
 }
@@ -489,7 +482,8 @@ static bool merge_all(struct merger *m, struct err *err)
         return true; // inputs without rows
     if (!merge_metas(m, err))
         return false;
-    if (!output_end(&m->out, merger_at, m, err) || m->failed) {
+    struct metrics_labels labels = {.at = merger_at, .ctx = m};
+    if (!output_end(&m->out, &labels, err) || m->failed) {
         if (m->failed)
             *err = m->err;
         return false;

@@ -32,11 +32,11 @@ enum { PAIR_EQUAL, PAIR_SAME_NAME, PAIR_NEW }; // read in label_sets.c
 /* ---- writing: postings are gathered pair by pair while the sets go by ---- */
 
 struct post {
-    str name, value;
+    struct label pair;
     uint32_t n;          // ordinals
     uint32_t start, end; // the open run, [start, end)
     uint32_t last;       // end of the run before it
-    uint32_t bytes, cap; // closed runs
+    uint32_t bytes, cap; // closed runs; most pairs have none
     uint8_t *runs;
 };
 
@@ -46,22 +46,43 @@ struct post_builder {
     VEC(struct post) posts;
 };
 
-static void put_varint(struct post *p, uint32_t v)
+static size_t put_varint(uint8_t *p, uint32_t v)
 {
-    if (p->cap - p->bytes < 5) {
-        p->cap = p->cap * 2 + 16;
-        p->runs = mem_realloc(p->runs, p->cap);
-    }
+    size_t n = 0;
     for (; v >= 0x80; v >>= 7)
-        p->runs[p->bytes++] = (uint8_t)(v | 0x80);
-    p->runs[p->bytes++] = (uint8_t)v;
+        p[n++] = (uint8_t)(v | 0x80);
+    p[n++] = (uint8_t)v;
+    return n;
+}
+
+#define RUN_BYTES 10 // two varints at most
+
+/* The open run as bytes. */
+static size_t open_run(const struct post *p, uint8_t *out)
+{
+    size_t n = put_varint(out, p->start - p->last);
+    return n + put_varint(out + n, p->end - p->start - 1);
 }
 
 static void post_close_run(struct post *p)
 {
-    put_varint(p, p->start - p->last);
-    put_varint(p, p->end - p->start - 1);
+    if (p->cap - p->bytes < RUN_BYTES) {
+        p->cap = p->cap * 2 + 2 * RUN_BYTES;
+        p->runs = mem_realloc(p->runs, p->cap);
+    }
+    p->bytes += (uint32_t)open_run(p, p->runs + p->bytes);
     p->last = p->end;
+}
+
+static void post_take(struct post *p, uint32_t ordinal)
+{
+    if (p->end != ordinal) {
+        if (p->n > 0)
+            post_close_run(p);
+        p->start = ordinal;
+    }
+    p->end = ordinal + 1;
+    p->n++;
 }
 
 struct post_key {
@@ -73,7 +94,7 @@ static bool post_eq(const void *ctx, uint32_t index)
 {
     const struct post_key *k = ctx;
     const struct post *p = &k->b->posts.v[index];
-    return str_eq(p->value, k->pair.value) && str_eq(p->name, k->pair.name);
+    return str_eq(p->pair.value, k->pair.value) && str_eq(p->pair.name, k->pair.name);
 }
 
 static void post_add(struct post_builder *b, struct label pair, uint32_t ordinal)
@@ -83,29 +104,30 @@ static void post_add(struct post_builder *b, struct label pair, uint32_t ordinal
     uint32_t i = hmap_find(&b->map, hash, post_eq, &key);
     if (i == HMAP_NONE) {
         i = (uint32_t)b->posts.n;
-        vec_push(&b->posts, NULL,
-                 (struct post){.name = arena_dup(&b->arena, pair.name),
-                               .value = arena_dup(&b->arena, pair.value),
-                               .start = ordinal,
-                               .end = ordinal});
+        struct label copy = {arena_dup(&b->arena, pair.name), arena_dup(&b->arena, pair.value)};
+        vec_push(&b->posts, NULL, (struct post){.pair = copy});
         hmap_put(&b->map, hash, i);
     }
-    struct post *p = &b->posts.v[i];
-    if (p->end != ordinal) {
-        post_close_run(p);
-        p->start = ordinal;
-    }
-    p->end = ordinal + 1;
-    p->n++;
+    post_take(&b->posts.v[i], ordinal);
 }
 
 static int cmp_post(const void *x, const void *y)
 {
     const struct post *a = x, *b = y;
-    int c = str_cmp(a->name, b->name);
-    return c != 0 ? c : str_cmp(a->value, b->value);
+    int c = str_cmp(a->pair.name, b->pair.name);
+    return c != 0 ? c : str_cmp(a->pair.value, b->pair.value);
 }
 
+static void posts_free(struct post_builder *b)
+{
+    for (size_t i = 0; i < b->posts.n; i++)
+        mem_free(b->posts.v[i].runs);
+    vec_free(&b->posts);
+    hmap_deinit(&b->map);
+    arena_deinit(&b->arena);
+}
+
+/* The posts as they are: sorted, none of them empty. */
 static bool write_posts(struct segment_writer *w, struct post_builder *b, size_t n_sets,
                         struct err *err)
 {
@@ -113,19 +135,20 @@ static bool write_posts(struct segment_writer *w, struct post_builder *b, size_t
     struct seg_val all[] = {seg_text(STR("")), seg_text(STR("")), seg_int((int64_t)n_sets), {0}};
     if (!segment_insert(w, insert, all, COUNTOF(all), err))
         return false;
-    if (b->posts.n > 0)
-        qsort(b->posts.v, b->posts.n, sizeof b->posts.v[0], cmp_post);
-    struct buf blob;
+    struct buf blob, runs;
     buf_init(&blob, LIMIT_LABEL_BLOB);
+    buf_init(&runs, LIMIT_LABEL_BLOB);
     int64_t big = 0;
     bool ok = true;
     for (size_t i = 0; ok && i < b->posts.n; i++) {
-        struct post *p = &b->posts.v[i];
-        post_close_run(p);
+        const struct post *p = &b->posts.v[i];
+        uint8_t last[RUN_BYTES];
         buf_clear(&blob);
-        str runs = {(const char *)p->runs, p->bytes};
-        ok = blob_pack(VERSION, runs.n > 64 ? BLOB_LEVEL_SEAL : 0, runs, &blob, err);
-        struct seg_val v[] = {seg_text(p->name), seg_text(p->value), seg_int(p->n),
+        buf_clear(&runs);
+        buf_add(&runs, (str){(const char *)p->runs, p->bytes});
+        buf_add(&runs, (str){(const char *)last, open_run(p, last)});
+        ok = blob_pack(VERSION, runs.n > 64 ? BLOB_LEVEL_SEAL : 0, buf_str(&runs), &blob, err);
+        struct seg_val v[] = {seg_text(p->pair.name), seg_text(p->pair.value), seg_int(p->n),
                               seg_blob(buf_str(&blob))};
         if (ok && blob.n > POST_INLINE) {
             ok = segment_put(w, "pblob", ++big, buf_str(&blob), err);
@@ -133,6 +156,7 @@ static bool write_posts(struct segment_writer *w, struct post_builder *b, size_t
         }
         ok = ok && segment_insert(w, insert, v, COUNTOF(v), err);
     }
+    buf_deinit(&runs);
     buf_deinit(&blob);
     return ok;
 }
@@ -145,23 +169,30 @@ static size_t common_prefix(str a, str b)
     return i;
 }
 
+/* before: the pair at the same place of the set before, another one, or NULL. */
+static void put_pair(struct buf *raw, const struct label *l, const struct label *before)
+{
+    if (before != NULL && str_eq(l->name, before->name)) {
+        size_t k = common_prefix(l->value, before->value);
+        buf_u8(raw, PAIR_SAME_NAME);
+        buf_varint(raw, k);
+        buf_bytes(raw, str_sub(l->value, k, SIZE_MAX));
+    } else {
+        buf_u8(raw, PAIR_NEW);
+        buf_bytes(raw, l->name);
+        buf_bytes(raw, l->value);
+    }
+}
+
 static void put_set(struct buf *raw, struct labels l, struct labels before)
 {
     buf_varint(raw, l.n);
     for (size_t i = 0; i < l.n; i++) {
-        bool same_name = i < before.n && str_eq(l.v[i].name, before.v[i].name);
-        if (same_name && str_eq(l.v[i].value, before.v[i].value)) {
+        const struct label *old = i < before.n ? &before.v[i] : NULL;
+        if (old != NULL && str_eq(l.v[i].name, old->name) && str_eq(l.v[i].value, old->value))
             buf_u8(raw, PAIR_EQUAL);
-        } else if (same_name) {
-            size_t k = common_prefix(l.v[i].value, before.v[i].value);
-            buf_u8(raw, PAIR_SAME_NAME);
-            buf_varint(raw, k);
-            buf_bytes(raw, str_sub(l.v[i].value, k, SIZE_MAX));
-        } else {
-            buf_u8(raw, PAIR_NEW);
-            buf_bytes(raw, l.v[i].name);
-            buf_bytes(raw, l.v[i].value);
-        }
+        else
+            put_pair(raw, &l.v[i], old);
     }
 }
 
@@ -201,8 +232,7 @@ static bool write_sets(struct segment_writer *w, const char *table, size_t n,
     return ok;
 }
 
-bool segment_labels_write(struct segment_writer *w, const char *table, size_t n,
-                          struct labels (*at)(void *ctx, size_t i), void *ctx, struct err *err)
+static bool make_tables(struct segment_writer *w, const char *table, struct err *err)
 {
     static const char posts_schema[] =
         "CREATE TABLE post(name TEXT, value TEXT, n INTEGER, ids BLOB, PRIMARY KEY(name, value)) "
@@ -210,21 +240,103 @@ bool segment_labels_write(struct segment_writer *w, const char *table, size_t n,
         "CREATE TABLE pblob(id INTEGER PRIMARY KEY, b BLOB);";
     bool is_series = str_eq(str_c(table), STR("series"));
     ASSERT(is_series || str_eq(str_c(table), STR("stream")));
+    return segment_schema(w,
+                          is_series ? "CREATE TABLE series(id INTEGER PRIMARY KEY, b BLOB);"
+                                    : "CREATE TABLE stream(id INTEGER PRIMARY KEY, b BLOB);",
+                          err) &&
+           segment_schema(w, posts_schema, err);
+}
+
+bool segment_labels_write(struct segment_writer *w, const char *table, size_t n,
+                          struct labels (*at)(void *ctx, size_t i), void *ctx, struct err *err)
+{
     ASSERT(n < UINT32_MAX);
-    if (!segment_schema(w,
-                        is_series ? "CREATE TABLE series(id INTEGER PRIMARY KEY, b BLOB);"
-                                  : "CREATE TABLE stream(id INTEGER PRIMARY KEY, b BLOB);",
-                        err) ||
-        !segment_schema(w, posts_schema, err))
+    if (!make_tables(w, table, err))
         return false;
     struct post_builder b = {0};
     arena_init(&b.arena, SIZE_MAX, NULL);
-    bool ok = write_sets(w, table, n, at, ctx, &b, err) && write_posts(w, &b, n, err);
-    for (size_t i = 0; i < b.posts.n; i++)
-        mem_free(b.posts.v[i].runs);
-    vec_free(&b.posts);
-    hmap_deinit(&b.map);
-    arena_deinit(&b.arena);
+    bool ok = write_sets(w, table, n, at, ctx, &b, err);
+    if (b.posts.n > 0)
+        qsort(b.posts.v, b.posts.n, sizeof b.posts.v[0], cmp_post);
+    ok = ok && write_posts(w, &b, n, err);
+    posts_free(&b);
+    return ok;
+}
+
+/* ---- writing from keys: pairs are numbers there, so that nothing is hashed or compared ---- */
+
+struct keyed {
+    const struct label_keys *keys;
+    const uint32_t *which; // ordinals -> index in keys
+    size_t n;
+};
+
+static void put_keyed_set(struct buf *raw, const struct label_keys *k, size_t i, size_t before)
+{
+    const uint32_t *now = k->pairs + k->off[i], *old = k->pairs + k->off[before];
+    size_t n = k->off[i + 1] - k->off[i], n_old = k->off[before + 1] - k->off[before];
+    buf_varint(raw, n);
+    for (size_t j = 0; j < n; j++) {
+        if (j < n_old && now[j] == old[j])
+            buf_u8(raw, PAIR_EQUAL);
+        else
+            put_pair(raw, &k->pair[now[j]], j < n_old ? &k->pair[old[j]] : NULL);
+    }
+}
+
+static bool write_keyed_sets(struct segment_writer *w, const char *table, const struct keyed *x,
+                             struct post_builder *posts, struct err *err)
+{
+    const struct label_keys *k = x->keys;
+    struct buf raw, blob;
+    buf_init(&raw, LIMIT_LABEL_BLOB);
+    buf_init(&blob, LIMIT_LABEL_BLOB);
+    bool ok = true;
+    for (size_t i = 0; ok && i < x->n;) {
+        size_t from = i, to = MIN(x->n, from + LABEL_SETS);
+        buf_clear(&raw);
+        buf_clear(&blob);
+        buf_varint(&raw, to - from);
+        for (; i < to; i++) {
+            size_t key = x->which[i];
+            if (i == from)
+                put_set(&raw, label_keys_get(k, key, &posts->arena), (struct labels){0});
+            else
+                put_keyed_set(&raw, k, key, x->which[i - 1]);
+            for (uint32_t j = k->off[key]; j < k->off[key + 1]; j++)
+                post_take(&posts->posts.v[k->rank[k->pairs[j]]], (uint32_t)i);
+        }
+        ok = !raw.over || err_set(err, ERR_LIMIT, "label sets above %zu bytes", raw.max);
+        ok = ok && blob_pack(VERSION, BLOB_LEVEL_SEAL, buf_str(&raw), &blob, err) &&
+             segment_put(w, table, (int64_t)(from >> SET_BITS), buf_str(&blob), err);
+    }
+    buf_deinit(&raw);
+    buf_deinit(&blob);
+    return ok;
+}
+
+bool segment_labels_write_keys(struct segment_writer *w, const char *table,
+                               const struct label_keys *keys, const uint32_t *which, size_t n,
+                               struct err *err)
+{
+    ASSERT(n < UINT32_MAX);
+    if (!make_tables(w, table, err))
+        return false;
+    struct keyed x = {keys, which, n};
+    struct post_builder b = {0};
+    arena_init(&b.arena, SIZE_MAX, NULL);
+    vec_reserve(&b.posts, NULL, keys->n_pairs + 1);
+    b.posts.n = keys->n_pairs;
+    for (size_t i = 0; i < keys->n_pairs; i++)
+        b.posts.v[keys->rank[i]] = (struct post){.pair = keys->pair[i]};
+    bool ok = write_keyed_sets(w, table, &x, &b, err);
+    size_t used = 0;
+    for (size_t i = 0; i < b.posts.n; i++) // keys may hold more than these sets
+        if (b.posts.v[i].n > 0)
+            b.posts.v[used++] = b.posts.v[i];
+    b.posts.n = used;
+    ok = ok && write_posts(w, &b, n, err);
+    posts_free(&b);
     return ok;
 }
 

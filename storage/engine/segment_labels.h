@@ -7,6 +7,7 @@
 #pragma once
 
 #include "storage/engine/label_sets.h"
+#include "storage/engine/label_index.h"
 #include "storage/engine/segment.h"
 #include "storage/model/matcher.h"
 #include "storage/store.h"
@@ -18,6 +19,10 @@ struct segment_labels; // decoded directory; any thread after open
 MUST_USE bool segment_labels_write(struct segment_writer *w, const char *table, size_t n,
                                    struct labels (*at)(void *ctx, size_t i), void *ctx,
                                    struct err *err);
+/* The same for sets of sorted keys: set i is that of keys at which[i]. */
+MUST_USE bool segment_labels_write_keys(struct segment_writer *w, const char *table,
+                                        const struct label_keys *keys, const uint32_t *which,
+                                        size_t n, struct err *err);
 /* Opens lazily: decodes blobs and postings on demand, keeps recent ones. */
 MUST_USE bool segment_labels_open(struct segment *seg, const char *table,
                                   struct segment_labels **out, struct err *err);

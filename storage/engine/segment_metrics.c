@@ -535,12 +535,16 @@ bool metrics_writer_meta(struct metrics_writer *mw, const struct metric_meta *me
                           v, COUNTOF(v), err);
 }
 
-bool metrics_writer_finish(struct metrics_writer *mw, struct labels (*at)(void *ctx, size_t i),
-                           void *ctx, struct segment_info *info, struct err *err)
+bool metrics_writer_finish(struct metrics_writer *mw, const struct metrics_labels *labels,
+                           struct segment_info *info, struct err *err)
 {
     if (!flush_group(mw, err) || !flush_pack(mw, err) || !flush_dir(mw, err) ||
-        !flush_exemplars(mw, err) ||
-        !segment_labels_write(mw->w, "series", mw->n_series, at, ctx, err))
+        !flush_exemplars(mw, err))
+        return false;
+    if (labels->keys != NULL
+            ? !segment_labels_write_keys(mw->w, "series", labels->keys, labels->which, mw->n_series,
+                                         err)
+            : !segment_labels_write(mw->w, "series", mw->n_series, labels->at, labels->ctx, err))
         return false;
     info->signal = SIGNAL_METRICS;
     info->level = mw->level;

@@ -38,10 +38,16 @@ MUST_USE bool metrics_writer_exemplar(struct metrics_writer *mw, int64_t t_ms, d
                                       struct labels labels, struct err *err);
 MUST_USE bool metrics_writer_meta(struct metrics_writer *mw, const struct metric_meta *meta,
                                   struct err *err); // each name once
-/* at(ctx, i): labels of ordinal i. Fills level, times, rows, raw_bytes of info; rows 0 = nothing
- * was written. */
-MUST_USE bool metrics_writer_finish(struct metrics_writer *mw,
-                                    struct labels (*at)(void *ctx, size_t i), void *ctx,
+/* Where the labels of the ordinals are: keys at which[ordinal], or, without keys, at(ctx, ordinal).
+ */
+struct metrics_labels {
+    const struct label_keys *keys;
+    const uint32_t *which;
+    struct labels (*at)(void *ctx, size_t i);
+    void *ctx;
+};
+/* Fills level, times, rows, raw_bytes of info; rows 0 = nothing was written. */
+MUST_USE bool metrics_writer_finish(struct metrics_writer *mw, const struct metrics_labels *labels,
                                     struct segment_info *info, struct err *err);
 
 /* ---- reading ---- */
