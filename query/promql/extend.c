@@ -115,136 +115,100 @@ static bool is_custom(const struct hist *h)
     return h->schema == HIST_SCHEMA_CUSTOM;
 }
 
-static struct hist none_like(const struct hist *h) // the zero of h's kind
-{
-    return (struct hist){.schema = h->schema,
-                         .zero_threshold = h->zero_threshold,
-                         .custom = h->custom,
-                         .n_custom = h->n_custom};
-}
-
-/* x + (y - x) * share; false when they do not fit together. */
-static bool between(struct arena *a, const struct hist *x, const struct hist *y, double part,
-                    struct hist *out)
-{
-    struct err err = ERR_OK;
-    struct hist step;
-    if (is_custom(x) != is_custom(y) || !hist_sub(a, y, x, &step, &err))
-        return false;
-    step = hist_scale(a, &step, part);
-    return hist_add(a, x, &step, out, &err);
-}
-
-static bool left_hist(struct arena *a, const struct reach *r, size_t first, struct hist *out)
-{
-    *out = *r->h[first];
-    if (!r->smoothed || r->t_ms[first] >= r->start_ms || first + 1 >= r->n)
-        return true;
-    const struct hist *y = r->h[first + 1];
-    struct hist x = *r->h[first];
-    if (r->is_counter && hist_has_reset(&x, y))
-        x = none_like(y);
-    return between(a, &x, y, share(r, first, r->start_ms), out);
-}
-
-static bool right_hist(struct arena *a, const struct reach *r, size_t first, size_t last,
-                       struct hist *out)
-{
-    struct err err = ERR_OK;
-    *out = *r->h[last];
-    if (!r->smoothed || last == 0 || r->t_ms[last] <= r->end_ms)
-        return true;
-    const struct hist *x = r->h[last - 1];
-    struct hist y = *r->h[last], none = none_like(&y);
-    if (r->is_counter && hist_has_reset(x, &y) && in_one_gap(r, first, last)) {
-        x = &none;
-    } else if (r->is_counter && hist_has_reset(x, &y)) {
-        struct hist sum;
-        if (is_custom(x) != is_custom(&y) || !hist_add(a, x, &y, &sum, &err))
-            return false;
-        y = sum;
-    }
-    y.reset = HIST_RESET_UNKNOWN;
-    return between(a, x, &y, share(r, last - 1, r->end_ms), out);
-}
-
-static bool add_lost(struct arena *a, const struct hist *prev, struct hist *sum)
+static void add(struct arena *a, struct hist *sum, const struct hist *h, bool *reconciled)
 {
     struct err err = ERR_OK;
     struct hist next;
-    if (is_custom(prev) != is_custom(sum) || !hist_add(a, sum, prev, &next, &err))
-        return false;
+    *reconciled |= !hist_same_bounds(sum, h);
+    bool fits = hist_add(a, sum, h, &next, &err);
+    ASSERT(fits); // of one kind
     *sum = next;
-    return true;
 }
 
-/* Right end minus left end plus what was lost in between. */
-static bool delta_of(struct arena *a, const struct reach *r, size_t first, size_t last,
-                     struct hist *out)
+static void sub(struct arena *a, struct hist *sum, const struct hist *h, bool *reconciled)
 {
-    struct hist left, right, sum;
     struct err err = ERR_OK;
-    size_t from, to;
-    if (!left_hist(a, r, first, &left) || !right_hist(a, r, first, last, &right))
-        return false;
-    inside(r, first, last, &from, &to);
-    const struct hist *prev = &left;
-    struct hist lost = none_like(&right);
-    bool has_lost = false;
-    for (size_t i = from; i < to; i++) {
-        if (is_custom(r->h[i]) != is_custom(&right))
-            return false;
-        /* The drop before the first sample inside is part of the left end already when that end
-         * was made up from the same pair. */
-        bool made_up = r->smoothed && i == first + 1 && r->t_ms[first] < r->start_ms;
-        if (r->is_counter && !made_up && hist_has_reset(prev, r->h[i])) {
-            has_lost = true;
-            if (!add_lost(a, prev, &lost))
-                return false;
-        }
-        prev = r->h[i];
-    }
-    bool right_made_up = r->smoothed && r->t_ms[last] > r->end_ms;
-    if (r->is_counter && !right_made_up && prev != r->h[last] && hist_has_reset(prev, &right)) {
-        has_lost = true;
-        if (!add_lost(a, prev, &lost))
-            return false;
-    }
-    if (is_custom(&left) != is_custom(&right) || !hist_sub(a, &right, &left, &sum, &err))
-        return false;
-    if (has_lost && !add_lost(a, &lost, &sum))
-        return false;
-    *out = sum;
-    return true;
+    struct hist next;
+    *reconciled |= !hist_same_bounds(sum, h);
+    bool fits = hist_sub(a, sum, h, &next, &err);
+    ASSERT(fits);
+    *sum = next;
 }
 
-bool extend_delta_hist(struct arena *a, const struct reach *r, struct hist *out, bool *mixed)
+/* Between two samples: x + (y - x) * part, or for a counter that began anew, y * part. */
+static struct hist between(struct arena *a, const struct reach *r, size_t i, int64_t t,
+                           struct extend_notes *notes)
+{
+    const struct hist *x = r->h[i], *y = r->h[i + 1];
+    double part = share(r, i, t);
+    if (r->is_counter && hist_has_reset(x, y))
+        return hist_scale(a, y, part);
+    struct hist h = *y;
+    sub(a, &h, x, &notes->sub_bounds);
+    h = hist_scale(a, &h, part);
+    add(a, &h, x, &notes->add_bounds);
+    h.reset = x->reset == HIST_GAUGE || y->reset == HIST_GAUGE ? HIST_GAUGE : HIST_RESET_UNKNOWN;
+    return h;
+}
+
+bool extend_delta_hist(struct arena *a, const struct reach *r, struct hist *out,
+                       struct extend_notes *notes)
 {
     size_t first, last;
-    *mixed = false;
+    *notes = (struct extend_notes){0};
     if (!ends_of(r, &first, &last))
         return false;
-    if (!delta_of(a, r, first, last, out)) {
-        *mixed = true;
-        return false;
+    for (size_t i = first; i <= last; i++) {
+        if (is_custom(r->h[i]) != is_custom(r->h[first])) {
+            notes->mixed_schemas = true;
+            return false;
+        }
+        notes->not_counter |= r->is_counter && r->h[i]->reset == HIST_GAUGE;
     }
-    out->reset = HIST_GAUGE;
+    bool left_made = r->smoothed && r->t_ms[first] < r->start_ms && first + 1 < r->n;
+    bool right_made = r->smoothed && last > 0 && r->t_ms[last] > r->end_ms;
+    struct hist left = *r->h[first], right = *r->h[last], lost = {0};
+    if (left_made)
+        left = between(a, r, first, r->start_ms, notes);
+    if (right_made)
+        right = between(a, r, last - 1, r->end_ms, notes);
+    notes->not_gauge = !r->is_counter && !(left.reset == HIST_GAUGE && right.reset == HIST_GAUGE);
+    struct hist sum = right;
+    sub(a, &sum, &left, &notes->sub_bounds);
+    /* Each sample is compared with the one before, the left end stands for the first one. A left
+     * end that was made up from both sides of a reset has counted that one already. */
+    const struct hist *prev = &left;
+    size_t from = first + 1;
+    if (r->is_counter && left_made && hist_has_reset(r->h[first], r->h[first + 1]))
+        prev = r->h[from++];
+    bool has_lost = false;
+    for (size_t i = from; i <= last && r->is_counter; i++) {
+        const struct hist *h = i == last ? &right : r->h[i];
+        if (hist_has_reset(prev, h)) {
+            if (has_lost)
+                add(a, &lost, prev, &notes->add_bounds);
+            else
+                lost = *prev;
+            has_lost = true;
+        }
+        prev = h;
+    }
+    if (has_lost)
+        add(a, &sum, &lost, &notes->add_bounds);
+    sum.reset = HIST_GAUGE;
+    *out = sum;
     return true;
 }
 
 /* ---- instant selectors ---- */
 
-static enum smooth smooth_hist(struct arena *a, const struct hist *x, const struct hist *y,
-                               double part, const struct hist **out)
+static enum smooth smooth_hist(struct arena *a, const struct reach *r, size_t i, int64_t t,
+                               const struct hist **out)
 {
-    struct hist from = *x, to = *y, made;
-    if (is_custom(x) != is_custom(y))
+    struct extend_notes notes = {0};
+    if (is_custom(r->h[i]) != is_custom(r->h[i + 1]))
         return SMOOTH_MIXED_SCHEMAS;
-    if (hist_has_reset(x, y))
-        from = none_like(y);
-    to.reset = HIST_RESET_UNKNOWN;
-    if (!between(a, &from, &to, part, &made))
-        return SMOOTH_MIXED_SCHEMAS;
+    struct hist made = between(a, r, i, t, &notes);
     struct hist *copy = arena_new(a, struct hist);
     *copy = hist_dup(a, &made);
     *out = copy;
@@ -254,7 +218,7 @@ static enum smooth smooth_hist(struct arena *a, const struct hist *x, const stru
 enum smooth smooth_at(struct arena *a, const struct samples *s, int64_t from_ms, int64_t t_ms,
                       int64_t to_ms, double *v, const struct hist **h)
 {
-    struct reach r = {.n = s->n, .t_ms = s->t_ms, .v = s->v};
+    struct reach r = {.n = s->n, .t_ms = s->t_ms, .v = s->v, .h = s->h, .is_counter = true};
     size_t next = after(&r, t_ms);
     if (next == 0 || s->t_ms[next - 1] <= from_ms)
         return SMOOTH_NONE;
@@ -269,7 +233,7 @@ enum smooth smooth_at(struct arena *a, const struct samples *s, int64_t from_ms,
         return SMOOTH_FLOAT;
     }
     if (has_next)
-        return smooth_hist(a, x, y, share(&r, i, t_ms), h);
+        return smooth_hist(a, &r, i, t_ms, h);
     struct hist *copy = arena_new(a, struct hist);
     *copy = hist_dup(a, x);
     *h = copy;

@@ -15,8 +15,14 @@ struct reach {
 
 /* The increase (with counter resets added up) or difference over the window; false: no result. */
 bool extend_delta(const struct reach *r, double *out);
-/* The same with histograms; *mixed: exponential and custom buckets met. */
-bool extend_delta_hist(struct arena *a, const struct reach *r, struct hist *out, bool *mixed);
+/* The same with histograms, and what is to be said about those that it rests on. */
+struct extend_notes {
+    bool mixed_schemas; // exponential and custom buckets met: no result
+    bool not_counter, not_gauge;
+    bool sub_bounds, add_bounds; // different custom buckets were subtracted, added
+};
+bool extend_delta_hist(struct arena *a, const struct reach *r, struct hist *out,
+                       struct extend_notes *notes);
 /* The window's samples with made-up ones at both ends: at most n + 2. Returns how many. */
 size_t extend_floats(const struct reach *r, int64_t *t_ms, double *v);
 /* The value at time t between two samples, or that of the last one before t. */

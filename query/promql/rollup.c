@@ -14,9 +14,11 @@ enum note {
     NOTE_MIXED_SCHEMAS = 4,
     NOTE_NOT_COUNTER = 8,
     NOTE_NOT_GAUGE = 16,
-    NOTE_BOUNDS = 32,
-    NOTE_COLLISION = 64,
-    NOTE_OVERLAP = 128,
+    NOTE_COLLISION = 32,
+    NOTE_OVERLAP = 64,
+    NOTE_BOUNDS_SUB = 128,
+    NOTE_BOUNDS_ADD = 256,
+    NOTE_BOUNDS_SUM = 512,
 };
 
 /* Notes repeat from window to window: their text is made once per series. */
@@ -81,26 +83,27 @@ void warn_not_gauge(struct rollup *r)
                STR_ARG(quoted_metric(r)));
 }
 
-void info_bounds(struct rollup *r, const char *doing)
+void info_bounds(struct rollup *r, enum reconciled in)
 {
-    if (!first_time(r, NOTE_BOUNDS))
-        return;
-    query_info(r->e->q, "PromQL info: mismatched custom buckets were reconciled during %s", doing);
+    static const char *const doing[] = {"subtraction", "addition", "aggregation"};
+    static const enum note notes[] = {NOTE_BOUNDS_SUB, NOTE_BOUNDS_ADD, NOTE_BOUNDS_SUM};
+    if (first_time(r, notes[in]))
+        query_info(r->e->q, "PromQL info: mismatched custom buckets were reconciled during %s",
+                   doing[in]);
 }
 
-void warn_collision(struct rollup *r, const char *doing)
+void warn_collision(struct rollup *r)
 {
     if (!first_time(r, NOTE_COLLISION))
         return;
-    query_warn(r->e->q, "PromQL warning: conflicting counter resets during histogram %s", doing);
+    query_warn(r->e->q, "PromQL warning: conflicting counter resets during histogram aggregation");
 }
 
 bool start_overlaps(const int64_t *start_ms, const int64_t *t_ms, size_t n)
 {
     bool any = false;
     for (size_t i = 1; start_ms != NULL && i < n && !any; i++)
-        any = start_known(start_ms[i], t_ms[i]) && start_ms[i] < t_ms[i - 1] &&
-              start_ms[i - 1] != 0 && start_ms[i] != start_ms[i - 1];
+        any = start_ms[i] != 0 && start_ms[i] < t_ms[i - 1] && start_ms[i] != start_ms[i - 1];
     return any;
 }
 

@@ -81,13 +81,14 @@ static inline double rollup_range_s(const struct rollup *r)
     return (double)r->g.range_ms / 1000;
 }
 /* Notes with the metric's name, at the range argument. */
-void warn_mixed_kinds(struct rollup *r);               // floats and histograms
-void info_ignored_hists(struct rollup *r);             // histograms were left out
-void warn_mixed_schemas(struct rollup *r);             // exponential and custom buckets
-void warn_not_counter(struct rollup *r);               // a gauge histogram
-void warn_not_gauge(struct rollup *r);                 // a counter histogram
-void info_bounds(struct rollup *r, const char *doing); // custom bounds were reconciled
-void warn_collision(struct rollup *r, const char *doing);
+void warn_mixed_kinds(struct rollup *r);   // floats and histograms
+void info_ignored_hists(struct rollup *r); // histograms were left out
+void warn_mixed_schemas(struct rollup *r); // exponential and custom buckets
+void warn_not_counter(struct rollup *r);   // a gauge histogram
+void warn_not_gauge(struct rollup *r);     // a counter histogram
+enum reconciled { IN_SUB, IN_ADD, IN_SUM };
+void info_bounds(struct rollup *r, enum reconciled in); // custom bounds were reconciled
+void warn_collision(struct rollup *r);
 void warn_overlap(struct rollup *r); // start times
 /* h of the scratch arena as the window's result. */
 void point_hist(struct rollup *r, struct point *out, const struct hist *h);

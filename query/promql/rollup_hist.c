@@ -18,79 +18,93 @@ static bool resets_at(const struct window *w, size_t i)
     return start_resets(w->h_start_ms, w->ht_ms, i) || hist_has_reset(w->h[i - 1], w->h[i]);
 }
 
-/* Warnings about the flavour; false: layouts that do not fit together. *first stays NULL when the
- * first histogram is not subtracted: a reset follows it, or counting began inside the window. */
-static bool check_rate(struct rollup *r, const struct window *w, bool is_counter, bool from_zero,
-                       const struct hist **first)
+static struct hist none_like(const struct hist *h) // the zero of h's kind
+{
+    return (struct hist){.schema = h->schema, .custom = h->custom, .n_custom = h->n_custom};
+}
+
+/* What is subtracted from the last histogram: the first one, or when a reset follows that, nothing
+ * in the layout of the second. *schema: the lowest of all that a counter's rate looks at. False:
+ * layouts that do not fit together. */
+static bool base_of(struct rollup *r, const struct window *w, bool is_counter, struct hist *base,
+                    int32_t *schema)
 {
     size_t n = w->n_h;
-    const struct hist *kind = w->h[0];
-    *first = w->h[0];
-    if (from_zero) {
-        *first = NULL;
-    } else if (is_counter && resets_at(w, 1)) {
-        *first = NULL;
-        kind = w->h[1];
+    const struct hist *last = w->h[n - 1];
+    bool gauge = w->h[0]->reset == HIST_GAUGE || last->reset == HIST_GAUGE;
+    *schema = last->schema;
+    *base = is_counter && resets_at(w, 1) ? none_like(w->h[1]) : *w->h[0];
+    bool fits = is_custom(last) == is_custom(base), all_fit = fits;
+    for (size_t i = 1; i < n - 1 && is_counter && all_fit; i++) {
+        gauge |= w->h[i]->reset == HIST_GAUGE;
+        *schema = MIN(*schema, w->h[i]->schema);
+        all_fit = is_custom(w->h[i]) == is_custom(base);
     }
-    for (size_t i = 0; i < n; i++) {
-        const struct hist *h = w->h[i];
-        bool at_end = i == 0 || i == n - 1;
-        if (is_counter && h->reset == HIST_GAUGE)
-            warn_not_counter(r);
-        if (!is_counter && at_end && h->reset != HIST_GAUGE)
-            warn_not_gauge(r);
-        if ((i == n - 1 || (is_counter && i > 0)) && is_custom(h) != is_custom(kind)) {
-            warn_mixed_schemas(r);
-            return false;
-        }
+    if (is_counter && gauge && (all_fit || !fits))
+        warn_not_counter(r);
+    if (!all_fit) {
+        warn_mixed_schemas(r);
+        return false;
     }
+    if (!is_counter && !(w->h[0]->reset == HIST_GAUGE && last->reset == HIST_GAUGE))
+        warn_not_gauge(r);
+    return true;
+}
+
+static bool plus(struct rollup *r, struct hist *sum, const struct hist *h)
+{
+    struct err err = ERR_OK;
+    struct hist next;
+    if (!hist_same_bounds(sum, h))
+        info_bounds(r, IN_ADD);
+    if (!hist_add(&r->scratch, sum, h, &next, &err)) {
+        warn_mixed_schemas(r);
+        return false;
+    }
+    *sum = next;
     return true;
 }
 
 /* Last minus first plus what resets have lost. */
-static bool hist_delta(struct rollup *r, const struct window *w, bool is_counter, bool from_zero,
-                       struct hist *out)
+static bool hist_delta(struct rollup *r, const struct window *w, bool is_counter, struct hist *out)
 {
     struct err err = ERR_OK;
-    const struct hist *first;
-    struct hist sum = *w->h[w->n_h - 1];
-    if (!check_rate(r, w, is_counter, from_zero, &first))
+    struct hist last = *w->h[w->n_h - 1], base;
+    int32_t schema;
+    if (!base_of(r, w, is_counter, &base, &schema))
         return false;
-    if (first != NULL) {
-        if (!hist_same_bounds(&sum, first))
-            info_bounds(r, "subtraction");
-        if (!hist_sub(&r->scratch, w->h[w->n_h - 1], first, &sum, &err)) {
-            warn_mixed_schemas(r);
-            return false;
-        }
+    if (!hist_same_bounds(&last, &base))
+        info_bounds(r, IN_SUB);
+    if (schema < last.schema && schema < base.schema) {
+        struct hist none = {.schema = schema};
+        bool fits = hist_add(&r->scratch, w->h[w->n_h - 1], &none, &last, &err);
+        ASSERT(fits); // custom buckets have one schema only
     }
-    for (size_t i = first != NULL || from_zero ? 1 : 2; i < w->n_h && is_counter; i++) {
-        struct hist next;
-        if (!resets_at(w, i))
-            continue;
-        if (!hist_same_bounds(&sum, w->h[i - 1]))
-            info_bounds(r, "addition");
-        if (!hist_add(&r->scratch, &sum, w->h[i - 1], &next, &err)) {
-            warn_mixed_schemas(r);
-            return false;
-        }
-        sum = next;
+    if (!hist_sub(&r->scratch, &last, &base, out, &err)) {
+        warn_mixed_schemas(r);
+        return false;
     }
-    *out = sum;
+    if (is_counter && start_overlaps(w->h_start_ms, w->ht_ms, w->n_h))
+        warn_overlap(r);
+    const struct hist *prev = &base;
+    for (size_t i = 1; i < w->n_h && is_counter; prev = w->h[i++])
+        if ((start_resets(w->h_start_ms, w->ht_ms, i) || hist_has_reset(prev, w->h[i])) &&
+            !plus(r, out, prev))
+            return false;
     return true;
 }
 
 void hist_rate(struct rollup *r, const struct window *w, bool is_counter, bool per_second,
                struct point *out)
 {
-    struct hist h;
+    struct hist h = *w->h[0];
     bool from_zero = is_counter && w->h_start_ms != NULL &&
                      start_inside(w->from_ms, w->h_start_ms[0], w->ht_ms[0]);
     if (w->n_h < 2 && !from_zero)
         return;
-    if (is_counter && start_overlaps(w->h_start_ms, w->ht_ms, w->n_h))
-        warn_overlap(r);
-    if (!hist_delta(r, w, is_counter, from_zero, &h))
+    if (w->n_h > 1 && !hist_delta(r, w, is_counter, &h))
+        return;
+    if (w->n_h > 1 && from_zero && !plus(r, &h, w->h[0]))
         return;
     struct slope s = {w->ht_ms[0], w->ht_ms[w->n_h - 1], w->n_h, w->ht_ms[0], INFINITY};
     if (from_zero)
@@ -117,12 +131,12 @@ void hist_instant(struct rollup *r, const struct window *w, bool is_rate, struct
     if (!is_rate && !(gauge && gauge_before))
         warn_not_gauge(r);
     if (!is_rate || !resets_at(w, w->n_h - 1)) {
-        if (!hist_same_bounds(now, before))
-            info_bounds(r, "subtraction");
         if (!hist_sub(&r->scratch, now, before, &h, &err)) {
             warn_mixed_schemas(r);
             return;
         }
+        if (!hist_same_bounds(now, before))
+            info_bounds(r, IN_SUB);
     }
     double seconds = (double)(w->ht_ms[w->n_h - 1] - w->ht_ms[w->n_h - 2]) / 1000;
     if (is_rate)
@@ -150,12 +164,10 @@ static bool sum_hists(struct rollup *r, const struct window *w, double share, st
         any_reset |= w->h[i]->reset == HIST_RESET_YES;
         any_no_reset |= w->h[i]->reset == HIST_RESET_NO;
     }
-    if (any_reset && any_no_reset)
-        warn_collision(r, "aggregation");
+    bool reconciled = false;
     for (size_t i = 1; i < w->n_h; i++) {
         struct hist h = *w->h[i], next;
-        if (is_custom(&total) == is_custom(&h) && !hist_same_bounds(&total, &h))
-            info_bounds(r, "aggregation");
+        reconciled |= !hist_same_bounds(&total, &h);
         if (share < 1)
             h = hist_scale(&r->scratch, &h, share);
         if (!hist_add(&r->scratch, &total, &h, &next, &err)) {
@@ -164,6 +176,10 @@ static bool sum_hists(struct rollup *r, const struct window *w, double share, st
         }
         total = next;
     }
+    if (any_reset && any_no_reset)
+        warn_collision(r);
+    if (reconciled)
+        info_bounds(r, IN_SUM);
     *out = total;
     out->sum = sum + sum_c;
     out->count = count + count_c;

@@ -55,6 +55,20 @@ static void float_rate(struct rollup *r, const struct window *w, bool is_counter
     point_float(out, v * factor);
 }
 
+static void say_extended(struct rollup *r, const struct extend_notes *notes)
+{
+    if (notes->not_counter)
+        warn_not_counter(r);
+    if (notes->not_gauge)
+        warn_not_gauge(r);
+    if (notes->mixed_schemas)
+        warn_mixed_schemas(r);
+    if (notes->sub_bounds)
+        info_bounds(r, IN_SUB);
+    if (notes->add_bounds)
+        info_bounds(r, IN_ADD);
+}
+
 static void extended_rate(struct rollup *r, const struct window *w, bool is_counter,
                           bool per_second, struct point *out)
 {
@@ -73,25 +87,17 @@ static void extended_rate(struct rollup *r, const struct window *w, bool is_coun
             point_float(out, per_second ? v / rollup_range_s(r) : v);
     } else {
         struct hist h;
-        bool mixed;
+        struct extend_notes notes;
         reach.n = w->n_h;
         reach.t_ms = w->ht_ms;
         reach.h = w->h;
-        for (size_t i = 0; i < w->n_h; i++) {
-            if (is_counter && w->h[i]->reset == HIST_GAUGE)
-                warn_not_counter(r);
-            else if (!is_counter && w->h[i]->reset != HIST_GAUGE)
-                warn_not_gauge(r);
-        }
-        if (extend_delta_hist(&r->scratch, &reach, &h, &mixed)) {
+        if (extend_delta_hist(&r->scratch, &reach, &h, &notes)) {
             if (per_second)
-                h = hist_scale(&r->scratch, &h, 1 / rollup_range_s(r));
-            h.reset = HIST_GAUGE;
+                h = hist_div(&r->scratch, &h, rollup_range_s(r));
             h = hist_compact(&r->scratch, &h);
             point_hist(r, out, &h);
-        } else if (mixed) {
-            warn_mixed_schemas(r);
         }
+        say_extended(r, &notes);
     }
 }
 

@@ -156,16 +156,17 @@ bool roll_quantile(struct rollup *r, const struct window *w, struct point *out, 
 {
     (void)err;
     double phi = r->param[0][r->step];
-    if (!floats_of(r, w))
-        return true;
-    if (!(phi >= 0 && phi <= 1)) {
+    eval_where(r->e, r->call->call.args[0]); // all its notes point at phi
+    bool any = floats_of(r, w);
+    if (any && !(phi >= 0 && phi <= 1)) {
         char text[NUM_TEXT_MAX];
-        eval_where(r->e, r->call->call.args[0]);
         query_warn(r->e->q,
                    "PromQL warning: quantile value should be between 0 and 1, got " STR_FMT,
                    STR_ARG(num_print_f64_go(text, phi)));
-        eval_where(r->e, r->arg);
     }
+    eval_where(r->e, r->arg);
+    if (!any)
+        return true;
     struct arena_mark mark = arena_mark(&r->scratch);
     point_float(out, quantile_values(phi, copy_floats(r, w), w->n));
     arena_release(&r->scratch, mark);

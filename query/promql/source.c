@@ -284,8 +284,8 @@ static void pick_newest(struct instant *x, const struct samples *s)
         if (x->pick == PICK_TIME) {
             cells_set(&x->cells, i, (double)s->t_ms[at - 1] / 1000);
         } else if (x->pick == PICK_START) {
-            if (s->start_ms != NULL && s->start_ms[at - 1] != 0)
-                cells_set(&x->cells, i, (double)s->start_ms[at - 1] / 1000);
+            int64_t start = s->start_ms != NULL ? s->start_ms[at - 1] : 0; // 0: unknown
+            cells_set(&x->cells, i, (double)start / 1000);
         } else if (h != NULL) {
             if (picked != at - 1 || x->e->derive_hints)
                 copy = pick_hist(x, s, at - 1, picked);

@@ -755,7 +755,7 @@ static const char *const files[] = {
     CASES "selectors.test",  CASES "rates.test",     CASES "over_time.test",
     CASES "operators.test",  CASES "aggregate.test", CASES "functions.test",
     CASES "histograms.test", CASES "native.test",    CASES "subqueries.test",
-    CASES "extended.test",   CASES "info.test",
+    CASES "extended.test",   CASES "info.test",      CASES "start_times.test",
 };
 
 /* Every function of the table is called somewhere in the case files. */
