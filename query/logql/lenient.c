@@ -114,12 +114,16 @@ static bool hex4(str s, uint32_t *out)
 }
 
 /* The escape at the start of s; 0: it is none. */
-static size_t unescape_one(str s, char *dst, size_t *made)
+static size_t unescape_one(str s, bool logfmt, char *dst, size_t *made)
 {
     static const char letters[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
     const char *found = s.n > 1 && s.p[1] != '\0' ? strchr(letters, s.p[1]) : NULL;
-    uint32_t c, low;
+    uint32_t c, low = 0;
     *made = 1;
+    if (logfmt && s.n > 1 && s.p[1] == '\'') {
+        *dst = '\'';
+        return 2;
+    }
     if (found != NULL) {
         *dst = values[found - letters];
         return 2;
@@ -130,14 +134,19 @@ static size_t unescape_one(str s, char *dst, size_t *made)
         *made = utf8_put(dst, c);
         return 6;
     }
-    if (!hex4(str_sub(s, 6, s.n), &low) || low < 0xDC00)
-        return 0; // half of a pair
-    bool pair = c < 0xDC00 && low < 0xE000;
+    bool half = !hex4(str_sub(s, 6, s.n), &low) || low < 0xDC00;
+    bool pair = !half && c < 0xDC00 && low < 0xE000;
+    if (logfmt && !pair) {
+        *made = utf8_put(dst, 0xFFFD);
+        return 6;
+    }
+    if (half)
+        return 0;
     *made = utf8_put(dst, pair ? 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00) : 0xFFFD);
     return 12;
 }
 
-static bool unescape(struct arena *a, str raw, str *out)
+static bool unescape(struct arena *a, str raw, bool logfmt, str *out)
 {
     *out = raw;
     if (str_find_char(raw, '\\') == SIZE_MAX)
@@ -149,7 +158,7 @@ static bool unescape(struct arena *a, str raw, str *out)
             p[n++] = raw.p[i++];
             continue;
         }
-        size_t used = unescape_one(str_sub(raw, i, raw.n), p + n, &made);
+        size_t used = unescape_one(str_sub(raw, i, raw.n), logfmt, p + n, &made);
         if (used == 0)
             return false;
         n += made;
@@ -176,7 +185,12 @@ str lenient_blank(struct arena *a, str text)
 str lenient_text(struct arena *a, str raw)
 {
     str text;
-    return unescape(a, raw, &text) ? lenient_blank(a, text) : (str){0};
+    return unescape(a, raw, false, &text) ? lenient_blank(a, text) : (str){0};
+}
+
+bool lenient_unescape_logfmt(struct arena *a, str raw, str *out)
+{
+    return unescape(a, raw, true, out);
 }
 
 /* ---- objects ---- */
@@ -222,7 +236,7 @@ enum lenient_step lenient_next(struct lenient *o, struct arena *a, str *key, str
     size_t end = string_end(o->in, o->pos + 1);
     if (end == SIZE_MAX)
         return broken(o, JSON_MALFORMED);
-    if (!unescape(a, str_sub(o->in, o->pos + 1, end - 1), key))
+    if (!unescape(a, str_sub(o->in, o->pos + 1, end - 1), false, key))
         return broken(o, JSON_BAD_ESCAPE);
     o->pos = skip_space(o->in, end);
     if (o->pos == o->in.n || o->in.p[o->pos] != ':') {

@@ -2,8 +2,8 @@
  *
  * Broken pairs are stepped over up to the next blank; --strict ends there with an error whose
  * position counts bytes from 1. */
+#include "query/logql/lenient.h"
 #include "query/logql/pipeline.h"
-#include "storage/base/json_read.h"
 #include "storage/base/utf8.h"
 
 struct scanner {
@@ -12,7 +12,8 @@ struct scanner {
     str key, value;
     bool has_value;
     size_t error_at; // of the last failure
-    char error_char; // '\0': a quoted value without end or with bad escapes
+    char error_char; // '\0': see error_text
+    const char *error_text;
 };
 
 enum pair { PAIR_OK, PAIR_BAD, PAIR_END };
@@ -44,14 +45,23 @@ static enum pair quoted_value(struct scanner *s, struct arena *scratch)
         }
     }
     if (i >= s->in.n) {
-        enum pair bad = bad_pair(s, s->in.n, '\0');
-        return bad;
+        s->error_text = "unterminated quoted value";
+        return bad_pair(s, s->in.n, '\0');
     }
     s->value = str_sub(s->in, from, i);
-    if (escaped)
-        s->value = json_unescape(scratch, s->value);
     s->pos = i + 1;
-    return PAIR_OK;
+    if (!escaped || lenient_unescape_logfmt(scratch, s->value, &s->value))
+        return PAIR_OK;
+    s->error_text = "invalid quoted value";
+    s->error_at = s->pos;
+    s->error_char = '\0';
+    return PAIR_BAD;
+}
+
+static bool has_bad_utf8(str s)
+{
+    return UNLIKELY(str_find_char(s, '\xEF') != SIZE_MAX) &&
+           str_find(s, LENIENT_BAD_UTF8) != SIZE_MAX;
 }
 
 static enum pair next_pair(struct scanner *s, struct arena *scratch)
@@ -68,6 +78,10 @@ static enum pair next_pair(struct scanner *s, struct arena *scratch)
     s->key = str_sub(s->in, from, s->pos);
     s->value = (str){0};
     s->has_value = false;
+    if (has_bad_utf8(s->key) && (s->pos == n || p[s->pos] != '"')) {
+        s->error_text = "invalid key";
+        return bad_pair(s, s->pos, '\0');
+    }
     if (s->pos == n || is_blank(p[s->pos]))
         return PAIR_OK;
     if (p[s->pos] == '"' || s->key.n == 0)
@@ -95,8 +109,8 @@ static void fail_line(struct lq_line *l, const struct scanner *s)
         why = arena_fmt(&l->scratch, "logfmt syntax error at pos %zu : unexpected '%c'",
                         s->error_at + 1, s->error_char);
     else
-        why = arena_fmt(&l->scratch, "logfmt syntax error at pos %zu : unterminated quoted value",
-                        s->error_at + 1);
+        why = arena_fmt(&l->scratch, "logfmt syntax error at pos %zu : %s", s->error_at + 1,
+                        s->error_text);
     lq_line_fail(l, STR("LogfmtParserErr"), why);
 }
 
@@ -123,18 +137,20 @@ static bool run_logfmt(const struct lq_stage *stage, struct lq_line *l, bool *ke
         if (got == PAIR_BAD || (s.value.n == 0 && !f->keep_empty))
             continue;
         str name = lq_sanitize(l, s.key, true);
+        if (has_bad_utf8(s.value))
+            s.value = lenient_blank(&l->scratch, s.value);
         if (name.n > 0 && !lq_line_extract(l, name, s.value, false))
             return true; // all that is needed has been found
     }
 }
 
-/* One pair against the expressions. A label that gets the suffix keeps its first value, others
- * their last: as Loki does. */
+/* One pair against the expressions; the labels' own names count as keys, too. A label that gets the
+ * suffix keeps its first value, others their last: as Loki does. */
 static void match_pair(const struct logfmt *f, struct lq_line *l, const struct scanner *s)
 {
     str key = lq_sanitize(l, s->key, true), old;
     for (size_t i = 0; i < f->n; i++) {
-        if (!str_eq(f->v[i].path, key))
+        if (!str_eq(f->v[i].path, key) && !str_eq(f->v[i].label, key))
             continue;
         struct lq_name name = f->labels[i];
         if (lq_line_clashes(l, name)) {
@@ -142,7 +158,7 @@ static void match_pair(const struct logfmt *f, struct lq_line *l, const struct s
             if (lq_line_get(l, name, &old))
                 continue;
         }
-        lq_line_set(l, CAT_PARSED, name, s->value);
+        lq_line_set(l, CAT_PARSED, name, has_bad_utf8(s->value) ? (str){0} : s->value);
     }
 }
 
