@@ -2,7 +2,10 @@
  *
  * Columns come from span_merge one by one. Each gets its own envelope; small ones are gathered in
  * the block's pack, because a blob of its own wastes half a page on average, large ones get a row,
- * so that a query reads only the columns that it needs. Rows of each table come in ascending id. */
+ * so that a query reads only the columns that it needs. Rows of each table come in ascending id.
+ *
+ * Directories and filters wait in memory and are written together, up to LATE_BYTES of them: the
+ * first query after a start reads those of all blocks, and a disk reads neighbours at once. */
 #include "storage/engine/segment_traces.h"
 
 #include <stdio.h>
@@ -20,7 +23,9 @@
 #define PACK_BELOW (16 * KIB)
 /* File bytes at which a segment is cut: whole files are what retention drops. */
 #define SEGMENT_CUT_BYTES ((uint64_t)GIB)
-#define BLOB_MAX          (SPAN_BLOCK_COLUMN_MAX + MIB)
+/* Bytes of directories and filters that lie side by side in the file. */
+#define LATE_BYTES MIB
+#define BLOB_MAX   (SPAN_BLOCK_COLUMN_MAX + MIB)
 
 static const char schema[] =
     "CREATE TABLE blk(id INTEGER PRIMARY KEY, t0 INTEGER, t1 INTEGER, s1 INTEGER, spans INTEGER,"
@@ -32,6 +37,12 @@ static const char schema[] =
     "CREATE TABLE akey(id INTEGER PRIMARY KEY, scope INTEGER, type INTEGER, name TEXT,"
     " n INTEGER);"
     "CREATE TABLE tagv(id INTEGER PRIMARY KEY, b BLOB);";
+
+struct late_row { // of a block that is written but for its directory and filter
+    struct span_block_head head;
+    int64_t blk;
+    size_t dir, dir_end, filter_end; // in traces_writer.late; the filter follows the directory
+};
 
 struct traces_writer {
     struct span_merge_io io;
@@ -45,6 +56,8 @@ struct traces_writer {
     struct buf blob, pack, dir, filter;
     VEC(uint32_t) packed; // of the columns of the block at hand
     struct buf ids;       // its trace ids
+    struct buf late;      // blobs of directories and filters of the blocks in `rows`
+    VEC(struct late_row) rows;
 };
 
 /* ---- writing ---- */
@@ -58,10 +71,43 @@ static bool segment_begin(struct traces_writer *t, struct err *err)
            segment_schema(t->w, schema, err);
 }
 
+static bool write_dir(struct traces_writer *t, const struct late_row *row, struct err *err)
+{
+    const struct span_block_head *h = &row->head;
+    struct seg_val vals[] = {seg_int(row->blk),
+                             seg_int(h->t0_ns),
+                             seg_int(h->t1_ns),
+                             seg_int(h->s1_ns),
+                             seg_int(h->rows[TABLE_SPAN]),
+                             seg_int(h->n_traces),
+                             seg_int(h->dmin_ns),
+                             seg_int(h->dmax_ns),
+                             seg_blob(str_sub(buf_str(&t->late), row->dir, row->dir_end))};
+    return segment_insert(t->w,
+                          "INSERT INTO blk(id,t0,t1,s1,spans,traces,dmin,dmax,dir)"
+                          " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)",
+                          vals, COUNTOF(vals), err);
+}
+
+static bool write_late(struct traces_writer *t, struct err *err)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && i < t->rows.n; i++) {
+        const struct late_row *row = &t->rows.v[i];
+        ok = segment_put(t->w, "filt", row->blk,
+                         str_sub(buf_str(&t->late), row->dir_end, row->filter_end), err);
+    }
+    for (size_t i = 0; ok && i < t->rows.n; i++)
+        ok = write_dir(t, &t->rows.v[i], err);
+    t->rows.n = 0;
+    buf_clear(&t->late);
+    return ok;
+}
+
 static bool segment_end(struct traces_writer *t, struct err *err)
 {
     struct segment_writer *w = t->w;
-    bool ok = span_tags_write(&t->tags, w, t->zstd, err);
+    bool ok = write_late(t, err) && span_tags_write(&t->tags, w, t->zstd, err);
     span_tags_deinit(&t->tags);
     t->w = NULL;
     return ok && t->sink->end(t->sink, w, &t->info, err);
@@ -130,9 +176,6 @@ static bool write_ids(struct traces_writer *t, struct err *err)
     bool ok = fuse_build(FUSE_16, keys, n, &t->filter, err);
     mem_free(keys);
     buf_clear(&t->blob);
-    ok = ok && blob_pack(SPAN_BLOCK_VERSION, 0, buf_str(&t->filter), &t->blob, err) &&
-         segment_put(t->w, "filt", t->blk, buf_str(&t->blob), err);
-    buf_clear(&t->blob);
     return ok && blob_pack(SPAN_BLOCK_VERSION, 0, buf_str(&t->ids), &t->blob, err) &&
            segment_put(t->w, "tid", t->blk, buf_str(&t->blob), err);
 }
@@ -149,22 +192,15 @@ static bool write_block(struct span_merge_io *io, const struct span_block_head *
     buf_add(&t->dir, dir);
     for (size_t i = 0; i < t->packed.n; i++)
         buf_varint(&t->dir, t->packed.v[i]);
-    buf_clear(&t->blob);
-    if (!blob_pack(SPAN_BLOCK_VERSION, t->zstd, buf_str(&t->dir), &t->blob, err))
+    struct late_row row = {.head = *h, .blk = t->blk, .dir = t->late.n};
+    if (!blob_pack(SPAN_BLOCK_VERSION, t->zstd, buf_str(&t->dir), &t->late, err))
         return false;
-    struct seg_val vals[] = {seg_int(t->blk),
-                             seg_int(h->t0_ns),
-                             seg_int(h->t1_ns),
-                             seg_int(h->s1_ns),
-                             seg_int(h->rows[TABLE_SPAN]),
-                             seg_int(h->n_traces),
-                             seg_int(h->dmin_ns),
-                             seg_int(h->dmax_ns),
-                             seg_blob(buf_str(&t->blob))};
-    if (!segment_insert(t->w,
-                        "INSERT INTO blk(id,t0,t1,s1,spans,traces,dmin,dmax,dir)"
-                        " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)",
-                        vals, COUNTOF(vals), err))
+    row.dir_end = t->late.n;
+    if (!blob_pack(SPAN_BLOCK_VERSION, 0, buf_str(&t->filter), &t->late, err))
+        return false;
+    row.filter_end = t->late.n;
+    vec_push(&t->rows, NULL, row);
+    if (t->late.n >= LATE_BYTES && !write_late(t, err))
         return false;
     // Spans may end before they start; the segment's range covers both ends.
     int64_t t0 = MIN(h->t0_ns, h->t1_ns), t1 = MAX(h->t1_ns, h->s1_ns);
@@ -186,7 +222,7 @@ bool segment_traces_write(struct traces_input *in, int level, struct seal_sink *
                               .sink = sink,
                               .level = level,
                               .zstd = blob_level(level)};
-    struct buf *bufs[] = {&t.blob, &t.pack, &t.dir, &t.filter, &t.ids};
+    struct buf *bufs[] = {&t.blob, &t.pack, &t.dir, &t.filter, &t.ids, &t.late};
     for (size_t i = 0; i < COUNTOF(bufs); i++)
         buf_init(bufs[i], BLOB_MAX);
     bool ok = span_merge(&t.io, err);
@@ -197,6 +233,7 @@ bool segment_traces_write(struct traces_input *in, int level, struct seal_sink *
     for (size_t i = 0; i < COUNTOF(bufs); i++)
         buf_deinit(bufs[i]);
     vec_free(&t.packed);
+    vec_free(&t.rows);
     return ok;
 }
 
@@ -236,7 +273,7 @@ static bool merge_next(struct traces_input *in, struct arena *a, struct span_col
     const struct merge_block *b = &m->v[m->at++];
     struct traces_reader *r = arena_new(a, struct traces_reader);
     traces_reader_init(r, m->segs[b->seg], b->block, a);
-    r->pack_reads = UINT32_MAX / 2; // all columns are read: take the pack at once
+    r->wants_all = true;
     *out = r->block;
     return true;
 }
@@ -315,7 +352,7 @@ bool segment_traces_check(struct segment *seg, void (*say)(void *ctx, const char
         struct traces_reader r;
         struct err here = ERR_OK;
         traces_reader_init(&r, seg, b, &a);
-        r.pack_reads = UINT32_MAX / 2;
+        r.wants_all = true;
         if (!span_block_check(&r.block, &here) || !check_filter(b, &r.block, &a, &here))
             fault(&c, b->id, here.text);
         if (MIN(h->t0_ns, h->t1_ns) < info->t0_ns || MAX(h->t1_ns, h->s1_ns) > info->t1_ns)

@@ -67,8 +67,10 @@ struct traces_reader {
     const struct traces_block *from;
     struct arena *pack_arena; // where the pack lies once it is read, and what is kept
     str *kept;                // by column; NULL until there is one
-    str pack;
-    uint32_t pack_reads;
+    str *envelopes;           // by column, of those in the pack; the first n_envelopes are there
+    uint32_t n_envelopes;
+    size_t pack_at; // bytes of the pack that were read
+    bool wants_all; // all columns will be asked for: the pack is read at once
 };
 /* The reader stays where it is; columns and the pack lie in arenas of the caller. What the reader
  * keeps is about as large as the block's raw columns at most. */

@@ -6,8 +6,9 @@
 #include "storage/codec/block.h"
 #include "storage/engine/segment_traces.h"
 
-/* Columns of a pack that are read by parts before the whole pack is read. */
-#define PACK_PARTS 4
+/* A pack is read from its beginning up to what is asked for (SQLite walks along its pages anyhow),
+ * and so many bytes on, since columns that belong together follow each other. */
+#define PACK_AHEAD (8 * KIB)
 
 /* Raw bytes up to which a column is kept decoded. */
 #define KEEP_MAX (128 * KIB)
@@ -120,20 +121,36 @@ bool traces_block_may_have(const struct traces_block *b, const uint8_t trace_id[
 
 /* ---- columns ---- */
 
-/* The envelope of a packed column: a part of the pack, or from the pack once it is read. */
-static bool packed_get(struct traces_reader *r, uint32_t i, struct arena *a, str *blob,
-                       struct err *err)
+/* Reads the columns of the pack that follow those that are there, `i` included. */
+static bool pack_read(struct traces_reader *r, uint32_t i, struct err *err)
 {
-    size_t off = 0, n = r->from->packed[i];
-    for (uint32_t k = 0; k < i; k++)
-        off += r->from->packed[k];
-    if (!r->pack.p && r->pack_reads++ < PACK_PARTS)
-        return segment_get_part(r->seg, "core", r->from->id << 8, off, n, a, blob, err);
-    if (!r->pack.p && !segment_get(r->seg, "core", r->from->id << 8, r->pack_arena, &r->pack, err))
+    uint32_t from = r->n_envelopes, to = from;
+    size_t n = 0, beyond = 0;
+    str bytes;
+    for (; to < r->block.n_cols && (to <= i || r->wants_all || beyond < PACK_AHEAD); to++) {
+        n += r->from->packed[to];
+        beyond += to > i ? r->from->packed[to] : 0;
+    }
+    if (!segment_get_part(r->seg, "core", r->from->id << 8, r->pack_at, n, r->pack_arena, &bytes,
+                          err))
         return false;
-    if (off > r->pack.n || n > r->pack.n - off)
-        return err_set(err, ERR_CORRUPT, "the pack is too short");
-    *blob = (str){r->pack.p + off, n};
+    for (uint32_t k = from; k < to; k++) {
+        r->envelopes[k] = str_of(bytes.p, r->from->packed[k]);
+        bytes.p += r->from->packed[k];
+    }
+    r->pack_at += n;
+    r->n_envelopes = to;
+    return true;
+}
+
+/* The envelope of a packed column. */
+static bool packed_get(struct traces_reader *r, uint32_t i, str *blob, struct err *err)
+{
+    if (!r->envelopes)
+        r->envelopes = arena_array(r->pack_arena, str, r->block.n_cols);
+    if (i >= r->n_envelopes && !pack_read(r, i, err))
+        return false;
+    *blob = r->envelopes[i];
     return true;
 }
 
@@ -163,7 +180,7 @@ static bool reader_fetch(const struct span_columns *b, uint32_t i, struct arena 
     if (id == SPAN_COL_TRACE_ID)
         ok = segment_get(r->seg, "tid", blk, a, &blob, err);
     else if (r->from->packed[i] > 0)
-        ok = packed_get(r, i, a, &blob, err);
+        ok = packed_get(r, i, &blob, err);
     else if (id < SPAN_COL_ATTR)
         ok = segment_get(r->seg, "core", blk << 8 | id, a, &blob, err);
     else

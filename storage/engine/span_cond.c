@@ -494,12 +494,34 @@ bool span_conds_possible(const struct span_block_head *head, const struct span_s
     return any;
 }
 
+/* Eight rows a step: bytes of a word, which 255 steps do not overflow. */
 static uint32_t mask_count(const uint8_t *m, uint32_t n)
 {
-    uint32_t hits = 0;
-    for (uint32_t i = 0; i < n; i++)
+    uint32_t hits = 0, i = 0;
+    while (i + 8 <= n) {
+        const uint64_t even = UINT64_C(0x00FF00FF00FF00FF);
+        uint32_t end = i + MIN((n - i) / 8, 255u) * 8;
+        uint64_t sums = 0, word;
+        for (; i < end; i += 8) {
+            memcpy(&word, m + i, 8);
+            sums += word;
+        }
+        hits +=
+            (uint32_t)((((sums & even) + (sums >> 8 & even)) * UINT64_C(0x0001000100010001)) >> 48);
+    }
+    for (; i < n; i++)
         hits += m[i];
     return hits;
+}
+
+static void mask_join(uint8_t *restrict mask, const uint8_t *restrict m, uint32_t n, bool all)
+{
+    if (all)
+        for (uint32_t i = 0; i < n; i++)
+            mask[i] &= m[i];
+    else
+        for (uint32_t i = 0; i < n; i++)
+            mask[i] |= m[i];
 }
 
 bool span_conds_eval(const struct span_columns *b, const struct span_select *sel, struct arena *a,
@@ -523,8 +545,7 @@ bool span_conds_eval(const struct span_columns *b, const struct span_select *sel
             if (!(few ? duration_few(&e, c, mask, err) : cond_mark(&e, c, err)))
                 return false;
             arena_release(a, mark);
-            for (uint32_t r = 0; r < n; r++)
-                mask[r] = all ? mask[r] & m[r] : mask[r] | m[r];
+            mask_join(mask, m, n, all);
             *hits = mask_count(mask, n);
             if (all && *hits == 0)
                 goto done;
