@@ -58,10 +58,11 @@ static bool copy_id(str id, uint8_t *dst, size_t n)
 static bool take_attr(struct arena *a, str bytes, struct attr_list *list, uint32_t *dropped,
                       struct err *err)
 {
-    struct attr attr;
-    struct err inner = ERR_OK;
-    if (otlp_attr(a, bytes, &attr, &inner)) {
-        vec_push(list, a, attr);
+    struct err inner; // hundreds of bytes, set by failures only
+    if (list->n == list->cap)
+        list->v = vec_grow(list->v, list->n, &list->cap, list->n + 1, sizeof(list->v[0]), a);
+    if (otlp_attr(a, bytes, &list->v[list->n], &inner)) {
+        list->n++;
         return true;
     }
     if (inner.code != ERR_LIMIT) {
@@ -175,16 +176,16 @@ struct span_ids {
 };
 
 /* All fields of one span. Errors: of the span as a whole; *part tells of a broken part. */
-static bool read_span(struct traces_walk *t, str bytes, struct span *out, struct span_ids *ids,
+static bool read_span(struct traces_walk *t, str bytes, struct span *s, struct span_ids *ids,
                       struct err *part, struct err *err)
 {
     struct arena *a = t->walk.arena;
-    struct span s = {.resource = t->resource,
-                     .scope = t->scope,
-                     .wire_bytes = (uint32_t)bytes.n,
-                     .name = STR(""),
-                     .trace_state = STR(""),
-                     .status_message = STR("")};
+    *s = (struct span){.resource = t->resource,
+                       .scope = t->scope,
+                       .wire_bytes = (uint32_t)bytes.n,
+                       .name = STR(""),
+                       .trace_state = STR(""),
+                       .status_message = STR("")};
     uint32_t dropped = 0;
     bool ok = true;
     struct rd r = rd_of(bytes);
@@ -199,43 +200,42 @@ static bool read_span(struct traces_walk *t, str bytes, struct span *out, struct
             ids->span = f.bytes;
             break;
         case PB_TAG(3, PB_BYTES):
-            s.trace_state = f.bytes;
+            s->trace_state = f.bytes;
             break;
         case PB_TAG(4, PB_BYTES):
             ids->parent = f.bytes;
             break;
         case PB_TAG(5, PB_BYTES):
-            s.name = f.bytes;
+            s->name = f.bytes;
             break;
         case PB_TAG(6, PB_VARINT):
-            s.kind = f.value <= SPAN_CONSUMER ? (uint8_t)f.value : SPAN_UNSPECIFIED;
+            s->kind = f.value <= SPAN_CONSUMER ? (uint8_t)f.value : SPAN_UNSPECIFIED;
             break;
         case PB_TAG(7, PB_64):
-            s.start_ns = otlp_time(f.value);
+            s->start_ns = otlp_time(f.value);
             break;
         case PB_TAG(8, PB_64):
-            s.end_ns = otlp_time(f.value);
+            s->end_ns = otlp_time(f.value);
             break;
         case PB_TAG(10, PB_VARINT):
-            s.dropped_attrs = (uint32_t)f.value;
+            s->dropped_attrs = (uint32_t)f.value;
             break;
         case PB_TAG(12, PB_VARINT):
-            s.dropped_events = (uint32_t)f.value;
+            s->dropped_events = (uint32_t)f.value;
             break;
         case PB_TAG(14, PB_VARINT):
-            s.dropped_links = (uint32_t)f.value;
+            s->dropped_links = (uint32_t)f.value;
             break;
         case PB_TAG(16, PB_32):
-            s.flags = (uint32_t)f.value;
+            s->flags = (uint32_t)f.value;
             break;
         default:
-            read_part(t, &f, &s, &dropped, &ok, part);
+            read_part(t, &f, s, &dropped, &ok, part);
         }
     }
     if (r.bad || a->over)
         return otlp_malformed(a, "Span", err);
-    s.dropped_attrs += dropped;
-    *out = s;
+    s->dropped_attrs += dropped;
     return true;
 }
 
@@ -262,17 +262,21 @@ static bool on_span(struct otlp_walk *w, str bytes, struct err *err)
 {
     struct traces_walk *t = CONTAINER_OF(w, struct traces_walk, walk);
     struct batch *b = t->d->batch;
-    struct span s;
     struct span_ids ids = {0};
-    struct err part = ERR_OK;
-    if (!read_span(t, bytes, &s, &ids, &part, err))
+    struct err part; // the text is set by failures only
+    part.code = ERR_NONE;
+    if (b->spans.n == b->spans.cap)
+        b->spans.v = vec_grow(b->spans.v, b->spans.n, &b->spans.cap, b->spans.n + 1,
+                              sizeof(b->spans.v[0]), w->arena);
+    struct span *s = &b->spans.v[b->spans.n]; // taken at the end
+    if (!read_span(t, bytes, s, &ids, &part, err))
         return false;
-    if (!copy_id(ids.trace, s.trace_id, 16)) {
+    if (!copy_id(ids.trace, s->trace_id, 16)) {
         batch_reject(b, 1, "trace id of %zu bytes: it must have 16", ids.trace.n);
         return true;
     }
-    if (!copy_id(ids.span, s.span_id, 8) ||
-        (!copy_id(ids.parent, s.parent_id, 8) && ids.parent.n > 0)) {
+    if (!copy_id(ids.span, s->span_id, 8) ||
+        (!copy_id(ids.parent, s->parent_id, 8) && ids.parent.n > 0)) {
         batch_reject(b, 1, "span id or parent span id of a wrong length: it must have 8 bytes");
         return true;
     }
@@ -280,8 +284,8 @@ static bool on_span(struct otlp_walk *w, str bytes, struct err *err)
         batch_reject(b, 1, "%s", part.text);
         return true;
     }
-    take_lists(t, &s);
-    vec_push(&b->spans, w->arena, s);
+    take_lists(t, s);
+    b->spans.n++;
     return true;
 }
 

@@ -221,18 +221,62 @@ static uint64_t be64(const uint8_t *p)
     return __builtin_bswap64(v);
 }
 
-static int sort_cmp(const void *x, const void *y)
+static bool key_less(const struct sort_key *a, const struct sort_key *b)
 {
-    const struct sort_key *a = x, *b = y;
     if (a->hi != b->hi)
-        return a->hi < b->hi ? -1 : 1;
+        return a->hi < b->hi;
     if (a->lo != b->lo)
-        return a->lo < b->lo ? -1 : 1;
+        return a->lo < b->lo;
     if (a->start_ns != b->start_ns)
-        return a->start_ns < b->start_ns ? -1 : 1;
-    if (a->span_id != b->span_id)
-        return a->span_id < b->span_id ? -1 : 1;
-    return a->index < b->index ? -1 : a->index > b->index;
+        return a->start_ns < b->start_ns;
+    return a->span_id != b->span_id ? a->span_id < b->span_id : a->index < b->index;
+}
+
+#define SORT_RUN 8 // keys that are sorted by insertion
+
+static void run_sort(struct sort_key *k, size_t n)
+{
+    for (size_t i = 1; i < n; i++) {
+        struct sort_key key = k[i];
+        size_t at = i;
+        for (; at > 0 && key_less(&key, &k[at - 1]); at--)
+            k[at] = k[at - 1];
+        k[at] = key;
+    }
+}
+
+static void runs_merge(const struct sort_key *a, size_t n_a, const struct sort_key *b, size_t n_b,
+                       struct sort_key *out)
+{
+    size_t i = 0, j = 0;
+    while (i < n_a && j < n_b)
+        *out++ = key_less(&b[j], &a[i]) ? b[j++] : a[i++];
+    memcpy(out, a + i, (n_a - i) * sizeof(*a));
+    memcpy(out + (n_a - i), b + j, (n_b - j) * sizeof(*b));
+}
+
+/* Merge sort: qsort asks a function for each comparison, and there are ten for each span. The
+ * result lies in k or in another array of the arena. */
+static struct sort_key *keys_sort(struct sort_key *k, size_t n, struct arena *a)
+{
+    size_t ordered = 1;
+    while (ordered < n && !key_less(&k[ordered], &k[ordered - 1]))
+        ordered++;
+    if (ordered >= n)
+        return k;
+    for (size_t lo = 0; lo < n; lo += SORT_RUN)
+        run_sort(k + lo, MIN(n - lo, (size_t)SORT_RUN));
+    struct sort_key *to = arena_array(a, struct sort_key, n);
+    for (size_t width = SORT_RUN; width < n; width *= 2) {
+        for (size_t lo = 0; lo < n; lo += 2 * width) {
+            size_t n_a = MIN(width, n - lo), n_b = MIN(width, n - lo - n_a);
+            runs_merge(k + lo, n_a, k + lo + n_a, n_b, to + lo);
+        }
+        struct sort_key *sorted = to;
+        to = k;
+        k = sorted;
+    }
+    return k;
 }
 
 static bool same_trace(const struct sort_key *a, const struct sort_key *b)
@@ -290,7 +334,7 @@ static struct sort_key *sorted(const struct span_set *set, struct arena *a, size
         k[i] = (struct sort_key){be64(s->trace_id), be64(s->trace_id + 8), s->start_ns,
                                  be64(s->span_id), (uint32_t)i};
     }
-    qsort(k, set->n_spans, sizeof(*k), sort_cmp);
+    k = keys_sort(k, set->n_spans, a);
     size_t to = 0;
     for (size_t lo = 0, hi; lo < set->n_spans; lo = hi) {
         for (hi = lo + 1; hi < set->n_spans && same_trace(&k[lo], &k[hi]);)

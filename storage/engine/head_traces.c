@@ -1,9 +1,9 @@
 /* head_traces.c - the traces half of the heads: from batches to chunks in memory.
  *
  * The log's payload is the batch as span chunks: u8 codec (0 stored, 1 zstd) | v raw bytes | body.
- * Lane threads make it (prepare); encode, on the writer thread, unpacks it again, because the head
- * keeps exactly these bytes, and hands the chunks to apply by the address of the batch. Decoding
- * zstd costs a tenth of what building the columns costs, and replay is the same path.
+ * Lane threads make it (prepare) and leave the chunks with the batch while there is room; encode,
+ * on the writer thread, copies them into the head (or unpacks the payload) and hands them to apply
+ * by the address of the batch.
  *
  * Small batches would leave many small chunks, each of which a query has to look at, so each time
  * TIER_FAN of a size class have gathered at the end of the list they are merged into one.
@@ -152,25 +152,36 @@ static bool traces_prepare(struct batch *b, struct buf *payload, struct err *err
     arena_init(&a, SIZE_MAX, b->arena->budget);
     buf_init(&raw, PAYLOAD_RAW_MAX);
     bool ok = span_chunks_encode(&set, &a, &raw, err) && payload_pack(buf_str(&raw), payload, err);
+    b->chunks = (str){0};
+    if (ok && raw.n > 0 && arena_room(b->arena, raw.n))
+        b->chunks = arena_dup(b->arena, buf_str(&raw));
     buf_deinit(&raw);
     arena_deinit(&a);
     return ok;
 }
 
-/* Appends the payload's chunks to `out`. */
-static bool payload_chunks(struct head *head, str payload, struct pending *out, struct err *err)
+/* Appends chunks, one after the other in `raw`, to `out`. */
+static bool chunks_take(struct head *head, str raw, struct pending *out, struct err *err)
 {
-    struct arena a;
-    str raw = {0}, bytes;
-    arena_init(&a, SIZE_MAX, NULL);
-    bool ok = payload_unpack(payload, &a, &raw, err);
-    struct rd r = rd_of(ok ? raw : (str){0});
+    str bytes;
+    bool ok = true;
+    struct rd r = rd_of(raw);
     while (ok && (ok = span_chunks_next(&r, &bytes, err)) && bytes.n > 0) {
         struct span_chunk *c = chunk_new(head, bytes, err);
         ok = c != NULL;
         if (ok)
             vec_push(&out->chunks, NULL, c);
     }
+    return ok;
+}
+
+/* The same for those of a payload. */
+static bool payload_chunks(struct head *head, str payload, struct pending *out, struct err *err)
+{
+    struct arena a;
+    str raw = {0};
+    arena_init(&a, SIZE_MAX, NULL);
+    bool ok = payload_unpack(payload, &a, &raw, err) && chunks_take(head, raw, out, err);
     arena_deinit(&a);
     return ok;
 }
@@ -415,7 +426,9 @@ static bool traces_encode(struct head *head, struct gen *gen, struct batch *b, s
         return false;
     struct pending *p = mem_zalloc(sizeof(*p));
     p->batch = b;
-    if (!payload_chunks(head, buf_str(payload), p, err)) {
+    bool ok = b->chunks.n > 0 ? chunks_take(head, b->chunks, p, err)
+                              : payload_chunks(head, buf_str(payload), p, err);
+    if (!ok) {
         pending_free(p);
         return false;
     }

@@ -74,6 +74,7 @@ struct batch {
     // traces
     VEC(struct resource) resources;
     VEC(struct scope) scopes;
+    str chunks; // of the spans, what the log's payload holds (codec/span_build.h); empty: not made
     VEC(struct span) spans;
     size_t raw_bytes; // decoded size of the request, for accounting
     // what was refused so far (partial success)
