@@ -4,6 +4,7 @@
 #include "server/net/url.h"
 #include "server/net/ws.h"
 #include "storage/base/budget.h"
+#include "storage/base/num.h"
 #include "storage/model/limits.h"
 
 /* Arena of a request: path arguments, parameters, what a handler keeps for the answer. */
@@ -12,6 +13,8 @@
  * side by side do not ask for the whole limit each. */
 #define INFLATE_LIKELY 16
 #define INFLATE_MIN    (256 * KIB)
+/* Bytes of a body that are made room for when one has come. */
+#define BODY_AHEAD 8
 
 struct exchange *exchange_new(const struct exchange_host *host)
 {
@@ -68,6 +71,16 @@ bool exchange_charge(struct exchange *x, size_t n)
     return true;
 }
 
+/* Room for all of the body at once spares copies, but a length is only a claim: some times as much
+ * as came so far. */
+static size_t body_wish(const struct exchange *x, size_t need)
+{
+    uint64_t length;
+    if (!num_parse_u64(x->content_length, &length) || length <= need)
+        return need;
+    return (size_t)MIN(length, (uint64_t)need * BODY_AHEAD);
+}
+
 bool exchange_body(struct exchange *x, str bytes, struct err *err)
 {
     if (x->is_refused)
@@ -80,9 +93,10 @@ bool exchange_body(struct exchange *x, str bytes, struct err *err)
         return true;
     size_t cap = x->body.cap, need = x->body.n + bytes.n;
     if (need > cap) { // the growth of base/buf, charged before it happens
-        size_t want = MIN(MAX(need, cap * 2), x->body.max);
+        size_t want = MIN(MAX(body_wish(x, need), cap * 2), x->body.max);
         if (!exchange_charge(x, want - cap))
             return err_set(err, ERR_BUSY, "no memory for more request bodies, try again later");
+        (void)buf_reserve(&x->body, want - x->body.n);
     }
     buf_add(&x->body, bytes);
     return true;
