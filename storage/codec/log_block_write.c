@@ -17,6 +17,9 @@
 #define HEXS_ZSTD_LEVEL 1
 /* Fewer different ids than this are searched faster than a filter is fetched. */
 #define FILTER_MIN 64
+/* Blocks of fewer bytes of lines take the best level: it costs nothing much, and makes up for the
+ * envelopes and directory that lines compressed in one piece do not have. */
+#define SMALL_RAW ((uint64_t)512 * KIB)
 /* Lines that are fetched into the cache ahead of the tokeniser. */
 #define PREFETCH_ROWS 6
 
@@ -301,6 +304,8 @@ bool log_block_write_known(struct log_writer *w, const struct log_row *rows,
         return false;
     in.shapes = shapes;
     in.known = known;
+    if (in.raw < SMALL_RAW)
+        zstd_level = MAX(zstd_level, BLOB_LEVEL_DAY);
     enum log_verdict verdict = try_templates(w, &in);
     if (verdict == LOG_TEMPLATES_DOUBTFUL)
         return write_smaller(w, &in, zstd_level, parts, err);

@@ -259,6 +259,7 @@ static bool try_parts(struct batch *b, size_t text, struct buf *out, bool *done,
     buf_init(&w.content, PAYLOAD_RAW_MAX);
     buf_init(&w.raw, PAYLOAD_RAW_MAX);
     buf_init(&w.meta, PAYLOAD_RAW_MAX);
+    (void)buf_reserve(&w.content, text / 2); // mostly all that it takes
     if (put_parts(b, &w, text)) {
         *done = true;
         ok = write_parts(b, &w, out, err);

@@ -250,7 +250,7 @@ static inline uint8_t *put_varint(uint8_t *p, uint64_t v)
         *p++ = (uint8_t)v;
         return p;
     }
-    unsigned more = (63 - (unsigned)__builtin_clzll(v | 1)) / 7; // bytes that others follow
+    unsigned bits = 63 - (unsigned)__builtin_clzll(v | 1), more = bits * 37 >> 8; // bits / 7
     uint64_t x = (v & UINT64_C(0x0FFFFFFF)) | (v & UINT64_C(0x00FFFFFFF0000000)) << 4;
     x = (x & UINT64_C(0x00003FFF00003FFF)) | (x & UINT64_C(0x0FFFC0000FFFC000)) << 2;
     x = (x & UINT64_C(0x007F007F007F007F)) | (x & UINT64_C(0x3F803F803F803F80)) << 1;

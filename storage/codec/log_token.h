@@ -63,6 +63,11 @@ struct log_shapes {
 void log_shapes_init(struct log_shapes *s, struct arena *arena);
 void log_shapes_deinit(struct log_shapes *s); // a set on the heap
 void log_shapes_clear(struct log_shapes *s);
+static inline size_t log_shapes_bytes(const struct log_shapes *s) // of memory
+{
+    return s->cap * sizeof s->slots[0] + s->v.cap * sizeof s->v.v[0] + s->text.cap +
+           s->vars.cap * sizeof s->vars.v[0];
+}
 static inline str log_shape_text(const struct log_shapes *s, uint32_t id)
 {
     return (str){s->text.v + s->v.v[id].text, s->v.v[id].n_text};

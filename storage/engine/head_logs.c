@@ -49,7 +49,7 @@ struct gen_stream {
 
 struct logs_gen {
     struct logs_head *head;
-    struct arena arena;       // lines, metadata, values and shapes
+    struct arena arena;       // lines, metadata, values
     struct log_shapes shapes; // of lines that were taken apart; the writer's, then the sealer's
     VEC(struct gen_stream) streams;
     struct hmap by_id;
@@ -133,6 +133,8 @@ static void logs_gen_close(struct gen *gen)
         vec_free(&g->streams.v[i].rows);
     vec_free(&g->streams);
     hmap_deinit(&g->by_id);
+    if (g->shapes.cap > 0)
+        log_shapes_deinit(&g->shapes);
     budget_give(g->head->env.budget, g->table_bytes);
     arena_deinit(&g->arena);
     mem_free(g);
@@ -367,7 +369,7 @@ static struct known_lines keep_known(struct logs_gen *g, const struct batch *b)
     if (!k.parted)
         return k;
     if (g->shapes.cap == 0)
-        log_shapes_init(&g->shapes, &g->arena);
+        log_shapes_init(&g->shapes, NULL);
     str values = k.parted->values;
     uint8_t *copy = arena_alloc(&g->arena, values.n + LOG_VALUES_SLACK);
     memcpy(copy, values.p, values.n);
@@ -423,7 +425,7 @@ static void put_row(struct logs_gen *g, struct gen_stream *s, const struct batch
 static void count_tables(struct logs_gen *g)
 {
     size_t now = (size_t)atomic_load(&g->rows) * sizeof(struct head_log_row) * 3 / 2 +
-                 g->streams.n * (sizeof(struct gen_stream) + 32);
+                 g->streams.n * (sizeof(struct gen_stream) + 32) + log_shapes_bytes(&g->shapes);
     if (now > g->table_bytes)
         budget_force(g->head->env.budget, now - g->table_bytes);
     g->table_bytes = MAX(now, g->table_bytes);
