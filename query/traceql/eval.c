@@ -359,6 +359,12 @@ static bool test_constant(struct tq_block *t, const struct tq_expr *e,
     return tq_compare(e->op, v, c);
 }
 
+bool tq_value_meets(struct tq_block *t, const struct tq_expr *comparison,
+                    const struct traceql_value *v)
+{
+    return test_constant(t, comparison, v);
+}
+
 static bool test_code(struct tq_block *t, const struct tq_expr *e, const struct span_column *c,
                       size_t slot, uint32_t code)
 {

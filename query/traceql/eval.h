@@ -49,6 +49,9 @@ struct traceql_value tq_field_value(struct tq_block *t, const struct tq_field *f
 /* Values of a multi-valued field one by one: false behind the last. `at` starts at 0. */
 bool tq_field_next(struct tq_block *t, const struct tq_field *f, uint32_t row, uint32_t *at,
                    struct traceql_value *out);
+/* Does one value of the field meet the comparison of it with a constant? */
+bool tq_value_meets(struct tq_block *t, const struct tq_expr *comparison,
+                    const struct traceql_value *v);
 /* The value of any expression; comparisons give TQ_BOOL. */
 struct traceql_value tq_expr_value(struct tq_block *t, const struct tq_expr *e, uint32_t row);
 bool tq_expr_true(struct tq_block *t, const struct tq_expr *e, uint32_t row);
