@@ -231,6 +231,31 @@ static const struct hist *hist_total(struct query *q, const struct matrix *in,
     return out;
 }
 
+/* Floats and histograms do not add up. The group is read in order: histograms that began it are
+ * added until one does not fit, and what follows that one is not looked at. */
+static void warn_mixed_kinds(struct query *q, const struct matrix *in, const uint32_t *member,
+                             size_t n, size_t i)
+{
+    const struct hist *first = NULL;
+    bool any_float = false;
+    for (size_t k = 0; k < n; k++) {
+        const struct mseries *s = &in->series.v[member[k]];
+        const struct hist *h = cell_hist(s, i);
+        if (h == NULL) {
+            any_float |= !is_stale(s->v[i]);
+        } else if (first != NULL &&
+                   (h->schema == HIST_SCHEMA_CUSTOM) != (first->schema == HIST_SCHEMA_CUSTOM)) {
+            warn_mixed_schemas(q, s->labels);
+            break;
+        } else if (!any_float && first == NULL) {
+            first = h;
+        }
+    }
+    if (any_float)
+        query_warn(q, "PromQL warning: encountered a mix of histograms and floats for "
+                      "aggregation");
+}
+
 static bool reduce_hists(struct query *q, const struct aggr *ag, const struct matrix *in,
                          const uint32_t *member, size_t n, const struct cell *cells,
                          struct row *row, struct err *err)
@@ -242,8 +267,7 @@ static bool reduce_hists(struct query *q, const struct aggr *ag, const struct ma
         if (cells[i].n_h == 0)
             continue;
         if (cells[i].n > 0) {
-            query_warn(q, "PromQL warning: encountered a mix of histograms and floats for "
-                          "aggregation");
+            warn_mixed_kinds(q, in, member, n, i);
             continue;
         }
         arena_reset(&scratch);
