@@ -51,6 +51,9 @@ static bool seen_eq(const void *ctx, uint32_t i)
 
 static enum logql_field_type type_of(str v)
 {
+    // 0 and 1 are numbers before they are this
+    static const char *const booleans[] = {"true",  "True",  "TRUE",  "t", "T",
+                                           "false", "False", "FALSE", "f", "F"};
     int64_t ns, i;
     double x;
     uint64_t size;
@@ -59,8 +62,9 @@ static enum logql_field_type type_of(str v)
         return LOGQL_INT;
     if (num_parse_f64(v, &x))
         return LOGQL_FLOAT;
-    if (str_is(v, "true") || str_is(v, "false"))
-        return LOGQL_BOOLEAN;
+    for (size_t k = 0; k < COUNTOF(booleans); k++)
+        if (str_eq(v, str_c(booleans[k])))
+            return LOGQL_BOOLEAN;
     if (dur_parse_go(v, &ns, &ignored))
         return LOGQL_DURATION;
     if (size_parse_humanize(v, &size, &ignored))
@@ -127,8 +131,10 @@ static bool path_makes(const struct path *p, struct lq_line *l, str name)
 {
     size_t at = 0;
     for (size_t i = 0; i < p->n; i++) {
-        str part = lq_sanitize(l, p->keys[i], i == 0);
-        if (i > 0 && (at >= name.n || name.p[at++] != '_'))
+        str part = lq_sanitize(l, p->keys[i], at == 0);
+        if (part.n == 0)
+            continue;
+        if (at > 0 && (at >= name.n || name.p[at++] != '_'))
             return false;
         if (name.n - at < part.n || !str_eq(str_sub(name, at, at + part.n), part))
             return false;
@@ -196,8 +202,12 @@ static bool add_line(struct detect *d, struct lq_line *l, const struct logql_ent
     for (size_t i = 0; i < found.n; i++) {
         struct field *f = add(d, found.v[i].name, found.v[i].value,
                               is_json ? LOGQL_PARSER_JSON : LOGQL_PARSER_LOGFMT);
-        if (f && is_json && f->base.path.n == 0)
-            f->base.path = json_path_of(d, l, f->base.name);
+        if (!f || !is_json || f->base.path.n > 0)
+            continue;
+        str name = f->base.name, suffix = STR("_extracted");
+        f->base.path = json_path_of(d, l, name);
+        if (f->base.path.n == 0 && str_ends(name, suffix)) // a name that the stream has, too
+            f->base.path = json_path_of(d, l, str_sub(name, 0, name.n - suffix.n));
     }
     return true;
 }
