@@ -233,6 +233,24 @@ static struct traceql_value absent_value(const struct tq_field *f)
     return is_text ? str_value(STR("")) : nil;
 }
 
+static bool test_constant(struct tq_block *t, const struct tq_expr *e,
+                          const struct traceql_value *v);
+
+static struct traceql_value chosen_value(struct tq_block *t, const struct tq_field *f,
+                                         const struct span_column *c, const uint32_t *codes,
+                                         uint32_t n)
+{
+    for (size_t i = 0; i < t->plan->comparisons.n; i++) {
+        const struct tq_expr *e = t->plan->comparisons.v[i];
+        for (uint32_t k = 0; k < n && e->left->field == f; k++) {
+            struct traceql_value v = coded_value(t, f, &c->dict[codes[k]]);
+            if (test_constant(t, e, &v))
+                return v;
+        }
+    }
+    return coded_value(t, f, &c->dict[codes[0]]);
+}
+
 struct traceql_value tq_field_value(struct tq_block *t, const struct tq_field *f, uint32_t row)
 {
     const uint32_t *codes;
@@ -240,7 +258,9 @@ struct traceql_value tq_field_value(struct tq_block *t, const struct tq_field *f
     if (!has_column(f))
         return intrinsic_value(t, f, row);
     const struct span_column *c = field_column(t, f, row, &codes, &n);
-    return c ? coded_value(t, f, &c->dict[codes[0]]) : absent_value(f);
+    if (!c)
+        return absent_value(f);
+    return n > 1 ? chosen_value(t, f, c, codes, n) : coded_value(t, f, &c->dict[codes[0]]);
 }
 
 bool tq_field_next(struct tq_block *t, const struct tq_field *f, uint32_t row, uint32_t *at,
@@ -357,12 +377,6 @@ static bool test_constant(struct tq_block *t, const struct tq_expr *e,
         return tq_compare(e->op, v, &trimmed); // leading zeros do not matter
     }
     return tq_compare(e->op, v, c);
-}
-
-bool tq_value_meets(struct tq_block *t, const struct tq_expr *comparison,
-                    const struct traceql_value *v)
-{
-    return test_constant(t, comparison, v);
 }
 
 static bool test_code(struct tq_block *t, const struct tq_expr *e, const struct span_column *c,

@@ -44,14 +44,12 @@ bool tq_root_row(const struct tq_block *t, uint32_t *row);
 /* Earliest start and latest end of the trace's rows. */
 void tq_trace_span(struct tq_block *t, int64_t *start_ns, int64_t *end_ns);
 
-/* The value of a field at a row. Multi-valued fields: the first value. TQ_NIL when absent. */
+/* The value of a field at a row. Of several (events, links) the first
+ * that a comparison of the query asks for, else the first. TQ_NIL when absent. */
 struct traceql_value tq_field_value(struct tq_block *t, const struct tq_field *f, uint32_t row);
 /* Values of a multi-valued field one by one: false behind the last. `at` starts at 0. */
 bool tq_field_next(struct tq_block *t, const struct tq_field *f, uint32_t row, uint32_t *at,
                    struct traceql_value *out);
-/* Does one value of the field meet the comparison of it with a constant? */
-bool tq_value_meets(struct tq_block *t, const struct tq_expr *comparison,
-                    const struct traceql_value *v);
 /* The value of any expression; comparisons give TQ_BOOL. */
 struct traceql_value tq_expr_value(struct tq_block *t, const struct tq_expr *e, uint32_t row);
 bool tq_expr_true(struct tq_block *t, const struct tq_expr *e, uint32_t row);

@@ -329,6 +329,53 @@ bool tq_pipeline_is_local(const struct tq_pipeline *p) // NOLINT(misc-no-recursi
     return true;
 }
 
+/* ---- comparisons ---- */
+
+/* May a span have several values of it? */
+static bool is_multi(const struct tq_field *f)
+{
+    return f->intrinsic == IN_EVENT_NAME || f->intrinsic == IN_EVENT_SINCE_START ||
+           f->intrinsic == IN_LINK_TRACE_ID || f->intrinsic == IN_LINK_SPAN_ID ||
+           (f->intrinsic == IN_NONE &&
+            (f->scope == ATTR_EVENT || f->scope == ATTR_LINK || f->scope == TQ_SCOPE_ANY));
+}
+
+static void collect_expr(struct query *q, struct tq_plan *p,
+                         const struct tq_expr *e) // NOLINT(misc-no-recursion)
+{
+    if (e->kind == EXPR_UNARY || e->kind == EXPR_BINARY)
+        collect_expr(q, p, e->left);
+    if (e->kind == EXPR_BINARY)
+        collect_expr(q, p, e->right);
+    if (e->kind == EXPR_BINARY && e->memo >= 0 && is_multi(e->left->field))
+        vec_push(&p->comparisons, &q->arena, e);
+}
+
+static void collect_pipeline(struct query *q, struct tq_plan *p, const struct tq_pipeline *from);
+
+static void collect_spanset(struct query *q,
+                            struct tq_plan *p, // NOLINT(misc-no-recursion): depth of the tree
+                            const struct tq_spanset *set)
+{
+    if (set->kind == SPANSET_FILTER && set->filter)
+        collect_expr(q, p, set->filter);
+    if (set->kind == SPANSET_PIPELINE)
+        collect_pipeline(q, p, set->pipeline);
+    if (set->kind == SPANSET_BINARY) {
+        collect_spanset(q, p, set->left);
+        collect_spanset(q, p, set->right);
+    }
+}
+
+static void collect_pipeline(struct query *q,
+                             struct tq_plan *p, // NOLINT(misc-no-recursion): depth of the tree
+                             const struct tq_pipeline *from)
+{
+    for (size_t i = 0; i < from->n; i++)
+        if (from->stages[i].kind == STAGE_SPANSET)
+            collect_spanset(q, p, from->stages[i].spanset);
+}
+
 /* ---- all ---- */
 
 void tq_plan_make(struct query *q, struct tq_field *const *fields, size_t n_fields,
@@ -343,6 +390,8 @@ void tq_plan_make(struct query *q, struct tq_field *const *fields, size_t n_fiel
     }
     for (size_t i = 0; i < n_fields; i++)
         plan_field(q, out, fields[i]);
+    if (pipeline)
+        collect_pipeline(q, out, pipeline);
     const struct tq_expr *filter = pipeline ? needed_filter(pipeline, counted) : NULL;
     if (filter)
         filter_conds(q, out, filter);

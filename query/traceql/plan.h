@@ -8,8 +8,9 @@ struct tq_plan {
     VEC(struct span_column_ref) columns;
     VEC(struct span_cond) conds;
     bool all_conds;
-    int name_column, service_column; // of traces (root name, services); -1 = not asked for
-    const uint8_t *trace_id;         // the only trace that is read; NULL: all
+    int name_column, service_column;         // of traces (root name, services); -1 = not asked for
+    const uint8_t *trace_id;                 // the only trace that is read; NULL: all
+    VEC(const struct tq_expr *) comparisons; // with constants, of fields with several values
 };
 
 /* Fills the fields' columns. Conditions are necessary ones of the pipeline's first filter (NULL:

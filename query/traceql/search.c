@@ -24,7 +24,6 @@ struct search {
     const struct traceql_expr *e;
     const struct traceql_search *params;
     struct tq_plan plan;
-    VEC(const struct tq_expr *) comparisons; // of fields that may have several values
     bool most_recent;
     VEC(struct found) found; // at most limit
     struct heap oldest;      // of found
@@ -48,70 +47,14 @@ static str shown_key(const struct tq_field *f)
     return f->intrinsic == IN_NONE ? f->key : f->text;
 }
 
-static bool is_multi(const struct tq_field *f)
-{
-    return f->intrinsic == IN_EVENT_NAME || f->intrinsic == IN_EVENT_SINCE_START ||
-           f->intrinsic == IN_LINK_TRACE_ID || f->intrinsic == IN_LINK_SPAN_ID ||
-           (f->intrinsic == IN_NONE &&
-            (f->scope == ATTR_EVENT || f->scope == ATTR_LINK || f->scope == TQ_SCOPE_ANY));
-}
-
-static void collect_expr(struct search *s, const struct tq_expr *e) // NOLINT(misc-no-recursion)
-{
-    if (e->kind == EXPR_UNARY || e->kind == EXPR_BINARY)
-        collect_expr(s, e->left);
-    if (e->kind == EXPR_BINARY)
-        collect_expr(s, e->right);
-    if (e->kind == EXPR_BINARY && e->memo >= 0 && is_multi(e->left->field))
-        vec_push(&s->comparisons, &s->q->arena, e);
-}
-
-static void collect_pipeline(struct search *s, const struct tq_pipeline *p);
-
-static void collect_spanset(struct search *s, // NOLINT(misc-no-recursion): depth of the tree
-                            const struct tq_spanset *set)
-{
-    if (set->kind == SPANSET_FILTER && set->filter)
-        collect_expr(s, set->filter);
-    if (set->kind == SPANSET_PIPELINE)
-        collect_pipeline(s, set->pipeline);
-    if (set->kind == SPANSET_BINARY) {
-        collect_spanset(s, set->left);
-        collect_spanset(s, set->right);
-    }
-}
-
-static void collect_pipeline(struct search *s, // NOLINT(misc-no-recursion): depth of the tree
-                             const struct tq_pipeline *p)
-{
-    for (size_t i = 0; i < p->n; i++)
-        if (p->stages[i].kind == STAGE_SPANSET)
-            collect_spanset(s, p->stages[i].spanset);
-}
-
-/* Of several values (events, links) the first that the query asks for, else the first. */
-static struct traceql_value shown_value(struct search *s, struct tq_block *t,
-                                        const struct tq_field *f, uint32_t row)
-{
-    struct traceql_value v;
-    for (size_t i = 0; i < s->comparisons.n && is_multi(f); i++) {
-        if (s->comparisons.v[i]->left->field != f)
-            continue;
-        for (uint32_t at = 0; tq_field_next(t, f, row, &at, &v);)
-            if (tq_value_meets(t, s->comparisons.v[i], &v))
-                return v;
-    }
-    return tq_field_value(t, f, row);
-}
-
-static void add_shown(struct search *s, struct tq_block *t, const struct tq_field *f, uint32_t row,
-                      struct arena *a, struct traceql_attr *attrs, size_t *n)
+static void add_shown(struct tq_block *t, const struct tq_field *f, uint32_t row, struct arena *a,
+                      struct traceql_attr *attrs, size_t *n)
 {
     str key = shown_key(f);
     for (size_t i = 0; i < *n; i++)
         if (str_eq(attrs[i].key, key))
             return;
-    struct traceql_value v = shown_value(s, t, f, row);
+    struct traceql_value v = tq_field_value(t, f, row);
     if (v.kind != TQ_NIL)
         attrs[(*n)++] = (struct traceql_attr){key, tq_value_dup(a, &v)};
 }
@@ -134,7 +77,7 @@ static struct traceql_span make_span(struct search *s, struct tq_block *t, uint3
         if (f->intrinsic == IN_NAME)
             span.name = arena_dup(a, text_of(t, s->plan.name_column, row));
         if (is_shown(f))
-            add_shown(s, t, f, row, a, attrs, &span.n_attrs);
+            add_shown(t, f, row, a, attrs, &span.n_attrs);
     }
     span.attrs = attrs;
     return span;
@@ -351,7 +294,6 @@ static bool open_and_run(struct search *s, struct err *err)
     struct time_range range = {s->params->start_ns, s->params->end_ns};
     struct span_iter *it;
     tq_plan_make(q, s->e->fields, s->e->n_fields, &s->e->pipeline, true, false, &s->plan);
-    collect_pipeline(s, &s->e->pipeline);
     if (!tq_plan_open(q, &s->plan, range, true, &it, err))
         return false;
     arena_init(&s->block_arena, q->limits.max_memory, &q->budget);
