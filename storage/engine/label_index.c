@@ -838,7 +838,8 @@ static int cmp_pair(const void *x, const void *y, void *ctx)
 {
     const uint32_t *a = x, *b = y;
     const struct label *pair = ctx;
-    int c = str_cmp(pair[*a].name, pair[*b].name);
+    str x_name = pair[*a].name, y_name = pair[*b].name; // symbols: the same string is one
+    int c = x_name.p == y_name.p ? 0 : str_cmp(x_name, y_name);
     return c != 0 ? c : str_cmp(pair[*a].value, pair[*b].value);
 }
 

@@ -127,19 +127,73 @@ static void posts_free(struct post_builder *b)
     arena_deinit(&b->arena);
 }
 
+/* Rows on their way into the table. Most of what a row costs is the statement around it: with so
+ * many in one it is half. */
+#define POST_ROWS    16
+#define POST_COLUMNS 4
+
+struct post_rows {
+    struct segment_writer *w;
+    struct seg_val v[POST_ROWS * POST_COLUMNS];
+    size_t n;
+    struct buf blobs;      // their ids
+    size_t end[POST_ROWS]; // of each row's in blobs
+};
+
+static bool post_rows_flush(struct post_rows *r, struct err *err)
+{
+#define ROW     "(?, ?, ?, ?)"
+#define FOUR(x) x ", " x ", " x ", " x
+#define INSERT  "INSERT INTO post(name, value, n, ids) VALUES"
+    static const char one[] = INSERT ROW, all[] = INSERT FOUR(FOUR(ROW));
+#undef ROW
+#undef FOUR
+#undef INSERT
+    for (size_t i = 0; i < r->n; i++) {
+        struct seg_val *ids = &r->v[i * POST_COLUMNS + 3];
+        size_t from = i > 0 ? r->end[i - 1] : 0;
+        if (ids->type == SEG_BLOB)
+            ids->s = str_sub(buf_str(&r->blobs), from, r->end[i]);
+    }
+    bool ok = true;
+    if (r->n == POST_ROWS)
+        ok = segment_insert(r->w, all, r->v, COUNTOF(r->v), err);
+    else
+        for (size_t i = 0; ok && i < r->n; i++)
+            ok = segment_insert(r->w, one, r->v + i * POST_COLUMNS, POST_COLUMNS, err);
+    r->n = 0;
+    buf_clear(&r->blobs);
+    return ok;
+}
+
+/* ids: a blob, which is copied, an integer, or nothing. */
+static bool post_rows_add(struct post_rows *r, struct label pair, size_t n, struct seg_val ids,
+                          struct err *err)
+{
+    struct seg_val *v = r->v + r->n * POST_COLUMNS;
+    v[0] = seg_text(pair.name);
+    v[1] = seg_text(pair.value);
+    v[2] = seg_int((int64_t)n);
+    v[3] = ids;
+    if (ids.type == SEG_BLOB)
+        buf_add(&r->blobs, ids.s);
+    r->end[r->n++] = r->blobs.n;
+    return r->n < POST_ROWS || post_rows_flush(r, err);
+}
+
 /* The posts as they are: sorted, none of them empty. */
 static bool write_posts(struct segment_writer *w, struct post_builder *b, size_t n_sets,
                         struct err *err)
 {
-    static const char insert[] = "INSERT INTO post(name, value, n, ids) VALUES(?1, ?2, ?3, ?4)";
-    struct seg_val all[] = {seg_text(STR("")), seg_text(STR("")), seg_int((int64_t)n_sets), {0}};
-    if (!segment_insert(w, insert, all, COUNTOF(all), err))
-        return false;
+    struct post_rows *rows = mem_zalloc(sizeof *rows);
     struct buf blob, runs;
+    rows->w = w;
+    buf_init(&rows->blobs, POST_ROWS * (POST_INLINE + KIB));
     buf_init(&blob, LIMIT_LABEL_BLOB);
     buf_init(&runs, LIMIT_LABEL_BLOB);
     int64_t big = 0;
-    bool ok = true;
+    bool ok =
+        post_rows_add(rows, (struct label){STR(""), STR("")}, n_sets, (struct seg_val){0}, err);
     for (size_t i = 0; ok && i < b->posts.n; i++) {
         const struct post *p = &b->posts.v[i];
         uint8_t last[RUN_BYTES];
@@ -148,16 +202,18 @@ static bool write_posts(struct segment_writer *w, struct post_builder *b, size_t
         buf_add(&runs, (str){(const char *)p->runs, p->bytes});
         buf_add(&runs, (str){(const char *)last, open_run(p, last)});
         ok = blob_pack(VERSION, runs.n > 64 ? BLOB_LEVEL_SEAL : 0, buf_str(&runs), &blob, err);
-        struct seg_val v[] = {seg_text(p->pair.name), seg_text(p->pair.value), seg_int(p->n),
-                              seg_blob(buf_str(&blob))};
+        struct seg_val ids = seg_blob(buf_str(&blob));
         if (ok && blob.n > POST_INLINE) {
             ok = segment_put(w, "pblob", ++big, buf_str(&blob), err);
-            v[3] = seg_int(big);
+            ids = seg_int(big);
         }
-        ok = ok && segment_insert(w, insert, v, COUNTOF(v), err);
+        ok = ok && post_rows_add(rows, p->pair, p->n, ids, err);
     }
+    ok = ok && post_rows_flush(rows, err);
     buf_deinit(&runs);
     buf_deinit(&blob);
+    buf_deinit(&rows->blobs);
+    mem_free(rows);
     return ok;
 }
 
