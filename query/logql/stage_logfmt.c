@@ -11,6 +11,7 @@ struct scanner {
     size_t pos;
     str key, value;
     bool has_value;
+    bool may_be_bad; // U+FFFD is in the line, or may be made of an escape
     size_t error_at; // of the last failure
     char error_char; // '\0': see error_text
     const char *error_text;
@@ -50,6 +51,7 @@ static enum pair quoted_value(struct scanner *s, struct arena *scratch)
     }
     s->value = str_sub(s->in, from, i);
     s->pos = i + 1;
+    s->may_be_bad |= escaped;
     if (!escaped || lenient_unescape_logfmt(scratch, s->value, &s->value))
         return PAIR_OK;
     s->error_text = "invalid quoted value";
@@ -58,10 +60,14 @@ static enum pair quoted_value(struct scanner *s, struct arena *scratch)
     return PAIR_BAD;
 }
 
-static bool has_bad_utf8(str s)
+static bool has_bad_utf8(const struct scanner *s, str text)
 {
-    return UNLIKELY(str_find_char(s, '\xEF') != SIZE_MAX) &&
-           str_find(s, LENIENT_BAD_UTF8) != SIZE_MAX;
+    return UNLIKELY(s->may_be_bad) && str_find(text, LENIENT_BAD_UTF8) != SIZE_MAX;
+}
+
+static struct scanner scan(str line)
+{
+    return (struct scanner){.in = line, .may_be_bad = str_find(line, LENIENT_BAD_UTF8) != SIZE_MAX};
 }
 
 static enum pair next_pair(struct scanner *s, struct arena *scratch)
@@ -78,7 +84,7 @@ static enum pair next_pair(struct scanner *s, struct arena *scratch)
     s->key = str_sub(s->in, from, s->pos);
     s->value = (str){0};
     s->has_value = false;
-    if (has_bad_utf8(s->key) && (s->pos == n || p[s->pos] != '"')) {
+    if (has_bad_utf8(s, s->key) && (s->pos == n || p[s->pos] != '"')) {
         s->error_text = "invalid key";
         return bad_pair(s, s->pos, '\0');
     }
@@ -124,7 +130,7 @@ struct logfmt {
 static bool run_logfmt(const struct lq_stage *stage, struct lq_line *l, bool *keep, struct err *err)
 {
     const struct logfmt *f = stage->state;
-    struct scanner s = {.in = l->text};
+    struct scanner s = scan(l->text);
     (void)keep, (void)err;
     for (;;) {
         enum pair got = next_pair(&s, &l->scratch);
@@ -137,7 +143,7 @@ static bool run_logfmt(const struct lq_stage *stage, struct lq_line *l, bool *ke
         if (got == PAIR_BAD || (s.value.n == 0 && !f->keep_empty))
             continue;
         str name = lq_sanitize(l, s.key, true);
-        if (has_bad_utf8(s.value))
+        if (has_bad_utf8(&s, s.value))
             s.value = lenient_blank(&l->scratch, s.value);
         if (name.n > 0 && !lq_line_extract(l, name, s.value, false))
             return true; // all that is needed has been found
@@ -158,7 +164,7 @@ static void match_pair(const struct logfmt *f, struct lq_line *l, const struct s
             if (lq_line_get(l, name, &old))
                 continue;
         }
-        lq_line_set(l, CAT_PARSED, name, has_bad_utf8(s->value) ? (str){0} : s->value);
+        lq_line_set(l, CAT_PARSED, name, has_bad_utf8(s, s->value) ? (str){0} : s->value);
     }
 }
 
@@ -166,7 +172,7 @@ static bool run_logfmt_some(const struct lq_stage *stage, struct lq_line *l, boo
                             struct err *err)
 {
     const struct logfmt *f = stage->state;
-    struct scanner s = {.in = l->text};
+    struct scanner s = scan(l->text);
     enum pair got;
     str old;
     (void)keep, (void)err;
