@@ -251,6 +251,7 @@ struct log_select {
     size_t n_must_meta;
     struct ticker *ticker;
     struct scan_stats *stats;
+    struct crew *crew; // reads ahead with idle threads; may be NULL. The answer is the same
 };
 struct log_block {
     struct labels stream;

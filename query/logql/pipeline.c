@@ -141,6 +141,7 @@ bool lq_reader_open(struct query *q, const struct log_query *log, const struct l
     r->select.n_must_meta = pipe->must_meta.n;
     r->select.ticker = &q->ticker;
     r->select.stats = &q->scan;
+    r->select.crew = q->crew;
     if (!log_iter_open(snap, &r->select, &q->budget, &r->it, err))
         return false;
     lq_line_init(&r->line, q, hints);

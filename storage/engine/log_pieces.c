@@ -31,6 +31,12 @@ void log_loader_init(struct log_loader *ld, struct snapshot *snap, const struct 
             log_needle_init(&needles[ld->wanted.n_needles++], ld->sel->must[i]);
     }
     ld->wanted.needles = needles;
+    ld->n_ahead = MIN(2 * (size_t)crew_size(sel->crew), (size_t)LOG_AHEAD_MAX);
+    ld->ahead = arena_zalloc(a, ld->n_ahead * sizeof ld->ahead[0]);
+    for (size_t i = 0; i < ld->n_ahead; i++) {
+        ld->ahead[i].ld = ld;
+        arena_init(&ld->ahead[i].scratch, SIZE_MAX, budget);
+    }
 }
 
 /* ---- loaded pieces ---- */
@@ -119,10 +125,34 @@ static bool unload_oldest(struct log_loader *ld)
     return oldest != NULL;
 }
 
+/* The piece's slot is free again. What was decoded is in the piece's arena. */
+static void end_ahead(struct log_loader *ld, struct log_piece *p)
+{
+    struct log_ahead *h = p->ahead;
+    if (h->is_posted)
+        crew_finish(ld->sel->crew, &h->task);
+    h->is_posted = false;
+    ld->ahead_bytes -= h->need;
+    h->piece = NULL;
+    p->ahead = NULL;
+}
+
+static void drop_ahead(struct log_loader *ld, struct log_piece *p)
+{
+    if (!p->ahead)
+        return;
+    if (p->ahead->is_posted && crew_take(ld->sel->crew, &p->ahead->task))
+        p->ahead->is_posted = false;
+    end_ahead(ld, p);
+    give_arena(ld, p);
+}
+
 void log_unit_close(struct log_loader *ld, struct log_unit *u)
 {
-    for (struct log_piece *p = u->pieces; p; p = p->next)
+    for (struct log_piece *p = u->pieces; p; p = p->next) {
+        drop_ahead(ld, p);
         unload(ld, p);
+    }
     u->pieces = NULL;
     arena_deinit(&u->arena);
 }
@@ -193,13 +223,13 @@ static void load_gen(struct log_loader *ld, struct log_piece *p, bool meta)
 }
 
 /* One large chunk that stays from block to block. */
-static void warm_scratch(struct log_loader *ld, const struct log_piece *p)
+static void warm_scratch(struct arena *scratch, const struct log_piece *p)
 {
-    if (ld->scratch.used > 0 || p->block->raw < SCRATCH_KEPT / 8 ||
-        !arena_room(&ld->scratch, 2 * SCRATCH_KEPT))
+    if (scratch->used > 0 || p->block->raw < SCRATCH_KEPT / 8 ||
+        !arena_room(scratch, 2 * SCRATCH_KEPT))
         return;
-    (void)arena_alloc(&ld->scratch, SCRATCH_KEPT);
-    arena_reset(&ld->scratch);
+    (void)arena_alloc(scratch, SCRATCH_KEPT);
+    arena_reset(scratch);
 }
 
 /* Leaves out what is deleted. */
@@ -241,9 +271,10 @@ static bool hide_rows(struct log_piece *p, struct err *err)
     return true;
 }
 
-static bool load_block(struct log_loader *ld, struct log_piece *p, bool full, struct err *err)
+static bool load_block(const struct log_loader *ld, struct log_piece *p, bool full,
+                       struct arena *scratch, struct err *err)
 {
-    warm_scratch(ld, p);
+    warm_scratch(scratch, p);
     struct log_pick pick = {
         .run = p->run_wanted,
         .start_ns = p->unit->t0_ns,
@@ -255,8 +286,8 @@ static bool load_block(struct log_loader *ld, struct log_piece *p, bool full, st
     };
     struct logs_parts parts;
     logs_parts_init(&parts, p->unit->source->seg, p->block);
-    bool ok = log_block_read(&p->dir, &parts.base, &pick, &p->arena, &ld->scratch, &p->rows, err);
-    arena_reset(&ld->scratch);
+    bool ok = log_block_read(&p->dir, &parts.base, &pick, &p->arena, scratch, &p->rows, err);
+    arena_reset(scratch);
     return ok && (!p->run_hiding || hide_rows(p, err));
 }
 
@@ -284,7 +315,7 @@ static bool load_once(struct log_loader *ld, struct log_piece *p, bool full, str
     take_arena(ld, p, full);
     bool ok = true;
     if (p->block)
-        ok = load_block(ld, p, full, err);
+        ok = load_block(ld, p, full, &ld->scratch, err);
     else
         load_gen(ld, p, ld->sel->want_meta || full);
     if (ok && p->arena.over)
@@ -297,10 +328,115 @@ static bool load_once(struct log_loader *ld, struct log_piece *p, bool full, str
 /* Gives back memory that is only kept for speed; false when there is none. */
 static bool make_room(struct log_loader *ld)
 {
-    if (ld->n_spares == 0)
-        return unload_oldest(ld);
-    drop_spare(ld);
-    return true;
+    if (ld->n_spares > 0) {
+        drop_spare(ld);
+        return true;
+    }
+    for (size_t i = 0; i < ld->n_ahead; i++) { // and nothing is read ahead any more
+        ld->next_order = ld->n_order;
+        if (ld->ahead[i].piece || ld->ahead[i].scratch.used > 0) {
+            if (ld->ahead[i].piece)
+                drop_ahead(ld, ld->ahead[i].piece);
+            arena_deinit(&ld->ahead[i].scratch);
+            return true;
+        }
+    }
+    return unload_oldest(ld);
+}
+
+static void add_loaded(struct log_loader *ld, struct log_piece *p, bool full)
+{
+    p->is_loaded = true;
+    p->is_full = full;
+    p->older = ld->loaded;
+    if (ld->loaded)
+        ld->loaded->newer = p;
+    ld->loaded = p;
+    ld->loaded_bytes += piece_bytes(p);
+}
+
+/* ---- decoding ahead ---- */
+
+/* Smaller blocks are not worth the way to another thread. */
+#define AHEAD_RAW_MIN (4 * KIB)
+/* This much must be left for everything else, or nothing is read ahead. */
+#define AHEAD_ROOM (32 * MIB)
+
+static void run_ahead(struct crew_task *task)
+{
+    struct log_ahead *h = CONTAINER_OF(task, struct log_ahead, task);
+    h->err = ERR_OK;
+    h->ok = load_block(h->ld, h->piece, false, &h->scratch, &h->err) && !h->piece->arena.over;
+}
+
+static struct log_ahead *free_slot(struct log_loader *ld)
+{
+    for (size_t i = 0; i < ld->n_ahead; i++) {
+        if (!ld->ahead[i].piece)
+            return &ld->ahead[i];
+    }
+    return NULL;
+}
+
+static void post_ahead(struct log_loader *ld)
+{
+    struct log_ahead *h;
+    for (; ld->next_order < ld->n_order && (h = free_slot(ld)); ld->next_order++) {
+        struct log_piece *p = ld->order[ld->next_order];
+        if (p->is_loaded || p->ahead || !p->block || p->run_hiding || p->block->raw < AHEAD_RAW_MIN)
+            continue;
+        size_t need = piece_need(ld, p, false);
+        if (ld->loaded_bytes + ld->ahead_bytes + need > LOG_ITER_BYTES ||
+            !arena_room(&ld->scratch, need + AHEAD_ROOM))
+            return;
+        take_arena(ld, p, false);
+        h->piece = p;
+        h->need = need;
+        h->task.run = run_ahead;
+        h->is_posted = true;
+        ld->ahead_bytes += need;
+        p->ahead = h;
+        crew_post(ld->sel->crew, &h->task);
+    }
+}
+
+void log_loader_expect(struct log_loader *ld, struct log_piece *const *order, size_t n)
+{
+    ld->order = order;
+    ld->n_order = ld->n_ahead > 0 ? n : 0;
+    ld->next_order = 0;
+}
+
+/* While another thread decodes the piece, this one takes from those that nobody has begun. */
+static void wait_ahead(struct log_loader *ld, struct log_piece *p)
+{
+    if (crew_take(ld->sel->crew, &p->ahead->task)) {
+        p->ahead->is_posted = false;
+        run_ahead(&p->ahead->task);
+        return;
+    }
+    for (size_t i = 0; i < ld->n_ahead && !crew_is_done(ld->sel->crew, &p->ahead->task); i++) {
+        struct log_ahead *h = &ld->ahead[i];
+        if (!h->piece || !h->is_posted || !crew_take(ld->sel->crew, &h->task))
+            continue;
+        h->is_posted = false;
+        run_ahead(&h->task);
+    }
+}
+
+/* false: it has to be decoded the plain way, which also tells what is wrong. */
+static bool take_ahead(struct log_loader *ld, struct log_piece *p)
+{
+    struct log_ahead *h = p->ahead;
+    if (!h)
+        return false;
+    if (h->is_posted)
+        wait_ahead(ld, p);
+    end_ahead(ld, p);
+    if (h->ok)
+        return true;
+    arena_deinit(&p->arena);
+    return false;
 }
 
 bool log_piece_load(struct log_loader *ld, struct log_piece *p, bool full, struct err *err)
@@ -314,7 +450,13 @@ bool log_piece_load(struct log_loader *ld, struct log_piece *p, bool full, struc
     unload(ld, p);
     while (ld->loaded_bytes > LOG_ITER_BYTES && unload_oldest(ld))
         continue;
-    while (!load_once(ld, p, full, err)) {
+    post_ahead(ld);
+    bool is_read = take_ahead(ld, p);
+    if (is_read && full) { // too little: once more
+        give_arena(ld, p);
+        is_read = false;
+    }
+    while (!is_read && !load_once(ld, p, full, err)) {
         if (err->code == ERR_CORRUPT && p->block) {
             (void)err_in(err, "segment %s, log block %lld", segment_name(p->unit->source->seg),
                          (long long)p->block->id);
@@ -325,13 +467,7 @@ bool log_piece_load(struct log_loader *ld, struct log_piece *p, bool full, struc
         if (!make_room(ld))
             return log_loader_no_room(ld, err);
     }
-    p->is_loaded = true;
-    p->is_full = full;
-    p->older = ld->loaded;
-    if (ld->loaded)
-        ld->loaded->newer = p;
-    ld->loaded = p;
-    ld->loaded_bytes += piece_bytes(p);
+    add_loaded(ld, p, full);
     if (is_first)
         count_piece(ld, p);
     return true;
@@ -447,4 +583,6 @@ void log_loader_deinit(struct log_loader *ld)
     while (ld->n_spares > 0)
         drop_spare(ld);
     arena_deinit(&ld->scratch);
+    for (size_t i = 0; i < ld->n_ahead; i++)
+        arena_deinit(&ld->ahead[i].scratch);
 }

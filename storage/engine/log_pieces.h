@@ -3,9 +3,11 @@
  *
  * Decoded pieces stay for the streams and steps of time that follow, up to LOG_ITER_BYTES; then the
  * ones that were not used for longest go. Memory of dropped pieces is kept for the next ones
- * (spares), and given up first when the budget runs short. One thread. */
+ * (spares), and given up first when the budget runs short. One thread, which idle ones may help to
+ * decode the pieces that come next (base/crew.h): what a piece gives depends on nothing else. */
 #pragma once
 
+#include "storage/base/crew.h"
 #include "storage/engine/deletions.h"
 #include "storage/engine/segment_logs.h"
 #include "storage/engine/signal.h"
@@ -38,7 +40,9 @@ struct log_piece {
     const struct hiding **run_hiding; // segments: what is deleted of it; NULL: of none
     bool needs_lines;                 // to tell what is deleted
     bool is_counted;                  // segments: the directory tells what is asked
+    bool is_expected;                 // the step has it on its list
     uint32_t gen_id, gen_stream;      // generations
+    struct log_ahead *ahead;          // it is being decoded
     // decoded
     bool is_loaded, is_full; // full: lines and metadata, too
     struct arena arena;
@@ -61,6 +65,20 @@ struct log_unit {
 /* Emptied memory of pieces that is kept for the next ones. */
 #define LOG_SPARES 4
 
+/* Blocks that are decoded ahead at a time. */
+#define LOG_AHEAD_MAX 8
+
+struct log_ahead { // one of them
+    struct crew_task task;
+    bool is_posted;
+    struct log_loader *ld;
+    struct log_piece *piece; // NULL: free
+    size_t need;             // bytes, about
+    struct arena scratch;
+    struct err err;
+    bool ok;
+};
+
 struct log_loader {
     struct snapshot *snap;
     const struct log_select *sel;
@@ -72,6 +90,10 @@ struct log_loader {
     uint64_t turn;                   // pieces used in this turn are not dropped
     struct arena spares[LOG_SPARES]; // empty but for one chunk
     size_t n_spares;
+    struct log_ahead *ahead; // n_ahead of them; NULL: nobody helps
+    size_t n_ahead, ahead_bytes;
+    struct log_piece *const *order; // what is asked for next
+    size_t n_order, next_order;
 };
 
 /* Borrows all of it; needles live in `a`. Pairs of metadata are up to the caller: wanted.meta. */
@@ -85,6 +107,9 @@ MUST_USE bool log_loader_tick(struct log_loader *ld, struct err *err);
 /* Finds the unit's pieces: reads directories and, where it helps, filters. */
 MUST_USE bool log_unit_open(struct log_loader *ld, struct log_unit *u, struct err *err);
 void log_unit_close(struct log_loader *ld, struct log_unit *u); // twice is fine
+/* Pieces in the order in which they will be asked for, borrowed until the next call. Helpers begin
+ * with them. */
+void log_loader_expect(struct log_loader *ld, struct log_piece *const *order, size_t n);
 /* Adds the rows of one run, which are counted without decoding, to the statistics. */
 void log_piece_count_run(struct log_loader *ld, const struct log_piece *p, size_t run);
 /* Decodes the piece, if it is not yet; full: lines and metadata, whatever was asked for. It stays

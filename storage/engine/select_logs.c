@@ -532,9 +532,29 @@ static void find_counted(struct log_iter *it)
     }
 }
 
+/* Tells the loader which pieces the step will ask for, each once. */
+static void expect_pieces(struct log_iter *it)
+{
+    if (it->load.n_ahead == 0)
+        return;
+    struct log_piece **order = arena_array(&it->plan, struct log_piece *, it->n_entries);
+    size_t n = 0;
+    for (size_t i = 0; i < it->n_entries; i++)
+        it->entries[i].piece->is_expected = false;
+    for (size_t i = 0; i < it->n_entries; i++) {
+        struct log_piece *p = it->entries[i].piece;
+        if (p->is_counted || p->is_expected)
+            continue;
+        p->is_expected = true;
+        order[n++] = p;
+    }
+    log_loader_expect(&it->load, order, n);
+}
+
 static bool plan_step(struct log_iter *it, struct err *err)
 {
     VEC(struct entry) v = {0};
+    log_loader_expect(&it->load, NULL, 0);
     arena_reset(&it->plan);
     for (size_t i = 0; i < it->active.n; i++) {
         struct log_unit *u = it->active.v[i];
@@ -559,6 +579,7 @@ static bool plan_step(struct log_iter *it, struct err *err)
         qsort(v.v, v.n, sizeof v.v[0], cmp_entry);
     if (wants_counts(it))
         find_counted(it);
+    expect_pieces(it);
     it->has_step = true;
     return !it->plan.over || log_loader_no_room(&it->load, err);
 }

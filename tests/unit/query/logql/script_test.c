@@ -27,6 +27,7 @@
 #include "query/lang/lex.h"
 #include "query/lang/print.h"
 #include "query/logql/logql.h"
+#include "storage/base/crew.h"
 #include "storage/base/dur.h"
 #include "storage/base/num.h"
 #include "tests/sim/fs_sim.h"
@@ -41,6 +42,7 @@ struct script {
     struct clock clock;
     struct store *store;
     struct store_tenant *tenant;
+    struct crew *crew; // answers are the same with helpers
     struct buf updated;
     size_t failures, cases;
 };
@@ -59,13 +61,15 @@ static void store_up(struct script *s)
     o.window_past_ns = o.window_future_ns = 0;
     memset(o.retention_ns, 0, sizeof o.retention_ns);
     if (!store_open(&o, &s->store, &err) ||
-        !store_tenant(s->store, STORE_TENANT_DEFAULT, true, &s->tenant, &err))
+        !store_tenant(s->store, STORE_TENANT_DEFAULT, true, &s->tenant, &err) ||
+        !crew_open(2, &s->crew, &err))
         fail_msg("store: %s", err.text);
 }
 
 static void store_down(struct script *s)
 {
     store_close(s->store);
+    crew_close(s->crew);
     fs_sim_close(s->sim);
     s->store = NULL;
 }
@@ -105,6 +109,7 @@ static void query_up(struct script *s, struct query *q)
     struct query_limits limits;
     query_limits_default(&limits);
     query_init(q, &s->clock, s->store, s->tenant, &limits, NULL);
+    q->crew = s->crew;
 }
 
 /* {a="b", c="d"} by way of the parser's selectors; copies. */
