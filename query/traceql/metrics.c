@@ -489,6 +489,9 @@ bool tq_run_function(struct tq_run *run, const struct tq_metrics *m, struct tq_m
         is_local = is_local && tq_field_is_local(m->fn.by[i]);
     w.whole_traces = !is_local;
     tq_plan_make(run->q, m->fields, m->n_fields, &m->pipeline, w.whole_traces, true, &w.plan);
+    w.plan.no_durations = is_local;
+    for (size_t i = 0; i < m->n_fields; i++)
+        w.plan.no_durations &= m->fields[i]->intrinsic != IN_DURATION;
     c.state_column = -1;
     if (run->extrapolate)
         c.state_column =

@@ -411,6 +411,7 @@ bool tq_plan_open(struct query *q, const struct tq_plan *p, struct time_range ra
                               .n_conds = p->conds.n,
                               .all_conds = p->all_conds,
                               .whole_traces = whole_traces,
+                              .no_durations = p->no_durations,
                               .trace_id = p->trace_id,
                               .ticker = &q->ticker,
                               .stats = &q->scan,

@@ -9,6 +9,7 @@ struct tq_plan {
     VEC(struct span_cond) conds;
     bool all_conds;
     int name_column, service_column;         // of traces (root name, services); -1 = not asked for
+    bool no_durations;                       // metrics: nothing asks how long a span took
     const uint8_t *trace_id;                 // the only trace that is read; NULL: all
     VEC(const struct tq_expr *) comparisons; // with constants, of fields with several values
 };

@@ -411,8 +411,8 @@ bool span_block_kinds(const struct span_columns *b, struct arena *a, const uint8
     return true;
 }
 
-bool span_block_core(const struct span_columns *b, struct arena *a, struct span_core *out,
-                     struct err *err)
+bool span_block_core(const struct span_columns *b, bool durations, struct arena *a,
+                     struct span_core *out, struct err *err)
 {
     uint32_t n = b->head.rows[TABLE_SPAN];
     struct span_core core = {0};
@@ -421,7 +421,7 @@ bool span_block_core(const struct span_columns *b, struct arena *a, struct span_
     if (!span_block_traces(b, a, &core.traces, err) ||
         !span_block_fixed(b, SPAN_COL_SPAN_ID, n, 8, a, &ids, err) ||
         !span_block_ints(b, SPAN_COL_PARENT, n, a, &parent, err) ||
-        !span_block_ints(b, SPAN_COL_DURATION, n, a, &core.duration_ns, err) ||
+        (durations && !span_block_ints(b, SPAN_COL_DURATION, n, a, &core.duration_ns, err)) ||
         !span_block_kinds(b, a, &core.kind, &core.status, err))
         return false;
     core.span_id = ids8(ids);
@@ -437,6 +437,7 @@ struct core_cols {
     const uint8_t *ids, *foreign;
     const int64_t *all_parents; // only when a foreign id has to be found
     uint32_t rank_row, rank;    // foreign ids before that row
+    bool durations;
 };
 
 static bool core_open(const struct span_columns *b, struct arena *a, struct core_cols *c,
@@ -447,7 +448,7 @@ static bool core_open(const struct span_columns *b, struct arena *a, struct core
            span_block_ints_open(b, SPAN_COL_PARENT, n, a, &c->parent, err) &&
            span_block_ints_open(b, SPAN_COL_TRACE_START, b->head.n_traces, a, &c->first, err) &&
            span_block_ints_open(b, SPAN_COL_START, n, a, &c->start, err) &&
-           span_block_ints_open(b, SPAN_COL_DURATION, n, a, &c->duration, err) &&
+           (!c->durations || span_block_ints_open(b, SPAN_COL_DURATION, n, a, &c->duration, err)) &&
            span_block_ints_open(b, SPAN_COL_KIND, n, a, &c->kind, err);
 }
 
@@ -501,14 +502,15 @@ static void core_trace_starts(const struct span_columns *b, const struct core_co
 }
 
 bool span_block_core_rows(const struct span_columns *b, const uint32_t *rows, uint32_t n,
-                          struct arena *a, struct span_core *out, struct err *err)
+                          bool durations, struct arena *a, struct span_core *out, struct err *err)
 {
-    struct core_cols c = {0};
+    struct core_cols c = {.durations = durations};
     struct span_core core = {0};
     if (!span_block_traces(b, a, &core.traces, err) || !core_open(b, a, &c, err))
         return false;
     uint8_t(*sid)[8] = arena_alloc_array(a, n, 8), (*pid)[8] = arena_alloc_array(a, n, 8);
-    int64_t *start = arena_array(a, int64_t, n), *duration = arena_array(a, int64_t, n);
+    int64_t *start = arena_array(a, int64_t, n);
+    int64_t *duration = durations ? arena_array(a, int64_t, n) : NULL;
     uint8_t *kind = arena_alloc(a, n), *status = arena_alloc(a, n);
     uint32_t t = 0, have = UINT32_MAX; // trace of the row; trace whose starts are known
     int64_t *starts = NULL;
@@ -525,7 +527,8 @@ bool span_block_core_rows(const struct span_columns *b, const uint32_t *rows, ui
         int64_t both = column_ints_at(&c.kind, r);
         memcpy(sid[k], c.ids + 8 * (size_t)r, 8);
         start[k] = starts[r - core.traces.row[t]];
-        duration[k] = column_ints_at(&c.duration, r);
+        if (duration)
+            duration[k] = column_ints_at(&c.duration, r);
         kind[k] = span_kind_of(both);
         status[k] = span_status_of(both);
         if (!core_parent(b, a, &c, r, pid[k], err))
@@ -892,7 +895,7 @@ bool span_block_check(const struct span_columns *b, struct err *err)
     const struct scope *scopes;
     const uint32_t *codes;
     uint32_t n = b->head.rows[TABLE_SPAN], n_res, n_scopes;
-    bool ok = span_block_core(b, &a, &core, err) && check_times(b, &core, err) &&
+    bool ok = span_block_core(b, true, &a, &core, err) && check_times(b, &core, err) &&
               span_block_resources(b, &a, &res, &n_res, err) &&
               span_block_codes(b, SPAN_COL_RESOURCE, n, n_res, &a, &codes, err) &&
               span_block_scopes(b, &a, &scopes, &n_scopes, err) &&

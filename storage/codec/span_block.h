@@ -199,12 +199,14 @@ struct span_core {
 };
 MUST_USE bool span_block_kinds(const struct span_columns *b, struct arena *a, const uint8_t **kind,
                                const uint8_t **status, struct err *err);
-MUST_USE bool span_block_core(const struct span_columns *b, struct arena *a, struct span_core *out,
-                              struct err *err);
+/* Without `durations`, duration_ns is NULL and its column is not touched. */
+MUST_USE bool span_block_core(const struct span_columns *b, bool durations, struct arena *a,
+                              struct span_core *out, struct err *err);
 
 /* The same for few rows, ascending: arrays by position in `rows` (traces: of the block). */
 MUST_USE bool span_block_core_rows(const struct span_columns *b, const uint32_t *rows, uint32_t n,
-                                   struct arena *a, struct span_core *out, struct err *err);
+                                   bool durations, struct arena *a, struct span_core *out,
+                                   struct err *err);
 
 MUST_USE bool span_block_resources(const struct span_columns *b, struct arena *a,
                                    const struct resource **out, uint32_t *n, struct err *err);

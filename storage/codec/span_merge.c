@@ -841,7 +841,7 @@ static bool groups_write(struct merge *m, const struct part *p, size_t n_parts,
             m->sources.v[p[i].src]->used = true;
     for (size_t i = 0; i < m->sources.n; i++) {
         struct source *s = m->sources.v[i];
-        if (s->used && !span_block_core(&s->b, &m->a, &s->core, err))
+        if (s->used && !span_block_core(&s->b, true, &m->a, &s->core, err))
             return false;
     }
     struct refs all = {arena_array(&m->a, struct ref, rows), 0};

@@ -91,8 +91,8 @@ static bool core_fill(const struct range *g, struct span *spans, struct err *err
     uint32_t *rows = arena_array(g->tmp, uint32_t, n);
     for (uint32_t k = 0; k < n; k++)
         rows[k] = g->lo + k;
-    if (!(few ? span_block_core_rows(g->b, rows, n, g->tmp, &c, err)
-              : span_block_core(g->b, g->tmp, &c, err)))
+    if (!(few ? span_block_core_rows(g->b, rows, n, true, g->tmp, &c, err)
+              : span_block_core(g->b, true, g->tmp, &c, err)))
         return false;
     for (uint32_t k = 0; k < n; k++) {
         struct span *s = &spans[k];

@@ -155,8 +155,7 @@ static bool part_fetch(struct span_iter *it, const struct wanted *w, size_t n, s
         vec_push(&it->pieces, it->work, piece);
     }
     struct span_part part;
-    if (!span_part_load(&open->columns, rows, total, it->sel.columns, it->sel.n_columns, it->tmp,
-                        it->work, &part, err))
+    if (!span_part_load(&open->columns, rows, total, &it->sel, it->tmp, it->work, &part, err))
         return false;
     arena_release(it->tmp, mark);
     vec_push(&it->parts, it->work, part);
@@ -262,7 +261,8 @@ static void candidate_times(struct span_iter *it, struct candidate *c)
                 continue;
             c->rows++;
             int64_t start = part->start_ns[r];
-            int64_t end = (int64_t)((uint64_t)start + (uint64_t)part->duration_ns[r]);
+            uint64_t duration = part->duration_ns ? (uint64_t)part->duration_ns[r] : 0;
+            int64_t end = (int64_t)((uint64_t)start + duration);
             first = MIN(first, start);
             last = MAX(last, MAX(start, end));
             if (k == 0)
@@ -472,7 +472,8 @@ static void out_core(struct span_iter *it, const struct row_ref *rows, uint32_t 
     struct arena *a = it->work;
     uint8_t(*tid)[16] = arena_alloc_array(a, n, 16), (*sid)[8] = arena_alloc_array(a, n, 8),
     (*pid)[8] = arena_alloc_array(a, n, 8), *kind = arena_alloc(a, n), *status = arena_alloc(a, n);
-    int64_t *start = arena_array(a, int64_t, n), *duration = arena_array(a, int64_t, n);
+    int64_t *start = arena_array(a, int64_t, n);
+    int64_t *duration = it->sel.no_durations ? NULL : arena_array(a, int64_t, n);
     for (uint32_t i = 0; i < n; i++) {
         const struct span_part *p = &it->parts.v[rows[i].part];
         uint32_t r = rows[i].row;
@@ -480,7 +481,8 @@ static void out_core(struct span_iter *it, const struct row_ref *rows, uint32_t 
         memcpy(sid[i], p->span_id[r], 8);
         memcpy(pid[i], p->parent_id[r], 8);
         start[i] = p->start_ns[r];
-        duration[i] = p->duration_ns[r];
+        if (duration)
+            duration[i] = p->duration_ns[r];
         kind[i] = p->kind[r];
         status[i] = p->status[r];
     }
@@ -528,6 +530,7 @@ bool span_iter_open(struct snapshot *snap, const struct span_select *sel, struct
 {
     struct span_iter *it = mem_zalloc(sizeof(*it));
     it->sel = *sel;
+    it->sel.no_durations &= !sel->whole_traces; // their range is asked for
     arena_init(&it->side, SIZE_MAX, budget);
     if (!span_sources_open(snap, budget, &it->sources, err)) {
         arena_deinit(&it->side);

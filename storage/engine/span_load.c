@@ -17,7 +17,7 @@ static bool mask_time(struct span_load *l, const struct span_columns *b, uint8_t
         return true;
     struct arena_mark mark = arena_mark(&l->tmp);
     struct span_core c;
-    if (!span_block_core(b, &l->tmp, &c, err))
+    if (!span_block_core(b, true, &l->tmp, &c, err))
         return false;
     *hits = 0;
     for (uint32_t i = 0; i < h->rows[TABLE_SPAN]; i++) {
@@ -76,9 +76,9 @@ static bool load(struct span_load *l, struct err *err)
     if (!source_rows(l, b, mask, &rows, &n_rows, err))
         return false;
     arena_reset(&l->tmp);
-    return l->n_cands == 0 || (span_part_load(b, rows, n_rows, l->sel->columns, l->sel->n_columns,
-                                              &l->tmp, &l->work, &l->part, err) &&
-                               span_arena_ok(&l->work, err) && span_arena_ok(&l->tmp, err));
+    return l->n_cands == 0 ||
+           (span_part_load(b, rows, n_rows, l->sel, &l->tmp, &l->work, &l->part, err) &&
+            span_arena_ok(&l->work, err) && span_arena_ok(&l->tmp, err));
 }
 
 void span_load_run(struct span_load *l)

@@ -13,6 +13,7 @@ struct load {
     const struct span_columns *b;
     const uint32_t *rows;
     uint32_t n;
+    bool durations;
     struct arena *tmp, *a;
 };
 
@@ -338,14 +339,14 @@ static bool core_load(const struct load *l, struct span_part *p, struct err *err
     struct span_core c;
     struct arena_mark mark = arena_mark(l->tmp);
     bool few = l->n < l->b->head.rows[TABLE_SPAN] / 8;
-    if (!(few ? span_block_core_rows(l->b, l->rows, l->n, l->tmp, &c, err)
-              : span_block_core(l->b, l->tmp, &c, err)))
+    if (!(few ? span_block_core_rows(l->b, l->rows, l->n, l->durations, l->tmp, &c, err)
+              : span_block_core(l->b, l->durations, l->tmp, &c, err)))
         return false;
     p->trace_id = arena_alloc_array(l->a, l->n, 16);
     p->span_id = arena_alloc_array(l->a, l->n, 8);
     p->parent_id = arena_alloc_array(l->a, l->n, 8);
     p->start_ns = arena_array(l->a, int64_t, l->n);
-    p->duration_ns = arena_array(l->a, int64_t, l->n);
+    p->duration_ns = l->durations ? arena_array(l->a, int64_t, l->n) : NULL;
     p->kind = arena_alloc(l->a, l->n);
     p->status = arena_alloc(l->a, l->n);
     uint32_t trace = 0;
@@ -358,7 +359,8 @@ static bool core_load(const struct load *l, struct span_part *p, struct err *err
         memcpy(p->span_id[k], c.span_id[r], 8);
         memcpy(p->parent_id[k], c.parent_id[r], 8);
         p->start_ns[k] = c.start_ns[r];
-        p->duration_ns[k] = c.duration_ns[r];
+        if (l->durations)
+            p->duration_ns[k] = c.duration_ns[r];
         p->kind[k] = c.kind[r];
         p->status[k] = c.status[r];
     }
@@ -367,17 +369,17 @@ static bool core_load(const struct load *l, struct span_part *p, struct err *err
 }
 
 bool span_part_load(const struct span_columns *b, const uint32_t *rows, uint32_t n,
-                    const struct span_column_ref *columns, size_t n_columns, struct arena *tmp,
-                    struct arena *a, struct span_part *out, struct err *err)
+                    const struct span_select *sel, struct arena *tmp, struct arena *a,
+                    struct span_part *out, struct err *err)
 {
     ASSERT(tmp != a);
-    struct load l = {b, rows, n, tmp, a};
+    struct load l = {b, rows, n, !sel->no_durations, tmp, a};
     struct span_part p = {.n = n};
     struct arena_mark mark = arena_mark(tmp);
-    p.columns = arena_zalloc(a, n_columns * sizeof(*p.columns));
+    p.columns = arena_zalloc(a, sel->n_columns * sizeof(*p.columns));
     bool ok = core_load(&l, &p, err);
-    for (size_t i = 0; ok && i < n_columns; i++) {
-        ok = column_load(&l, &columns[i], &p.columns[i], err);
+    for (size_t i = 0; ok && i < sel->n_columns; i++) {
+        ok = column_load(&l, &sel->columns[i], &p.columns[i], err);
         arena_release(tmp, mark);
     }
     arena_release(tmp, mark);

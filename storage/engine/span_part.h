@@ -16,15 +16,15 @@ struct part_column {
 struct span_part {
     uint32_t n;
     uint8_t (*trace_id)[16], (*span_id)[8], (*parent_id)[8];
-    int64_t *start_ns, *duration_ns;
+    int64_t *start_ns, *duration_ns; // durations: NULL when not wanted
     uint8_t *kind, *status;
     struct part_column *columns; // as asked
 };
 
-/* rows: ascending. Everything of the part lies in `a`; `tmp` is left as it was. */
+/* rows: ascending; columns and durations as the selection asks for them. Everything of the part
+ * lies in `a`; `tmp` is left as it was. */
 MUST_USE bool span_part_load(const struct span_columns *b, const uint32_t *rows, uint32_t n,
-                             const struct span_column_ref *columns, size_t n_columns,
-                             struct arena *tmp, struct arena *a, struct span_part *out,
-                             struct err *err);
+                             const struct span_select *sel, struct arena *tmp, struct arena *a,
+                             struct span_part *out, struct err *err);
 /* Is the column multi-valued? */
 bool span_column_is_multi(const struct span_column_ref *ref);

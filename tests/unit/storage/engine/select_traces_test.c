@@ -261,7 +261,8 @@ static void check_row(struct fixture *f, const struct span_block *b, uint32_t i)
     assert_memory_equal(s->trace_id, b->trace_id[i], 16);
     assert_memory_equal(s->parent_id, b->parent_id[i], 8);
     assert_int_equal(s->start_ns, b->start_ns[i]);
-    assert_int_equal(s->end_ns - s->start_ns, b->duration_ns[i]);
+    if (b->duration_ns)
+        assert_int_equal(s->end_ns - s->start_ns, b->duration_ns[i]);
     assert_int_equal(s->kind, b->kind[i]);
     assert_int_equal(s->status, b->status[i]);
     for (size_t c = 0; c < COUNTOF(columns); c++) {
@@ -350,7 +351,8 @@ static uint64_t block_digest(const struct span_block *b, size_t n_columns, uint6
     DIGEST(h, b->span_id, b->n);
     DIGEST(h, b->parent_id, b->n);
     DIGEST(h, b->start_ns, b->n);
-    DIGEST(h, b->duration_ns, b->n);
+    if (b->duration_ns)
+        DIGEST(h, b->duration_ns, b->n);
     DIGEST(h, b->kind, b->n);
     DIGEST(h, b->status, b->n);
     DIGEST(h, b->trace_start, b->n_traces + 1);
@@ -413,6 +415,7 @@ static void check_select(struct fixture *f, const struct span_select *sel)
         fail_msg("%s", f->err.text);
     while ((step = span_next(it, &b, &f->err)) == STEP_ITEM) {
         assert_true(b.n > 0 && b.n_traces > 0);
+        assert_true((b.duration_ns == NULL) == (sel->no_durations && !sel->whole_traces));
         assert_int_equal(b.n, b.trace_start[b.n_traces]);
         for (size_t t = 0; t < b.n_traces; t++) {
             uint32_t lo = b.trace_start[t], hi = b.trace_start[t + 1];
@@ -493,6 +496,7 @@ static void check_selections(struct fixture *f, size_t random)
         sel.conds = conds;
         sel.all_conds = corpus_below(&f->c, 2);
         sel.whole_traces = corpus_below(&f->c, 2);
+        sel.no_durations = corpus_below(&f->c, 2);
         sel.start_ns = INT64_MIN;
         sel.end_ns = INT64_MAX;
         if (corpus_below(&f->c, 3) == 0) {
