@@ -94,16 +94,16 @@ static void skip_blanks(str s, size_t *i)
         (*i)++;
 }
 
-/* A Go-quoted string at s[*i]; the common escapes. */
+/* A string at s[*i] in one of Prometheus' three quotes; the common escapes. */
 static bool quoted(struct arena *a, str s, size_t *i, str *out)
 {
-    if (*i >= s.n || (s.p[*i] != '"' && s.p[*i] != '`'))
+    if (*i >= s.n || (s.p[*i] != '"' && s.p[*i] != '\'' && s.p[*i] != '`'))
         return false;
     char quote = s.p[(*i)++];
     size_t from = *i;
     bool escaped = false;
     for (; *i < s.n && s.p[*i] != quote; (*i)++) {
-        if (s.p[*i] == '\\' && quote == '"') {
+        if (s.p[*i] == '\\' && quote != '`') {
             escaped = true;
             (*i)++;
         }
@@ -159,6 +159,17 @@ static bool parse_labels(struct push *p, str s, struct labels_builder *b, struct
         return err_set(err, ERR_INVALID, "error parsing labels: longer than %d bytes",
                        LABEL_TEXT_MAX);
     skip_blanks(s, &i);
+    size_t start = i; // a name in front of the brace is a label, too
+    while (i < s.n && s.p[i] != '{' && s.p[i] != ' ')
+        i++;
+    str metric = str_sub(s, start, i);
+    skip_blanks(s, &i);
+    if (metric.n > 0 && !label_name_valid(metric))
+        goto fail;
+    if (metric.n > 0)
+        labels_builder_add(b, STR("__name__"), metric);
+    if (i == s.n && metric.n > 0)
+        return true;
     if (i >= s.n || s.p[i++] != '{')
         goto fail;
     skip_blanks(s, &i);
@@ -190,8 +201,12 @@ static bool parse_labels(struct push *p, str s, struct labels_builder *b, struct
             goto fail;
         skip_blanks(s, &i);
     }
-    if (i + 1 == s.n)
-        return true;
+    if (i < s.n) {
+        i++;
+        skip_blanks(s, &i);
+        if (i == s.n)
+            return true;
+    }
 fail:
     return err_set(err, ERR_INVALID, "error parsing labels: syntax error at %zu in " STR_FMT, i,
                    STR_ARG(str_sub(s, 0, 200)));
