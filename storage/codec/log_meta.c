@@ -16,9 +16,9 @@ enum { META_DICT, META_TEXT, META_HEX };
 
 /* ---- writing ---- */
 
-struct put_value {
+struct put_value { // of rows that follow each other
     str text;
-    uint32_t row;
+    uint32_t row, n;
 };
 
 struct put_name {
@@ -29,7 +29,7 @@ struct put_name {
 
 struct put_shape {
     const uint32_t *names;
-    size_t n, rows;
+    size_t n;
 };
 
 struct put_meta {
@@ -176,8 +176,7 @@ static bool all_hex(const struct put_name *name)
         return false;
     for (size_t i = 0; i < n; i++) {
         __builtin_prefetch(v[MIN(i + PREFETCH_VALUES, n - 1)].text.p);
-        if ((i == 0 || v[i].text.p != v[i - 1].text.p || v[i].text.n != digits) &&
-            !is_hex_text(v[i].text, digits))
+        if (!is_hex_text(v[i].text, digits))
             return false;
     }
     return true;
@@ -204,29 +203,38 @@ static size_t line_column(const struct log_templates *t, uint32_t row, const uin
     return SIZE_MAX;
 }
 
-static void put_hex_column(struct put_meta *m, const struct put_name *name)
+/* Packs the values that lines do not have; codes: 0 for these, else 1 + the number in refs. */
+static size_t pack_ids(struct put_meta *m, const struct put_name *name, uint8_t *codes,
+                       uint8_t *stored, size_t *refs, size_t *n_refs)
 {
-    size_t n = name->values.n, digits = name->values.v[0].text.n, width = (digits + 1) / 2;
-    uint8_t *codes = arena_alloc(m->a, n);
-    uint8_t *stored = arena_alloc_array(m->a, n, width);
-    size_t n_stored = 0, n_refs = 0;
-    size_t refs[META_REFS_MAX];
-    for (size_t i = 0; i < n; i++) {
-        uint8_t *packed = stored + n_stored * width;
-        log_hex_pack(name->values.v[i].text.p, digits, packed);
-        size_t column = m->t ? line_column(m->t, name->values.v[i].row, packed, digits) : SIZE_MAX;
-        size_t k = 0;
-        while (k < n_refs && refs[k] != column)
-            k++;
-        if (column != SIZE_MAX && k == n_refs && n_refs < META_REFS_MAX)
-            refs[n_refs++] = column;
-        if (column == SIZE_MAX || k == n_refs) {
-            codes[i] = 0;
-            n_stored++;
-        } else {
-            codes[i] = (uint8_t)(k + 1);
+    size_t digits = name->values.v[0].text.n, width = (digits + 1) / 2, n_stored = 0, i = 0;
+    for (size_t j = 0; j < name->values.n; j++) {
+        const struct put_value *v = &name->values.v[j];
+        uint8_t id[LOG_HEX_MAX / 2 + 1];
+        log_hex_pack(v->text.p, digits, id);
+        for (uint32_t row = v->row; row < v->row + v->n; row++, i++) {
+            size_t column = m->t ? line_column(m->t, row, id, digits) : SIZE_MAX;
+            size_t k = 0;
+            while (k < *n_refs && refs[k] != column)
+                k++;
+            if (column != SIZE_MAX && k == *n_refs && *n_refs < META_REFS_MAX)
+                refs[(*n_refs)++] = column;
+            bool is_ref = column != SIZE_MAX && k < *n_refs;
+            codes[i] = (uint8_t)(is_ref ? k + 1 : 0);
+            if (!is_ref)
+                memcpy(stored + n_stored++ * width, id, width);
         }
     }
+    return n_stored;
+}
+
+static void put_hex_column(struct put_meta *m, const struct put_name *name)
+{
+    size_t n = name->n_values, digits = name->values.v[0].text.n, width = (digits + 1) / 2;
+    uint8_t *codes = arena_alloc(m->a, n);
+    uint8_t *stored = arena_alloc_array(m->a, n, width);
+    size_t n_refs = 0, refs[META_REFS_MAX];
+    size_t n_stored = pack_ids(m, name, codes, stored, refs, &n_refs);
     buf_u8(m->out, META_HEX);
     buf_u8(m->out, (uint8_t)digits);
     buf_varint(m->out, n_refs);
@@ -261,28 +269,27 @@ static bool value_is(const void *ctx, uint32_t index)
 static bool number_values(struct put_meta *m, const struct put_name *name, uint32_t *codes,
                           str *dict, size_t *n_dict)
 {
-    size_t max = name->values.n / 2 + 1;
+    size_t max = name->n_values / 2 + 1, at = 0;
     struct hmap map;
     hmap_init(&map, NULL);
     bool fits = true;
     *n_dict = 0;
+    uint32_t code = 0;
     for (size_t i = 0; i < name->values.n && fits; i++) {
-        str text = name->values.v[i].text;
-        if (i > 0 && is_same(text, name->values.v[i - 1].text)) {
-            codes[i] = codes[i - 1];
-            continue;
+        const struct put_value *v = &name->values.v[i];
+        if (i == 0 || !is_same(v->text, v[-1].text)) {
+            struct value_key key = {dict, v->text};
+            uint64_t hash = hash64(v->text);
+            code = hmap_find(&map, hash, value_is, &key);
+            if (code == HMAP_NONE) {
+                fits = *n_dict < max;
+                code = (uint32_t)*n_dict;
+                dict[(*n_dict)++] = v->text;
+                hmap_put(&map, hash, code);
+            }
         }
-        struct value_key key = {dict, text};
-        uint64_t hash = hash64(text);
-        codes[i] = hmap_find(&map, hash, value_is, &key);
-        if (codes[i] != HMAP_NONE)
-            continue;
-        fits = *n_dict < max;
-        if (fits) {
-            codes[i] = (uint32_t)*n_dict;
-            dict[(*n_dict)++] = text;
-            hmap_put(&map, hash, codes[i]);
-        }
+        for (uint32_t k = 0; k < v->n; k++)
+            codes[at++] = code;
     }
     hmap_deinit(&map);
     (void)m;
@@ -291,9 +298,9 @@ static bool number_values(struct put_meta *m, const struct put_name *name, uint3
 
 static void put_text_column(struct put_meta *m, const struct put_name *name)
 {
-    size_t n = name->values.n, n_dict;
+    size_t n = name->n_values, n_dict;
     uint32_t *codes = arena_array(m->a, uint32_t, n);
-    str *dict = arena_array(m->a, str, n + 1);
+    str *dict = arena_array(m->a, str, name->values.n + 1);
     struct buf column;
     buf_init(&column, LOG_PART_RAW_MAX);
     if (number_values(m, name, codes, dict, &n_dict)) {
@@ -301,8 +308,10 @@ static void put_text_column(struct put_meta *m, const struct put_name *name)
         add_keys(m, dict, n_dict);
         column_put_dict(&column, codes, n, dict, (uint32_t)n_dict);
     } else {
-        for (size_t i = 0; i < n; i++)
-            dict[i] = name->values.v[i].text;
+        dict = arena_array(m->a, str, n);
+        for (size_t i = 0, at = 0; i < name->values.n; i++)
+            for (uint32_t k = 0; k < name->values.v[i].n; k++)
+                dict[at++] = name->values.v[i].text;
         buf_u8(m->out, META_TEXT);
         add_keys(m, dict, n);
         column_put_strs(&column, dict, n);
@@ -312,28 +321,26 @@ static void put_text_column(struct put_meta *m, const struct put_name *name)
     buf_deinit(&column);
 }
 
+/* Rows of a request share most of their metadata: what lies at the same place is one run. */
+static inline void put_value(struct put_meta *m, struct put_name *name, str text, uint32_t row)
+{
+    struct put_value *last = name->values.n > 0 ? vec_last(&name->values) : NULL;
+    name->n_values++;
+    if (last && last->text.p == text.p && last->text.n == text.n && last->row + last->n == row)
+        last->n++;
+    else
+        vec_push(&name->values, m->a, (struct put_value){text, row, 1});
+}
+
 static uint32_t *put_rows(struct put_meta *m, const struct log_row *rows, size_t n)
 {
     uint32_t *shape = arena_array(m->a, uint32_t, n);
     for (size_t i = 0; i < n; i++) {
         struct labels l = rows[i].meta;
         shape[i] = i > 0 && same_names(l, rows[i - 1].meta) ? shape[i - 1] : put_shape_id(m, l);
-        m->shapes.v[shape[i]].rows++;
-    }
-    for (size_t k = 0; k < m->shapes.n; k++) {
-        for (size_t j = 0; j < m->shapes.v[k].n; j++)
-            m->names.v[m->shapes.v[k].names[j]].n_values += m->shapes.v[k].rows;
-    }
-    // Counted first: growing in an arena would leave as much behind again.
-    for (size_t k = 0; k < m->names.n; k++)
-        vec_reserve(&m->names.v[k].values, m->a, m->names.v[k].n_values);
-    for (size_t i = 0; i < n; i++) {
         const uint32_t *names = m->shapes.v[shape[i]].names;
-        for (size_t j = 0; j < rows[i].meta.n; j++) {
-            struct put_name *name = &m->names.v[names[j]];
-            name->values.v[name->values.n++] =
-                (struct put_value){rows[i].meta.v[j].value, (uint32_t)i};
-        }
+        for (size_t j = 0; j < l.n; j++)
+            put_value(m, &m->names.v[names[j]], l.v[j].value, (uint32_t)i);
     }
     return shape;
 }
