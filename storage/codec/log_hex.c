@@ -120,10 +120,11 @@ void log_hex_pack(const char *digits, size_t n, uint8_t *out)
         w = (w & UINT64_C(0x0F0F0F0F0F0F0F0F)) + (w >> 6 & UINT64_C(0x0101010101010101)) * 9;
         w = (w << 4 | w >> 8) & UINT64_C(0x00FF00FF00FF00FF);
         w = (w | w >> 8) & UINT64_C(0x0000FFFF0000FFFF);
-        for (unsigned k = 0; k < 2; k++) {
-            out[k] = (uint8_t)(w >> (8 * k));
-            out[k + 2] = (uint8_t)(w >> (8 * k + 32));
-        }
+        uint32_t four = (uint32_t)(w | w >> 16);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        four = __builtin_bswap32(four);
+#endif
+        memcpy(out, &four, sizeof four);
     }
     for (; i + 1 < n; i += 2)
         *out++ = (uint8_t)(hex_value(digits[i]) << 4 | hex_value(digits[i + 1]));
