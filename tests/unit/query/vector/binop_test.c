@@ -77,14 +77,14 @@ static void test_one_to_one(void **state)
     struct matrix l = matrix_of(LEFT), r = matrix_of(RIGHT), out;
     struct binary b = {.op = BIN_ADD};
     out = run(&b, &l, &r);
-    assert_matrix(&out, "~l{a=\"1\", b=\"x\"} 11 22\n~l{a=\"2\", b=\"x\"} 33 _\n");
+    assert_matrix(&out, "{a=\"1\", b=\"x\"} 11 22\n{a=\"2\", b=\"x\"} 33 _\n");
     str a[] = {STR("a")}, bx[] = {STR("b")}, name[] = {STR("a"), METRIC_NAME};
     b.match = (struct match){.on = true, .names = a, .n_names = 1};
     out = run(&b, &l, &r);
     assert_matrix(&out, "{a=\"1\"} 11 22\n{a=\"2\"} 33 _\n");
     b.match = (struct match){.names = bx, .n_names = 1};
     out = run(&b, &l, &r);
-    assert_matrix(&out, "~l{a=\"1\"} 11 22\n~l{a=\"2\"} 33 _\n");
+    assert_matrix(&out, "{a=\"1\"} 11 22\n{a=\"2\"} 33 _\n");
     b.op = BIN_LT;
     out = run(&b, &l, &r);
     assert_matrix(&out, "l{a=\"1\"} 1 2\nl{a=\"2\"} 3 _\n");
@@ -107,13 +107,12 @@ static void test_grouped(void **state)
     struct binary b = {.op = BIN_MUL,
                        .match = {.card = CARD_MANY_TO_ONE, .on = true, .names = bx, .n_names = 1}};
     struct matrix out = run(&b, &l, &r);
-    assert_matrix(&out, "~l{a=\"1\", b=\"x\"} 10 40\n~l{a=\"2\", b=\"x\"} 30 80\n");
+    assert_matrix(&out, "{a=\"1\", b=\"x\"} 10 40\n{a=\"2\", b=\"x\"} 30 80\n");
     b.match.include = c;
     b.match.n_include = 1;
     out = run(&b, &l, &r);
-    assert_matrix(&out,
-                  "~l{a=\"1\", b=\"x\", c=\"one\"} 10 _\n~l{a=\"1\", b=\"x\", c=\"two\"} _ 40\n"
-                  "~l{a=\"2\", b=\"x\", c=\"one\"} 30 _\n~l{a=\"2\", b=\"x\", c=\"two\"} _ 80\n");
+    assert_matrix(&out, "{a=\"1\", b=\"x\", c=\"one\"} 10 _\n{a=\"1\", b=\"x\", c=\"two\"} _ 40\n"
+                        "{a=\"2\", b=\"x\", c=\"one\"} 30 _\n{a=\"2\", b=\"x\", c=\"two\"} _ 80\n");
     b.op = BIN_GT; // group_right, comparison: the value of the left, the labels of the right
     b.match.card = CARD_ONE_TO_MANY;
     b.match.n_include = 0;
@@ -170,11 +169,11 @@ static void test_fill(void **state)
     struct matrix r = matrix_of("r{a=1} 100 100\nr{a=3} 300 _\n");
     struct binary b = {.op = BIN_ADD, .match = {.has_fill_left = true, .has_fill_right = true}};
     struct matrix out = run(&b, &l, &r);
-    assert_matrix(&out, "~l{a=\"1\"} 110 _\n{a=\"1\"} _ 100\n~l{a=\"2\"} 20 20\n{a=\"3\"} 300 _\n");
+    assert_matrix(&out, "{a=\"1\"} 110 100\n{a=\"2\"} 20 20\n{a=\"3\"} 300 _\n");
     b.match.has_fill_left = false;
     b.match.fill_right = 7;
     out = run(&b, &l, &r);
-    assert_matrix(&out, "~l{a=\"1\"} 110 _\n~l{a=\"2\"} 27 27\n");
+    assert_matrix(&out, "{a=\"1\"} 110 _\n{a=\"2\"} 27 27\n");
     struct matrix one = matrix_of("n{i=a} 100\nn{i=c} 300\n");
     struct matrix many = matrix_of("c{i=a,k=0} 1\nc{i=a,k=1} 1\nc{i=b,k=0} 1\n");
     str i[] = {STR("i")};
@@ -188,8 +187,8 @@ static void test_fill(void **state)
                                   .fill_left = 1,
                                   .fill_right = 1}};
     out = run(&b, &one, &many);
-    assert_matrix(&out, "~c{i=\"a\", k=\"0\"} 100\n~c{i=\"a\", k=\"1\"} 100\n{i=\"c\"} 300\n"
-                        "~c{i=\"b\", k=\"0\"} 1\n");
+    assert_matrix(&out, "{i=\"a\", k=\"0\"} 100\n{i=\"a\", k=\"1\"} 100\n{i=\"c\"} 300\n"
+                        "{i=\"b\", k=\"0\"} 1\n");
 }
 
 static void test_sets(void **state)
@@ -233,13 +232,13 @@ static void test_histograms(void **state)
     assert_true(matrix_scalar(&q, h.grid, 2, &s, &err));
     struct binary b = {.op = BIN_ADD};
     out = run(&b, &h, &h);
-    assert_matrix(&out, "~h {count:8, sum:8}\n");
+    assert_matrix(&out, "{} {count:8, sum:8}\n");
     b.op = BIN_MUL;
     out = run(&b, &s, &h);
     assert_matrix(&out, "~h {count:8, sum:8}\n");
     b.op = BIN_DIV;
     out = run(&b, &h, &f);
-    assert_matrix(&out, "~h {count:2, sum:2}\n");
+    assert_matrix(&out, "{} {count:2, sum:2}\n");
     b.op = BIN_EQ;
     out = run(&b, &h, &h);
     assert_matrix(&out, "h {count:4, sum:4}\n");
