@@ -99,6 +99,28 @@ void arena_reset(struct arena *a)
     ARENA_POISON(a->p, (size_t)(a->end - a->p));
 }
 
+void arena_reset_keep(struct arena *a)
+{
+    struct arena_chunk *keep = a->chunk;
+    for (struct arena_chunk *c = keep; c; c = c->older)
+        keep = arena_chunk_size(c) > arena_chunk_size(keep) ? c : keep;
+    if (!keep) {
+        arena_reset(a);
+        return;
+    }
+    struct arena_chunk **at = &a->chunk;
+    while (*at != keep)
+        at = &(*at)->older;
+    *at = keep->older;
+    arena_free_newer(a, NULL);
+    keep->older = NULL;
+    a->chunk = keep;
+    a->p = keep->data;
+    a->end = keep->end;
+    a->over = false;
+    ARENA_POISON(a->p, (size_t)(a->end - a->p));
+}
+
 /* Charges the wished chunk size, or the bare need when the wish does not fit; over when neither
  * does. Returns the size to allocate. */
 static size_t arena_charge(struct arena *a, size_t need, size_t wish)

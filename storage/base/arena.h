@@ -47,6 +47,9 @@ struct arena_mark {
 void arena_init(struct arena *a, size_t max, struct budget *budget);
 void arena_deinit(struct arena *a);
 void arena_reset(struct arena *a); // frees all but the first chunk, clears over
+/* Frees all but the largest chunk: for what is filled about as much again and again, where giving
+ * memory back and asking for it anew costs more than the work. */
+void arena_reset_keep(struct arena *a);
 /* The slow way of arena_alloc: a new chunk. */
 void *arena_alloc_slow(struct arena *a, size_t n) __attribute__((returns_nonnull, noinline));
 

@@ -88,6 +88,7 @@ struct metrics_reader {
     int64_t start_ms, end_ms;
     struct scan_stats *stats; // may be NULL
     struct arena arena;       // frames of the open group
+    struct arena packed;      // one stored piece
     struct arena streams;     // decoded timestamp streams
     size_t group;             // open one; SIZE_MAX = none
     uint32_t next;            // ordinal that the frames stand at

@@ -212,12 +212,14 @@ void metrics_reader_init(struct metrics_reader *r, struct segment *seg,
     *r = (struct metrics_reader){
         .seg = seg, .dir = dir, .start_ms = start_ms, .end_ms = end_ms, .group = SIZE_MAX};
     arena_init(&r->arena, SIZE_MAX, budget);
+    arena_init(&r->packed, SIZE_MAX, budget);
     arena_init(&r->streams, SIZE_MAX, budget);
 }
 
 void metrics_reader_deinit(struct metrics_reader *r)
 {
     arena_deinit(&r->arena);
+    arena_deinit(&r->packed);
     arena_deinit(&r->streams);
     vec_free(&r->stream);
 }
@@ -227,7 +229,7 @@ static bool open_group(struct metrics_reader *r, size_t group, struct err *err)
 {
     const struct metrics_group *g = &r->dir->groups[group];
     r->group = SIZE_MAX;
-    arena_reset(&r->arena);
+    arena_reset_keep(&r->arena);
     r->n_frames = 0;
     r->frames = arena_array(&r->arena, struct frame_reader, g[1].frame - g->frame);
     for (uint32_t f = g->frame; f < g[1].frame; f++) {
@@ -237,13 +239,12 @@ static bool open_group(struct metrics_reader *r, size_t group, struct err *err)
                 r->stats->blocks_skipped++;
             continue;
         }
-        struct arena packed; // gone as soon as the frame is decompressed
-        arena_init(&packed, SIZE_MAX, r->arena.budget);
-        str bytes;
+        str bytes; // of no use as soon as the frame is decompressed
         struct frame_reader *fr = &r->frames[r->n_frames];
-        bool ok = segment_get_part(r->seg, "pack", x->pack, x->off, x->len, &packed, &bytes, err) &&
-                  frame_reader_open(fr, bytes, &r->arena, err);
-        arena_deinit(&packed);
+        arena_reset_keep(&r->packed);
+        bool ok =
+            segment_get_part(r->seg, "pack", x->pack, x->off, x->len, &r->packed, &bytes, err) &&
+            frame_reader_open(fr, bytes, &r->arena, err);
         if (!ok)
             return err_in(err, "%s: group %zu", segment_name(r->seg), group);
         if (fr->n_series != g->n)
@@ -279,13 +280,11 @@ static bool get_stream(struct metrics_reader *r, uint32_t number, const struct m
     uint8_t version;
     struct metrics_stream s = {.number = number};
     size_t n;
-    struct arena packed;
-    arena_init(&packed, SIZE_MAX, r->streams.budget);
+    arena_reset_keep(&r->packed);
     bool ok =
-        segment_get(r->seg, "tsx", number, &packed, &blob, err) &&
-        blob_unpack(blob, BLOB_VERSION, TS_STREAM_MAX * 8 + 64, &packed, &version, &raw, err) &&
+        segment_get(r->seg, "tsx", number, &r->packed, &blob, err) &&
+        blob_unpack(blob, BLOB_VERSION, TS_STREAM_MAX * 8 + 64, &r->packed, &version, &raw, err) &&
         ts_stream_decode(raw, &r->streams, &s.t, &n, err);
-    arena_deinit(&packed);
     if (!ok)
         return err_in(err, "%s: timestamp stream %u", segment_name(r->seg), number);
     s.n = (uint32_t)n;

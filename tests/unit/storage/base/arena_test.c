@@ -58,6 +58,31 @@ static void test_over_still_gives_memory(void **state)
     arena_deinit(&a);
 }
 
+/* What is filled again with about as much asks the system for nothing. */
+static void test_reset_keeps_the_largest(void **state)
+{
+    (void)state;
+    struct arena a;
+    struct budget b;
+    budget_init(&b, "test", SIZE_MAX, NULL);
+    arena_init(&a, SIZE_MAX, &b);
+    arena_reset_keep(&a);
+    assert_int_equal(a.used, 0);
+    for (size_t i = 1; i <= 100; i++)
+        memset(arena_alloc(&a, i * 700), (int)i, i * 700);
+    for (int round = 0; round < 3; round++) {
+        arena_reset_keep(&a);
+        size_t kept = a.used;
+        assert_true(kept > 70000);
+        assert_int_equal(budget_used(&b), kept);
+        memset(arena_alloc(&a, 70000), 1, 70000);
+        assert_int_equal(a.used, kept);
+        memset(arena_alloc(&a, 300), 2, 300);
+    }
+    arena_deinit(&a);
+    assert_int_equal(budget_used(&b), 0);
+}
+
 static void test_budget_is_charged_and_given_back(void **state)
 {
     (void)state;
@@ -244,6 +269,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_alignment_and_content),
         cmocka_unit_test(test_over_still_gives_memory),
+        cmocka_unit_test(test_reset_keeps_the_largest),
         cmocka_unit_test(test_budget_is_charged_and_given_back),
         cmocka_unit_test(test_budget_refusal_leaves_no_trace),
         cmocka_unit_test(test_budget_threads),
