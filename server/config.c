@@ -21,6 +21,7 @@
 
 #define CONFIG_FILE_MAX (1 * MIB)
 #define CONFIG_DEPTH    4
+#define HELPER_MEMORY   (64 * MIB) // what a query's helper has beside the budgets is a part of it
 
 enum field_type {
     FIELD_TEXT,
@@ -223,7 +224,9 @@ static const struct field fields[] = {
     {"query.workers", FIELD_COUNT, AT(query_workers), "auto", 1, 256, false,
      "Threads that run queries. auto: the number of cores, at least 2."},
     {"query.helpers", FIELD_COUNT, AT(query_helpers), "auto", 0, 64, false,
-     "Threads that help them with large queries. auto: the number of cores less one."},
+     "Threads that help them with large queries. auto: the number of cores less one, at most 15 "
+     "and "
+     "one for each 64MiB of memory beyond the first."},
     {"query.queue", FIELD_COUNT, AT(query_queue), "256", 1, 1000000, false,
      "Queries that may wait for them; more are told to retry."},
     {"query.timeout", FIELD_DURATION, AT(query_timeout_ns), "2m", SEC / 100, DAY, false,
@@ -482,7 +485,7 @@ static void config_resolve(struct config *c)
     if (c->query_workers == UINT64_MAX)
         c->query_workers = MIN(MAX(cores, 2), 16);
     if (c->query_helpers == UINT64_MAX)
-        c->query_helpers = MIN(cores - 1, 15);
+        c->query_helpers = MIN(MIN(cores - 1, 15), MAX(c->memory / HELPER_MEMORY, 1) - 1);
     if (c->window_past_ns == -1) { // UINT64_MAX: auto
         c->window_past_ns = 0;
         for (size_t i = 0; i < SIGNAL_COUNT; i++)

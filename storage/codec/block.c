@@ -1,6 +1,7 @@
 /* block.c - the blob envelope; layout in block.h. */
 #include "storage/codec/block.h"
 
+#include "storage/base/budget.h"
 #include "storage/base/compress.h"
 #include "storage/base/hash.h"
 #include "storage/base/rd.h"
@@ -64,6 +65,15 @@ size_t blob_raw_size(str blob)
     return r.bad || n > SIZE_MAX ? 0 : (size_t)n;
 }
 
+/* Names the limit, which is what can be raised. */
+static bool no_memory(const struct arena *a, size_t n, struct err *err)
+{
+    const struct budget *b = budget_tightest(a->budget);
+    return err_set(err, ERR_LIMIT,
+                   "no memory for a blob of %zu bytes in %s: ask for less, or raise the limit", n,
+                   b && b->name ? b->name : "an arena");
+}
+
 bool blob_unpack(str blob, uint8_t version_max, size_t raw_max, struct arena *a, uint8_t *version,
                  str *raw, struct err *err)
 {
@@ -91,7 +101,7 @@ bool blob_unpack(str blob, uint8_t version_max, size_t raw_max, struct arena *a,
         *raw = packed;
     } else if (codec == BLOB_ZSTD) {
         if (!arena_room(a, (size_t)raw_n + 16))
-            return err_set(err, ERR_LIMIT, "no memory for a blob of %zu bytes", (size_t)raw_n);
+            return no_memory(a, (size_t)raw_n, err);
         char *dst = arena_alloc(a, (size_t)raw_n + 16);
         if (!zstd_unpack(packed, dst, (size_t)raw_n, err))
             return false;

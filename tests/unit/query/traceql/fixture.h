@@ -1,9 +1,9 @@
 /* fixture.h - a store on the simulated disk, spans from short text lines, answers as text.
  *
  * A span line is a list of key=value: trace (hex), id and up (a letter; no up = root), svc, name,
- * at and dur (ms), kind, status, msg, state, lib (scope name@version), span.x res.x inst.x (attributes),
- * event=name@ms then event.x, link=trace/letter then link.x. Values: 1, 1.5, true, [a;b], "a b",
- * text. */
+ * at and dur (ms), kind, status, msg, state, lib (scope name@version), span.x res.x inst.x
+ * (attributes), event=name@ms then event.x, link=trace/letter then link.x. Values: 1, 1.5, true,
+ * [a;b], "a b", text. */
 #pragma once
 
 #include <setjmp.h>

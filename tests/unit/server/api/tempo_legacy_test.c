@@ -26,7 +26,7 @@ static void test_tags(void **state)
         {"", "100ms", "1.5s",
          "{ traceDuration >= 100000000ns } && { traceDuration <= 1500000000ns }"},
         {"error=true", "1ms", "", "{ status = error } && { traceDuration >= 1000000ns }"},
-        {"a", "", "", "!invalid tags: \"a\" is not a list of key=value pairs"},
+        {"a", "", "", "{ span.\"a\" =~ \".*.*\" || resource.\"a\" =~ \".*.*\" }"},
         {"=b", "", "", "!invalid tags: \"=b\" is not a list of key=value pairs"},
         {"a=\"b", "", "", "!invalid tags: \"a=\"b\" is not a list of key=value pairs"},
         {"status.code=bad", "", "",

@@ -154,12 +154,9 @@ static void test_clocks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_xxh64_known),
-        cmocka_unit_test(test_crc_known),
-        cmocka_unit_test(test_crc_paths_agree),
-        cmocka_unit_test(test_crc_long),
-        cmocka_unit_test(test_hash_stable),
-        cmocka_unit_test(test_prng),
+        cmocka_unit_test(test_xxh64_known),     cmocka_unit_test(test_crc_known),
+        cmocka_unit_test(test_crc_paths_agree), cmocka_unit_test(test_crc_long),
+        cmocka_unit_test(test_hash_stable),     cmocka_unit_test(test_prng),
         cmocka_unit_test(test_clocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
