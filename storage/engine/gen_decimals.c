@@ -156,6 +156,24 @@ static struct rd chunk_of(const struct gen *g, const struct gen_series *s, struc
     return (struct rd){out->chunk, out->chunk + n, false};
 }
 
+void gen_metrics_ahead(const struct gen *g, struct gen_ahead *x, const uint32_t *ids, size_t n)
+{
+    for (size_t i = 0; i < GEN_AHEAD; i++) { // each chain by a block that came since the last call
+        if (x->block[i] == 0)
+            continue;
+        x->block[i] = gen_block_at(g, x->block[i])->next;
+        if (x->block[i] != 0)
+            __builtin_prefetch(gen_block_at(g, x->block[i]));
+    }
+    const struct gen_series *s = n > GEN_AHEAD ? gen_series(g, ids[GEN_AHEAD]) : NULL;
+    if (s != NULL && s->first != 0)
+        __builtin_prefetch(gen_block_at(g, s->first));
+    x->block[x->at++ % GEN_AHEAD] = s != NULL ? s->first : 0;
+    s = n > 2 * GEN_AHEAD ? gen_series(g, ids[2 * GEN_AHEAD]) : NULL;
+    if (s != NULL)
+        __builtin_prefetch(s);
+}
+
 bool gen_metrics_decimals(const struct gen *g, uint32_t id, struct decimals *out)
 {
     const struct gen_series *s = gen_series(g, id);

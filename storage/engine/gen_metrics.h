@@ -188,6 +188,14 @@ struct decimals {
     uint8_t *chunk; // scratch
     size_t cap_chunk;
 };
+/* What is read next: a generation is larger than the caches, and its chains of blocks lie as time
+ * went by. Called once per series, `ids` being those that follow, it has all of them under way. */
+#define GEN_AHEAD 8
+struct gen_ahead {
+    uint32_t block[GEN_AHEAD];
+    size_t at;
+};
+void gen_metrics_ahead(const struct gen *g, struct gen_ahead *x, const uint32_t *ids, size_t n);
 /* All samples of an id in place of those in out. False, and out has none: the id has other samples
  * than decimals (NaN, histograms, start times, ...) or none, or its exponent grew late. */
 bool gen_metrics_decimals(const struct gen *g, uint32_t id, struct decimals *out);

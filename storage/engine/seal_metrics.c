@@ -206,10 +206,13 @@ static bool seal_slot(struct sealer *s, int64_t t0, int64_t t1, int64_t *next, s
 {
     struct output o = {.sink = s->sink, .level = 0};
     s->written.n = 0;
+    struct gen_ahead ahead = {0};
     bool ok = true;
-    for (size_t i = 0; ok && i < s->keys.n; i++)
+    for (size_t i = 0; ok && i < s->keys.n; i++) {
+        gen_metrics_ahead(s->gen, &ahead, s->keys.ids + i, s->keys.n - i);
         if (!s->class_no || s->class_no[i] == s->class_now)
             ok = seal_series(s, &o, i, t0, t1, next, err);
+    }
     for (size_t i = 0; ok && o.mw != NULL && i < s->gen->metas.n; i++)
         ok = metrics_writer_meta(o.mw, &s->gen->metas.v[i], err);
     struct metrics_labels labels = {.keys = &s->keys, .which = s->written.v};

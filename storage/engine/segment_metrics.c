@@ -29,7 +29,8 @@
 
 static const struct {
     size_t samples, series; // of a frame
-} shapes[] = {{120, 64}, {480, 64}, {1440, 32}};
+    int zstd;               // of days: 9 takes 5 ns a sample more for 0.2 % at best
+} shapes[] = {{120, 64, 1}, {480, 64, 3}, {1440, 32, 6}};
 
 struct member {     // a series of the open group
     size_t from, n; // samples in mw->group, of decimals in mw->m
@@ -320,7 +321,7 @@ static bool write_window(struct metrics_writer *mw, int64_t end, struct err *err
     if (begins_pack)
         buf_u8(&mw->pack, PACK_VERSION);
     size_t before = mw->pack.n;
-    if (!frame_finish(mw->frame, blob_level(mw->level), &mw->pack, err))
+    if (!frame_finish(mw->frame, shapes[mw->level].zstd, &mw->pack, err))
         return false;
     buf_varint(&mw->dir, (mw->pack.n - before) << 1 | begins_pack);
     buf_zigzag(&mw->dir, t0 - mw->dir_t);
