@@ -9,6 +9,7 @@
 #include "storage/codec/fuse.h"
 #include "storage/codec/log_meta.h"
 #include "storage/codec/log_template.h"
+#include "storage/codec/log_words.h"
 
 #define LOG_VERSION 1
 #define DIR_VERSION 2
@@ -29,6 +30,7 @@ struct log_writer {
     struct arena arena;   // of one block
     struct log_keys keys; // of its filter
     struct buf raw[LOG_PART_COUNT];
+    bool has_templates; // the last block
 };
 
 struct log_writer *log_writer_open(void)
@@ -277,6 +279,7 @@ static bool write_smaller(struct log_writer *w, const struct input *in, int zstd
     bool ok = write_kind(w, in, LOG_KIND_TEMPLATES, zstd_level, parts, err) &&
               write_kind(w, in, LOG_KIND_PLAIN, zstd_level, plain, err);
     bool swap = ok && parts_size(plain) < parts_size(parts);
+    w->has_templates = !swap;
     for (size_t i = 0; i < LOG_PART_COUNT; i++) {
         if (swap) {
             struct buf old = parts[i];
@@ -307,6 +310,7 @@ bool log_block_write_known(struct log_writer *w, const struct log_row *rows,
     if (in.raw < SMALL_RAW)
         zstd_level = MAX(zstd_level, BLOB_LEVEL_DAY);
     enum log_verdict verdict = try_templates(w, &in);
+    w->has_templates = verdict == LOG_TEMPLATES_PAY;
     if (verdict == LOG_TEMPLATES_DOUBTFUL)
         return write_smaller(w, &in, zstd_level, parts, err);
     return write_kind(w, &in, verdict == LOG_TEMPLATES_PAY ? LOG_KIND_TEMPLATES : LOG_KIND_PLAIN,
@@ -318,6 +322,20 @@ bool log_block_write_plain(struct log_writer *w, const struct log_row *rows,
                            struct buf *parts, struct err *err)
 {
     struct input in;
+    w->has_templates = false;
     return input_check(&in, rows, runs, n_runs, err) &&
            write_kind(w, &in, LOG_KIND_PLAIN, zstd_level, parts, err);
+}
+
+struct log_block_text log_writer_text(const struct log_writer *w)
+{
+    const struct log_templates *t = &w->templates;
+    if (!w->has_templates)
+        return (struct log_block_text){0};
+    return (struct log_block_text){
+        .is_known = true,
+        .text = {t->shapes.text.v, t->shapes.text.n},
+        .text_run = t->text_run,
+        .text_chars = t->text_chars,
+    };
 }

@@ -532,12 +532,20 @@ static bool block_may_match(struct log_loader *ld, struct log_piece *p, bool *ma
 static bool open_block(struct log_loader *ld, struct log_unit *u, const struct logs_block *b,
                        struct err *err)
 {
+    bool may = true;
     if (b->t0_ns > u->t1_ns || b->t1_ns < u->t0_ns)
         return true;
+    if (ld->wanted.n_needles > 0 &&
+        !logs_words_may(&ld->words, u->source->seg, b, &ld->wanted, &ld->scratch, &may, err))
+        return false;
+    if (!may) {
+        if (ld->sel->stats)
+            ld->sel->stats->blocks_skipped++;
+        return true;
+    }
     struct log_piece *p = arena_new(&u->arena, struct log_piece);
     p->unit = u;
     p->block = b;
-    bool may;
     if (!log_dir_read(b->dir, &u->arena, &p->dir, err))
         return false;
     if (!map_runs(u->source, p, &u->arena))

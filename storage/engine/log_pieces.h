@@ -85,6 +85,7 @@ struct log_loader {
     struct budget *budget; // may be NULL
     struct arena scratch;  // decoding
     struct log_wanted wanted;
+    struct logs_words words;
     struct log_piece *loaded;
     size_t loaded_bytes;
     uint64_t turn;                   // pieces used in this turn are not dropped

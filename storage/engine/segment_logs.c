@@ -7,6 +7,7 @@
 
 #include "storage/base/vec.h"
 #include "storage/codec/block.h"
+#include "storage/codec/log_words.h"
 #include "storage/engine/classes.h"
 #include "storage/engine/head_logs.h"
 #include "storage/engine/select_logs.h"
@@ -31,7 +32,8 @@ static const char part_table[] = "part";
 /* Rows whose metadata is fetched into the cache ahead. */
 #define PREFETCH_ROWS 8
 
-static_assert(LOG_PART_COUNT <= 8, "part ids leave three bits");
+#define PART_WORDS 7 // beside the parts of a block
+static_assert(LOG_PART_COUNT <= PART_WORDS, "part ids leave three bits");
 
 /* ---- building ---- */
 
@@ -54,7 +56,8 @@ struct logs_builder {
     uint32_t next_slice;
     struct log_writer *writer;
     struct buf parts[LOG_PART_COUNT];
-    struct arena arena; // copies of the slice's lines
+    struct log_words words; // of the blocks since the last table
+    struct arena arena;     // copies of the slice's lines
     VEC(struct slice_row) rows;
     size_t raw; // weight of rows
     const struct log_shapes *shapes;
@@ -74,6 +77,7 @@ struct logs_builder *logs_builder_open(struct seal_sink *sink, int level,
     b->streams = streams;
     b->n_streams = n;
     b->writer = log_writer_open();
+    log_words_init(&b->words);
     for (size_t i = 0; i < LOG_PART_COUNT; i++)
         buf_init(&b->parts[i], LOG_PART_RAW_MAX);
     arena_init(&b->arena, SIZE_MAX, NULL);
@@ -85,6 +89,7 @@ void logs_builder_close(struct logs_builder *b)
     if (!b)
         return;
     log_writer_close(b->writer);
+    log_words_deinit(&b->words);
     for (size_t i = 0; i < LOG_PART_COUNT; i++)
         buf_deinit(&b->parts[i]);
     arena_deinit(&b->arena);
@@ -131,13 +136,30 @@ static bool segment_begin(struct logs_builder *b, struct err *err)
         .signal = SIGNAL_LOGS, .level = b->level, .t0_ns = INT64_MAX, .t1_ns = INT64_MIN};
     b->next_block = 0;
     b->next_slice = 0;
+    log_words_clear(&b->words);
     return segment_schema(b->segment, SCHEMA, err) &&
            segment_labels_write(b->segment, "stream", b->n_streams, stream_at, b, err);
+}
+
+/* The words of the blocks since the last table. */
+static bool write_words(struct logs_builder *b, struct err *err)
+{
+    struct buf table;
+    int64_t first = b->next_block - (int64_t)b->words.n_blocks;
+    buf_init(&table, LOG_PART_RAW_MAX);
+    bool ok = log_words_put(&b->words, BLOB_LEVEL_SEAL, &table, err) &&
+              (table.n == 0 ||
+               segment_put(b->segment, part_table, first * 8 + PART_WORDS, buf_str(&table), err));
+    buf_deinit(&table);
+    log_words_clear(&b->words);
+    return ok;
 }
 
 static bool segment_end(struct logs_builder *b, struct err *err)
 {
     struct segment_writer *w = b->segment;
+    if (w && !write_words(b, err)) // closing the builder's sink drops the segment
+        return false;
     b->segment = NULL;
     return !w || b->sink->end(b->sink, w, &b->info, err);
 }
@@ -183,6 +205,10 @@ static bool write_block(struct logs_builder *b, struct err *err)
     if (!segment_insert(b->segment, blk_insert, vals, COUNTOF(vals), err))
         return false;
     b->next_block++;
+    struct log_block_text text = log_writer_text(b->writer);
+    log_words_add(&b->words, &text);
+    if (b->words.n_blocks == LOG_WORDS_BLOCKS && !write_words(b, err))
+        return false;
     b->info.t0_ns = MIN(b->info.t0_ns, t0);
     b->info.t1_ns = MAX(b->info.t1_ns, t1);
     b->info.rows += b->block.n;
@@ -351,6 +377,33 @@ static bool get_part(struct log_parts *p, enum log_part part, struct arena *a, s
 void logs_parts_init(struct logs_parts *p, struct segment *seg, const struct logs_block *block)
 {
     *p = (struct logs_parts){{get_part}, seg, block};
+}
+
+bool logs_words_may(struct logs_words *w, struct segment *seg, const struct logs_block *block,
+                    const struct log_wanted *wanted, struct arena *scratch, bool *may,
+                    struct err *err)
+{
+    int64_t group = block->id / LOG_WORDS_BLOCKS;
+    if (w->seg != seg || w->group != group) {
+        struct arena_mark mark = arena_mark(scratch);
+        int64_t id = group * LOG_WORDS_BLOCKS * 8 + PART_WORDS;
+        uint64_t found = UINT64_MAX;
+        struct err absent = ERR_OK;
+        str blob;
+        bool ok = true;
+        if (segment_get(seg, part_table, id, scratch, &blob, &absent)) {
+            ok = log_words_match(blob, wanted, scratch, &found, err);
+        } else if (absent.code != ERR_NOT_FOUND) { // small and old segments have none
+            *err = absent;
+            ok = false;
+        }
+        arena_release(scratch, mark);
+        if (!ok)
+            return false;
+        *w = (struct logs_words){seg, group, found};
+    }
+    *may = w->may >> (block->id % LOG_WORDS_BLOCKS) & 1;
+    return true;
 }
 
 /* ---- sealing ---- */
