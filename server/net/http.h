@@ -75,8 +75,8 @@ MUST_USE bool http_body(struct http_request *req, size_t max, str *out, struct e
 /* The body decompressed by `kind`, whatever the headers say; otherwise as http_body. */
 MUST_USE bool http_inflate(struct http_request *req, enum codec_kind kind, size_t max, str *out,
                            struct err *err);
-/* URL query and, for application/x-www-form-urlencoded bodies, form fields, in that order, decoded.
- * Parsed once. A bad escape: ERR_INVALID. */
+/* For application/x-www-form-urlencoded bodies the form's fields, then those of the URL's query,
+ * decoded. Parsed once. A bad escape: ERR_INVALID. */
 MUST_USE bool http_params(struct http_request *req, const struct http_param **out, size_t *n,
                           struct err *err);
 /* First value of a name among n params; false when absent. */
