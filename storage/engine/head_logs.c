@@ -49,8 +49,12 @@ struct gen_stream {
 
 struct logs_gen {
     struct logs_head *head;
-    struct arena arena;       // lines, metadata, values
-    struct log_shapes shapes; // of lines that were taken apart; the writer's, then the sealer's
+    struct arena arena; // lines and metadata
+    /* Of lines that were taken apart; the writer's, then the sealer's. Values, a piece a batch, lie
+     * on the heap: in the arena each would leave most of a chunk unused. */
+    VEC(uint8_t *) values;
+    size_t values_bytes;
+    struct log_shapes shapes;
     VEC(struct gen_stream) streams;
     struct hmap by_id;
     uint32_t newest;    // the stream with the newest row, or NO_STREAM
@@ -133,6 +137,9 @@ static void logs_gen_close(struct gen *gen)
         vec_free(&g->streams.v[i].rows);
     vec_free(&g->streams);
     hmap_deinit(&g->by_id);
+    for (size_t i = 0; i < g->values.n; i++)
+        mem_free(g->values.v[i]);
+    vec_free(&g->values);
     if (g->shapes.cap > 0)
         log_shapes_deinit(&g->shapes);
     budget_give(g->head->env.budget, g->table_bytes);
@@ -371,9 +378,11 @@ static struct known_lines keep_known(struct logs_gen *g, const struct batch *b)
     if (g->shapes.cap == 0)
         log_shapes_init(&g->shapes, NULL);
     str values = k.parted->values;
-    uint8_t *copy = arena_alloc(&g->arena, values.n + LOG_VALUES_SLACK);
+    uint8_t *copy = mem_alloc(values.n + LOG_VALUES_SLACK);
     memcpy(copy, values.p, values.n);
     memset(copy + values.n, 0, LOG_VALUES_SLACK);
+    vec_push(&g->values, NULL, copy);
+    g->values_bytes += values.n + LOG_VALUES_SLACK;
     k.values = copy;
     k.shape = arena_zalloc(b->arena, k.parted->shapes.v.n * sizeof k.shape[0]);
     return k;
@@ -425,7 +434,8 @@ static void put_row(struct logs_gen *g, struct gen_stream *s, const struct batch
 static void count_tables(struct logs_gen *g)
 {
     size_t now = (size_t)atomic_load(&g->rows) * sizeof(struct head_log_row) * 3 / 2 +
-                 g->streams.n * (sizeof(struct gen_stream) + 32) + log_shapes_bytes(&g->shapes);
+                 g->streams.n * (sizeof(struct gen_stream) + 32) + g->values_bytes +
+                 log_shapes_bytes(&g->shapes);
     if (now > g->table_bytes)
         budget_force(g->head->env.budget, now - g->table_bytes);
     g->table_bytes = MAX(now, g->table_bytes);
