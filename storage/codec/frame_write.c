@@ -3,7 +3,8 @@
  * Per series: the decimal exponent is found on a sample of 48 values (cost of the differences of m
  * and k in bits, against plain xor), the transform by the sum of bit widths, the layout by their
  * distribution: less than a third non-zero -> sparse; 98 % of them wider than 8 bits -> split; else
- * planes. No trial compression, about 10 ns per value.
+ * planes. No trial compression. Values that come as decimals are spared the search, and differences
+ * that fit 32 bits are worked on four at a time: 2 to 3 ns a value then.
  *
  * Rounding and conversion go through the 1.5 x 2^52 trick (exact below 2^51), which compilers turn
  * into vector code on any x86-64 and ARM64. */
