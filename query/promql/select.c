@@ -490,7 +490,7 @@ static bool is_worth_it(struct team *t)
     t->n_units = MIN(MAX(helpers + 4, (size_t)8), (size_t)UNITS_MAX);
     t->ready_bytes = MIN((size_t)READY_BYTES, q->limits.max_memory / 16);
     t->unit_series = MIN(t->ready_bytes / t->n_units / row, (size_t)UNIT_SERIES);
-    return t->unit_series >= UNIT_MIN && is_roomy(t);
+    return t->unit_series >= UNIT_MIN && is_roomy(t) && crew_has_idle_core(q->crew);
 }
 
 bool select_series(struct eval *e, const struct series_select *select, bool keep_stale,

@@ -3,9 +3,14 @@
  * nothing else is locked or called while it is held. Idle threads sleep without a timeout. */
 #include "storage/base/crew.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <unistd.h>
+
+#include "storage/base/num.h"
+#include "storage/base/str.h"
 
 #define CREW_STACK (1 * MIB) // as much as the workers of the lanes have
 #define CREW_WIDTH 64        // threads that share one crew_each
@@ -16,6 +21,7 @@ struct crew {
     struct crew_task *first, *last; // waiting, oldest first
     bool is_closing;
     unsigned n_threads; // constant after crew_open
+    bool is_eager;      // constant once shared
     pthread_t threads[CREW_WIDTH];
 };
 
@@ -113,6 +119,37 @@ void crew_close(struct crew *c)
 unsigned crew_size(const struct crew *c)
 {
     return c ? c->n_threads : 0;
+}
+
+void crew_set_eager(struct crew *c)
+{
+    c->is_eager = true;
+}
+
+/* The number before the slash in "0.20 0.18 0.12 1/80 11206": threads that run or want to. */
+static bool count_running(uint64_t *out)
+{
+    char text[128];
+    int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text) : -1;
+    if (fd >= 0)
+        (void)close(fd);
+    if (n <= 0)
+        return false;
+    str s = {text, (size_t)n}, field = {0};
+    for (int i = 0; i < 4; i++)
+        if (!str_split(&s, ' ', &field))
+            return false;
+    return num_parse_u64(str_sub(field, 0, str_find_char(field, '/')), out);
+}
+
+bool crew_has_idle_core(const struct crew *c)
+{
+    uint64_t running;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (crew_size(c) == 0 || c->is_eager)
+        return crew_size(c) > 0;
+    return cores <= 0 || !count_running(&running) || running < (uint64_t)cores;
 }
 
 /* ---- tasks ---- */

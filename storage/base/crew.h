@@ -25,6 +25,12 @@ MUST_USE bool crew_open(unsigned threads, struct crew **out, struct err *err);
 void crew_close(struct crew *c);
 /* Threads besides the caller's; 0 for NULL. */
 unsigned crew_size(const struct crew *c);
+/* Is there a core that has nothing to do? Then helpers shorten the work; else they only share the
+ * time there is, and dividing work costs some. Looks at what runs on the whole machine right now,
+ * in some 10 us; true where that cannot be known. false for a crew of none. */
+bool crew_has_idle_core(const struct crew *c);
+/* From now on crew_has_idle_core is not asked but true: for tests. Before other threads know it. */
+void crew_set_eager(struct crew *c);
 /* Hands a task over, oldest first. task->run is set; the task stays where it is until it is
  * finished. Any thread; without threads, the task waits for its owner. */
 void crew_post(struct crew *c, struct crew_task *task);

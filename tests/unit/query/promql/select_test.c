@@ -120,6 +120,7 @@ static int up(void **state)
         !store_tenant(store, STORE_TENANT_DEFAULT, true, &tenant, &err) ||
         !crew_open(3, &crew, &err))
         fail_msg("%s", err.text);
+    crew_set_eager(crew);
     for (uint32_t part = 0; part < PARTS; part++) {
         fill_part(part, sums, &r);
         if (part + 1 < PARTS && !store_maintain(store, true, &err))

@@ -127,9 +127,23 @@ static void loops_cover_all(void **state)
     }
 }
 
+static void idle_cores(void **state)
+{
+    struct crew *c;
+    struct err err = ERR_OK;
+    (void)state;
+    assert_false(crew_has_idle_core(NULL));
+    assert_true(crew_open(1, &c, &err));
+    (void)crew_has_idle_core(c); // as the machine is
+    crew_set_eager(c);
+    assert_true(crew_has_idle_core(c));
+    crew_close(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(idle_cores),
         cmocka_unit_test(posted_tasks_run_once),
         cmocka_unit_test(tasks_may_be_posted_again),
         cmocka_unit_test(without_a_crew_the_owner_works),
