@@ -357,7 +357,7 @@ struct span_select {
     bool all_conds;    // a span must meet all (else any); n_conds 0 = no restriction
     bool whole_traces; // every trace that has a candidate span comes once and complete, all its
                        // spans
-    bool no_durations;       // duration_ns of the blocks is NULL, unless whole traces are asked for
+    bool no_durations; // duration_ns of the blocks is NULL, unless whole traces are asked for
     const uint8_t *trace_id; // only this trace; may be NULL
     struct ticker *ticker;
     struct scan_stats *stats;

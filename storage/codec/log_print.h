@@ -18,8 +18,9 @@
     LOG_PRINT_10(p "1")                                                             \
     LOG_PRINT_10(p "2")                                                             \
     LOG_PRINT_10(p "3")                                                             \
-    LOG_PRINT_10(p "4") LOG_PRINT_10(p "5") LOG_PRINT_10(p "6") LOG_PRINT_10(p "7") \
-        LOG_PRINT_10(p "8") LOG_PRINT_10(p "9")
+    LOG_PRINT_10(p "4")                                                             \
+    LOG_PRINT_10(p "5") LOG_PRINT_10(p "6") LOG_PRINT_10(p "7") LOG_PRINT_10(p "8") \
+        LOG_PRINT_10(p "9")
 static const char log_print_triples[4001] = LOG_PRINT_100("0") LOG_PRINT_100("1") LOG_PRINT_100("2")
     LOG_PRINT_100("3") LOG_PRINT_100("4") LOG_PRINT_100("5") LOG_PRINT_100("6") LOG_PRINT_100("7")
         LOG_PRINT_100("8") LOG_PRINT_100("9");
