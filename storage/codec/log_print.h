@@ -11,19 +11,17 @@
 #define LOG_PRINT_SLACK 16
 
 /* "000" to "999" in four bytes each: most numbers of log lines are short. */
+// clang-format off
 #define LOG_PRINT_10(p) \
     p "0\0" p "1\0" p "2\0" p "3\0" p "4\0" p "5\0" p "6\0" p "7\0" p "8\0" p "9\0"
-#define LOG_PRINT_100(p)                                                            \
-    LOG_PRINT_10(p "0")                                                             \
-    LOG_PRINT_10(p "1")                                                             \
-    LOG_PRINT_10(p "2")                                                             \
-    LOG_PRINT_10(p "3")                                                             \
-    LOG_PRINT_10(p "4")                                                             \
-    LOG_PRINT_10(p "5") LOG_PRINT_10(p "6") LOG_PRINT_10(p "7") LOG_PRINT_10(p "8") \
-        LOG_PRINT_10(p "9")
-static const char log_print_triples[4001] = LOG_PRINT_100("0") LOG_PRINT_100("1") LOG_PRINT_100("2")
-    LOG_PRINT_100("3") LOG_PRINT_100("4") LOG_PRINT_100("5") LOG_PRINT_100("6") LOG_PRINT_100("7")
-        LOG_PRINT_100("8") LOG_PRINT_100("9");
+#define LOG_PRINT_100(p)                                                                    \
+    LOG_PRINT_10(p "0") LOG_PRINT_10(p "1") LOG_PRINT_10(p "2") LOG_PRINT_10(p "3")         \
+    LOG_PRINT_10(p "4") LOG_PRINT_10(p "5") LOG_PRINT_10(p "6") LOG_PRINT_10(p "7")         \
+    LOG_PRINT_10(p "8") LOG_PRINT_10(p "9")
+static const char log_print_triples[4001] =
+    LOG_PRINT_100("0") LOG_PRINT_100("1") LOG_PRINT_100("2") LOG_PRINT_100("3") LOG_PRINT_100("4")
+    LOG_PRINT_100("5") LOG_PRINT_100("6") LOG_PRINT_100("7") LOG_PRINT_100("8") LOG_PRINT_100("9");
+// clang-format on
 
 /* The last `digits` (1 to 3) digits of v < 1000. */
 static inline char *log_print_triple(char *out, size_t v, unsigned digits)
