@@ -85,15 +85,26 @@ static void drop_spare(struct log_loader *ld)
     arena_deinit(&ld->spares[--ld->n_spares]);
 }
 
+/* Keeps the larger ones: they fit more pieces, and cost more to make anew. */
 static void give_arena(struct log_loader *ld, struct log_piece *p)
 {
-    if (p->arena.used >= SCRATCH_KEPT / 16 && ld->n_spares < LOG_SPARES) {
-        arena_reset(&p->arena);
-        ld->spares[ld->n_spares++] = p->arena;
-        p->arena = (struct arena){0};
-    } else {
+    if (p->arena.used < SCRATCH_KEPT / 16) {
         arena_deinit(&p->arena);
+        return;
     }
+    arena_reset(&p->arena);
+    struct arena given = p->arena;
+    p->arena = (struct arena){0};
+    if (ld->n_spares < LOG_SPARES) {
+        ld->spares[ld->n_spares++] = given;
+        return;
+    }
+    struct arena *least = &given;
+    for (size_t i = 0; i < ld->n_spares; i++)
+        least = ld->spares[i].used < least->used ? &ld->spares[i] : least;
+    struct arena dropped = *least;
+    *least = given;
+    arena_deinit(&dropped);
 }
 
 static void unload(struct log_loader *ld, struct log_piece *p)
@@ -222,12 +233,14 @@ static void load_gen(struct log_loader *ld, struct log_piece *p, bool meta)
     };
 }
 
-/* One large chunk that stays from block to block. */
+/* One large chunk that stays from block to block, instead of the small one that stayed if the first
+ * blocks were small. `scratch` is empty. */
 static void warm_scratch(struct arena *scratch, const struct log_piece *p)
 {
-    if (scratch->used > 0 || p->block->raw < SCRATCH_KEPT / 8 ||
+    if (scratch->used >= SCRATCH_KEPT || p->block->raw < SCRATCH_KEPT / 8 ||
         !arena_room(scratch, 2 * SCRATCH_KEPT))
         return;
+    arena_deinit(scratch);
     (void)arena_alloc(scratch, SCRATCH_KEPT);
     arena_reset(scratch);
 }
