@@ -27,6 +27,7 @@
 enum { PAYLOAD_STORED, PAYLOAD_ZSTD };
 
 /* Payloads above this are compressed; below it zstd gains little and costs a context. */
+#define PAYLOAD_LEVEL    (-2) // 5 % more of the log than level 1, a twentieth less of ingest's CPU
 #define PAYLOAD_PACK_MIN (4 * KIB)
 /* Raw bytes of one payload: twice the largest decoded request, since columns of tiny spans may be
  * larger than their protobuf. A log record cannot be larger than 192 MiB either. */
@@ -117,7 +118,7 @@ static bool payload_pack(str raw, struct buf *payload, struct err *err)
     buf_varint(payload, raw.n);
     if (!pack)
         buf_add(payload, raw);
-    else if (!zstd_pack(BLOB_LEVEL_SPILL, raw, payload, err))
+    else if (!zstd_pack(PAYLOAD_LEVEL, raw, payload, err))
         return false;
     return !payload->over ||
            err_set(err, ERR_LIMIT, "spans of one batch above %zu bytes of log", payload->max);
