@@ -94,6 +94,12 @@ const struct budget *budget_tightest(const struct budget *b)
     return tightest;
 }
 
+const char *budget_tightest_name(const struct budget *b, const char *otherwise)
+{
+    b = budget_tightest(b);
+    return b && b->name ? b->name : otherwise;
+}
+
 size_t budget_used(const struct budget *b)
 {
     return atomic_load_explicit(&b->used, memory_order_relaxed);

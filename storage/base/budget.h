@@ -25,4 +25,6 @@ bool budget_room(const struct budget *b, size_t n); // would budget_take(b, n) s
 bool budget_over(const struct budget *b);           // this one or a parent is above its max
 /* This one or the parent that has the least room: who to name when taking failed. */
 const struct budget *budget_tightest(const struct budget *b);
+/* Its name, for messages; `otherwise` where there is no budget or it has none. */
+const char *budget_tightest_name(const struct budget *b, const char *otherwise);
 size_t budget_used(const struct budget *b);

@@ -65,15 +65,6 @@ size_t blob_raw_size(str blob)
     return r.bad || n > SIZE_MAX ? 0 : (size_t)n;
 }
 
-/* Names the limit, which is what can be raised. */
-static bool no_memory(const struct arena *a, size_t n, struct err *err)
-{
-    const struct budget *b = budget_tightest(a->budget);
-    return err_set(err, ERR_LIMIT,
-                   "no memory for a blob of %zu bytes in %s: ask for less, or raise the limit", n,
-                   b && b->name ? b->name : "an arena");
-}
-
 bool blob_unpack(str blob, uint8_t version_max, size_t raw_max, struct arena *a, uint8_t *version,
                  str *raw, struct err *err)
 {
@@ -101,7 +92,10 @@ bool blob_unpack(str blob, uint8_t version_max, size_t raw_max, struct arena *a,
         *raw = packed;
     } else if (codec == BLOB_ZSTD) {
         if (!arena_room(a, (size_t)raw_n + 16))
-            return no_memory(a, (size_t)raw_n, err);
+            return err_set(
+                err, ERR_LIMIT,
+                "no memory for a blob of %zu bytes in %s: ask for less, or raise the limit",
+                (size_t)raw_n, budget_tightest_name(a->budget, "an arena"));
         char *dst = arena_alloc(a, (size_t)raw_n + 16);
         if (!zstd_unpack(packed, dst, (size_t)raw_n, err))
             return false;

@@ -10,9 +10,8 @@
 #define SCRATCH_KEPT (4 * MIB)
 bool log_loader_no_room(const struct log_loader *ld, struct err *err)
 {
-    const struct budget *b = budget_tightest(ld->budget);
     return err_set(err, ERR_LIMIT, "no room for log lines in %s: ask for less, or raise the limit",
-                   b && b->name ? b->name : "memory");
+                   budget_tightest_name(ld->budget, "memory"));
 }
 
 bool log_loader_tick(struct log_loader *ld, struct err *err)

@@ -131,11 +131,10 @@ struct walk {
 
 static bool out_of_memory(const struct walk *w, struct err *err)
 {
-    const struct budget *b = budget_tightest(w->arena->budget);
     return w->arena->over &&
            !err_set(err, ERR_LIMIT,
                     "label sets do not fit the limit of %s: ask for less, or raise the limit",
-                    b && b->name ? b->name : "memory");
+                    budget_tightest_name(w->arena->budget, "memory"));
 }
 
 static bool walk_head(struct walk *w, struct err *err)

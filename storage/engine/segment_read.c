@@ -328,11 +328,9 @@ static bool blob_read(struct handle *h, const char *table, int64_t id, size_t of
                 (long long)id, table, size);
         return segment_fail(h->seg, err);
     }
-    if (n > MIB && !arena_room(a, n)) {
-        const struct budget *b = budget_tightest(a->budget);
+    if (n > MIB && !arena_room(a, n))
         return err_set(err, ERR_LIMIT, "reading %zu bytes is above the limit of %s", n,
-                       b && b->name ? b->name : "an arena");
-    }
+                       budget_tightest_name(a->budget, "an arena"));
     char *p = arena_alloc(a, n);
     int rc = n > 0 ? sqlite3_blob_read(blob, p, (int)n, (int)off) : SQLITE_OK;
     if (rc != SQLITE_OK)

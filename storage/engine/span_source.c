@@ -11,8 +11,7 @@
 
 bool span_limit_named(const struct budget *b, struct err *err)
 {
-    const struct budget *who = budget_tightest(b);
-    const char *name = who && who->name ? who->name : "query memory";
+    const char *name = budget_tightest_name(b, "query memory");
     if (err->code == ERR_LIMIT && !strstr(err->text, name))
         (void)err_in(err, "%s is used up", name);
     return false;
