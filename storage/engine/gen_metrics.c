@@ -631,7 +631,7 @@ void samples_want_hists(struct samples *s)
 
 void samples_clear(struct samples *s)
 {
-    s->n = s->sorted = 0;
+    samples_cut(s, 0);
     s->has_hists = s->has_starts = s->maybe_markers = false;
 }
 

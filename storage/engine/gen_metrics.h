@@ -141,6 +141,12 @@ struct samples {
 };
 void samples_reserve(struct samples *s, size_t more);
 void samples_clear(struct samples *s); // keeps the memory
+/* Only the first n stay; what is pushed next may be older. */
+static inline void samples_cut(struct samples *s, size_t n)
+{
+    s->n = n;
+    s->sorted = MIN(s->sorted, n);
+}
 void samples_deinit(struct samples *s);
 /* From here on s->h is valid (NULL up to n). */
 void samples_want_hists(struct samples *s);

@@ -165,7 +165,7 @@ static void read_samples(struct sealer *s, uint32_t id, int64_t t0, int64_t t1, 
         n--;
     if (n < s->samples.n)
         *next = MIN(*next, s->samples.t[n]);
-    s->samples.n = n;
+    samples_cut(&s->samples, n);
 }
 
 /* Writes what the series has in [t0, t1]; *next becomes the first time beyond t1 if that is sooner.

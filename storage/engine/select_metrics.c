@@ -413,8 +413,7 @@ static bool hide_samples(struct samples *s, size_t from, const struct hiding *h,
             s->start[kept] = s->start[i];
         kept++;
     }
-    s->n = kept;
-    s->sorted = MIN(s->sorted, kept); // what comes next may be older
+    samples_cut(s, kept);
     return true;
 }
 
