@@ -593,8 +593,5 @@ static const struct tfunc builtins[] = {
 
 const struct tfunc *tfunc_find_builtin(str name)
 {
-    for (size_t i = 0; i < COUNTOF(builtins); i++)
-        if (str_eq(name, str_c(builtins[i].name)))
-            return &builtins[i];
-    return NULL;
+    return tfunc_in(builtins, COUNTOF(builtins), name);
 }

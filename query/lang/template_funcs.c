@@ -685,9 +685,7 @@ static const struct tfunc functions[] = {
 
 const struct tfunc *tfunc_find(str name)
 {
-    for (size_t i = 0; i < COUNTOF(functions); i++)
-        if (str_eq(name, str_c(functions[i].name)))
-            return &functions[i];
-    const struct tfunc *f = tfunc_find_number(name);
+    const struct tfunc *f = tfunc_in(functions, COUNTOF(functions), name);
+    f = f != NULL ? f : tfunc_find_number(name);
     return f != NULL ? f : tfunc_find_builtin(name);
 }

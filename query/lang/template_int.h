@@ -182,7 +182,15 @@ struct tfunc {
     const char *types; // of each argument: s text, i integer, f number, t time, a any; the last
                        // one is also that of all further ones
 };
-const struct tfunc *tfunc_find(str name);         // template_funcs.c, or NULL
+const struct tfunc *tfunc_find(str name); // template_funcs.c, or NULL
+/* The function of that name in a table, or NULL. */
+static inline const struct tfunc *tfunc_in(const struct tfunc *table, size_t n, str name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(name, str_c(table[i].name)))
+            return &table[i];
+    return NULL;
+}
 const struct tfunc *tfunc_find_number(str name);  // template_numbers.c, or NULL
 const struct tfunc *tfunc_find_builtin(str name); // template_builtin.c, or NULL
 

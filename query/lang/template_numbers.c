@@ -356,8 +356,5 @@ static const struct tfunc functions[] = {
 
 const struct tfunc *tfunc_find_number(str name)
 {
-    for (size_t i = 0; i < COUNTOF(functions); i++)
-        if (str_eq(name, str_c(functions[i].name)))
-            return &functions[i];
-    return NULL;
+    return tfunc_in(functions, COUNTOF(functions), name);
 }
