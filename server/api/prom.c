@@ -735,22 +735,16 @@ void prom_serve(prom_run_fn *run, void *ctx, struct http_request *req, struct ht
     api_end(&c);
 }
 
-#define ENTRY(name, run)                                                          \
-    static void name(void *ctx, struct http_request *req, struct http_reply *rep) \
-    {                                                                             \
-        prom_serve(run, ctx, req, rep);                                           \
-    }
-ENTRY(get_query, run_instant)
-ENTRY(get_query_range, run_range)
-ENTRY(get_format_query, run_format)
-ENTRY(get_parse_query, run_parse)
-ENTRY(get_labels, run_labels)
-ENTRY(get_label_values, run_label_values)
-ENTRY(get_series, run_series)
-ENTRY(get_metadata, run_metadata)
-ENTRY(get_exemplars, run_exemplars)
+PROM_ENTRY(get_query, run_instant)
+PROM_ENTRY(get_query_range, run_range)
+PROM_ENTRY(get_format_query, run_format)
+PROM_ENTRY(get_parse_query, run_parse)
+PROM_ENTRY(get_labels, run_labels)
+PROM_ENTRY(get_label_values, run_label_values)
+PROM_ENTRY(get_series, run_series)
+PROM_ENTRY(get_metadata, run_metadata)
+PROM_ENTRY(get_exemplars, run_exemplars)
 
-#define GET_POST (HTTP_GET | HTTP_POST)
 const struct route prom_routes[] = {
     {GET_POST, "/api/v1/query", LANE_QUERY, get_query, prom_refuse},
     {GET_POST, "/api/v1/query_range", LANE_QUERY, get_query_range, prom_refuse},

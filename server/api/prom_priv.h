@@ -30,3 +30,10 @@ size_t prom_cut_to_limit(struct api_call *c, size_t n, size_t limit);
 typedef bool prom_run_fn(struct api_call *c, struct err *err);
 /* Begins a call, runs it, answers its error. */
 void prom_serve(prom_run_fn *run, void *ctx, struct http_request *req, struct http_reply *rep);
+/* The function of a route that runs `run`. */
+#define PROM_ENTRY(name, run)                                                     \
+    static void name(void *ctx, struct http_request *req, struct http_reply *rep) \
+    {                                                                             \
+        prom_serve(run, ctx, req, rep);                                           \
+    }
+#define GET_POST (HTTP_GET | HTTP_POST)

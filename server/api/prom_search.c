@@ -361,16 +361,10 @@ static bool run_values(struct api_call *c, struct err *err)
     return run_search(c, SEARCH_VALUES, err);
 }
 
-#define ENTRY(name, run)                                                          \
-    static void name(void *ctx, struct http_request *req, struct http_reply *rep) \
-    {                                                                             \
-        prom_serve(run, ctx, req, rep);                                           \
-    }
-ENTRY(get_metrics, run_metrics)
-ENTRY(get_labels, run_labels)
-ENTRY(get_values, run_values)
+PROM_ENTRY(get_metrics, run_metrics)
+PROM_ENTRY(get_labels, run_labels)
+PROM_ENTRY(get_values, run_values)
 
-#define GET_POST (HTTP_GET | HTTP_POST)
 const struct route prom_search_routes[] = {
     {GET_POST, "/api/v1/search/metric_names", LANE_QUERY, get_metrics, prom_refuse},
     {GET_POST, "/api/v1/search/label_names", LANE_QUERY, get_labels, prom_refuse},

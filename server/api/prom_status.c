@@ -173,14 +173,9 @@ static bool run_relabel_steps(struct api_call *c, struct err *err)
                    STR_ARG(pool));
 }
 
-#define ENTRY(name, run)                                                          \
-    static void name(void *ctx, struct http_request *req, struct http_reply *rep) \
-    {                                                                             \
-        prom_serve(run, ctx, req, rep);                                           \
-    }
-ENTRY(get_rules, run_rules)
-ENTRY(get_target_metadata, run_target_metadata)
-ENTRY(get_relabel_steps, run_relabel_steps)
+PROM_ENTRY(get_rules, run_rules)
+PROM_ENTRY(get_target_metadata, run_target_metadata)
+PROM_ENTRY(get_relabel_steps, run_relabel_steps)
 
 static void no_lifecycle(void *ctx, struct http_request *req, struct http_reply *rep)
 {
@@ -383,7 +378,6 @@ static void get_config(void *ctx, struct http_request *req, struct http_reply *r
     buf_deinit(&text);
 }
 
-#define GET_POST (HTTP_GET | HTTP_POST)
 const struct route prom_status_routes[] = {
     {HTTP_GET, "/api/v1/rules", LANE_QUERY, get_rules, prom_refuse},
     {HTTP_GET, "/prometheus/api/v1/rules", LANE_QUERY, get_rules, prom_refuse}, // Loki's place

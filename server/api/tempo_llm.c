@@ -13,18 +13,12 @@ static void put_value(struct json *j, struct arena *a, // NOLINT(misc-no-recursi
     bool is_deep = j->depth + 2 > JSON_DEPTH_MAX;
     switch (v->kind) {
     case VALUE_EMPTY:
-        json_null(j);
-        break;
     case VALUE_STR:
-        json_str(j, v->s);
-        break;
     case VALUE_BOOL:
-        json_bool(j, v->b);
-        break;
     case VALUE_INT:
-        json_i64(j, v->i);
+        value_json(j, v);
         break;
-    case VALUE_DOUBLE:
+    case VALUE_DOUBLE: // unlike value_json: null where JSON has no number
         json_f64(j, v->d);
         break;
     case VALUE_BYTES:
