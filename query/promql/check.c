@@ -2,6 +2,7 @@
  *
  * The first fault in reading order of a node's children, then of the node, is the one reported. */
 #include "query/promql/ast.h"
+#include "query/lang/print.h"
 #include "query/promql/funcs.h"
 
 const char *promql_type_name(enum promql_type t)
@@ -33,6 +34,26 @@ static bool expect(struct checker *c, const struct node *n, enum promql_type wan
 
 /* ---- selectors ---- */
 
+/* A name before the braces, the last matcher, forbids one in them. */
+static bool check_name_once(struct checker *c, const struct node *n)
+{
+    const struct matchers *m = &n->selector.matchers;
+    for (size_t i = 0; i + 1 < m->n && n->selector.name.n > 0; i++) {
+        if (!str_eq(m->v[i].name, METRIC_NAME))
+            continue;
+        struct buf text;
+        buf_init(&text, ERR_TEXT_MAX);
+        print_quoted(&text, n->selector.name);
+        buf_add(&text, STR(" or "));
+        print_quoted(&text, m->v[i].value);
+        parse_error(c->text, n->pos, c->err, "metric name must not be set twice: " STR_FMT,
+                    STR_ARG(buf_str(&text)));
+        buf_deinit(&text);
+        return false;
+    }
+    return true;
+}
+
 static bool check_selector(struct checker *c, struct node *n, bool may_be_empty)
 {
     bool narrow = n->selector.name.n > 0 || may_be_empty;
@@ -40,6 +61,8 @@ static bool check_selector(struct checker *c, struct node *n, bool may_be_empty)
         narrow = !matcher_accepts_empty(&n->selector.matchers.v[i]);
     n->type = PROMQL_VECTOR;
     n->invariant = n->selector.mods.at != AT_NONE;
+    if (!check_name_once(c, n))
+        return false;
     return narrow || parse_error(c->text, n->pos, c->err,
                                  "vector selector must contain at least one non-empty matcher");
 }
@@ -54,7 +77,7 @@ static bool check_subquery(struct checker *c, struct node *n)
     return t == PROMQL_VECTOR ||
            parse_error(c->text, n->pos, c->err,
                        "subquery is only allowed on instant vector, got %s instead",
-                       promql_type_name(t));
+                       t == PROMQL_MATRIX ? "matrix" : promql_type_name(t));
 }
 
 /* ---- operators ---- */

@@ -117,7 +117,7 @@ static bool dur_seconds(const struct eval *e, const struct dur *d, double *out, 
         *out = e->is_range ? (double)e->outer.step_ms / 1000 : 0;
         break;
     case DUR_RANGE:
-        *out = (double)(outer_end_ms(e) - e->outer.start_ms) / 1000;
+        *out = (double)(e->outer_end_ms - e->outer.start_ms) / 1000;
         break;
     case DUR_NEG:
         *out = -l;
@@ -504,10 +504,15 @@ void promql_selectors(struct query *q, const struct promql_expr *e, const struct
     *n = v.n;
 }
 
-static bool start(struct query *q, const struct promql_expr *x, struct grid grid, bool is_range,
-                  struct eval *e, struct err *err)
+static bool start(struct query *q, const struct promql_expr *x, struct grid grid, int64_t end_ms,
+                  bool is_range, struct eval *e, struct err *err)
 {
-    *e = (struct eval){.q = q, .text = x->text, .grid = grid, .outer = grid, .is_range = is_range};
+    *e = (struct eval){.q = q,
+                       .text = x->text,
+                       .grid = grid,
+                       .outer = grid,
+                       .outer_end_ms = end_ms,
+                       .is_range = is_range};
     return source_open(e, x->root, err);
 }
 
@@ -533,7 +538,7 @@ bool promql_instant(struct query *q, const struct promql_expr *e, int64_t t_ms,
     struct eval eval;
     struct result v;
     const struct node *root = node_bare(e->root);
-    if (!start(q, e, (struct grid){.start_ms = t_ms, .n = 1}, false, &eval, err))
+    if (!start(q, e, (struct grid){.start_ms = t_ms, .n = 1}, t_ms, false, &eval, err))
         return false;
     if (root->type == PROMQL_MATRIX) {
         struct promql_result r = {.type = PROMQL_MATRIX};
@@ -545,7 +550,7 @@ bool promql_instant(struct query *q, const struct promql_expr *e, int64_t t_ms,
     return eval_node(&eval, e->root, &v, err) && finish(&eval, &v, out, err);
 }
 
-bool promql_range(struct query *q, const struct promql_expr *e, struct grid grid,
+bool promql_range(struct query *q, const struct promql_expr *e, struct grid grid, int64_t end_ms,
                   struct promql_result *out, struct err *err)
 {
     struct eval eval;
@@ -555,7 +560,7 @@ bool promql_range(struct query *q, const struct promql_expr *e, struct grid grid
                        "invalid expression type \"%s\" for range query, must be Scalar or instant "
                        "Vector",
                        promql_type_name(e->root->type));
-    if (!start(q, e, grid, true, &eval, err) || !eval_node(&eval, e->root, &v, err) ||
+    if (!start(q, e, grid, end_ms, true, &eval, err) || !eval_node(&eval, e->root, &v, err) ||
         !finish(&eval, &v, out, err))
         return false;
     matrix_sort_labels(&out->matrix);

@@ -10,9 +10,10 @@
 
 struct eval {
     struct query *q;
-    str text;          // of the query, for positions
-    struct grid grid;  // of the part that is being evaluated
-    struct grid outer; // of the query: start(), end(), step(), range()
+    str text;             // of the query, for positions
+    struct grid grid;     // of the part that is being evaluated
+    struct grid outer;    // of the query: start(), step()
+    int64_t outer_end_ms; // of the query: end(), range(); the last step or a little later
     bool is_range;
     bool derive_hints;     // histograms without a reset hint get one from their predecessor
     struct snapshot *snap; // one for the whole query
@@ -36,11 +37,6 @@ MUST_USE bool eval_dur(const struct eval *e, const struct dur *d, int64_t *out_m
 str node_string(const struct node *n);
 /* " for metric name "x"" or nothing, as notes end; in the arena. */
 str of_metric(struct query *q, str name);
-
-static inline int64_t outer_end_ms(const struct eval *e)
-{
-    return e->outer.start_ms + (int64_t)(e->outer.n - 1) * e->outer.step_ms;
-}
 
 /* One output row of grid.n cells, built before it is known whether it holds anything. */
 struct cells {

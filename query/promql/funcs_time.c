@@ -29,7 +29,7 @@ bool call_start(struct eval *e, const struct node *n, struct result *out, struct
 bool call_end(struct eval *e, const struct node *n, struct result *out, struct err *err)
 {
     (void)n;
-    return scalar(e, (double)outer_end_ms(e) / 1000, out, err);
+    return scalar(e, (double)e->outer_end_ms / 1000, out, err);
 }
 
 bool call_step(struct eval *e, const struct node *n, struct result *out, struct err *err)
@@ -41,7 +41,7 @@ bool call_step(struct eval *e, const struct node *n, struct result *out, struct 
 bool call_range(struct eval *e, const struct node *n, struct result *out, struct err *err)
 {
     (void)n;
-    return scalar(e, (double)(outer_end_ms(e) - e->outer.start_ms) / 1000, out, err);
+    return scalar(e, (double)(e->outer_end_ms - e->outer.start_ms) / 1000, out, err);
 }
 
 /* ---- timestamps of samples ---- */

@@ -82,10 +82,10 @@ static void count_parens(struct parser *p)
         parser_fail(p, p->tok.end, "unexpected right parenthesis ')'");
     else if (p->tok.kind == TOK_RPAREN)
         p->parens--;
-    else if (p->tok.kind == TOK_END && p->place == PLACE_BRACKETS)
-        parser_fail(p, p->tok.pos, "unclosed left bracket");
     else if (p->tok.kind == TOK_END && p->parens > 0 && p->place != PLACE_BRACES)
         parser_fail(p, p->tok.pos, "unclosed left parenthesis");
+    else if (p->tok.kind == TOK_END && p->place == PLACE_BRACKETS)
+        parser_fail(p, p->tok.pos, "unclosed left bracket");
 }
 
 void parser_next(struct parser *p)
@@ -95,8 +95,11 @@ void parser_next(struct parser *p)
     p->prev_end = p->tok.end;
     if (p->failed)
         return;
-    if (!tok_next(&p->lx, p->place, &p->tok, &at, &err))
+    bool in_duration = p->place == PLACE_BRACKETS && p->tok.kind != TOK_NUMBER;
+    if (!tok_next(&p->lx, in_duration ? PLACE_DURATION : p->place, &p->tok, &at, &err))
         parser_fail(p, at, "%s", err.text);
+    else if (in_duration && p->tok.kind == TOK_END)
+        parser_fail(p, p->tok.pos, "unexpected end of input in duration expression");
     else
         count_parens(p);
 }
@@ -354,12 +357,12 @@ static struct node *parse_call(struct parser *p)
 {
     struct node *n = parser_node(p, NODE_CALL, p->tok.pos);
     node_vec args = {0};
-    n->call.func = func_find(p->tok.text);
-    if (n->call.func == NULL)
-        parser_fail(p, p->tok.pos, "unknown function with name \"" STR_FMT "\"",
-                    STR_ARG(p->tok.text));
+    str name = p->tok.text;
+    n->call.func = func_find(name);
     parser_next(p);
     parse_args(p, &args, "");
+    if (n->call.func == NULL) // faults of the arguments come first
+        parser_fail(p, n->pos, "unknown function with name \"" STR_FMT "\"", STR_ARG(name));
     n->end = p->prev_end;
     n->call.args = args.v;
     n->call.n_args = args.n;

@@ -159,9 +159,6 @@ struct node *parse_selector(struct parser *p)
         end = p->tok.end;
         parser_next(p);
     }
-    for (size_t i = 0; i < v.n && name.n > 0; i++)
-        if (str_eq(v.v[i].name, METRIC_NAME))
-            name_twice(p, name, v.v[i].value, start);
     if (name.n > 0)
         add_matcher(p, &v, MATCH_EQ, METRIC_NAME, name, start);
     n->selector.name = name;

@@ -51,6 +51,7 @@ struct promql_result {
 MUST_USE bool promql_instant(struct query *q, const struct promql_expr *e, int64_t t_ms,
                              struct promql_result *out, struct err *err);
 /* Scalar and instant-vector expressions only; the result is a matrix sorted by labels (a scalar:
- * one series). */
+ * one series). end_ms is the end that was asked for, which end() and `@ end()` mean: the last step
+ * or less than a step behind it. */
 MUST_USE bool promql_range(struct query *q, const struct promql_expr *e, struct grid grid,
-                           struct promql_result *out, struct err *err);
+                           int64_t end_ms, struct promql_result *out, struct err *err);

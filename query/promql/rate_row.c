@@ -99,14 +99,14 @@ static double cut_factor(const struct rollup *r, const int64_t *t_ms, const stru
 
 /* The counter was 0 when counting began, which is inside the window. */
 static void set_from_zero(const struct rollup *r, const struct rate_window *x, size_t step,
-                          bool per_second, const double *lost, struct cells *out)
+                          bool per_second, const struct losses *losses, struct cells *out)
 {
     struct window w = window_of(r, step);
     struct slope s = {r->t_ms[x->first], r->t_ms[x->last], x->last - x->first + 1,
                       r->start_ms[x->first], INFINITY};
     double change = r->v[x->last];
-    if (lost != NULL)
-        change += lost[x->last] - lost[x->first];
+    if (losses->resets != NULL)
+        change = losses_add(losses, x->first, x->last, change);
     double factor = slope_factor(&s, &w);
     cells_set(out, step, change * (per_second ? factor / rollup_range_s(r) : factor));
 }
@@ -114,7 +114,8 @@ static void set_from_zero(const struct rollup *r, const struct rate_window *x, s
 void rate_row(struct rollup *r, const int64_t *t_ms, bool is_counter, bool per_second,
               struct cells *out)
 {
-    const double *v = r->v, *lost = is_counter ? rollup_lost(r) : NULL;
+    const double *v = r->v;
+    struct losses losses = is_counter ? rollup_losses(r) : (struct losses){0};
     const int64_t *start = is_counter ? r->start_ms : NULL;
     bool overlaps = start_overlaps(start, t_ms, r->n);
     const struct rate_shape *s = shape_of(r, t_ms, r->n, per_second);
@@ -126,15 +127,15 @@ void rate_row(struct rollup *r, const int64_t *t_ms, bool is_counter, bool per_s
                 warn_overlap(r);
             int64_t from = window_of(r, i).from_ms;
             if (start_inside(from, start[x->first], t_ms[x->first])) {
-                set_from_zero(r, x, i, per_second, lost, out);
+                set_from_zero(r, x, i, per_second, &losses, out);
                 continue;
             }
         }
         if (x->last <= x->first)
             continue;
         double change = v[x->last] - v[x->first], factor = x->factor;
-        if (lost != NULL)
-            change += lost[x->last] - lost[x->first];
+        if (losses.resets != NULL)
+            change = losses_add(&losses, x->first, x->last, change);
         if (is_counter && change > 0 && v[x->first] >= 0 && v[x->first] <= x->zero_share * change)
             factor = cut_factor(r, t_ms, x, i, change, per_second);
         cells_set(out, i, change * factor);

@@ -141,12 +141,12 @@ void point_hist(struct rollup *r, struct point *out, const struct hist *h)
     out->h = copy;
 }
 
-const double *rollup_lost(struct rollup *r)
+struct losses rollup_losses(struct rollup *r)
 {
-    if (r->lost_known)
-        return r->lost;
-    r->lost_known = true;
-    r->lost = NULL;
+    if (r->losses_known)
+        return r->losses;
+    r->losses_known = true;
+    r->losses = (struct losses){0};
     bool any = false;
     for (size_t i = 1; i < r->n && !any;) {
         size_t end = MIN(i + 128, r->n); // without a way out inside: such loops run in vectors
@@ -156,15 +156,17 @@ const double *rollup_lost(struct rollup *r)
     for (size_t i = 1; r->start_ms != NULL && i < r->n && !any; i++)
         any = start_resets(r->start_ms, r->t_ms, i);
     if (!any)
-        return NULL;
-    double *lost = arena_array(&r->series, double, r->n);
-    lost[0] = 0;
+        return r->losses;
+    uint32_t *resets = arena_array(&r->series, uint32_t, r->n), n = 0;
+    double *v = arena_array(&r->series, double, r->n);
+    resets[0] = 0;
     for (size_t i = 1; i < r->n; i++) {
-        bool reset = r->v[i] < r->v[i - 1] || start_resets(r->start_ms, r->t_ms, i);
-        lost[i] = lost[i - 1] + (reset ? r->v[i - 1] : 0);
+        if (r->v[i] < r->v[i - 1] || start_resets(r->start_ms, r->t_ms, i))
+            v[n++] = r->v[i - 1];
+        resets[i] = n;
     }
-    r->lost = lost;
-    return lost;
+    r->losses = (struct losses){resets, v};
+    return r->losses;
 }
 
 struct split { // a series' samples by kind
@@ -309,7 +311,7 @@ static bool roll_series(void *ctx, const struct samples *s, struct err *err)
     r->t_ms = split.t_ms;
     r->start_ms = split.start_ms;
     r->n = split.n;
-    r->lost_known = false;
+    r->losses_known = false;
     r->steps = NULL;
     r->extreme = (struct extreme){0};
     cells_clear(r->e, &x->cells);

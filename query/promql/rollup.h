@@ -44,6 +44,13 @@ struct extreme {
     size_t head, tail, next;
 };
 
+/* What the resets of a counter have lost. Every window adds up its own: differences of running sums
+ * would carry an infinity, or the rounding of a huge value, into windows that hold neither. */
+struct losses {
+    const uint32_t *resets; // up to and including sample i; NULL: there was none
+    const double *v;        // the value before each reset
+};
+
 struct rollup {
     struct eval *e;
     const struct node *call, *arg; // arg: the range
@@ -54,12 +61,12 @@ struct rollup {
     struct arena scratch;   // emptied for every window with histograms
     struct arena series;    // emptied for every series
     unsigned said;          // notes of this series that were made already
-    /* Of the whole series: what counter resets before sample i have lost, see rollup_lost. */
+    // of the whole series
     const double *v;
     const int64_t *t_ms, *start_ms;
     size_t n;
-    const double *lost;
-    bool lost_known;
+    struct losses losses;
+    bool losses_known;
     const uint32_t *steps; // changes or resets before each sample, see rollup_rate.c; NULL: not yet
     struct extreme extreme;
     struct rate_shapes shapes; // of the call
@@ -74,8 +81,15 @@ MUST_USE bool rollup_rows(struct eval *e, const struct node *n, struct row_sink 
 /* func->call of these functions. */
 bool call_rollup(struct eval *e, const struct node *n, struct result *out, struct err *err);
 
-/* Cumulative losses by counter resets, per float of the series; NULL when there was none. */
-const double *rollup_lost(struct rollup *r);
+/* The losses of the series' floats. */
+struct losses rollup_losses(struct rollup *r);
+/* The change of a counter from sample first to sample last and the losses in between. */
+static inline double losses_add(const struct losses *l, size_t first, size_t last, double change)
+{
+    for (size_t k = l->resets[first]; k < l->resets[last]; k++)
+        change += l->v[k];
+    return change;
+}
 static inline double rollup_range_s(const struct rollup *r)
 {
     return (double)r->g.range_ms / 1000;

@@ -41,9 +41,9 @@ static void float_rate(struct rollup *r, const struct window *w, bool is_counter
     if (is_counter && start_overlaps(w->start_ms, w->t_ms, n))
         warn_overlap(r);
     double v = w->v[n - 1] - (from_zero ? 0 : w->v[0]);
-    const double *lost = is_counter ? rollup_lost(r) : NULL;
-    if (lost != NULL)
-        v += lost[w->from + n - 1] - lost[w->from];
+    struct losses losses = is_counter ? rollup_losses(r) : (struct losses){0};
+    if (losses.resets != NULL)
+        v = losses_add(&losses, w->from, w->from + n - 1, v);
     struct slope s = {w->t_ms[0], w->t_ms[n - 1], n, w->t_ms[0], INFINITY};
     if (from_zero)
         s.zero_ms = w->start_ms[0];

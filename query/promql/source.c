@@ -23,7 +23,7 @@ static bool mods_geometry(const struct eval *e, const struct modifiers *m, struc
     if (m->at == AT_TIME)
         g->at_ms = m->at_ms;
     else if (m->at != AT_NONE)
-        g->at_ms = m->at == AT_START ? e->outer.start_ms : outer_end_ms(e);
+        g->at_ms = m->at == AT_START ? e->outer.start_ms : e->outer_end_ms;
     return m->offset == NULL || eval_dur(e, m->offset, &g->offset_ms, err);
 }
 

@@ -142,78 +142,149 @@ static bool strip_underscores(str s, char *dst, size_t cap, str *out)
     return true;
 }
 
-/* Integers of Go's base 0: 0x1f, 0b11, 0o17, and 017 as octal. */
+static char char_at(str s, size_t i)
+{
+    return i < s.n ? s.p[i] : '\0';
+}
+
+static bool one_of(char c, const char *set)
+{
+    return c != '\0' && strchr(set, c) != NULL;
+}
+
+static bool is_hex_prefix(str s)
+{
+    return char_at(s, 0) == '0' && one_of(char_at(s, 1), "xX");
+}
+
+/* Hexadecimal digits, or octal ones behind a leading zero. */
 static bool based_integer(str s, double *out)
 {
-    unsigned base = 8;
-    size_t from = 1;
-    if (s.n < 2 || s.p[0] != '0')
+    bool hex = is_hex_prefix(s);
+    int64_t v = 0;
+    size_t from = hex ? 2 : 1;
+    if (char_at(s, 0) != '0' || s.n <= from)
         return false;
-    char prefix = (char)(s.p[1] | 0x20);
-    if (prefix == 'x' || prefix == 'b' || prefix == 'o') {
-        base = prefix == 'x' ? 16 : prefix == 'b' ? 2 : 8;
-        from = 2;
-    }
-    double v = 0;
     for (size_t i = from; i < s.n; i++) {
-        char c = s.p[i];
-        unsigned d = is_digit(c)                                ? (unsigned)(c - '0')
-                     : ((c | 0x20) >= 'a' && (c | 0x20) <= 'f') ? (unsigned)((c | 0x20) - 'a') + 10
-                                                                : 99;
-        if (d >= base)
+        char c = s.p[i], low = (char)(c | 0x20);
+        int d = is_digit(c) ? c - '0' : low >= 'a' && low <= 'f' ? low - 'a' + 10 : 99;
+        if (d >= (hex ? 16 : 8) || __builtin_mul_overflow(v, hex ? 16 : 8, &v) ||
+            __builtin_add_overflow(v, d, &v))
             return false;
-        v = v * base + d;
     }
-    *out = v;
-    return s.n > from;
-}
-
-/* Digits and units only, as in a duration: then their order is wrong, or the size. */
-static bool looks_like_duration(str s)
-{
-    const char *units = "smhdwy"; // a y stands first or not at all
-    for (size_t i = 0; i < s.n; units = "smhdw") {
-        size_t digits = i;
-        while (i < s.n && is_digit(s.p[i]))
-            i++;
-        if (i == digits || i == s.n || strchr(units, s.p[i]) == NULL)
-            return false;
-        i++;
-        i += i < s.n && s.p[i] == 's'; // ms; others of the kind are no units
-    }
+    *out = (double)v;
     return true;
 }
 
-static bool number_value(str text, double *v, bool *is_duration, struct err *err)
+/* Moves *at over what looks like a number. False when it is none: *at then is as far as Prometheus
+ * reads before it gives up, which its error texts show. */
+static bool scan_number(str in, size_t *at)
+{
+    str s = str_sub(in, *at, in.n);
+    bool hex = is_hex_prefix(s), dot = false, exponent = false, ok = true;
+    const char *digits = hex ? "0123456789abcdefABCDEF" : "0123456789";
+    size_t i = hex ? 2 : char_at(s, 0) == '0';
+    i += hex && char_at(s, i) == '_';
+    i += char_at(s, i) == '.';
+    while (ok && one_of(char_at(s, i), digits))
+        i++;
+    while (ok && (one_of(char_at(s, i), digits) || one_of(char_at(s, i), "._eE"))) {
+        char c = s.p[i++];
+        if (one_of(c, digits))
+            continue;
+        bool again = (c == '.' && dot) || (c != '.' && c != '_' && exponent);
+        if (again) {
+            ok = false;
+        } else if (c == '.') {
+            dot = true;
+            ok = !one_of(char_at(s, i), "_.");
+            i += !ok;
+            ok = ok && !hex;
+        } else {
+            exponent = exponent || c != '_';
+            i += c != '_' && one_of(char_at(s, i), "+-");
+            ok = i < s.n && !one_of(s.p[i], "._eE");
+            i += i < s.n && !ok;
+        }
+    }
+    *at += i;
+    return ok && lexer_ident(&(struct lexer){.in = str_sub(s, i, s.n)}, NULL, NULL).n == 0;
+}
+
+/* Moves *at over the units, and the numbers and units, behind a first number. Their order is the
+ * reader's concern. */
+static bool scan_units(str in, size_t *at)
+{
+    for (const char *units = "smhdwy";; units = "smhdw") { // a y stands first or not at all
+        if (!one_of(char_at(in, *at), units))
+            return false;
+        ++*at;
+        *at += char_at(in, *at) == 's'; // ms; others of the kind are no units
+        if (!is_digit(char_at(in, *at)))
+            break;
+        while (is_digit(char_at(in, *at)))
+            ++*at;
+    }
+    bool ends = lexer_ident(&(struct lexer){.in = str_sub(in, *at, in.n)}, NULL, NULL).n == 0;
+    *at += !ends;
+    return ends;
+}
+
+/* Digits with a point and an exponent: what else the scan lets pass is no number. */
+static bool is_decimal(str s)
+{
+    size_t i = 0, n = 0;
+    for (; is_digit(char_at(s, i)); i++)
+        n++;
+    for (i += char_at(s, i) == '.'; is_digit(char_at(s, i)); i++)
+        n++;
+    if (one_of(char_at(s, i), "eE")) {
+        i += 1 + one_of(char_at(s, i + 1), "+-");
+        for (n = 0; is_digit(char_at(s, i)); i++)
+            n++;
+    }
+    return n > 0 && i == s.n;
+}
+
+static bool number_value(str text, double *v, struct err *err)
 {
     char digits[NUM_TEXT_MAX];
+    struct buf quoted;
     str plain;
-    int64_t ms;
-    *is_duration = false;
-    if (strip_underscores(text, digits, sizeof digits, &plain) &&
-        (based_integer(plain, v) || num_parse_f64(plain, v)))
+    bool ok = strip_underscores(text, digits, sizeof digits, &plain);
+    if (ok && based_integer(plain, v))
         return true;
-    *is_duration = true;
-    if (!dur_parse_prom(text, &ms, err))
-        return false;
-    *v = (double)ms / 1000;
-    return true;
+    ok = ok && !is_hex_prefix(plain) && is_decimal(plain);
+    if (ok && num_parse_f64(plain, v))
+        return true;
+    buf_init(&quoted, ERR_TEXT_MAX);
+    print_quoted(&quoted, text);
+    err_set(err, ERR_INVALID, "error parsing number: strconv.ParseFloat: parsing " STR_FMT ": %s",
+            STR_ARG(buf_str(&quoted)), ok ? "value out of range" : "invalid syntax");
+    buf_deinit(&quoted);
+    return false;
 }
 
 static bool next_number(struct lexer *lx, struct tok *t, uint32_t *at, struct err *err)
 {
     struct err why = ERR_OK;
     size_t from = lx->pos;
-    t->kind = TOK_NUMBER;
-    t->text = lexer_number(lx);
-    if (number_value(t->text, &t->num, &t->is_duration, &why))
-        return true;
+    int64_t ms;
     *at = (uint32_t)from;
-    if (!looks_like_duration(t->text))
-        return bad(err, at, from, "bad number or duration syntax: ", t->text);
-    if (str_is(str_c(why.text), "duration out of range"))
-        return err_set(err, ERR_INVALID, "%s", why.text);
-    return bad(err, at, from, "not a valid duration string: ", t->text);
+    t->kind = TOK_NUMBER;
+    t->is_duration = !scan_number(lx->in, &lx->pos);
+    if (t->is_duration && !scan_units(lx->in, &lx->pos))
+        return bad(err, at, from,
+                   "bad number or duration syntax: ", str_sub(lx->in, from, lx->pos));
+    t->text = str_sub(lx->in, from, lx->pos);
+    if (!t->is_duration)
+        return number_value(t->text, &t->num, err);
+    if (!dur_parse_prom(t->text, &ms, &why))
+        return str_is(str_c(why.text), "duration out of range")
+                   ? err_set(err, ERR_INVALID, "%s", why.text)
+                   : bad(err, at, from, "not a valid duration string: ", t->text);
+    t->num = (double)ms / 1000;
+    return true;
 }
 
 /* ---- words ---- */
@@ -336,12 +407,36 @@ static bool check_char(const struct lexer *lx, enum tok_place place, uint32_t *a
     return true;
 }
 
+static bool is_duration_word(const struct tok *t)
+{
+    return t->kw >= KW_STEP && t->kw <= KW_MAX_OF;
+}
+
+static bool bad_bracket_char(const struct lexer *lx, uint32_t *at, size_t pos, struct err *err)
+{
+    (void)bad_char(lx, err, at, pos, "unexpected character: ", pos);
+    char text[ERR_TEXT_MAX];
+    memcpy(text, err->text, sizeof text);
+    return err_set(err, ERR_INVALID, "%s, expected ':'", text);
+}
+
+/* Where a duration is to come: numbers, operators, the words of durations. */
+static bool next_in_duration(struct lexer *lx, struct tok *t, uint32_t *at, struct err *err)
+{
+    size_t from = lx->pos;
+    char c = lexer_peek(lx, 0);
+    bool fits = one_of(c, "]:()+-*/%^,") ? next_punct(lx, t)
+                                         : next_word(lx, PLACE_DURATION, t) && is_duration_word(t);
+    return fits ||
+           bad_char(lx, err, at, from, "unexpected character in duration expression: ", from);
+}
+
 static bool next_token(struct lexer *lx, enum tok_place place, struct tok *t, uint32_t *at,
                        struct err *err)
 {
     char c = lexer_peek(lx, 0);
     size_t from = lx->pos;
-    if (c == '"' || c == '\'' || c == '`') {
+    if (place != PLACE_DURATION && (c == '"' || c == '\'' || c == '`')) {
         t->kind = TOK_STRING;
         *at = (uint32_t)from;
         if (!lexer_string(lx, true, &t->value, err))
@@ -353,10 +448,14 @@ static bool next_token(struct lexer *lx, enum tok_place place, struct tok *t, ui
         return next_word(lx, place, t) || next_in_braces(lx, t, at, err);
     if (is_digit(c) || (c == '.' && is_digit(lexer_peek(lx, 1))))
         return next_number(lx, t, at, err);
+    if (place == PLACE_DURATION)
+        return next_in_duration(lx, t, at, err);
     if (!check_char(lx, place, at, err))
         return false;
     if (place == PLACE_BRACKETS && c == ':')
         return next_punct(lx, t);
+    if (place == PLACE_BRACKETS && (next_word(lx, place, t)))
+        return is_duration_word(t) || bad_bracket_char(lx, at, from, err);
     if (next_word(lx, place, t) || next_punct(lx, t))
         return true;
     return bad_char(lx, err, at, from, "unexpected character: ", from);

@@ -68,7 +68,8 @@ struct tok {
 enum tok_place {
     PLACE_EXPR,
     PLACE_BRACES,   // of a selector
-    PLACE_BRACKETS, // of a range
+    PLACE_BRACKETS, // of a range, behind a number
+    PLACE_DURATION, // elsewhere in such brackets
     PLACE_NAMES,    // list of label names: every word is one
 };
 

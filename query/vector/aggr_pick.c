@@ -65,10 +65,15 @@ struct rank { // a heap of at most k, the worst on top
     size_t n;
     bool largest;   // topk
     bool last_wins; // of equal values
+    bool as_met;    // PromQL: equal values have no order, the heap's form decides among them
 };
 
+/* Not an order when as_met: a NaN is worse than another one, too. Prometheus compares in this way,
+ * and which of equal values it chooses follows from it. */
 static bool is_worse(const struct rank *r, struct ranked a, struct ranked b)
 {
+    if (r->as_met)
+        return isnan(a.v) || (r->largest ? a.v < b.v : a.v > b.v);
     if (isnan(a.v) != isnan(b.v))
         return isnan(a.v);
     if (!isnan(a.v) && a.v != b.v)
@@ -107,10 +112,23 @@ static void rank_sink(struct rank *r) // after the top has changed
     }
 }
 
+#define SORT_SHORT 12 // up to here Go's sort, which leaves equal values as they stand, inserts
+
+static void insertion_sort(struct rank *r)
+{
+    for (size_t i = 1; i < r->n; i++)
+        for (size_t k = i; k > 0 && is_worse(r, r->v[k - 1], r->v[k]); k--)
+            swap(&r->v[k - 1], &r->v[k]);
+}
+
 /* Turns the heap into a list, best first. */
 static size_t rank_sort(struct rank *r)
 {
     size_t n = r->n;
+    if (r->as_met && n <= SORT_SHORT) {
+        insertion_sort(r);
+        return n;
+    }
     while (r->n > 1) {
         swap(&r->v[0], &r->v[r->n - 1]);
         r->n--;
@@ -134,7 +152,7 @@ static void rank_step(struct query *q, const struct aggr *ag, const struct matri
         struct ranked x = {s->v[i], member[m]};
         if (r->n < k) {
             rank_push(r, x);
-        } else if (is_worse(r, r->v[0], x)) {
+        } else if (is_worse(r, r->v[0], x) && !(isnan(r->v[0].v) && isnan(x.v))) {
             r->v[0] = x;
             rank_sink(r);
         }
@@ -147,6 +165,7 @@ bool aggr_rank(struct query *q, const struct aggr *ag, const struct matrix *in,
     struct picks picks;
     struct rank r = {.v = arena_array(&q->arena, struct ranked, g->longest),
                      .largest = ag->op == AGGR_TOPK,
+                     .as_met = ag->dialect == DIALECT_PROMQL,
                      .last_wins = ag->dialect == DIALECT_TRACEQL && ag->op == AGGR_BOTTOMK};
     picks_init(q, &picks, in, out);
     for (size_t i = 0; i < in->grid.n; i++) {
@@ -333,6 +352,7 @@ bool aggr_count_values(struct query *q, const struct aggr *ag, const struct matr
         return false;
     hmap_init(&values.map, &q->arena);
     buf_init(&text, MIB);
+    values.unlabeled = ag->without && str_eq(ag->label, METRIC_NAME);
     for (size_t k = 0; k < ag->n_names; k++)
         values.unlabeled |= ag->without && str_eq(ag->names[k], ag->label);
     bool ok = true;

@@ -322,7 +322,7 @@ static bool run_instant(struct api_call *c, struct err *err)
     return true;
 }
 
-static bool param_grid(struct api_call *c, struct grid *out, struct err *err)
+static bool param_grid(struct api_call *c, struct grid *out, int64_t *end_ms, struct err *err)
 {
     int64_t start, end, step_ns;
     str text = {0};
@@ -347,6 +347,7 @@ static bool param_grid(struct api_call *c, struct grid *out, struct err *err)
                        "decreasing the query resolution "
                        "(?step=XX)");
     *out = (struct grid){start, step, (size_t)steps + 1};
+    *end_ms = end;
     return true;
 }
 
@@ -354,10 +355,11 @@ static bool run_range(struct api_call *c, struct err *err)
 {
     int64_t started = clock_mono_ns(c->svc->clock);
     struct grid grid;
+    int64_t end_ms = 0;
     size_t limit;
     const struct promql_expr *e;
     struct promql_result r = {0};
-    if (!param_grid(c, &grid, err) || !prom_param_limit(c, &limit, err) ||
+    if (!param_grid(c, &grid, &end_ms, err) || !prom_param_limit(c, &limit, err) ||
         !param_query_options(c, err) || !prom_param_expr(c, &e, err))
         return false;
     if (promql_type(e) == PROMQL_MATRIX || promql_type(e) == PROMQL_STRING)
@@ -366,7 +368,7 @@ static bool run_range(struct api_call *c, struct err *err)
                        "query, must be Scalar or "
                        "instant Vector",
                        promql_type_name(promql_type(e)));
-    if (!promql_range(&c->q, e, grid, &r, err))
+    if (!promql_range(&c->q, e, grid, end_ms, &r, err))
         return err->code == ERR_INVALID ? bad_param(err, "query") : false;
     write_result(c, &r, grid.start_ms, true, limit, started);
     return true;

@@ -148,9 +148,9 @@ static double run(struct bench *b, const char *text, bool is_range, int64_t t_ms
     double at = cpu_s();
     query_init(&q, &b->clock, b->s, b->t, &limits, NULL);
     q.crew = b->crew;
-    bool ok =
-        promql_parse(&q, str_c(text), &e, &err) &&
-        (is_range ? promql_range(&q, e, grid, &r, &err) : promql_instant(&q, e, t_ms, &r, &err));
+    bool ok = promql_parse(&q, str_c(text), &e, &err) &&
+              (is_range ? promql_range(&q, e, grid, grid_time(grid, grid.n - 1), &r, &err)
+                        : promql_instant(&q, e, t_ms, &r, &err));
     if (!ok)
         die(&err);
     if (r.matrix.series.n == 0)

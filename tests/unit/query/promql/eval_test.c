@@ -95,7 +95,8 @@ static bool range(struct query *q, const char *text, struct grid grid, struct pr
 {
     const struct promql_expr *e;
     *err = ERR_OK;
-    return promql_parse(q, str_c(text), &e, err) && promql_range(q, e, grid, r, err);
+    return promql_parse(q, str_c(text), &e, err) &&
+           promql_range(q, e, grid, grid_time(grid, grid.n - 1), r, err);
 }
 
 /* ---- results ---- */
@@ -268,7 +269,7 @@ static void *run_deep(void *arg)
     for (size_t i = 0; i < d->times; i++)
         buf_add(&b, str_c(d->after));
     d->ok = promql_parse(&q, buf_str(&b), &e, &d->err) &&
-            promql_range(&q, e, (struct grid){0, 10000, 2}, &r, &d->err);
+            promql_range(&q, e, (struct grid){0, 10000, 2}, 10000, &r, &d->err);
     buf_deinit(&b);
     query_deinit(&q);
     return NULL;

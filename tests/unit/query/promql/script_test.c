@@ -564,12 +564,12 @@ static void query_up(struct script *s, struct query *q)
 }
 
 static bool run(struct query *q, const struct evaluation *e, bool is_range, struct grid grid,
-                struct promql_result *r, struct err *err)
+                int64_t end_ms, struct promql_result *r, struct err *err)
 {
     const struct promql_expr *x;
     if (!promql_parse(q, e->expr, &x, err))
         return false;
-    return is_range ? promql_range(q, x, grid, r, err)
+    return is_range ? promql_range(q, x, grid, end_ms, r, err)
                     : promql_instant(q, x, grid.start_ms, r, err);
 }
 
@@ -584,7 +584,7 @@ static void run_as_range(struct script *s, const struct evaluation *e)
             return;
     query_up(s, &q);
     struct grid grid = {e->start_ms - 60000, 60000, 3};
-    if (!run(&q, e, true, grid, &r, &err))
+    if (!run(&q, e, true, grid, grid_time(grid, 2), &r, &err))
         say(s, e->line_no, "as a range query: %s", err.text);
     else if (!e->has_scalar)
         check_matrix(s, e, &q, &r.matrix, 1, false);
@@ -604,7 +604,7 @@ static void run_eval(struct script *s, const struct evaluation *e)
         grid.n = (size_t)((e->end_ms - e->start_ms) / e->step_ms) + 1;
     s->cases++;
     query_up(s, &q);
-    bool ok = run(&q, e, e->is_range, grid, &r, &err);
+    bool ok = run(&q, e, e->is_range, grid, e->end_ms, &r, &err);
     if (!ok && fail == NULL)
         say(s, e->line_no, "error: %s", err.text);
     else if (!ok && !text_is(fail, str_c(err.text)))

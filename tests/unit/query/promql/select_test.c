@@ -157,7 +157,7 @@ static void ask(struct answer *a, const char *text, struct grid grid,
     query_init(&a->q, &manual, store, tenant, limits != NULL ? limits : &defaults, NULL);
     a->q.crew = with_crew ? crew : NULL;
     a->ok = promql_parse(&a->q, str_c(text), &e, &a->err) &&
-            promql_range(&a->q, e, grid, &a->r, &a->err);
+            promql_range(&a->q, e, grid, grid_time(grid, grid.n - 1), &a->r, &a->err);
 }
 
 static void expect_cells(const char *text, const struct mseries *x, const struct mseries *y,
@@ -267,7 +267,7 @@ static void canceled_at_any_time(void **state)
         q.is_canceled = counts_down;
         q.cancel_ctx = &left;
         assert_true(promql_parse(&q, STR("sum(rate(x_total[5m]))"), &e, &err));
-        if (!promql_range(&q, e, whole, &r, &err))
+        if (!promql_range(&q, e, whole, grid_time(whole, whole.n - 1), &r, &err))
             assert_int_equal(err.code, ERR_CANCELED);
         query_deinit(&q);
     }
