@@ -446,7 +446,9 @@ static void http1_put_head(struct http1 *h, bool is_whole)
         buf_add(out, STR("\r\n"));
     }
     if (rep->is_gzip)
-        buf_add(out, STR("content-encoding: gzip\r\nvary: accept-encoding\r\n"));
+        buf_add(out, STR("content-encoding: gzip\r\n"));
+    if (reply_may_gzip(rep))
+        buf_add(out, STR("vary: Accept-Encoding\r\n"));
     if (x->allow_origin)
         buf_add(out, STR("access-control-allow-origin: *\r\n"));
     h->is_chunked = !is_whole && !h->is_http10;

@@ -165,9 +165,11 @@ static void stream_submit(struct stream *st, enum reply_state state)
     if (is_grpc) {
         nv_add(&list, STR("content-type"), STR("application/grpc"));
         nv_add(&list, STR("grpc-accept-encoding"), GRPC_ACCEPT_ENCODING);
-    } else if (rep->is_gzip) {
-        nv_add(&list, STR("content-encoding"), STR("gzip"));
-        nv_add(&list, STR("vary"), STR("accept-encoding"));
+    } else {
+        if (rep->is_gzip)
+            nv_add(&list, STR("content-encoding"), STR("gzip"));
+        if (reply_may_gzip(rep))
+            nv_add(&list, STR("vary"), STR("Accept-Encoding"));
     }
     if (x->allow_origin && !is_grpc)
         nv_add(&list, STR("access-control-allow-origin"), STR("*"));

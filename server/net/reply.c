@@ -141,11 +141,18 @@ static bool is_packed_type(str type)
            str_starts(type, STR("application/zstd")) || str_starts(type, STR("font/"));
 }
 
+bool reply_may_gzip(const struct http_reply *rep)
+{
+    bool is_bodiless =
+        rep->status == 204 || rep->status == 304 || (rep->status > 0 && rep->status < 200);
+    return !rep->no_gzip && !rep->x->req.is_grpc && !is_bodiless &&
+           reply_header_get(rep, STR("content-encoding")).n == 0 &&
+           !is_packed_type(reply_header_get(rep, STR("content-type")));
+}
+
 static bool reply_wants_gzip(const struct http_reply *rep)
 {
-    return rep->x->accepts_gzip && !rep->no_gzip && !rep->x->req.is_grpc && rep->status != 204 &&
-           rep->status != 304 && reply_header_get(rep, STR("content-encoding")).n == 0 &&
-           !is_packed_type(reply_header_get(rep, STR("content-type")));
+    return rep->x->accepts_gzip && reply_may_gzip(rep);
 }
 
 static bool reply_front_write(struct sink *sink, str bytes)

@@ -75,5 +75,8 @@ void reply_advance(struct http_reply *rep, size_t n);
 /* The client is gone: the writer stops. */
 void reply_gone(struct http_reply *rep);
 str reply_header_get(const struct http_reply *rep, str lower_name); // empty when absent
+/* Would it be gzip for a client that takes that, given enough bytes? Then caches have to know
+ * ("Vary") also where it is not. */
+bool reply_may_gzip(const struct http_reply *rep);
 /* Standard reason phrase, "" for unknown codes. */
 const char *http_reason(int status);

@@ -6,9 +6,10 @@
 
 #include "storage/base/compress.h"
 
+#define VARY "vary: Accept-Encoding\r\n"
 #define DATE "date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
-#define OK_HELLO                                                                       \
-    "HTTP/1.1 200 OK\r\n" DATE "content-type: text/plain\r\ncontent-length: 6\r\n\r\n" \
+#define OK_HELLO                                                                               \
+    "HTTP/1.1 200 OK\r\n" DATE "content-type: text/plain\r\n" VARY "content-length: 6\r\n\r\n" \
     "hello\n"
 
 static const struct {
@@ -20,56 +21,62 @@ static const struct {
     // pipelining, in order
     {"GET /hello HTTP/1.1\r\n\r\nPOST /echo HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"
      "GET /hello HTTP/1.1\r\n\r\n",
-     OK_HELLO "HTTP/1.1 200 OK\r\n" DATE "content-length: 11\r\n\r\n/echo?  abc" OK_HELLO, false},
+     OK_HELLO "HTTP/1.1 200 OK\r\n" DATE VARY "content-length: 11\r\n\r\n/echo?  abc" OK_HELLO,
+     false},
     {"GET /hello HTTP/1.1\r\nConnection: close\r\n\r\n",
-     "HTTP/1.1 200 OK\r\n" DATE "content-type: text/plain\r\ncontent-length: 6\r\n"
+     "HTTP/1.1 200 OK\r\n" DATE "content-type: text/plain\r\n" VARY "content-length: 6\r\n"
      "connection: close\r\n\r\nhello\n",
      true},
     {"GET /hello HTTP/1.0\r\n\r\n",
-     "HTTP/1.1 200 OK\r\n" DATE "content-type: text/plain\r\ncontent-length: 6\r\n"
+     "HTTP/1.1 200 OK\r\n" DATE "content-type: text/plain\r\n" VARY "content-length: 6\r\n"
      "connection: close\r\n\r\nhello\n",
      true},
     {"GET /hello HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-     "HTTP/1.1 200 OK\r\n" DATE "content-type: text/plain\r\ncontent-length: 6\r\n"
+     "HTTP/1.1 200 OK\r\n" DATE "content-type: text/plain\r\n" VARY "content-length: 6\r\n"
      "connection: keep-alive\r\n\r\nhello\n",
      false},
     {"HEAD /hello HTTP/1.1\r\n\r\n",
-     "HTTP/1.1 200 OK\r\n" DATE "content-type: text/plain\r\ncontent-length: 6\r\n\r\n", false},
+     "HTTP/1.1 200 OK\r\n" DATE "content-type: text/plain\r\n" VARY "content-length: 6\r\n\r\n",
+     false},
     {"GET /empty HTTP/1.1\r\n\r\n", "HTTP/1.1 204 No Content\r\n" DATE "\r\n", false},
     {"GET /none HTTP/1.1\r\n\r\n",
      "HTTP/1.1 500 Internal Server Error\r\n" DATE
-     "content-type: text/plain; charset=utf-8\r\ncontent-length: 10\r\n\r\nno answer\n",
+     "content-type: text/plain; charset=utf-8\r\n" VARY "content-length: 10\r\n\r\nno answer\n",
      false},
     // chunked bodies, with extension and trailer
     {"POST /echo?x=1&y HTTP/1.1\r\nX-Test:  v \r\nTransfer-Encoding: chunked\r\n\r\n"
      "3;ext=1\r\nabc\r\n4\r\ndefg\r\n0\r\nTrailer: x\r\n\r\n"
      "GET /hello HTTP/1.1\r\n\r\n",
-     "HTTP/1.1 200 OK\r\n" DATE "content-length: 21\r\n\r\n/echo?x=1&y v abcdefg" OK_HELLO, false},
+     "HTTP/1.1 200 OK\r\n" DATE VARY "content-length: 21\r\n\r\n/echo?x=1&y v abcdefg" OK_HELLO,
+     false},
     {"POST /echo HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi",
-     "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n" DATE "content-length: 10\r\n\r\n/echo?  hi",
+     "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n" DATE VARY
+     "content-length: 10\r\n\r\n/echo?  hi",
      false},
     // patterns, decoding of arguments
     {"GET /label/a%2Fb/values?q HTTP/1.1\r\n\r\n",
-     "HTTP/1.1 200 OK\r\n" DATE "content-length: 27\r\n\r\n/label/a%2Fb/values?q a/b  ", false},
+     "HTTP/1.1 200 OK\r\n" DATE VARY "content-length: 27\r\n\r\n/label/a%2Fb/values?q a/b  ",
+     false},
     {"GET /tag/a/values/b/values HTTP/1.1\r\n\r\n",
-     "HTTP/1.1 200 OK\r\n" DATE "content-length: 36\r\n\r\n/tag/a/values/b/values? a/values/b  ",
+     "HTTP/1.1 200 OK\r\n" DATE VARY
+     "content-length: 36\r\n\r\n/tag/a/values/b/values? a/values/b  ",
      false},
     // no route
     {"GET /nothing HTTP/1.1\r\n\r\n",
-     "HTTP/1.1 404 Not Found\r\n" DATE "content-type: text/plain; charset=utf-8\r\n"
+     "HTTP/1.1 404 Not Found\r\n" DATE "content-type: text/plain; charset=utf-8\r\n" VARY
      "content-length: 19\r\n\r\n404 page not found\n",
      false},
     {"POST /nothing HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody",
-     "HTTP/1.1 404 Not Found\r\n" DATE "content-type: text/plain; charset=utf-8\r\n"
+     "HTTP/1.1 404 Not Found\r\n" DATE "content-type: text/plain; charset=utf-8\r\n" VARY
      "content-length: 19\r\n\r\n404 page not found\n",
      false},
     {"GET /post HTTP/1.1\r\n\r\n",
      "HTTP/1.1 405 Method Not Allowed\r\n" DATE "allow: POST\r\n"
-     "content-type: text/plain; charset=utf-8\r\ncontent-length: 41\r\n\r\n"
+     "content-type: text/plain; charset=utf-8\r\n" VARY "content-length: 41\r\n\r\n"
      "405 method not allowed, supported: [POST]",
      false},
     {"GET /test.Service/Call HTTP/1.1\r\n\r\n",
-     "HTTP/1.1 404 Not Found\r\n" DATE "content-type: text/plain; charset=utf-8\r\n"
+     "HTTP/1.1 404 Not Found\r\n" DATE "content-type: text/plain; charset=utf-8\r\n" VARY
      "content-length: 19\r\n\r\n404 page not found\n",
      false},
     {"OPTIONS /post HTTP/1.1\r\n\r\n",
@@ -86,7 +93,8 @@ static const struct {
      "access-control-allow-origin: *\r\n\r\n",
      false},
     {"POST /ingest HTTP/1.1\r\nOrigin: http://a\r\nContent-Length: 0\r\n\r\n",
-     "HTTP/1.1 200 OK\r\n" DATE "content-type: text/plain\r\naccess-control-allow-origin: *\r\n"
+     "HTTP/1.1 200 OK\r\n" DATE "content-type: text/plain\r\n" VARY
+     "access-control-allow-origin: *\r\n"
      "content-length: 6\r\n\r\nhello\n",
      false},
     {"GET /hello HTTP/1.1\r\nOrigin: http://a\r\n\r\n", OK_HELLO, false},
@@ -94,7 +102,8 @@ static const struct {
      "HTTP/1.1 204 No Content\r\n" DATE "allow: GET, OPTIONS\r\n\r\n", false},
     // refused
     {"POST /post HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 20001\r\n\r\n",
-     "HTTP/1.1 413 Request Entity Too Large\r\n" DATE "content-type: text/plain; charset=utf-8\r\n"
+     "HTTP/1.1 413 Request Entity Too Large\r\n" DATE
+     "content-type: text/plain; charset=utf-8\r\n" VARY
      "content-length: 37\r\nconnection: close\r\n\r\nrequest body larger than 20000 bytes\n",
      true},
     {"GET / HTTP/3.0\r\n\r\n", NULL, true},
@@ -226,6 +235,7 @@ static void test_gzip(void **state)
         &closed);
     str text = buf_str(&out);
     assert_true(str_find(text, STR("content-encoding: gzip\r\n")) != SIZE_MAX);
+    assert_true(str_find(text, STR("vary: Accept-Encoding\r\n")) != SIZE_MAX);
     assert_true(str_find(text, STR("content-length: ")) != SIZE_MAX);
     size_t body = str_find(text, STR("\r\n\r\n")) + 4;
     struct err err = ERR_OK;
@@ -234,9 +244,11 @@ static void test_gzip(void **state)
     buf_clear(&out);
     run(STR("GET /large HTTP/1.1\r\nAccept-Encoding: gzip;q=0\r\n\r\n"), 0, 0, 1000, &out, &closed);
     assert_true(str_find(buf_str(&out), STR("content-length: 300000\r\n")) != SIZE_MAX);
+    assert_true(str_find(buf_str(&out), STR("vary: Accept-Encoding\r\n")) != SIZE_MAX);
     buf_clear(&out); // too small to pay
     run(STR("GET /hello HTTP/1.1\r\nAccept-Encoding: gzip\r\n\r\n"), 0, 0, 1000, &out, &closed);
     assert_true(str_find(buf_str(&out), STR("content-length: 6\r\n")) != SIZE_MAX);
+    assert_true(str_find(buf_str(&out), STR("vary: Accept-Encoding\r\n")) != SIZE_MAX);
     buf_deinit(&out);
     buf_deinit(&plain);
 }
