@@ -44,13 +44,11 @@ static void tempo_refuse(void *ctx, struct http_request *req, struct http_reply 
 
 /* ---- parameters ---- */
 
-static bool param_seconds(const struct api_call *c, const char *name, int64_t *out, bool *given,
-                          struct err *err)
+static bool param_seconds(const struct api_call *c, const char *name, int64_t *out, struct err *err)
 {
     str text;
-    *given = api_param(c, str_c(name), &text);
     *out = 0;
-    if (!*given)
+    if (!api_param(c, str_c(name), &text))
         return true;
     if (!num_parse_i64(text, out) || *out < 0 || *out > UINT32_MAX)
         return err_set(err, ERR_INVALID, "invalid %s: \"" STR_FMT "\" is not a time in seconds",
@@ -58,15 +56,14 @@ static bool param_seconds(const struct api_call *c, const char *name, int64_t *o
     return true;
 }
 
-/* since beats start and end; without any the caller's default holds. */
+/* A time of 0 is none, as Tempo reads it. since beats start and end; without any the caller's
+ * default holds. */
 bool tempo_param_range(struct api_call *c, struct time_range fallback, struct time_range *out,
                        struct err *err)
 {
     int64_t start, end, since_ms;
-    bool has_start, has_end;
     str text;
-    if (!param_seconds(c, "start", &start, &has_start, err) ||
-        !param_seconds(c, "end", &end, &has_end, err))
+    if (!param_seconds(c, "start", &start, err) || !param_seconds(c, "end", &end, err))
         return false;
     if (api_param(c, STR("since"), &text)) {
         struct err inner = ERR_OK;
@@ -77,14 +74,8 @@ bool tempo_param_range(struct api_call *c, struct time_range fallback, struct ti
         return true;
     }
     *out = fallback;
-    if (!has_start && !has_end)
+    if (start == 0 && end == 0)
         return true;
-    if (!has_start || !has_end || (start == 0 && end == 0))
-        return (start == 0 && end == 0) ||
-               err_set(err, ERR_INVALID,
-                       "please provide positive values for http parameters start and end. received "
-                       "start=%lld end=%lld",
-                       (long long)start, (long long)end);
     if (end <= start)
         return err_set(err, ERR_INVALID,
                        "http parameter start must be before end. received start=%lld end=%lld",
@@ -136,6 +127,11 @@ bool tempo_search(struct api_call *c, traceql_found *found, void *ctx, struct tr
         !tempo_param_count(c, "limit", SEARCH_LIMIT_DEFAULT, &limit, err) ||
         !tempo_param_count(c, "spss", SEARCH_SPSS_DEFAULT, &spss, err))
         return false;
+    if (range.start_ns == 0)
+        return err_set(err, ERR_INVALID,
+                       "please provide positive values for http parameters start and end. received "
+                       "start=0 end=%lld",
+                       (long long)(range.end_ns / NS_PER_S));
     if (limit <= 0)
         return err_set(err, ERR_INVALID, "invalid limit: must be a positive number");
     if ((uint64_t)limit > c->svc->config->max_traces)
@@ -473,6 +469,7 @@ static void serve(run_fn *run_json, run_fn *run_proto, void *ctx, struct http_re
     run_fn *run = tempo_wants_protobuf(req) ? run_proto : run_json;
     struct api_call c;
     struct err err = ERR_OK;
+    reply_header(rep, STR("vary"), STR("Accept"));
     if (!api_begin(&c, ctx, req, rep, &err) || !run(&c, &err))
         tempo_fail(rep, &err);
     api_end(&c);
