@@ -5,7 +5,7 @@
  * sample: the range is cut into as many slots as may be returned, each slot keeps the span whose id
  * hashes highest, which is random but the same on every run.
  *
- * with(extrapolate=true): a span stands for as many as its sampler let go, see weight_of_state. */
+ * with(extrapolate=true): a span stands for as many as its sampler let go, see trace_state.h. */
 #include "query/traceql/metrics.h"
 
 #include <math.h>
@@ -16,6 +16,7 @@
 #include "storage/base/hash.h"
 #include "storage/base/hmap.h"
 #include "storage/model/limits.h"
+#include "storage/model/trace_state.h"
 
 #define BUCKETS       65 // upper edge 2^i; a value below 2 falls out
 #define GROUP_UNKNOWN UINT32_MAX
@@ -224,37 +225,6 @@ static bool bucket_of(const struct traceql_value *v, uint8_t *out)
     return true;
 }
 
-/* The value behind "key" and its sign in a list, "a=1,b=2" by ",=" or "th:c;rv:1" by ";:". */
-static str list_value(str list, char between, char sign, str key)
-{
-    while (list.n > 0) {
-        size_t n = MIN(str_find_char(list, between), list.n);
-        str item = str_trim(str_sub(list, 0, n));
-        if (item.n > key.n && str_starts(item, key) && item.p[key.n] == sign)
-            return str_sub(item, key.n + 1, item.n);
-        list = str_sub(list, MIN(n + 1, list.n), list.n);
-    }
-    return (str){0};
-}
-
-/* OpenTelemetry's consistent sampling: "ot=th:c" says that of 2^56 random numbers those below c
- * (followed by zeros) lost. 1 without such a word. */
-static double weight_of_state(str state)
-{
-    str hex = list_value(list_value(state, ',', '=', STR("ot")), ';', ':', STR("th"));
-    uint64_t lost = 0;
-    if (hex.n == 0 || hex.n > 14)
-        return 1;
-    for (size_t i = 0; i < 14; i++) {
-        char c = i < hex.n ? hex.p[i] : '0';
-        bool is_digit = c >= '0' && c <= '9';
-        if (!is_digit && !(c >= 'a' && c <= 'f'))
-            return 1;
-        lost = lost << 4 | (is_digit ? (uint64_t)(c - '0') : (uint64_t)(c - 'a') + 10);
-    }
-    return ldexp(1, 56) / (ldexp(1, 56) - (double)lost);
-}
-
 static double weight_of(struct counting *c, const struct tq_block *t, uint32_t row)
 {
     if (c->state_column < 0)
@@ -264,7 +234,7 @@ static double weight_of(struct counting *c, const struct tq_block *t, uint32_t r
     double *known = &c->state_weights[code];
     if (*known == 0) {
         const struct value *v = tq_column_value(t->b, c->state_column, row);
-        *known = v && v->kind == VALUE_STR ? weight_of_state(v->s) : 1;
+        *known = v && v->kind == VALUE_STR ? trace_state_weight(v->s) : 1;
     }
     return *known;
 }

@@ -283,6 +283,9 @@
 #define LIMIT_DERIVE_VALUE 2048
 /* Bytes of all values of one label set: the most that names, values and dimensions can come to. */
 #define LIMIT_DERIVE_KEY (256 * KIB)
+/* One span stands for so many at most, whatever its sampler says: a wild ratio must not drown all
+ * that was counted. */
+#define LIMIT_DERIVE_WEIGHT 1e9
 /* Spans that are remembered, so that a batch sent again is not counted again: some seconds at full
  * load, and 512 KiB. A power of two. */
 #define LIMIT_DERIVE_SEEN 65536
