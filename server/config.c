@@ -213,6 +213,46 @@ static const struct field fields[] = {
      "traces_target_info with the attributes of each resource as labels; span metrics get job "
      "(service.namespace/service.name) and instance (service.instance.id)."},
 
+    {"generator.target_info_exclude", FIELD_LIST, AT(derive_target_exclude), "", 0, 0, false,
+     "Resource attributes that are no labels of traces_target_info."},
+    {"generator.processors", FIELD_LIST, AT(derive_processors), "service-graphs, span-metrics", 1,
+     0, false,
+     "What is made, as Tempo calls it: span-metrics, or of it span-metrics-count, -latency, -size; "
+     "service-graphs, or of it service-graphs-request, -latency; service-graphs-connection-info "
+     "(traces_service_graph_connection_info, a gauge of 1 for each pair); host-info "
+     "(traces_host_info)."},
+    {"generator.include", FIELD_TEXT, AT(derive_include), "", 0, 0, false,
+     "Only spans that one of these selectors matches are in span metrics, like {kind=\"server\"} "
+     "{resource.service.namespace=~\"shop|mail\", status!=\"ok\"}. Names: kind, status, name, "
+     "service, span.<key>, resource.<key>. Empty: all."},
+    {"generator.exclude", FIELD_TEXT, AT(derive_exclude), "", 0, 0, false,
+     "Spans that one of these selectors matches are not."},
+    {"generator.graph_include", FIELD_TEXT, AT(derive_graph_include), "", 0, 0, false,
+     "The same for the service graph; both sides of a request must be in it."},
+    {"generator.graph_exclude", FIELD_TEXT, AT(derive_graph_exclude), "", 0, 0, false,
+     "... and not in it."},
+    {"generator.span_multiplier_key", FIELD_TEXT, AT(derive_weight_key), "", 0, 0, false,
+     "Attribute of a span or its resource with its sampling ratio (0.1): it counts as 1/ratio "
+     "spans."},
+    {"generator.trace_state_multiplier", FIELD_SWITCH, AT(derive_state_weights), "false", 0, 0,
+     false, "Spans also count for as many as their trace state says (ot=th:...)."},
+    {"generator.status_message", FIELD_SWITCH, AT(derive_status_message), "false", 0, 0, false,
+     "Span metrics get the label status_message."},
+    {"generator.dimension_mappings", FIELD_LIST, AT(derive_mappings), "", 0, 0, false,
+     "Labels of span metrics made of several attributes: \"NAME KEY KEY join=/\"."},
+    {"generator.client_server_prefix", FIELD_SWITCH, AT(derive_graph_prefix), "true", 0, 0, false,
+     "graph_dimensions are client_<name> and server_<name>; false: <name>, the client's value or "
+     "else "
+     "the server's."},
+    {"generator.virtual_node_label", FIELD_SWITCH, AT(derive_virtual_label), "false", 0, 0, false,
+     "Service graph: the label virtual_node says which side sends no spans, client or server."},
+    {"generator.host_identifiers", FIELD_LIST, AT(derive_hosts), "k8s.node.name, host.id", 0, 0,
+     false, "host-info: resource attributes that name a host; the first that is there counts."},
+    {"generator.external_labels", FIELD_LIST, AT(derive_external), "", 0, 0, false,
+     "Labels of all these series: cluster=home."},
+    {"generator.trace_id_label", FIELD_TEXT, AT(derive_exemplar_label), "traceID", 1, 0, false,
+     "Label of exemplars."},
+
     {"syslog.listen", FIELD_LIST, AT(syslog_listen), "", 0, 0, false,
      "Addresses that take syslog (RFC 5424 and 3164): udp://127.0.0.1:514, tcp://:601 (all "
      "interfaces), tcp://:602/acme (for the tenant acme; else it is the default one). Lines get "

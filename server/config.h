@@ -92,6 +92,12 @@ struct config {
     unsigned derive_classic, derive_native; // 0, 1: kinds of histograms
     unsigned derive_target_info;            // 0, 1
     unsigned derive_messaging;              // 0, 1
+    struct config_list derive_processors, derive_mappings, derive_hosts, derive_external;
+    struct config_list derive_target_exclude;
+    str derive_include, derive_exclude, derive_graph_include, derive_graph_exclude; // selectors
+    str derive_weight_key, derive_exemplar_label;
+    unsigned derive_state_weights, derive_status_message, derive_graph_prefix,
+        derive_virtual_label; // 0, 1
 
     struct config_list syslog_listen; // "udp://127.0.0.1:514", "tcp://:601"
 

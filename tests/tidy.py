@@ -39,7 +39,7 @@ LAYERS = {
     "query/traceql/": LANGUAGE + ["query/traceql/"],
     "server/net/": BASE + ["server/net/", "server/work.h"],
     "server/wire/": MODEL + ["server/wire/"],
-    "server/derive/": STORE + ["server/derive/"],
+    "server/derive/": STORE + ["server/derive/", "query/lang/selector.h"],
     "server/ingest/": STORE + HANDLER + ["server/ingest/", "server/derive/derive.h"],
     "server/api/": STORE + HANDLER + ["query/", "server/net/url.h", "server/api/", "web/assets.h"],
     "server/config_classes.c": STORE + ["server/", "query/lang/selector.h"],

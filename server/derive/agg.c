@@ -18,7 +18,7 @@
 struct family_names {
     struct {
         str name, help, unit;
-    } counters[2];
+    } counters[AGG_COUNTERS];
     size_t n_counters;
     bool is_gauge; // the only "counter" is a gauge of 1
     struct {
@@ -56,14 +56,27 @@ static const struct family_names families[FAMILIES] = {
                                       {0}}},
                         .n_counters = 1,
                         .is_gauge = true},
+    [FAMILY_CONNECTIONS] = {.counters = {{STR_INIT("traces_service_graph_connection_info"),
+                                          STR_INIT("Pairs of services that speak to each other."),
+                                          {0}}},
+                            .n_counters = 1,
+                            .is_gauge = true},
+    [FAMILY_HOSTS] =
+        {.counters = {{STR_INIT("traces_host_info"), STR_INIT("Hosts that send spans."), {0}}},
+         .n_counters = 1,
+         .is_gauge = true},
 };
 
 #define OVERFLOW_LABEL STR("metric_overflow")
 
 size_t agg_entry_series(const struct agg_shared *s, enum family f)
 {
-    size_t of_hist = (s->has_classic ? s->shapes[f].n_edges + 3 : 0) + s->has_native;
-    return families[f].n_counters + families[f].n_hists * of_hist;
+    size_t n = 0, of_hist = (s->has_classic ? s->shapes[f].n_edges + 3 : 0) + s->has_native;
+    for (size_t i = 0; i < families[f].n_counters; i++)
+        n += s->no_counter[f][i] ? 0 : 1;
+    for (size_t i = 0; i < families[f].n_hists; i++)
+        n += s->no_hist[f][i] ? 0 : of_hist;
+    return n;
 }
 
 static size_t hist_room(const struct agg_shared *s, enum family f)
@@ -75,7 +88,7 @@ static size_t hist_room(const struct agg_shared *s, enum family f)
 static size_t entry_size(const struct agg_shared *s, enum family f, size_t n_key)
 {
     size_t buckets = families[f].n_hists * hist_room(s, f);
-    return sizeof(struct agg_entry) + buckets * sizeof(uint64_t) + n_key;
+    return sizeof(struct agg_entry) + buckets * sizeof(double) + n_key;
 }
 
 /* What the budget is charged: tables double, so an entry may have two places in them. */
@@ -221,7 +234,7 @@ static size_t bucket_of(const struct agg_shape *shape, double v)
 }
 
 /* The native buckets of an entry's histogram. */
-static uint64_t *native_of(const struct agg_shared *s, struct agg_entry *e, size_t i)
+static double *native_of(const struct agg_shared *s, struct agg_entry *e, size_t i)
 {
     enum family f = (enum family)e->family;
     return e->buckets + families[f].n_hists * (s->shapes[f].n_edges + 1) + i * NATIVE_ROOM;
@@ -247,10 +260,10 @@ void agg_add(struct agg *a, const struct agg_point *p, int64_t mono_ns)
         e->counters[0] = 1;
     for (size_t i = 0; i < families[p->family].n_hists; i++) {
         double v = p->seconds[i];
-        e->sums[i] += v;
-        e->buckets[i * (shape->n_edges + 1) + bucket_of(shape, v)]++;
+        e->sums[i] += v * p->weight;
+        e->buckets[i * (shape->n_edges + 1) + bucket_of(shape, v)] += p->weight;
         if (a->shared->has_native)
-            native_of(a->shared, e, i)[native_bucket(v)]++;
+            native_of(a->shared, e, i)[native_bucket(v)] += p->weight;
         struct agg_exemplar *ex = &e->exemplars[i];
         if (v > 0 && (ex->t_ms == 0 || v > ex->v)) {
             memcpy(ex->trace_id, p->trace_id, sizeof ex->trace_id);
@@ -289,6 +302,8 @@ static struct labels make_labels(const struct putter *p, str name, str le)
 {
     struct labels_builder lb;
     labels_builder_init(&lb, p->b->arena);
+    for (size_t i = 0; i < p->shared->external.n; i++) // of equal names the later one stays
+        labels_builder_add(&lb, p->shared->external.v[i].name, p->shared->external.v[i].value);
     labels_builder_add(&lb, METRIC_NAME, name);
     if (le.n > 0)
         labels_builder_add(&lb, STR("le"), le);
@@ -341,7 +356,7 @@ static void put_exemplar(struct putter *p, uint32_t series, const struct agg_exe
 {
     struct label *l = arena_array(p->b->arena, struct label, 1);
     str id = str_of((const char *)ex->trace_id, sizeof ex->trace_id);
-    *l = (struct label){STR("traceID"), hex_str(p->b->arena, id)};
+    *l = (struct label){p->shared->exemplar_label, hex_str(p->b->arena, id)};
     vec_push(&p->b->exemplars, p->b->arena,
              (struct batch_exemplar){series, ex->t_ms, ex->v, {l, 1}});
 }
@@ -364,11 +379,12 @@ static void put_native_sample(struct putter *p, uint32_t series, int64_t t_ms, s
 
 static void put_native(struct putter *p, size_t i)
 {
-    const uint64_t *buckets = native_of(p->shared, p->e, i);
+    const double *buckets = native_of(p->shared, p->e, i);
     str name = families[p->e->family].hists[i].name;
     const struct agg_exemplar *ex = &p->e->exemplars[i];
-    struct hist h = {
-        .schema = NATIVE_SCHEMA, .is_int = true, .zero_threshold = ldexp(1, NATIVE_LOW / 8)};
+    struct hist h = {.schema = NATIVE_SCHEMA,
+                     .is_int = !p->shared->has_weights,
+                     .zero_threshold = ldexp(1, NATIVE_LOW / 8)};
     int64_t idx[NATIVE_ROOM];
     double counts[NATIVE_ROOM];
     size_t n = 0;
@@ -379,10 +395,10 @@ static void put_native(struct putter *p, size_t i)
         if (buckets[k] == 0)
             continue;
         idx[n] = (int64_t)k + NATIVE_LOW;
-        counts[n++] = (double)buckets[k];
-        h.count += (double)buckets[k];
+        counts[n++] = buckets[k];
+        h.count += buckets[k];
     }
-    h.zero_count = (double)buckets[0];
+    h.zero_count = buckets[0];
     h.count += h.zero_count;
     h.sum = p->when->is_stale ? f64_from_bits(STALE_NAN_BITS) : p->e->sums[i];
     put_native_sample(p, series, p->when->t_ms,
@@ -394,19 +410,19 @@ static void put_native(struct putter *p, size_t i)
 static void put_hist(struct putter *p, size_t i)
 {
     const struct agg_shape *shape = p->shape;
-    const uint64_t *buckets = p->e->buckets + i * (shape->n_edges + 1);
+    const double *buckets = p->e->buckets + i * (shape->n_edges + 1);
     str name = families[p->e->family].hists[i].name;
     const struct agg_exemplar *ex = &p->e->exemplars[i];
     size_t ex_bucket = ex->t_ms != 0 ? bucket_of(shape, ex->v) : SIZE_MAX;
-    uint64_t sum = 0;
+    double sum = 0;
     for (size_t k = 0; k <= shape->n_edges; k++) {
         sum += buckets[k];
-        uint32_t series = put_series(p, name, STR("_bucket"), shape->le[k], (double)sum);
+        uint32_t series = put_series(p, name, STR("_bucket"), shape->le[k], sum);
         if (k == ex_bucket && !p->when->is_stale)
             put_exemplar(p, series, ex);
     }
     (void)put_series(p, name, STR("_sum"), STR(""), p->e->sums[i]);
-    (void)put_series(p, name, STR("_count"), STR(""), (double)sum);
+    (void)put_series(p, name, STR("_count"), STR(""), sum);
 }
 
 static void put_meta(struct batch *b, str name, enum metric_type type, str unit, str help)
@@ -419,21 +435,26 @@ void agg_put(const struct agg_shared *shared, struct agg_entry *e, const struct 
 {
     const struct family_names *f = &families[e->family];
     struct putter p = {shared, &shared->shapes[e->family], e, when, b, 0};
+    const bool *no_counter = shared->no_counter[e->family], *no_hist = shared->no_hist[e->family];
     for (size_t i = 0; i < f->n_counters; i++) {
         if (f->is_gauge)
             put_gauge(&p, f->counters[i].name);
-        else
+        else if (!no_counter[i])
             (void)put_series(&p, f->counters[i].name, STR(""), STR(""), e->counters[i]);
     }
     for (size_t i = 0; i < f->n_hists && shared->has_classic; i++)
-        put_hist(&p, i);
+        if (!no_hist[i])
+            put_hist(&p, i);
     for (size_t i = 0; i < f->n_hists && shared->has_native; i++)
-        put_native(&p, i);
+        if (!no_hist[i])
+            put_native(&p, i);
     if (e->is_written)
         return;
     for (size_t i = 0; i < f->n_counters; i++)
-        put_meta(b, f->counters[i].name, f->is_gauge ? METRIC_GAUGE : METRIC_COUNTER,
-                 f->counters[i].unit, f->counters[i].help);
+        if (!no_counter[i])
+            put_meta(b, f->counters[i].name, f->is_gauge ? METRIC_GAUGE : METRIC_COUNTER,
+                     f->counters[i].unit, f->counters[i].help);
     for (size_t i = 0; i < f->n_hists; i++)
-        put_meta(b, f->hists[i].name, METRIC_HISTOGRAM, STR("seconds"), f->hists[i].help);
+        if (!no_hist[i])
+            put_meta(b, f->hists[i].name, METRIC_HISTOGRAM, STR("seconds"), f->hists[i].help);
 }

@@ -15,12 +15,15 @@
 enum family {
     FAMILY_SPANS,
     FAMILY_EDGES,
-    FAMILY_MESSAGES, // how long messages were under way
-    FAMILY_TARGETS,  // resources, with names in their keys
+    FAMILY_MESSAGES,    // how long messages were under way
+    FAMILY_TARGETS,     // resources, with names in their keys
+    FAMILY_CONNECTIONS, // the labels of FAMILY_EDGES
+    FAMILY_HOSTS,
 };
-#define FAMILIES 4
+#define FAMILIES 6
 
-#define AGG_HISTS 2 // of one entry, at most
+#define AGG_COUNTERS 2 // of one entry, at most
+#define AGG_HISTS    2
 
 /* Of a family; unchanged while the server runs. */
 struct agg_shape {
@@ -34,11 +37,15 @@ struct agg_shape {
 /* What all tenants share. */
 struct agg_shared {
     struct agg_shape shapes[FAMILIES];
+    bool no_counter[FAMILIES][AGG_COUNTERS], no_hist[FAMILIES][AGG_HISTS]; // not written
+    struct labels external; // of every series, but where it has such a label itself
+    str exemplar_label;
     struct hash128 seed; // of everything above: raw keys of other shapes are other keys
     size_t n_series, max_series;
     struct budget *budget;        // may be NULL
     uint64_t overflowed;          // records counted in an overflow entry
     bool has_classic, has_native; // histograms: one at least
+    bool has_weights;             // counts may have fractions
 };
 
 struct agg_exemplar {
@@ -57,12 +64,12 @@ struct agg_entry {
     bool is_written;  // there is a sample of it
     int64_t start_ms; // when its counting began, as its samples say; once it is written
     int64_t used_ns;  // monotonic
-    double counters[2];
+    double counters[AGG_COUNTERS];
     double sums[AGG_HISTS];
     struct agg_exemplar exemplars[AGG_HISTS]; // the slowest since the last agg_put
     /* Per histogram n_edges + 1, not cumulative; then, with has_native, per histogram those of
      * native ones. */
-    uint64_t buckets[];
+    double buckets[];
 };
 
 struct agg {
@@ -77,9 +84,10 @@ struct agg {
 struct agg_point {
     enum family family;
     str key;
-    double counters[2];        // added; a gauge is always 1
-    double seconds[AGG_HISTS]; // one sample each
-    const uint8_t *trace_id;   // 16 bytes
+    double counters[AGG_COUNTERS]; // added; a gauge is always 1
+    double seconds[AGG_HISTS];     // one sample each
+    double weight;                 // that many samples; exactly 1 without weights
+    const uint8_t *trace_id;       // 16 bytes
     int64_t t_ms;
 };
 

@@ -6,146 +6,13 @@
  * comes. */
 #include "server/derive/derive.h"
 
-#include <pthread.h>
 #include <time.h>
 
-#include "server/derive/agg.h"
-#include "server/derive/edges.h"
+#include "server/derive/derive_priv.h"
 #include "server/derive/span_read.h"
 #include "storage/base/log.h"
-#include "storage/base/num.h"
+#include "storage/base/rd.h"
 #include "storage/model/limits.h"
-
-struct derive_tenant {
-    struct store_tenant *tenant;
-    struct agg agg;
-};
-
-struct derive {
-    struct derive_options options; // lists are in the arena
-    struct arena arena;            // unchanged after derive_open
-    struct agg_shared shared;
-    int64_t zero_ms; // no zero is written before this: the start, then the last write
-
-    pthread_mutex_t mutex; // guards everything below, and shared's counters
-    pthread_cond_t changed;
-    VEC(struct derive_tenant) tenants;
-    struct edges edges;
-    uint64_t *seen; // LIMIT_DERIVE_SEEN hashes of spans, by their low bits; NULL before the first
-    struct buf key, dims; // scratch
-    struct derive_stats stats;
-    bool is_asleep; // the thread waits for spans
-    bool is_closing;
-
-    pthread_t thread;
-};
-
-/* ---- configuration ---- */
-
-static struct agg_shape *shape_of(struct derive *d, enum family f)
-{
-    return &d->shared.shapes[f];
-}
-
-static bool read_buckets(struct derive *d, enum family f, const str *texts, size_t n,
-                         struct err *err)
-{
-    double *edges = arena_array(&d->arena, double, n);
-    str *le = arena_array(&d->arena, str, n + 1);
-    for (size_t i = 0; i < n; i++) {
-        if (!num_parse_f64(texts[i], &edges[i]) || !(edges[i] > 0 && edges[i] < 1e12) ||
-            (i > 0 && edges[i] <= edges[i - 1]))
-            return err_set(err, ERR_INVALID,
-                           "bucket \"" STR_FMT "\": seconds above 0 and above the one before",
-                           STR_ARG(str_sub(texts[i], 0, 100)));
-        char text[NUM_TEXT_MAX];
-        le[i] = arena_dup(&d->arena, num_print_f64(text, edges[i]));
-    }
-    le[n] = STR("+Inf");
-    shape_of(d, f)->edges = edges;
-    shape_of(d, f)->le = le;
-    shape_of(d, f)->n_edges = n;
-    return true;
-}
-
-/* An attribute's key as a label name that collides with none of `taken`. */
-static str label_name(struct arena *a, const char *prefix, str key, const str *taken, size_t n)
-{
-    str name = arena_fmt(a, "%s" STR_FMT, prefix, STR_ARG(key));
-    char *p = arena_alloc(a, name.n + 1);
-    for (size_t i = 0; i < name.n; i++) {
-        char c = name.p[i];
-        bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-        p[i] = is_letter || (c >= '0' && c <= '9' && i > 0) ? c : '_';
-    }
-    name = str_of(p, name.n);
-    for (size_t i = 0; i < n; i++)
-        if (str_eq(name, taken[i]))
-            return arena_fmt(a, "__" STR_FMT, STR_ARG(name));
-    return name;
-}
-
-static void copy_dims(struct arena *a, const str **dims, size_t n)
-{
-    str *copy = arena_array(a, str, n);
-    for (size_t i = 0; i < n; i++)
-        copy[i] = arena_dup(a, (*dims)[i]);
-    *dims = copy;
-}
-
-/* The last two with has_target_info. */
-static const str span_labels[] = {STR_INIT("service"),   STR_INIT("span_name"),
-                                  STR_INIT("span_kind"), STR_INIT("status_code"),
-                                  STR_INIT("job"),       STR_INIT("instance")};
-static const str edge_labels[] = {STR_INIT("client"), STR_INIT("server"),
-                                  STR_INIT("connection_type")};
-
-static void name_labels(struct derive *d)
-{
-    struct derive_options *o = &d->options;
-    struct arena *a = &d->arena;
-    copy_dims(a, &o->dimensions, o->n_dimensions);
-    copy_dims(a, &o->graph_dimensions, o->n_graph_dimensions);
-
-    size_t n = COUNTOF(span_labels) - (o->has_target_info ? 0 : 2);
-    str *names = arena_array(a, str, n + o->n_dimensions);
-    memcpy(names, span_labels, n * sizeof span_labels[0]);
-    for (size_t i = 0; i < o->n_dimensions; i++)
-        names[n + i] = label_name(a, "", o->dimensions[i], span_labels, n);
-    shape_of(d, FAMILY_SPANS)->labels = names;
-    shape_of(d, FAMILY_SPANS)->n_labels = n + o->n_dimensions;
-
-    n = COUNTOF(edge_labels);
-    names = arena_array(a, str, n + 2 * o->n_graph_dimensions);
-    memcpy(names, edge_labels, sizeof edge_labels);
-    for (size_t i = 0; i < 2 * o->n_graph_dimensions; i++)
-        names[n + i] = label_name(a, i < o->n_graph_dimensions ? "client_" : "server_",
-                                  o->graph_dimensions[i % o->n_graph_dimensions], edge_labels, n);
-    shape_of(d, FAMILY_EDGES)->labels = names;
-    shape_of(d, FAMILY_EDGES)->n_labels = n + 2 * o->n_graph_dimensions;
-    shape_of(d, FAMILY_MESSAGES)->labels = names;
-    shape_of(d, FAMILY_MESSAGES)->n_labels = n + 2 * o->n_graph_dimensions;
-}
-
-/* The store may know raw keys from before a change of the configuration. */
-static struct hash128 seed_of(const struct derive *d)
-{
-    struct buf b;
-    buf_init(&b, MIB);
-    buf_add(&b, STR("trivet derive 1"));
-    for (size_t f = 0; f < FAMILIES; f++) {
-        const struct agg_shape *s = &d->shared.shapes[f];
-        for (size_t i = 0; i < s->n_labels; i++)
-            buf_bytes(&b, s->labels[i]);
-        for (size_t i = 0; s->le && i <= s->n_edges; i++)
-            buf_bytes(&b, s->le[i]);
-    }
-    if (d->shared.has_native)
-        buf_add(&b, d->shared.has_classic ? STR("both") : STR("native"));
-    struct hash128 seed = hash128(buf_str(&b));
-    buf_deinit(&b);
-    return seed;
-}
 
 /* ---- counting, with the mutex ---- */
 
@@ -183,6 +50,7 @@ struct request {
     str client, server, type;
     double client_s, server_s;
     double latency_s; // of a message, below 0: it is none
+    str missing;      // the side that sends no spans: "client", "server", or empty
 };
 
 static void add_dims(struct derive *d, const struct edge_half *half)
@@ -195,33 +63,66 @@ static void add_dims(struct derive *d, const struct edge_half *half)
         agg_key_value(&d->key, STR(""));
 }
 
+/* Under one name: the client's, or where it has none the server's. */
+static void add_common_dims(struct derive *d, const struct edge_half *const half[2])
+{
+    struct rd client = rd_of(half[EDGE_CLIENT] ? half[EDGE_CLIENT]->dims : STR(""));
+    struct rd server = rd_of(half[EDGE_SERVER] ? half[EDGE_SERVER]->dims : STR(""));
+    for (size_t i = 0; i < d->options.n_graph_dimensions; i++) {
+        str first = half[EDGE_CLIENT] ? rd_bytes(&client) : STR("");
+        str second = half[EDGE_SERVER] ? rd_bytes(&server) : STR("");
+        agg_key_value(&d->key, first.n > 0 ? first : second);
+    }
+}
+
+static void put_request_key(struct derive *d, const struct request *r)
+{
+    buf_clear(&d->key);
+    agg_key_value(&d->key, r->client);
+    agg_key_value(&d->key, r->server);
+    agg_key_value(&d->key, r->type);
+    if (d->options.has_virtual_label)
+        agg_key_value(&d->key, r->missing);
+    if (d->options.no_graph_prefix) {
+        add_common_dims(d, r->half);
+        return;
+    }
+    add_dims(d, r->half[EDGE_CLIENT]);
+    add_dims(d, r->half[EDGE_SERVER]);
+}
+
 static void add_request(struct derive *d, struct store_tenant *t, const struct edge_key *key,
                         const struct request *r, int64_t mono_ns)
 {
     const struct edge_half *any =
         r->half[EDGE_CLIENT] ? r->half[EDGE_CLIENT] : r->half[EDGE_SERVER];
     bool is_failed = false;
-    for (size_t i = 0; i < 2; i++)
+    double weight = 0;
+    for (size_t i = 0; i < 2; i++) {
         is_failed = is_failed || (r->half[i] && r->half[i]->is_failed);
-    buf_clear(&d->key);
-    agg_key_value(&d->key, r->client);
-    agg_key_value(&d->key, r->server);
-    agg_key_value(&d->key, r->type);
-    add_dims(d, r->half[EDGE_CLIENT]);
-    add_dims(d, r->half[EDGE_SERVER]);
+        weight = r->half[i] ? MAX(weight, r->half[i]->weight) : weight;
+    }
+    put_request_key(d, r);
     struct agg_point p = {.family = FAMILY_EDGES,
                           .key = buf_str(&d->key),
-                          .counters = {1, is_failed},
+                          .counters = {weight, is_failed ? weight : 0},
                           .seconds = {r->server_s, r->client_s},
+                          .weight = weight,
                           .trace_id = key->trace_id,
                           .t_ms = any->end_ns / NS_PER_MS};
-    agg_add(agg_of(d, t), &p, mono_ns);
+    if (d->parts & PART_GRAPH)
+        agg_add(agg_of(d, t), &p, mono_ns);
     d->stats.edges++;
-    if (!d->options.has_messaging_latency || r->latency_s < 0)
+    if (d->parts & PART_CONNECTIONS) {
+        struct agg_point pair = {.family = FAMILY_CONNECTIONS, .key = p.key};
+        agg_add(agg_of(d, t), &pair, mono_ns);
+    }
+    if (!d->options.has_messaging_latency || r->latency_s < 0 || !(d->parts & PART_REQUEST_LATENCY))
         return;
     struct agg_point message = {.family = FAMILY_MESSAGES,
                                 .key = p.key,
                                 .seconds = {r->latency_s},
+                                .weight = weight,
                                 .trace_id = key->trace_id,
                                 .t_ms = p.t_ms};
     agg_add(agg_of(d, t), &message, mono_ns);
@@ -231,13 +132,14 @@ static void add_met(struct derive *d, struct store_tenant *t, const struct edge_
                     const struct edge_half *a, const struct edge_half *b, int64_t mono_ns)
 {
     const struct edge_half *client = a->side == EDGE_CLIENT ? a : b, *server = a == client ? b : a;
-    struct request r = {{client, server},
-                        client->service,
-                        server->service,
-                        STR(""),
-                        client->seconds,
-                        server->seconds,
-                        -1};
+    struct request r = {.half = {client, server},
+                        .client = client->service,
+                        .server = server->service,
+                        .client_s = client->seconds,
+                        .server_s = server->seconds,
+                        .latency_s = -1};
+    if (client->is_left_out || server->is_left_out)
+        return;
     if (client->is_messaging || server->is_messaging) {
         r.type = STR("messaging_system");
         r.latency_s = (double)MAX(server->start_ns - client->end_ns, 0) / 1e9;
@@ -252,10 +154,12 @@ static void add_virtual(struct derive *d, struct store_tenant *t, const struct e
     struct request r = {.type = STR("virtual_node"), .latency_s = -1};
     r.half[half->side] = half;
     if (half->side == EDGE_CLIENT) {
+        r.missing = STR("server");
         r.client = half->service;
         r.server = half->peer;
         r.client_s = half->seconds;
     } else {
+        r.missing = STR("client");
         r.client = half->peer.n > 0 ? half->peer : STR("user");
         r.server = half->service;
         r.server_s = half->seconds;
@@ -270,7 +174,7 @@ static void expire(struct derive *d, int64_t mono_ns)
         struct store_tenant *t = d->tenants.v[edge.key.tenant].tenant;
         if (edge.half.side == EDGE_CLIENT && edge.half.peer.n > 0)
             add_virtual(d, t, &edge.key, &edge.half, mono_ns);
-        else
+        else if (!edge.half.is_left_out)
             d->stats.edges_expired++;
         edge_close(&d->edges, &edge);
     }
@@ -315,9 +219,11 @@ static void use_target(struct reader *r, struct attrs attrs)
         bool is_known = attrs.v[i].key.n == 0;
         for (size_t k = 0; k < COUNTOF(known); k++)
             is_known = is_known || str_eq(attrs.v[i].key, known[k]);
+        for (size_t k = 0; k < d->options.n_target_exclude; k++)
+            is_known = is_known || str_eq(attrs.v[i].key, d->options.target_exclude[k]);
         if (is_known)
             continue;
-        agg_key_value(&d->key, label_name(a, "", attrs.v[i].key, taken, COUNTOF(taken)));
+        agg_key_value(&d->key, derive_label_name(a, "", attrs.v[i].key, taken, COUNTOF(taken)));
         agg_key_value(&d->key, value_text(a, &attrs.v[i].value));
         n++;
     }
@@ -333,6 +239,23 @@ static void use_target(struct reader *r, struct attrs attrs)
     agg_add(&d->tenants.v[r->tenant].agg, &p, r->mono_ns);
 }
 
+/* A gauge for what the first attribute says that names the host; only texts do. */
+static void use_host(struct reader *r, struct attrs attrs)
+{
+    struct derive *d = r->d;
+    for (size_t i = 0; i < d->options.n_host_ids; i++) {
+        const struct value *v = attrs_get(attrs, d->options.host_ids[i]);
+        if (!v || v->kind != VALUE_STR || v->s.n == 0)
+            continue;
+        buf_clear(&d->key);
+        agg_key_value(&d->key, v->s);
+        agg_key_value(&d->key, d->options.host_ids[i]);
+        struct agg_point p = {.family = FAMILY_HOSTS, .key = buf_str(&d->key)};
+        agg_add(&d->tenants.v[r->tenant].agg, &p, r->mono_ns);
+        return;
+    }
+}
+
 static void use_resource(struct reader *r, uint32_t index)
 {
     if (r->resource == index)
@@ -344,6 +267,14 @@ static void use_resource(struct reader *r, uint32_t index)
     peer_attrs_read(&r->resource_peers, attrs);
     if (r->d->options.has_target_info)
         use_target(r, attrs);
+    if (r->d->parts & PART_HOSTS)
+        use_host(r, attrs);
+}
+
+static const struct value *attr_of(const struct reader *r, const struct span *s, str key)
+{
+    const struct value *v = attrs_get(s->attrs, key);
+    return v ? v : attrs_get(r->b->resources.v[s->resource].attrs, key);
 }
 
 /* Of the span, else of its resource. */
@@ -351,11 +282,26 @@ static void put_dims(const struct reader *r, const struct span *s, const str *di
                      struct buf *out)
 {
     for (size_t i = 0; i < n; i++) {
-        const struct value *v = attrs_get(s->attrs, dims[i]);
-        if (!v)
-            v = attrs_get(r->b->resources.v[s->resource].attrs, dims[i]);
+        const struct value *v = attr_of(r, s, dims[i]);
         agg_key_value(out, v ? value_text(r->b->arena, v) : STR(""));
     }
+}
+
+/* What there is, joined. */
+static void put_mapping(const struct reader *r, const struct span *s, const struct mapping *m,
+                        struct buf *out)
+{
+    str text = {0};
+    struct arena *a = r->b->arena;
+    for (size_t i = 0; i < m->keys.n; i++) {
+        const struct value *v = attr_of(r, s, m->keys.v[i]);
+        str next = v ? value_text(a, v) : STR("");
+        if (next.n > 0)
+            text = text.n == 0 ? next
+                               : arena_fmt(a, STR_FMT STR_FMT STR_FMT, STR_ARG(text),
+                                           STR_ARG(m->join), STR_ARG(next));
+    }
+    agg_key_value(out, text);
 }
 
 static double span_seconds(const struct span *s)
@@ -363,33 +309,70 @@ static double span_seconds(const struct span *s)
     return s->end_ns > s->start_ns ? (double)(s->end_ns - s->start_ns) / 1e9 : 0;
 }
 
+static double weight_of(const struct reader *r, const struct span *s)
+{
+    const struct derive *d = r->d;
+    return !d->has_weights ? 1
+                           : span_weight(s, r->b->resources.v[s->resource].attrs,
+                                         d->options.weight_key, d->options.has_state_weights);
+}
+
 static void count_span(struct reader *r, const struct span *s)
 {
     struct derive *d = r->d;
+    const struct derive_options *o = &d->options;
     buf_clear(&d->key);
     agg_key_value(&d->key, r->service);
     agg_key_value(&d->key, s->name);
     agg_key_value(&d->key, str_c(span_kind_label(s->kind)));
     agg_key_value(&d->key, str_c(span_status_label(s->status)));
-    if (d->options.has_target_info) {
+    if (o->has_status_message)
+        agg_key_value(&d->key, s->status_message);
+    if (o->has_target_info) {
         agg_key_value(&d->key, r->job);
         agg_key_value(&d->key, r->instance);
     }
-    put_dims(r, s, d->options.dimensions, d->options.n_dimensions, &d->key);
+    put_dims(r, s, o->dimensions, o->n_dimensions, &d->key);
+    for (size_t i = 0; i < o->n_mappings; i++)
+        put_mapping(r, s, &d->mappings[i], &d->key);
+    double weight = weight_of(r, s);
     struct agg_point p = {.family = FAMILY_SPANS,
                           .key = buf_str(&d->key),
-                          .counters = {1, span_wire_bytes(s)},
+                          .counters = {weight, span_wire_bytes(s)},
                           .seconds = {span_seconds(s)},
+                          .weight = weight,
                           .trace_id = s->trace_id,
                           .t_ms = s->end_ns / NS_PER_MS};
     agg_add(&d->tenants.v[r->tenant].agg, &p, r->mono_ns);
-    d->stats.spans++;
 }
 
 static bool is_zero_id(const uint8_t id[8])
 {
     static const uint8_t zero[8];
     return memcmp(id, zero, sizeof zero) == 0;
+}
+
+static struct edge_key key_of_half(const struct reader *r, const struct span *s, bool is_client)
+{
+    struct edge_key key = {.tenant = r->tenant};
+    memcpy(key.trace_id, s->trace_id, sizeof key.trace_id);
+    memcpy(key.span_id, is_client ? s->span_id : s->parent_id, sizeof key.span_id);
+    return key;
+}
+
+/* Its other half must not be taken for one that nobody answered. */
+static void leave_out_half(struct reader *r, const struct span *s)
+{
+    struct derive *d = r->d;
+    bool is_client = s->kind == SPAN_CLIENT || s->kind == SPAN_PRODUCER;
+    d->stats.edges_filtered++;
+    if (!is_client && is_zero_id(s->parent_id))
+        return;
+    struct edge_half half = {.side = is_client ? EDGE_CLIENT : EDGE_SERVER, .is_left_out = true};
+    struct edge_key key = key_of_half(r, s, is_client);
+    struct edge other;
+    if (edges_meet(&d->edges, &key, &half, r->mono_ns, &other))
+        edge_close(&d->edges, &other);
 }
 
 static void count_half(struct reader *r, const struct span *s)
@@ -409,22 +392,26 @@ static void count_half(struct reader *r, const struct span *s)
                              .is_failed = s->status == STATUS_ERROR,
                              .is_messaging = s->kind == SPAN_PRODUCER || s->kind == SPAN_CONSUMER,
                              .seconds = span_seconds(s),
+                             .weight = weight_of(r, s),
                              .start_ns = s->start_ns,
                              .end_ns = s->end_ns,
                              .service = r->service,
                              .peer = peer_name(&peers, a),
                              .dims = buf_str(&d->dims)};
-    struct edge_key key = {.tenant = r->tenant};
-    memcpy(key.trace_id, s->trace_id, sizeof key.trace_id);
-    memcpy(key.span_id, is_client ? s->span_id : s->parent_id, sizeof key.span_id);
+    struct edge_key key = key_of_half(r, s, is_client);
     if (is_root) { // nobody to wait for
         add_virtual(d, r->t, &key, &half, r->mono_ns);
         return;
     }
     str database = s->kind == SPAN_CLIENT ? peer_database(&peers, a) : STR("");
     if (database.n > 0) { // databases send no spans
-        struct request q = {{&half, NULL}, half.service, database, STR("database"),
-                            half.seconds,  half.seconds, -1};
+        struct request q = {.half = {&half, NULL},
+                            .client = half.service,
+                            .server = database,
+                            .type = STR("database"),
+                            .client_s = half.seconds,
+                            .server_s = half.seconds,
+                            .latency_s = -1};
         add_request(d, r->t, &key, &q, r->mono_ns);
         return;
     }
@@ -451,10 +438,22 @@ static void read_span(struct reader *r, const struct span *s, uint64_t hash)
         r->d->stats.spans_repeated++;
         return;
     }
+    struct derive *d = r->d;
+    struct attrs resource = r->b->resources.v[s->resource].attrs;
     use_resource(r, s->resource);
-    count_span(r, s);
-    if (s->kind >= SPAN_SERVER && r->service.n > 0)
+    if (!span_filter_passes(&d->filter, s, resource, r->b->arena)) {
+        d->stats.spans_filtered++;
+    } else {
+        d->stats.spans++;
+        if (d->parts & PART_SPANS)
+            count_span(r, s);
+    }
+    if (s->kind < SPAN_SERVER || r->service.n == 0 || !(d->parts & (PART_GRAPH | PART_CONNECTIONS)))
+        return;
+    if (span_filter_passes(&d->graph_filter, s, resource, r->b->arena))
         count_half(r, s);
+    else
+        leave_out_half(r, s);
 }
 
 /* Zipkin's two sides of a call may share an id: the kind tells them apart. */
@@ -677,6 +676,8 @@ static void derive_free(struct derive *d)
         agg_deinit(&d->tenants.v[i].agg);
     vec_free(&d->tenants);
     edges_deinit(&d->edges);
+    span_filter_close(&d->filter);
+    span_filter_close(&d->graph_filter);
     if (d->seen && o->budget)
         budget_give(o->budget, LIMIT_DERIVE_SEEN * sizeof d->seen[0]);
     mem_free(d->seen);
@@ -700,25 +701,13 @@ bool derive_open(const struct derive_options *o, struct derive **out, struct err
     arena_init(&d->arena, SIZE_MAX, NULL);
     d->options = *o;
     d->zero_ms = clock_now_ns(o->clock) / NS_PER_MS;
-    d->shared.max_series = o->max_series;
-    d->shared.budget = o->budget;
-    d->shared.has_classic = !o->no_classic || !o->has_native;
-    d->shared.has_native = o->has_native;
     buf_init(&d->key, LIMIT_DERIVE_KEY);
     buf_init(&d->dims, LIMIT_DERIVE_KEY);
     edges_init(&d->edges, o->max_edges, o->wait_ns, o->budget);
-    name_labels(d);
-    if (!read_buckets(d, FAMILY_SPANS, o->buckets, o->n_buckets, err) ||
-        !read_buckets(d, FAMILY_EDGES, o->graph_buckets, o->n_graph_buckets, err)) {
+    if (!derive_read_options(d, err)) {
         derive_free(d);
         return false;
     }
-    const struct agg_shape *graph = shape_of(d, FAMILY_EDGES);
-    struct agg_shape *messages = shape_of(d, FAMILY_MESSAGES);
-    messages->edges = graph->edges;
-    messages->le = graph->le;
-    messages->n_edges = graph->n_edges;
-    d->shared.seed = seed_of(d);
     if (o->has_thread && pthread_create(&d->thread, NULL, derive_main, d) != 0) {
         derive_free(d);
         return err_set(err, ERR_IO, "cannot start the thread of derived metrics");

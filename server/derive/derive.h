@@ -33,8 +33,31 @@ struct derive_options {
     size_t n_graph_buckets;
     bool no_classic, has_native; // histograms; without both there are classic ones
     bool has_target_info;        // traces_target_info; job and instance in span metrics
-    bool has_messaging_latency;  // time between a producer's end and its consumer's start
-    struct budget *budget;       // of what is counted; may be NULL
+    const str *target_exclude;   // resource attributes that are no labels of it
+    size_t n_target_exclude;
+    bool has_messaging_latency; // time between a producer's end and its consumer's start
+    /* What is made, by Tempo's names: span-metrics or its parts span-metrics-count, -latency,
+     * -size; service-graphs or its parts service-graphs-request, -latency, and
+     * service-graphs-connection-info, which is no part of it; host-info. None: service-graphs and
+     * span-metrics. */
+    const str *processors;
+    size_t n_processors;
+    str include, exclude;             // spans of span metrics: selectors, see filter.h
+    str graph_include, graph_exclude; // ... of the service graph
+    str weight_key;                   // attribute with a sampling ratio; empty: none
+    bool has_state_weights;           // the trace state's sampling counts, too
+    bool has_status_message;          // a label of span metrics
+    const str *mappings; // labels of span metrics: "NAME KEY KEY... [join=TEXT]", the texts joined
+    size_t n_mappings;
+    bool no_graph_prefix; // graph_dimensions under their own names: the client's value, or else the
+                          // server's
+    bool has_virtual_label; // virtual_node: the side that sends no spans
+    const str *host_ids;    // resource attributes that name a host, the first that is there does
+    size_t n_host_ids;
+    const str *external; // "NAME=VALUE": labels of all series
+    size_t n_external;
+    str exemplar_label;    // of exemplars; empty: traceID
+    struct budget *budget; // of what is counted; may be NULL
     bool has_thread;
     /* Stores a batch of samples, see store_write; and finds known series, NULL: none. */
     bool (*write)(void *ctx, struct store_tenant *t, struct batch *b, struct err *err);
@@ -46,16 +69,19 @@ struct derive_stats {        // since the start, but for those that say "now"
     uint64_t spans;          // counted
     uint64_t spans_outdated; // outside the slack
     uint64_t spans_repeated; // seen before
+    uint64_t spans_filtered; // left out of span metrics
     uint64_t edges;          // requests counted in the service graph
     uint64_t edges_expired;  // halves that nobody came for and that say nothing on their own
     uint64_t edges_dropped;  // halves that could not wait so long, for want of room
+    uint64_t edges_filtered; // halves left out of the service graph
     uint64_t edges_waiting;  // now
     uint64_t overflowed;     // records counted under metric_overflow="true"
     uint64_t series;         // now
     uint64_t writes_failed;  // nothing is lost with them: the next one has it all
 };
 
-/* ERR_INVALID: buckets that are not numbers or do not rise. What the options point to is copied. */
+/* ERR_INVALID: buckets that are not numbers or do not rise; processors, selectors, mappings and
+ * labels that cannot be read. What the options point to is copied. */
 MUST_USE bool derive_open(const struct derive_options *o, struct derive **out, struct err *err);
 /* Counts the spans of a batch that was stored. Scratch memory comes from the batch's arena. */
 void derive_spans(struct derive *d, struct store_tenant *t, const struct batch *b);

@@ -20,7 +20,9 @@ struct edge_key {
 struct edge_half {
     enum edge_side side;
     bool is_failed, is_messaging;
+    bool is_left_out; // by a filter: what it meets is no request
     double seconds;
+    double weight;            // how many requests it stands for
     int64_t start_ns, end_ns; // of the span
     str service;
     str peer; // what the span's attributes call the other side, or empty

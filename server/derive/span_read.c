@@ -2,6 +2,9 @@
  * or more and nearly all of them are none of ours. */
 #include "server/derive/span_read.h"
 
+#include "storage/model/limits.h"
+#include "storage/model/trace_state.h"
+
 /* No two keys share a length and a first letter. */
 static const struct {
     enum peer_attr attr;
@@ -87,6 +90,28 @@ const char *span_status_label(uint8_t status)
     static const char *const labels[] = {"STATUS_CODE_UNSET", "STATUS_CODE_OK",
                                          "STATUS_CODE_ERROR"};
     return labels[status < COUNTOF(labels) ? status : 0];
+}
+
+/* 0: it tells no ratio. */
+static double ratio_of(struct attrs attrs, str key)
+{
+    const struct value *v = attrs_get(attrs, key);
+    double ratio = !v                        ? 0
+                   : v->kind == VALUE_DOUBLE ? v->d
+                   : v->kind == VALUE_INT    ? (double)v->i
+                                             : 0;
+    return ratio > 1 / LIMIT_DERIVE_WEIGHT && ratio <= LIMIT_DERIVE_WEIGHT ? ratio : 0;
+}
+
+double span_weight(const struct span *s, struct attrs resource, str key, bool use_state)
+{
+    double ratio = key.n > 0 ? ratio_of(s->attrs, key) : 0;
+    if (ratio == 0 && key.n > 0)
+        ratio = ratio_of(resource, key);
+    if (ratio > 0)
+        return 1 / ratio;
+    double weight = use_state ? trace_state_weight(s->trace_state) : 1;
+    return MIN(weight, LIMIT_DERIVE_WEIGHT);
 }
 
 /* Ids, times, kind and the bytes around them; and those around an attribute. */

@@ -30,5 +30,9 @@ str peer_name(const struct peer_attrs *p, struct arena *a);
 
 const char *span_kind_label(uint8_t kind);     // "SPAN_KIND_SERVER", ...
 const char *span_status_label(uint8_t status); // "STATUS_CODE_ERROR", ...
+/* How many spans one stands for: 1 / the sampling ratio that an attribute of it, or else of its
+ * resource, tells (key empty: none does), else what its trace state says, if that is asked.
+ * Above 0, LIMIT_DERIVE_WEIGHT at most; 1 where nothing sensible is said. */
+double span_weight(const struct span *s, struct attrs resource, str key, bool use_state);
 /* Bytes of the span as protobuf: as received, or about so many. */
 double span_wire_bytes(const struct span *s);

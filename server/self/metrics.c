@@ -149,21 +149,26 @@ static void put_derive(struct derive *d, struct sink *out)
     struct derive_stats s;
     derive_stats(d, &s);
     head(out, "trivet_generator_spans_total", "counter",
-         "Stored spans: counted, too old or too new to be, and sent again.");
+         "Stored spans: counted, too old or too new to be, sent again, left out by a filter.");
     put(out, "trivet_generator_spans_total{result=\"counted\"} %llu\n",
         (unsigned long long)s.spans);
     put(out, "trivet_generator_spans_total{result=\"outdated\"} %llu\n",
         (unsigned long long)s.spans_outdated);
     put(out, "trivet_generator_spans_total{result=\"repeated\"} %llu\n",
         (unsigned long long)s.spans_repeated);
+    put(out, "trivet_generator_spans_total{result=\"filtered\"} %llu\n",
+        (unsigned long long)s.spans_filtered);
     head(out, "trivet_generator_edges_total", "counter",
-         "Requests of the service graph: counted, one side never came, no room to wait.");
+         "Requests of the service graph: counted, one side never came, no room to wait, sides left "
+         "out by a filter.");
     put(out, "trivet_generator_edges_total{result=\"counted\"} %llu\n",
         (unsigned long long)s.edges);
     put(out, "trivet_generator_edges_total{result=\"expired\"} %llu\n",
         (unsigned long long)s.edges_expired);
     put(out, "trivet_generator_edges_total{result=\"dropped\"} %llu\n",
         (unsigned long long)s.edges_dropped);
+    put(out, "trivet_generator_edges_total{result=\"filtered\"} %llu\n",
+        (unsigned long long)s.edges_filtered);
     one(out, "trivet_generator_edges_waiting", "gauge", "Sides of requests that wait.",
         (double)s.edges_waiting);
     one(out, "trivet_generator_series", "gauge", "Series made of spans.", (double)s.series);

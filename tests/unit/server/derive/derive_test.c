@@ -131,7 +131,10 @@ struct row {
     const char *key2, *value2;
     int64_t age_s;
     const char *name;
-    bool is_row; // names a field, so that the others may be left out
+    double ratio;      // attribute "ratio"
+    const char *state; // trace state
+    const char *host;  // resource attribute host.id
+    bool is_row;       // names a field, so that the others may be left out
 };
 #define ROW(...) ((struct row){__VA_ARGS__, .is_row = true})
 
@@ -141,13 +144,17 @@ static void send_to(struct fixture *f, struct store_tenant *t, struct row r)
     struct batch b;
     arena_init(&a, SIZE_MAX, NULL);
     batch_init(&b, SIGNAL_TRACES, &a);
-    struct attr service = {STR("service.name"), {.kind = VALUE_STR}}, attrs[2];
-    struct resource res = {0};
-    if (r.service) {
-        service.value.s = str_c(r.service);
-        res.attrs = (struct attrs){&service, 1};
-    }
+    struct attr of_resource[2], attrs[3];
+    struct resource res = {.attrs = {of_resource, 0}};
+    if (r.service)
+        of_resource[res.attrs.n++] =
+            (struct attr){STR("service.name"), {.kind = VALUE_STR, .s = str_c(r.service)}};
+    if (r.host)
+        of_resource[res.attrs.n++] =
+            (struct attr){STR("host.id"), {.kind = VALUE_STR, .s = str_c(r.host)}};
     size_t n = 0;
+    if (r.ratio > 0)
+        attrs[n++] = (struct attr){STR("ratio"), {.kind = VALUE_DOUBLE, .d = r.ratio}};
     if (r.key)
         attrs[n++] = (struct attr){str_c(r.key), {.kind = VALUE_STR, .s = str_c(r.value)}};
     if (r.key2)
@@ -159,6 +166,7 @@ static void send_to(struct fixture *f, struct store_tenant *t, struct row r)
                      .kind = (uint8_t)r.kind,
                      .status = (uint8_t)r.status,
                      .wire_bytes = 100,
+                     .trace_state = str_c(r.state ? r.state : ""),
                      .attrs = {attrs, n}};
     s.trace_id[15] = (uint8_t)r.trace;
     s.trace_id[14] = 1;
@@ -592,9 +600,180 @@ static void test_thread(void **state)
     buf_deinit(&f.dump);
 }
 
+static void test_processors(void **state)
+{
+    (void)state;
+    static const str parts[] = {STR_INIT("span-metrics-count"), STR_INIT("host-info"),
+                                STR_INIT("service-graphs-connection-info"),
+                                STR_INIT("service-graphs-latency")};
+    static const str hosts[] = {STR_INIT("k8s.node.name"), STR_INIT("host.id")};
+    struct fixture f = fresh();
+    f.options.processors = parts;
+    f.options.n_processors = COUNTOF(parts);
+    f.options.host_ids = hosts;
+    f.options.n_host_ids = COUNTOF(hosts);
+    begin(&f);
+    send(&f, ROW("web", 1, 1, 0, SPAN_CLIENT, 0.3, .host = "h1"));
+    send(&f, ROW("api", 1, 2, 1, SPAN_SERVER, 0.15));
+    collect(&f);
+    has(&f, "traces_host_info{grafana_host_id=\"h1\", host_source=\"host.id\"} 1 @0\n");
+    has(&f, "traces_service_graph_connection_info{client=\"web\", server=\"api\"} 1 @0\n");
+    has(&f, SERVER_S "sum{client=\"web\", server=\"api\"} 0.15 ");
+    has(&f, CALLS);
+    lacks(&f, REQUESTS);
+    lacks(&f, FAILED);
+    lacks(&f, LATENCY);
+    lacks(&f, "size_total");
+    struct derive_stats s;
+    derive_stats(f.derive, &s);
+    assert_int_equal(s.series,
+                     2 /* calls */ + 2 /* gauges */ + 2 * 5 /* two edges, +Inf, sum, count */);
+    advance(&f, 901);
+    collect(&f);
+    has(&f, "traces_host_info{grafana_host_id=\"h1\", host_source=\"host.id\"} stale");
+    end(&f);
+}
+
+static void test_filters(void **state)
+{
+    (void)state;
+    struct fixture f = fresh();
+    f.options.include = STR("{kind=\"server\"} {kind=~\"SPAN_KIND_C.*\", span.a=\"x\"}");
+    f.options.exclude =
+        STR("{name=~\"health.*\"} {service=\"quiet\", status!=\"STATUS_CODE_ERROR\"}");
+    f.options.graph_exclude = STR("{resource.service.name=\"hidden\"}");
+    begin(&f);
+    send(&f, ROW("a", 1, 1, 0, SPAN_SERVER, 0.1, .name = "in"));
+    send(&f, ROW("a", 1, 2, 0, SPAN_SERVER, 0.1, .name = "healthz"));
+    send(&f, ROW("a", 1, 3, 1, SPAN_CLIENT, 0.1, .name = "out"));
+    send(&f, ROW("a", 1, 4, 1, SPAN_CLIENT, 0.1, 0, "a", "x", .name = "chosen"));
+    send(&f, ROW("quiet", 1, 5, 1, SPAN_SERVER, 0.1, .name = "fine"));
+    send(&f, ROW("quiet", 1, 6, 1, SPAN_SERVER, 0.1, STATUS_ERROR, .name = "bad"));
+    /* A side that is left out makes no virtual node of the other. */
+    send(&f, ROW("web", 2, 1, 9, SPAN_CLIENT, 0.1, 0, "peer.service", "hidden"));
+    send(&f, ROW("hidden", 2, 2, 1, SPAN_SERVER, 0.1));
+    send(&f, ROW("hidden", 3, 2, 1, SPAN_SERVER, 0.1));
+    send(&f, ROW("web", 3, 1, 9, SPAN_CLIENT, 0.1, 0, "peer.service", "hidden"));
+    send(&f, ROW("hidden", 4, 2, 0, SPAN_SERVER, 0.1));
+    send(&f, ROW("hidden", 5, 2, 0, SPAN_CLIENT, 0.1)); // waits for nothing
+    advance(&f, 11);
+    collect(&f);
+    has(&f, "span_name=\"in\"");
+    has(&f, "span_name=\"chosen\"");
+    has(&f, "span_name=\"bad\"");
+    lacks(&f, "span_name=\"healthz\"");
+    lacks(&f, "span_name=\"out\"");
+    lacks(&f, "span_name=\"fine\"");
+    lacks(&f, "client=\"web\"");
+    lacks(&f, "server=\"hidden\"");
+    struct derive_stats s;
+    derive_stats(f.derive, &s);
+    assert_int_equal(s.edges_filtered, 4);
+    assert_int_equal(s.edges_waiting, 0);
+    assert_int_equal(s.spans_filtered, 6);
+    end(&f);
+}
+
+static void test_weights(void **state)
+{
+    (void)state;
+    struct fixture f = fresh();
+    f.options.weight_key = STR("ratio");
+    f.options.has_state_weights = true;
+    f.options.has_native = true;
+    begin(&f);
+    send(&f, ROW("shop", 1, 1, 2, SPAN_SERVER, 0.15, .ratio = 0.25));
+    send(&f, ROW("shop", 1, 2, 2, SPAN_SERVER, 0.15, .state = "ot=th:8"));
+    send(&f, ROW("shop", 1, 3, 2, SPAN_SERVER, 0.15, .state = "ot=th:8", .ratio = 0.4));
+    send(&f, ROW("shop", 1, 4, 2, SPAN_SERVER, 0.15));
+    send(&f, ROW("shop", 1, 5, 2, SPAN_SERVER, 0.15, .ratio = 1e-300)); // not to be believed
+    send(&f, ROW("web", 2, 1, 0, SPAN_CLIENT, 0.3, STATUS_ERROR, .ratio = 0.1));
+    send(&f, ROW("api", 2, 2, 1, SPAN_SERVER, 0.15));
+    collect(&f);
+    has(&f, CALLS "{" OP_LABELS "10.5 @0\n"); // 4 + 2 + 2.5 + 1 + 1
+    has(&f, LATENCY "bucket{le=\"0.2\", " OP_LABELS "10.5 @0\n");
+    has(&f, LATENCY "count{" OP_LABELS "10.5 @0\n");
+    has(&f, LATENCY "sum{" OP_LABELS "1.575 @0\n");
+    has(&f, "traces_spanmetrics_size_total{" OP_LABELS "500 @0\n");
+    has(&f, "{count:10.5");
+    has(&f, REQUESTS "{client=\"web\", server=\"api\"} 10 @0\n");
+    has(&f, FAILED "{client=\"web\", server=\"api\"} 10 @0\n");
+    end(&f);
+}
+
+static void test_more_labels(void **state)
+{
+    (void)state;
+    static const str mappings[] = {STR_INIT("target service.name http.route join=:"),
+                                   STR_INIT("service a")};
+    static const str external[] = {STR_INIT("cluster=home"), STR_INIT("server=x")};
+    static const str dims[] = {STR_INIT("service.name")};
+    struct fixture f = fresh();
+    f.options.mappings = mappings;
+    f.options.n_mappings = COUNTOF(mappings);
+    f.options.external = external;
+    f.options.n_external = COUNTOF(external);
+    f.options.graph_dimensions = dims;
+    f.options.n_graph_dimensions = 1;
+    f.options.no_graph_prefix = f.options.has_virtual_label = f.options.has_status_message = true;
+    f.options.exemplar_label = STR("trace_id");
+    begin(&f);
+    send(&f, ROW("web", 1, 1, 0, SPAN_SERVER, 0.3, 0, "http.route", "/pay", "a", "b"));
+    send(&f, ROW("web", 3, 1, 9, SPAN_CLIENT, 0.1, 0, "peer.service", "stripe"));
+    send(&f, ROW("web", 4, 1, 9, SPAN_CLIENT, 0.1));
+    send(&f, ROW("api", 4, 2, 1, SPAN_SERVER, 0.1));
+    advance(&f, 11);
+    collect(&f);
+    has(&f, CALLS "{__service=\"b\", cluster=\"home\", server=\"x\", service=\"web\", "
+                  "span_kind=\"SPAN_KIND_SERVER\", span_name=\"op\", "
+                  "status_code=\"STATUS_CODE_UNSET\", target=\"web:/pay\"} 1 ");
+    has(&f, "target=\"web\"} 2 "); // what there is
+    has(&f, REQUESTS "{client=\"user\", cluster=\"home\", connection_type=\"virtual_node\", "
+                     "server=\"web\", service_name=\"web\", virtual_node=\"client\"} 1 ");
+    has(&f, REQUESTS "{client=\"web\", cluster=\"home\", connection_type=\"virtual_node\", "
+                     "server=\"stripe\", service_name=\"web\", virtual_node=\"server\"} 1 ");
+    has(&f, REQUESTS "{client=\"web\", cluster=\"home\", server=\"api\", service_name=\"web\"} 1 ");
+    has(&f, "{trace_id=\"0000");
+    end(&f);
+}
+
+static void test_bad_options(void **state)
+{
+    (void)state;
+    static const str bad[] = {STR_INIT("span-metrics"), STR_INIT("local-blocks")};
+    static const str mapping[] = {STR_INIT("name")}, label[] = {STR_INIT("a-b=c")};
+    struct {
+        struct derive_options o;
+        const char *text;
+    } rows[] = {
+        {{.processors = bad, .n_processors = 2}, "processors: there is no \"local-blocks\""},
+        {{.mappings = mapping, .n_mappings = 1}, "dimension_mappings: \"name\""},
+        {{.external = label, .n_external = 1}, "external_labels: \"a-b=c\""},
+        {{.include = STR_INIT("{kind=\"server\"} {")}, "include \"{\": at column 2"},
+        {{.graph_exclude = STR_INIT("{a=\"b\"}")}, "service graph: spans have no \"a\""},
+        {{.exclude = STR_INIT("{name=~\"(\"}")}, "exclude \"{name=~\"(\"}\": at column"},
+        {{.exemplar_label = STR_INIT("1")}, "trace_id_label: \"1\""},
+    };
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
+        struct fixture f = fresh();
+        struct err err = ERR_OK;
+        rows[i].o.clock = &f.clock;
+        assert_false(derive_open(&rows[i].o, &f.derive, &err));
+        assert_int_equal(err.code, ERR_INVALID);
+        if (strncmp(err.text, rows[i].text, strlen(rows[i].text)) != 0)
+            fail_msg("%s", err.text);
+        buf_deinit(&f.dump);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_processors),
+        cmocka_unit_test(test_filters),
+        cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_more_labels),
+        cmocka_unit_test(test_bad_options),
         cmocka_unit_test(test_span_metrics),
         cmocka_unit_test(test_pairs_in_any_order),
         cmocka_unit_test(test_connection_types),
