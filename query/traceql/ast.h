@@ -193,8 +193,8 @@ struct traceql_expr {
 };
 
 /* a op b for + - * / % ^ of ints, floats and durations; false when it has no value (integer
- * division by zero, overflow, no numbers). int op int is an int, any float makes a float, else any
- * duration a duration. */
+ * division by zero, overflow, no numbers). int op int is an int, all else is a float: nanoseconds
+ * where there were durations. */
 bool tq_arithmetic(enum tq_op op, const struct traceql_value *a, const struct traceql_value *b,
                    struct traceql_value *out);
 /* One field by itself ("span.foo", "name", ".a"): for tags. */

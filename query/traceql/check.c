@@ -149,10 +149,10 @@ bool tq_arithmetic(enum tq_op op, const struct traceql_value *a, const struct tr
 {
     if (!is_number(a) || !is_number(b))
         return false;
-    bool is_float = a->kind == TQ_FLOAT || b->kind == TQ_FLOAT;
-    if (is_float || op == OP_POW) {
+    bool is_whole = a->kind == TQ_INT && b->kind == TQ_INT;
+    if (!is_whole || op == OP_POW) {
         double r = float_arithmetic(op, number(a), number(b));
-        bool is_int = !is_float && fabs(r) < 9e15; // exact in a double
+        bool is_int = is_whole && fabs(r) < 9e15; // exact in a double
         *out = is_int ? (struct traceql_value){TQ_INT, {.kind = VALUE_INT, .i = (int64_t)r}}
                       : (struct traceql_value){TQ_FLOAT, {.kind = VALUE_DOUBLE, .d = r}};
         return true;
@@ -160,8 +160,7 @@ bool tq_arithmetic(enum tq_op op, const struct traceql_value *a, const struct tr
     int64_t i;
     if (!int_arithmetic(op, a->value.i, b->value.i, &i))
         return false;
-    bool is_duration = a->kind == TQ_DURATION || b->kind == TQ_DURATION;
-    *out = (struct traceql_value){is_duration ? TQ_DURATION : TQ_INT, {.kind = VALUE_INT, .i = i}};
+    *out = (struct traceql_value){TQ_INT, {.kind = VALUE_INT, .i = i}};
     return true;
 }
 
@@ -174,21 +173,19 @@ static bool can_print(const struct traceql_value *v)
 
 static struct tq_expr *fold(struct parser *p, struct tq_expr *e)
 {
-    struct traceql_value zero = {TQ_INT, {.kind = VALUE_INT, .i = 0}}, v;
+    struct traceql_value v = e->left->value;
     if (e->left->kind != EXPR_STATIC || (e->kind == EXPR_BINARY && e->right->kind != EXPR_STATIC))
         return e;
     if (e->kind == EXPR_BINARY) {
         if (e->op < OP_ADD || e->op > OP_POW ||
             !tq_arithmetic(e->op, &e->left->value, &e->right->value, &v) || !can_print(&v))
             return e;
-        p->folds++;
+        p->folds += e->left->value.kind == TQ_DURATION || e->right->value.kind == TQ_DURATION;
     } else if (e->op == OP_NOT) {
-        v = e->left->value;
         v.value.b = !v.value.b;
-    } else if (e->left->value.kind == TQ_FLOAT) {
-        v = e->left->value;
+    } else if (v.kind == TQ_FLOAT) {
         v.value.d = -v.value.d; // keeps the sign of zero
-    } else if (!tq_arithmetic(OP_SUB, &zero, &e->left->value, &v)) {
+    } else if (!is_number(&v) || __builtin_sub_overflow(0, v.value.i, &v.value.i)) {
         return e;
     }
     e->left->value = v;

@@ -314,7 +314,8 @@ bool tq_run_compare(struct tq_run *run, const struct tq_metrics *m, struct tq_ma
         fields[m->n_fields + i] = c.attrs.v[i]->field;
     tq_plan_make(run->q, fields, n, &m->pipeline, true, true, &w.plan);
     /* Names of roots are compared, too; spans that are roots have them themselves. */
-    w.whole_traces = !tq_pipeline_is_local(&m->pipeline) || !only_roots(&w.plan);
+    w.whole_traces = !tq_pipeline_is_local(&m->pipeline) ||
+                     !tq_spanset_is_local(m->fn.compare.selection) || !only_roots(&w.plan);
     *out = (struct tq_matrix){0};
     if (!tq_walk_run(&w, err))
         return false;

@@ -124,8 +124,7 @@ static void parse_threshold(struct parser *p, struct traceql_value *out)
     struct tq_expr *e = tq_parse_expr(p, LEVEL_ADD);
     if (p->failed)
         return;
-    if (e->kind != EXPR_STATIC || tq_type_of(e) != TYPE_NUMBER ||
-        (e->value.kind == TQ_DURATION && p->folds != folds))
+    if (e->kind != EXPR_STATIC || tq_type_of(e) != TYPE_NUMBER || p->folds != folds)
         tq_fail_at(p, line, col, "syntax error: number or duration expected");
     else
         *out = e->value;

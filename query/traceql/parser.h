@@ -22,7 +22,7 @@ struct parser {
     struct err *err;
     bool failed;
     int depth;
-    unsigned folds; // constants computed so far
+    unsigned folds; // constants with durations computed so far
     // the current token
     enum token tok;
     size_t pos;

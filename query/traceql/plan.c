@@ -304,13 +304,13 @@ static bool expr_is_local(const struct tq_expr *e) // NOLINT(misc-no-recursion):
     return false;
 }
 
-static bool spanset_is_local(const struct tq_spanset *s) // NOLINT(misc-no-recursion)
+bool tq_spanset_is_local(const struct tq_spanset *s) // NOLINT(misc-no-recursion)
 {
     switch (s->kind) {
     case SPANSET_FILTER:
         return !s->filter || expr_is_local(s->filter);
     case SPANSET_BINARY:
-        return s->op == OP_OR && spanset_is_local(s->left) && spanset_is_local(s->right);
+        return s->op == OP_OR && tq_spanset_is_local(s->left) && tq_spanset_is_local(s->right);
     case SPANSET_PIPELINE:
         return tq_pipeline_is_local(s->pipeline);
     }
@@ -323,7 +323,7 @@ bool tq_pipeline_is_local(const struct tq_pipeline *p) // NOLINT(misc-no-recursi
         const struct tq_stage *s = &p->stages[i];
         if (s->kind == STAGE_SELECT)
             continue;
-        if (s->kind != STAGE_SPANSET || !spanset_is_local(s->spanset))
+        if (s->kind != STAGE_SPANSET || !tq_spanset_is_local(s->spanset))
             return false;
     }
     return true;

@@ -25,6 +25,7 @@ void tq_plan_make(struct query *q, struct tq_field *const *fields, size_t n_fiel
 int tq_plan_column(struct query *q, struct tq_plan *p, struct span_column_ref ref);
 /* Can spans be judged one by one, without the rest of their trace? */
 bool tq_field_is_local(const struct tq_field *f);
+bool tq_spanset_is_local(const struct tq_spanset *s);
 bool tq_pipeline_is_local(const struct tq_pipeline *p);
 /* A block's value in a single-valued column, NULL when absent. */
 const struct value *tq_column_value(const struct span_block *b, int column, uint32_t row);
