@@ -201,6 +201,27 @@ def aggregate(name, values):
     return {"min": min, "max": max, "sum": sum}[name](values)
 
 
+def calculate(sign, a, b):
+    """As Go does it: integers are divided towards zero; None: there is no result."""
+    if sign in "/%" and b == 0:
+        if isinstance(a, int) and isinstance(b, int):
+            return None
+        if sign == "%":
+            return math.nan
+        return math.nan if a == 0 else math.copysign(math.inf, a)
+    if sign == "^":
+        try:
+            v = float(a) ** b
+        except (ZeroDivisionError, OverflowError):
+            return math.inf
+        v = math.nan if isinstance(v, complex) else v
+        return int(v) if isinstance(a, int) and isinstance(b, int) and math.isfinite(v) else v
+    if sign in "/%" and isinstance(a, int) and isinstance(b, int):
+        whole = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+        return whole if sign == "/" else a - b * whole
+    return {"+": lambda: a + b, "-": lambda: a - b, "*": lambda: a * b, "/": lambda: a / b, "%": lambda: math.fmod(a, b)}[sign]()
+
+
 def one_number(s, key):
     values = has(s.attrs, key)
     return values[0] if values and is_number(values[0]) else None
@@ -220,6 +241,15 @@ def quantile(values, q):
             return 2.0 ** (low + (want - seen) / buckets[bucket] * (bucket - low))
         seen, low = seen + buckets[bucket], bucket
     return 0.0
+
+
+def hashable(v):
+    return tuple(v) if isinstance(v, list) else v
+
+
+def typed(v):
+    """1, 1.0 and True are three values."""
+    return type(v).__name__, v
 
 
 class Queries:
@@ -305,16 +335,23 @@ class Queries:
 
     def arithmetic(self):
         r = self.r
-        sign, plus, times, op = r.choice(["+", "-", "*"]), r.choice([1, 2, 0.5]), r.choice([1, 2, 3]), r.choice(list(ORDERS))
+        sign, plus, times, op = r.choice("+-*/%^"), r.choice([1, 2, 0.5, 3]), r.choice([1, 2, 3]), r.choice(list(ORDERS))
         minus = r.random() < 0.3
-        work = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}[sign]
 
         def test(s):
             n, m = one_number(s, "n"), one_number(s, "m")
             if n is None or m is None:
                 return False
-            return ORDERS[op](work(-n if minus else n, plus), m * times)
+            v = calculate(sign, -n if minus else n, plus)
+            return v is not None and ORDERS[op](v, m * times)
 
+        if r.random() < 0.3:  # attributes on both sides of the sign
+            def both(s):
+                n, m = one_number(s, "n"), one_number(s, "m")
+                v = None if n is None or m is None else calculate(sign, n, m)
+                return v is not None and ORDERS[op](v, times)
+
+            return f"span.n {sign} span.m {op} {times}", both
         return f"{'-' if minus else ''}span.n {sign} {plus} {op} span.m * {times}", test
 
     def condition(self, depth):
@@ -369,17 +406,31 @@ class Queries:
             return f"count() {op} {n}", lambda groups: [g for g in groups if ORDERS[op](len(g), n)]
         if kind == 2:
             op, name, n = r.choice(list(ORDERS)), r.choice(["avg", "min", "max", "sum"]), r.choice([1, 2, 3, 2.5])
+            text, get = r.choice([
+                ("span.n", lambda s: one_number(s, "n")), ("span.n * 2", lambda s: times(one_number(s, "n"), 2)),
+                ("span.n + span.m", lambda s: plus(one_number(s, "n"), one_number(s, "m"))),
+                ("duration / 100ms", lambda s: s.duration / (100 * MS)), ("span:childCount", lambda s: s.children)])
+            if text == "duration / 100ms":
+                n = 100  # far from what is there but 0
+
+            def times(a, b):
+                return None if a is None else a * b
+
+            def plus(a, b):
+                return None if a is None or b is None else a + b
 
             def keep(groups):
-                numbers = [[v for v in (one_number(s, "n") for s in g) if v is not None] for g in groups]
+                numbers = [[v for v in map(get, g) if v is not None] for g in groups]
                 return [g for g, values in zip(groups, numbers) if values and ORDERS[op](aggregate(name, values), n)]
 
-            return f"{name}(span.n) {op} {n}", keep
+            return f"{name}({text}) {op} {n}", keep
         if kind == 3 or first:
             field, get = r.choice([
                 ("resource.service.name", lambda s: s.resource["service.name"]), ("kind", lambda s: s.kind),
                 ("rootName", lambda s: s.root_name), ("span:childCount", lambda s: s.children),
-                ("span.m", lambda s: repr(s.attrs.get("m"))), ("name = \"a\"", lambda s: s.name == "a")])
+                ("span.m", lambda s: repr(s.attrs.get("m"))), ("name = \"a\"", lambda s: s.name == "a"),
+                ("span:childCount * 2 - 1", lambda s: s.children), ("duration > 500ms", lambda s: s.duration > 500 * MS),
+                (".n", lambda s: repr(next(iter(unscoped(s, "n")), None))), ("statusMessage", lambda s: s.message)])
 
             def split(groups):
                 out = []
@@ -413,7 +464,9 @@ class Queries:
             ("resource.service.name", lambda s: s.resource["service.name"]), ("kind", lambda s: KINDS[s.kind]),
             ("name", lambda s: s.name), ("status", lambda s: STATUSES[s.status]), ("rootName", lambda s: s.root_name),
             ("resource.n", lambda s: s.resource.get("n")), ("instrumentation.m", lambda s: s.scope.get("m")),
-            ("span:childCount", lambda s: s.children)])
+            ("span:childCount", lambda s: s.children), ("statusMessage", lambda s: s.message),
+            ("span.n", lambda s: hashable(s.attrs.get("n"))), (".n", lambda s: hashable(next(iter(unscoped(s, "n")), None))),
+            ('span."a b"', lambda s: hashable(s.attrs.get("a b"))), ("rootServiceName", lambda s: s.root_service)])
 
     def function(self):
         """(text, name, value of a span or None, is in seconds, quantile, fields)"""
@@ -438,7 +491,7 @@ class Queries:
         seconds_stages = [self.second() for _ in range(self.r.choice([0, 0, 0, 1, 2]))]
 
         def labels(key):
-            named = [(k, v) for k, v in zip(fields, key) if v is not None]
+            named = [(k, v) for k, (_, v) in zip(fields, key) if v is not None]
             return named or ([(next(iter(fields)), "nil")] if fields else [])
 
         def run(traces, cells, cell_of, seconds):
@@ -449,7 +502,7 @@ class Queries:
                     bucketed = name in ("quantile_over_time", "histogram_over_time")
                     if cell is None or v is None or (bucketed and (not isinstance(v, int) or v < 2)):
                         continue
-                    groups.setdefault(tuple(f(s) for f in fields.values()), {}).setdefault(cell, []).append(v)
+                    groups.setdefault(tuple(typed(f(s)) for f in fields.values()), {}).setdefault(cell, []).append(v)
             if not fields and not groups and name in ("rate", "count_over_time"):
                 groups[()] = {}
             out = {}

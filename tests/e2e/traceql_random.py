@@ -11,9 +11,11 @@ import os
 import random
 import sys
 import time
+import urllib.parse
 
 from harness import Server
-from traceql_naive import S, Queries, encode, make_traces, series_key
+from traceql_naive import S, encode, hashable, make_traces, series_key
+from traceql_naive_more import COMPARED, SELECTED, MoreQueries, any_value, facts_of
 
 TRACES = 60
 REQUESTS = 4
@@ -47,8 +49,47 @@ def check_search(server, queries, traces, start):
         assert got.get(t) == want.get(t), f"{text}\ntrace {t}\ngot  {got.get(t)}\nwant {want.get(t)}"
 
 
+def check_facts(server, queries, traces, start):
+    """Of the traces that a search finds, and the attributes that it was asked to add to their spans."""
+    text, find = queries.search()
+    fields = queries.r.sample(list(SELECTED), queries.r.randrange(1, 4))
+    answer = server.get("/api/search", {"q": f"{text} | select({', '.join(fields)})", "start": start - 10, "end": start + 20,
+                                        "limit": 1000, "spss": 0})
+    got = {t["traceID"].lstrip("0"): t for t in answer["traces"]}
+    times = [int(t["startTimeUnixNano"]) for t in answer["traces"]]
+    assert times == sorted(times, reverse=True), text
+    for spans in traces:
+        t = got.pop(spans[0].trace_id.lstrip("0"), None)
+        assert (t is not None) == bool(find(spans)), f"{text}\n{spans[0].trace_id}"
+        if t is None:
+            continue
+        have = {"rootTraceName": "", "durationMs": 0,
+                **{k: t[k] for k in t if k in ("rootServiceName", "rootTraceName", "startTimeUnixNano", "durationMs")},
+                "serviceStats": {k: [v["spanCount"], v.get("errorCount", 0)] for k, v in t["serviceStats"].items()}}
+        assert have == facts_of(spans), f"{text}\n{have}\n{facts_of(spans)}"
+        assert t["spanSet"] == t["spanSets"][0], text
+        by_id = {s.span_id: s for s in spans}
+        for one in (one for group in t["spanSets"] for one in group["spans"]):
+            s, have = by_id[one["spanID"]], {a["key"]: a["value"] for a in one.get("attributes", [])}
+            assert (int(one["startTimeUnixNano"]), int(one.get("durationNanos", 0))) == (s.start, s.duration), text
+            for key, get in (SELECTED[f] for f in fields):
+                want = get(s)
+                if want is not None and have.get(key) != any_value(want):  # a filter may name another scope's
+                    assert key in ("n", "m") and have.get(key), f"{text} select {fields}: {key} of {s.span_id}: {have}, not {want}"
+    assert not got, text
+
+
+def check_values(server, queries, traces, start):
+    field, text, run = queries.values()
+    answer = server.get(f"/api/v2/search/tag/{urllib.parse.quote(field)}/values", {"q": text, "start": start - 10, "end": start + 20})
+    got = {(v["type"], v["value"]) for v in answer["tagValues"]}
+    assert got == run(traces), f"{field} {text}\ngot  {sorted(got)}\nwant {sorted(run(traces))}"
+
+
 def label(value):
     (kind, v), = value.items()
+    if kind == "arrayValue":
+        return hashable([label(x) for x in v["values"]])
     return int(v) if kind == "intValue" else float(v) if kind == "doubleValue" else v
 
 
@@ -62,8 +103,8 @@ def read_series(answer, end, is_instant):
     return out
 
 
-def check_metrics(server, r, queries, traces, start):
-    text, run = queries.metrics()
+def check_metrics(server, r, queries, traces, start, what):
+    text, run = {"metrics": queries.metrics, "math": queries.math, "compare": queries.compare}[what]()
     step, start, is_instant = r.choice([1, 2, 3, 5, 7]), start + r.randrange(-3, 3), r.random() < 0.25
     end = start + r.randrange(2, 10)
     if is_instant:
@@ -78,13 +119,15 @@ def check_metrics(server, r, queries, traces, start):
         def cell_of(ns):  # a cell is named by its end, which belongs to it
             cell = -(-ns // (step * S)) * step
             return cell if first <= cell <= last else None
-    want = run(traces, cells, cell_of, seconds)
+    want = run(traces, cells, cell_of) if what == "compare" else run(traces, cells, cell_of, seconds)
     if want is None:
         return False
     params = {"q": text, "start": start, "end": end}
     answer = server.get("/api/metrics/query" if is_instant else "/api/metrics/query_range",
                         params if is_instant else {**params, "step": f"{step}s", "exemplars": 0})
     got = read_series(answer, end, is_instant)
+    if what == "compare":
+        got = {k: v for k, v in got.items() if any(name in COMPARED for name, _, _ in k)}
     for key in sorted(set(got) | set(want), key=str):
         g, w = got.get(key), want.get(key)
         same = g is not None and w is not None and set(g) == set(w) and \
@@ -99,7 +142,7 @@ def main():
     r = random.Random(seed)
     start = int(time.time()) - 600
     traces = make_traces(r, start * S, TRACES)
-    queries, unsure = Queries(r), 0
+    queries, unsure = MoreQueries(r), 0
     with Server("--generator-enabled", "false") as server:
         send(server, r, traces)
         for i in range(n):
@@ -107,9 +150,14 @@ def main():
                 server.process.terminate()
                 server.process.wait()
                 server.start()
-            if i % 2 == 0:
+            kind = i % 8
+            if kind in (0, 3):
                 check_search(server, queries, traces, start)
-            elif not check_metrics(server, r, queries, traces, start):
+            elif kind == 5:
+                check_facts(server, queries, traces, start)
+            elif kind == 6:
+                check_values(server, queries, traces, start)
+            elif not check_metrics(server, r, queries, traces, start, {2: "math", 4: "compare"}.get(kind, "metrics")):
                 unsure += 1
     print(f"seed {seed}: {n} queries over {sum(map(len, traces))} spans, {unsure} of them left out for ties")
 
