@@ -14,12 +14,16 @@
 #include "server/ingest/delta.h"
 #include "server/services.h"
 #include "server/wire/otlp_json.h"
+#include "server/wire/pb_read.h"
 #include "server/wire/pb_write.h"
 #include "storage/base/json_write.h"
 #include "storage/base/utf8.h"
 #include "storage/store.h"
 
 #define RETRY_AFTER_S 1
+/* Of a large body, decoded and stored at a time: a series needs several times as much memory
+ * decoded as encoded. Senders' defaults (2,000 samples) stay far below. */
+#define PIECE_BYTES (1 * MIB)
 
 enum answer { ANSWER_OTLP, ANSWER_LOKI_OTLP, ANSWER_PROM, ANSWER_LOKI, ANSWER_ZIPKIN };
 
@@ -28,6 +32,9 @@ struct protocol {
     enum answer answer;
     decoder *decode;      // of the protobuf form; NULL: JSON only
     decoder *decode_json; // NULL: JSON is transcoded (OTLP) or refused
+    /* Each top-level field of a body stands alone, and what is sent again after a failure does no
+     * harm: a large body is decoded and stored in pieces. */
+    bool has_pieces;
 };
 
 struct ingest_job {
@@ -40,6 +47,7 @@ struct ingest_job {
     struct arena arena;
     struct buf transcoded; // OTLP/JSON as protobuf
     size_t charged;        // of it, on the ingest budget
+    size_t raw_n;          // of the body
     struct batch batch;
     struct delta_points deltas;
     struct write_result result;
@@ -278,9 +286,12 @@ static bool inflate(struct ingest_job *j, str *body, struct err *err)
         return true;
     }
     str coding = http_header_get(j->req, STR("content-encoding"));
-    if (!always_snappy || (coding.n > 0 && !str_eq_nocase(coding, STR("snappy"))))
-        return http_body(j->req, max, body, err);
-    return http_inflate(j->req, CODEC_SNAPPY, max, body, err);
+    bool is_named = !always_snappy || (coding.n > 0 && !str_eq_nocase(coding, STR("snappy")));
+    if (!(is_named ? http_body(j->req, max, body, err)
+                   : http_inflate(j->req, CODEC_SNAPPY, max, body, err)))
+        return false;
+    http_body_spent(j->req);
+    return true;
 }
 
 struct finder {
@@ -363,7 +374,7 @@ static bool find_tenant(struct ingest_job *j, struct err *err)
  * ever: sending it again would only keep others out. */
 static bool no_room(const struct ingest_job *j, struct err *err)
 {
-    size_t own = j->arena.used + j->batch.raw_bytes + j->charged, max = j->svc->ingest_budget->max;
+    size_t own = j->arena.used + j->raw_n + j->charged, max = j->svc->ingest_budget->max;
     if (own >= max - max / 8)
         return err_set(
             err, ERR_TOO_LARGE,
@@ -377,17 +388,31 @@ static bool make_tenant(struct ingest_job *j, struct err *err)
     return j->tenant || store_tenant(j->svc->store, j->tenant_name, true, &j->tenant, err);
 }
 
+/* What the answer says of a further piece. */
+static void add_result(struct write_result *all, const struct write_result *r)
+{
+    all->rejected += r->rejected;
+    all->samples += r->samples;
+    all->hists += r->hists;
+    all->exemplars += r->exemplars;
+    if (all->reason[0] == '\0')
+        memcpy(all->reason, r->reason, sizeof all->reason);
+}
+
 static bool store(struct ingest_job *j, struct err *err)
 {
+    struct write_result r = {0};
     batch_validate(&j->batch);
     if (batch_records(&j->batch) == 0 && j->batch.metas.n == 0) {
-        j->result.rejected = j->batch.rejected;
-        memcpy(j->result.reason, j->batch.reason, sizeof j->result.reason);
+        r.rejected = j->batch.rejected;
+        memcpy(r.reason, j->batch.reason, sizeof r.reason);
+        add_result(&j->result, &r);
         store_count_malformed(j->svc->store, j->protocol->signal, j->batch.rejected);
         return true;
     }
-    if (!make_tenant(j, err) || !store_write(j->svc->store, j->tenant, &j->batch, &j->result, err))
+    if (!make_tenant(j, err) || !store_write(j->svc->store, j->tenant, &j->batch, &r, err))
         return false;
+    add_result(&j->result, &r);
     if (j->protocol->signal == SIGNAL_TRACES && j->svc->derive)
         derive_spans(j->svc->derive, j->tenant, &j->batch);
     return true;
@@ -404,11 +429,8 @@ static bool store_deltas(struct ingest_job *j, struct err *err)
     return ok;
 }
 
-static bool run(struct ingest_job *j, struct err *err)
+static bool take(struct ingest_job *j, str body, struct err *err)
 {
-    str body;
-    if (!pick_form(j, err) || !inflate(j, &body, err) || !find_tenant(j, err))
-        return false;
     batch_init(&j->batch, j->protocol->signal, &j->arena);
     j->batch.raw_bytes = body.n;
     if (!decode(j, body, err))
@@ -417,6 +439,36 @@ static bool run(struct ingest_job *j, struct err *err)
         return no_room(j, err);
     return j->deltas.points.n > 0 ? store_deltas(j, err) : store(j, err);
 }
+
+/* The fields that begin in the first PIECE_BYTES; all the rest when it is malformed, for the
+ * decoder to say so. */
+static str next_piece(str *rest)
+{
+    struct rd r = rd_of(*rest);
+    struct pb_field f;
+    while (rest->n - rd_left(&r) < PIECE_BYTES && pb_next(&r, &f))
+        ;
+    str piece = str_sub(*rest, 0, r.bad ? rest->n : rest->n - rd_left(&r));
+    *rest = str_sub(*rest, piece.n, rest->n);
+    return piece;
+}
+
+static bool run(struct ingest_job *j, struct err *err)
+{
+    str body;
+    if (!pick_form(j, err) || !inflate(j, &body, err) || !find_tenant(j, err))
+        return false;
+    j->raw_n = body.n;
+    if (!j->protocol->has_pieces || j->is_write2 || j->is_json)
+        return take(j, body, err);
+    bool ok = true;
+    do {
+        ok = take(j, next_piece(&body), err);
+        arena_reset(&j->arena);
+    } while (ok && body.n > 0);
+    return ok;
+}
+
 static void ingest(const struct protocol *p, void *ctx, struct http_request *req,
                    struct http_reply *rep)
 {
@@ -435,16 +487,24 @@ static void ingest(const struct protocol *p, void *ctx, struct http_request *req
 
 /* ---- routes ---- */
 
-static const struct protocol otlp_metrics = {SIGNAL_METRICS, ANSWER_OTLP, decode_otlp_metrics,
-                                             NULL};
-static const struct protocol otlp_logs = {SIGNAL_LOGS, ANSWER_OTLP, decode_otlp_logs, NULL};
-static const struct protocol otlp_traces = {SIGNAL_TRACES, ANSWER_OTLP, decode_otlp_traces, NULL};
-static const struct protocol loki_otlp = {SIGNAL_LOGS, ANSWER_LOKI_OTLP, decode_otlp_logs, NULL};
-static const struct protocol prom_write = {SIGNAL_METRICS, ANSWER_PROM, decode_prom_write, NULL};
-static const struct protocol loki_push = {SIGNAL_LOGS, ANSWER_LOKI, decode_loki_protobuf,
-                                          decode_loki_json};
-
-static const struct protocol zipkin = {SIGNAL_TRACES, ANSWER_ZIPKIN, NULL, decode_zipkin_json};
+static const struct protocol otlp_metrics = {
+    .signal = SIGNAL_METRICS, .answer = ANSWER_OTLP, .decode = decode_otlp_metrics};
+static const struct protocol otlp_logs = {
+    .signal = SIGNAL_LOGS, .answer = ANSWER_OTLP, .decode = decode_otlp_logs};
+static const struct protocol otlp_traces = {
+    .signal = SIGNAL_TRACES, .answer = ANSWER_OTLP, .decode = decode_otlp_traces};
+static const struct protocol loki_otlp = {
+    .signal = SIGNAL_LOGS, .answer = ANSWER_LOKI_OTLP, .decode = decode_otlp_logs};
+static const struct protocol prom_write = {.signal = SIGNAL_METRICS,
+                                           .answer = ANSWER_PROM,
+                                           .decode = decode_prom_write,
+                                           .has_pieces = true};
+static const struct protocol loki_push = {.signal = SIGNAL_LOGS,
+                                          .answer = ANSWER_LOKI,
+                                          .decode = decode_loki_protobuf,
+                                          .decode_json = decode_loki_json};
+static const struct protocol zipkin = {
+    .signal = SIGNAL_TRACES, .answer = ANSWER_ZIPKIN, .decode_json = decode_zipkin_json};
 
 #define ENTRY(name, which)                                                                 \
     static void name(void *ctx, struct http_request *req, struct http_reply *rep)          \

@@ -96,8 +96,8 @@ static void exchange_count(struct dispatch *d, struct exchange *x)
         return;
     x->is_counted = true;
     struct route_entry *entry = x->match.entry ? x->match.entry : router_other(d->router);
-    route_count(entry, exchange_status(x), clock_mono_ns(x->host->clock) - x->start_ns, x->body.n,
-                x->rep.total);
+    route_count(entry, exchange_status(x), clock_mono_ns(x->host->clock) - x->start_ns,
+                x->body.n + x->spent_n, x->rep.total);
 }
 
 static void exchange_done(struct dispatch *d, struct exchange *x)

@@ -13,8 +13,10 @@
  * side by side do not ask for the whole limit each. */
 #define INFLATE_LIKELY 16
 #define INFLATE_MIN    (256 * KIB)
-/* Bytes of a body that are made room for when one has come. */
-#define BODY_AHEAD 8
+/* Bytes of a body that are made room for when one has come. Reads bring 64 KiB: the third room is
+ * above the 4 MiB from which the allocator maps memory by itself (server/cmd_serve.c), and grows
+ * without a copy. */
+#define BODY_AHEAD 10
 
 struct exchange *exchange_new(const struct exchange_host *host)
 {
@@ -249,6 +251,19 @@ bool http_body(struct http_request *req, size_t max, str *out, struct err *err)
         return true;
     }
     return exchange_inflate(x, kind, max, out, err);
+}
+
+void http_body_spent(struct http_request *req)
+{
+    struct exchange *x = req->impl;
+    if (x->inflated.p == NULL) // then the body is what http_body gave
+        return;
+    if (x->host->budget)
+        budget_give(x->host->budget, x->body.cap);
+    x->budgeted -= x->body.cap;
+    x->spent_n += x->body.n;
+    buf_deinit(&x->body);
+    req->body = (str){0};
 }
 
 static bool params_parse(struct http_request *req, struct exchange *x, struct err *err)

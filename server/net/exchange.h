@@ -38,6 +38,7 @@ struct exchange {
     int64_t start_ns; // monotonic, at the end of the headers
 
     struct buf body;                 // as received; req.body points into it
+    size_t spent_n;                  // bytes of it, once http_body_spent has freed it
     struct buf inflated;             // result of http_body
     struct buf part;                 // of a body in parts: what is being handled
     size_t part_budgeted;            // of it, among budgeted

@@ -75,6 +75,9 @@ MUST_USE bool http_body(struct http_request *req, size_t max, str *out, struct e
 /* The body decompressed by `kind`, whatever the headers say; otherwise as http_body. */
 MUST_USE bool http_inflate(struct http_request *req, enum codec_kind kind, size_t max, str *out,
                            struct err *err);
+/* Nobody reads the body as received again: its memory goes, while what http_body and http_inflate
+ * gave stays. For handlers that work long on what they inflated. */
+void http_body_spent(struct http_request *req);
 /* For application/x-www-form-urlencoded bodies the form's fields, then those of the URL's query,
  * decoded. Parsed once. A bad escape: ERR_INVALID. */
 MUST_USE bool http_params(struct http_request *req, const struct http_param **out, size_t *n,

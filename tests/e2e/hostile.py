@@ -12,6 +12,7 @@ import time
 import zlib
 
 from harness import Server, until
+from prom_data import encode_labels, field, snappy, varint
 
 MEMORY_MB = 128
 GRPC = int(os.environ.get("GRPC_MESSAGES", "3000"))  # 100000 takes about a minute
@@ -105,6 +106,28 @@ def bombs(server):
     assert status == 415, (status, reply)
     status, reply, _ = server.ask("/v1/logs", data=b"\xff\xff\xff", headers={"Content-Type": "application/x-protobuf"})
     assert status == 400 and reply, (status, reply)
+
+
+def large_write(server):
+    """A body far above what is decoded at a time: each series arrives, what is refused is counted over all of it."""
+
+    def series(i):
+        name = {"__name__": "large_write"} if 0 < i < 19_999 else {}
+        sample = b"\x09" + struct.pack("<d", i) + b"\x10" + varint(int(time.time() * 1000))
+        return field(1, encode_labels({**name, "row": f"{i:0100}"}) + field(2, sample))
+
+    def send(body):
+        kind = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"}
+        return server.ask("/api/v1/write", data=snappy(body), headers=kind)[:2]
+
+    body = b"".join(map(series, range(20_000)))
+    status, reply = send(body)
+    assert status == 400 and b"2 errors like: " in reply, (status, reply)
+    status, reply = send(body + b"\x0f")
+    assert status == 400 and b"malformed" in reply, (status, reply)
+    query = {"query": "count(large_write) + sum(large_write)"}
+    result = json.loads(server.ask("/api/v1/query", query)[1])["data"]["result"]
+    assert result[0]["value"][1] == str(19_998 + sum(range(1, 19_999))), result
 
 
 def headers(server):
@@ -399,7 +422,8 @@ def full_memory():
 def main():
     with Server("--memory", f"{MEMORY_MB}M") as server:
         start = server.rss_mb()
-        for step in (nesting, bombs, headers, attributes, shapes, http2, tiny_messages, idle_connections):
+        steps = (nesting, bombs, large_write, headers, attributes, shapes, http2, tiny_messages, idle_connections)
+        for step in steps:
             step(server)
             assert server.ask("/ready")[0] == 200
             print(f"{step.__name__}: {server.rss_mb():.1f} MB resident (started with {start:.1f})")
