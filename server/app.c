@@ -335,6 +335,9 @@ static bool app_open_net(struct app *app, struct err *err)
     if (!work_open(&app->loop, &work, &app->work, err))
         return false;
     app->host.work = app->work;
+    if (c->cors_origin.n > 0 &&
+        !regex_open(c->cors_origin, REGEX_ANCHORED, &app->host.cors_origin, err))
+        return err_in(err, "net.cors_origin");
     struct net_options net = {
         .host = &app->host,
         .router = app->router,
@@ -517,6 +520,7 @@ static bool start_thread(pthread_t *thread, void *(*run)(void *), struct app *ap
 static void app_free(struct app *app)
 {
     router_close(app->router);
+    regex_close(app->host.cors_origin);
     delta_close(app->services.delta);
     crew_close(app->services.crew);
     memory_watch_close(app->watch);

@@ -300,6 +300,9 @@ static const struct field fields[] = {
      "Request body as it arrives (compressed): 413 beyond."},
     {"net.max_body_raw", FIELD_SIZE, AT(max_body_raw), "64MiB", 1 * KIB, 1 * GIB, false,
      "Request body after decompression: 413 beyond."},
+    {"net.cors_origin", FIELD_TEXT, AT(cors_origin), ".*", 0, 0, false,
+     "Origins whose web pages may read Prometheus' API, as a regular expression (Prometheus' "
+     "--web.cors.origin); empty: none."},
     {"net.header_timeout", FIELD_DURATION, AT(header_timeout_ns), "10s", SEC / 10, DAY, false,
      "From the first byte of a request to the end of its headers."},
     {"net.body_timeout", FIELD_DURATION, AT(body_timeout_ns), "30s", SEC / 10, DAY, false,

@@ -58,6 +58,7 @@ struct config {
     uint64_t max_header;   // bytes of request line and headers
     uint64_t max_body;     // bytes as received (compressed)
     uint64_t max_body_raw; // bytes after decompression: pass to http_body
+    str cors_origin;       // regular expression; empty: no origin
     int64_t header_timeout_ns;
     int64_t idle_timeout_ns;
     int64_t body_timeout_ns;

@@ -756,6 +756,6 @@ const struct route prom_routes[] = {
     {GET_POST, "/api/v1/labels", LANE_QUERY, get_labels, prom_refuse},
     {GET_POST, "/api/v1/label/{name}/values", LANE_QUERY, get_label_values, prom_refuse},
     {GET_POST, "/api/v1/series", LANE_QUERY, get_series, prom_refuse},
-    {HTTP_GET, "/api/v1/metadata", LANE_QUERY, get_metadata, prom_refuse},
+    {GET_ONLY, "/api/v1/metadata", LANE_QUERY, get_metadata, prom_refuse},
     {0},
 };

@@ -4,6 +4,7 @@
 #include "server/net/grpc.h"
 #include "storage/base/enc.h"
 #include "storage/base/num.h"
+#include "storage/base/regex.h"
 
 #define TEXT_PLAIN STR("text/plain; charset=utf-8")
 
@@ -25,13 +26,39 @@ static void answer_options(struct exchange *x)
     router_methods(x->match.allowed ? x->match.allowed | HTTP_OPTIONS : HTTP_ANY, &methods);
     reply_status(rep, 204);
     reply_header(rep, STR("allow"), buf_str(&methods));
-    if (x->allow_origin) {
+    if (x->cors == CORS_WRITE) {
         str asked = http_header_get(&x->req, STR("access-control-request-headers"));
         reply_header(rep, STR("access-control-allow-methods"), buf_str(&methods));
         reply_header(rep, STR("access-control-allow-headers"), asked.n ? asked : STR("*"));
         reply_header(rep, STR("access-control-max-age"), STR("86400"));
     }
     buf_deinit(&methods);
+}
+
+/* A wrong method, with the methods in the order of the alphabet. */
+static void answer_as_prometheus(struct exchange *x)
+{
+    unsigned methods = x->match.allowed;
+    str allow = arena_fmt(&x->arena, "%sOPTIONS%s%s", methods & HTTP_GET ? "GET, " : "",
+                          methods & HTTP_POST ? ", POST" : "", methods & HTTP_PUT ? ", PUT" : "");
+    reply_header(&x->rep, STR("allow"), allow);
+    answer_text(x, 405, STR("Method Not Allowed\n"));
+}
+
+/* Pages of any origin may send telemetry; what is stored they may read as Prometheus has it. */
+static enum cors cors_of(const struct exchange *x)
+{
+    str origin = http_header_get(&x->req, STR("origin"));
+    struct err err = ERR_OK;
+    bool hit = false;
+    if (origin.n == 0 || x->req.is_grpc)
+        return CORS_NONE;
+    if (x->match.is_ingest)
+        return CORS_WRITE;
+    if (!x->match.as_prometheus || !str_starts(x->req.path, STR("/api/")) ||
+        x->host->cors_origin == NULL)
+        return CORS_NONE;
+    return regex_match(x->host->cors_origin, origin, &hit, &err) && hit ? CORS_READ : CORS_NONE;
 }
 
 /* What is answered when no route took the request. */
@@ -48,6 +75,10 @@ static void answer_no_route(struct exchange *x)
     }
     if (!x->match.path_known) {
         answer_text(x, 404, STR("404 page not found\n"));
+        return;
+    }
+    if (x->match.as_prometheus) {
+        answer_as_prometheus(x);
         return;
     }
     struct buf methods;
@@ -245,8 +276,7 @@ bool dispatch_headers(struct dispatch *d, struct exchange *x, bool expects_conti
     x->start_ns = clock_mono_ns(x->host->clock);
     x->accepts_gzip = http_accepts_gzip(req);
     find_route(d, x);
-    /* Pages of any origin may send telemetry (browser SDKs do), but not read what is stored. */
-    x->allow_origin = x->match.is_ingest && http_header_get(req, STR("origin")).n > 0;
+    x->cors = cors_of(x);
     if (req->method == HTTP_HEAD) {
         x->is_head = true;
         req->method = HTTP_GET;

@@ -5,6 +5,7 @@
 #include "server/net/ws.h"
 #include "storage/base/budget.h"
 #include "storage/base/num.h"
+#include "storage/base/regex.h"
 #include "storage/model/limits.h"
 
 /* Arena of a request: path arguments, parameters, what a handler keeps for the answer. */
@@ -310,4 +311,25 @@ bool http_param_get(const struct http_param *p, size_t n, str name, str *out)
         }
     }
     return false;
+}
+
+size_t exchange_cors(const struct exchange *x, struct http_header out[CORS_HEADERS])
+{
+    static const struct http_header read[CORS_HEADERS] = {
+        {STR_INIT("access-control-allow-headers"),
+         STR_INIT("Accept, Authorization, Content-Type, Origin")},
+        {STR_INIT("access-control-allow-methods"), STR_INIT("GET, POST, OPTIONS")},
+        {STR_INIT("access-control-expose-headers"), STR_INIT("Date")},
+        {STR_INIT("vary"), STR_INIT("Origin")},
+        {STR_INIT("access-control-allow-origin"), STR_INIT("*")}};
+    if (x->cors == CORS_NONE)
+        return 0;
+    if (x->cors == CORS_WRITE) {
+        out[0] = read[CORS_HEADERS - 1];
+        return 1;
+    }
+    memcpy(out, read, sizeof read);
+    if (!regex_facts(x->host->cors_origin)->matches_all)
+        out[CORS_HEADERS - 1].value = http_header_get(&x->req, STR("origin"));
+    return CORS_HEADERS;
 }

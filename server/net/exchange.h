@@ -20,12 +20,20 @@ struct exchange_host {
     struct clock *clock;
     struct budget *budget;       // bodies and arenas of requests; may be NULL
     struct budget *reply_budget; // answers; may be NULL
+    struct regex *cors_origin;   // whose pages may read Prometheus' API; NULL: none
     uint64_t max_header;         // bytes of request line and headers
     uint64_t max_body;           // bytes as received
     uint64_t max_body_raw;       // bytes of a gRPC message after decompression
     int64_t write_timeout_ns;    // a client that takes nothing for so long is given up
     void (*busy)(void *ctx);     // a request goes to a lane; loop thread; may be NULL
     void *busy_ctx;
+};
+
+/* What pages of other origins may do. */
+enum cors {
+    CORS_NONE,
+    CORS_WRITE, // send telemetry, as browser SDKs do: any origin
+    CORS_READ,  // read Prometheus' API
 };
 
 struct exchange {
@@ -55,7 +63,7 @@ struct exchange {
 
     bool is_head; // HEAD: the handler sees GET, the client gets no body
     bool accepts_gzip;
-    bool allow_origin;    // CORS
+    enum cors cors;       // by dispatch
     bool grpc_compressed; // flag of the message's prefix
     str content_length;   // header value or empty
 
@@ -82,6 +90,9 @@ void exchange_ref(struct exchange *x);
 void exchange_unref(struct exchange *x);
 /* The session lets go: the handler is told to stop, nobody will pull the reply. */
 void exchange_abandon(struct exchange *x);
+#define CORS_HEADERS 5
+/* The headers that x->cors asks for; how many. */
+size_t exchange_cors(const struct exchange *x, struct http_header out[CORS_HEADERS]);
 /* Adds body bytes. ERR_TOO_LARGE above max_body, ERR_BUSY when the budget is empty. */
 MUST_USE bool exchange_body(struct exchange *x, str bytes, struct err *err);
 /* Charges n more bytes; false when the budget is empty. */

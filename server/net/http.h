@@ -26,6 +26,9 @@ enum http_method {
     /* No method: the body may have no end. Its handler is called again and again with what came
      * since, see http_request.part_err. Lanes only. */
     HTTP_PARTS = 1024,
+    /* No method either: as Prometheus serves its API. HEAD is not GET, 405 has its text, and pages
+     * of the origins of net.cors_origin may read below /api/. */
+    HTTP_AS_PROMETHEUS = 2048,
 };
 
 struct http_header {

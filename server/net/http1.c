@@ -430,6 +430,15 @@ static void put_date(struct buf *out, int64_t now_ns)
             tm.tm_sec);
 }
 
+static void put_cors(struct buf *out, const struct exchange *x)
+{
+    struct http_header headers[CORS_HEADERS];
+    size_t n = exchange_cors(x, headers);
+    for (size_t i = 0; i < n; i++)
+        buf_fmt(out, STR_FMT ": " STR_FMT "\r\n", STR_ARG(headers[i].name),
+                STR_ARG(headers[i].value));
+}
+
 static void http1_put_head(struct http1 *h, bool is_whole)
 {
     struct exchange *x = h->x;
@@ -449,8 +458,7 @@ static void http1_put_head(struct http1 *h, bool is_whole)
         buf_add(out, STR("content-encoding: gzip\r\n"));
     if (reply_may_gzip(rep))
         buf_add(out, STR("vary: Accept-Encoding\r\n"));
-    if (x->allow_origin)
-        buf_add(out, STR("access-control-allow-origin: *\r\n"));
+    put_cors(out, x);
     h->is_chunked = !is_whole && !h->is_http10;
     if (!is_whole && h->is_http10)
         h->keep_alive = false; // the end of the connection is the end of the answer

@@ -171,8 +171,10 @@ static void stream_submit(struct stream *st, enum reply_state state)
         if (reply_may_gzip(rep))
             nv_add(&list, STR("vary"), STR("Accept-Encoding"));
     }
-    if (x->allow_origin && !is_grpc)
-        nv_add(&list, STR("access-control-allow-origin"), STR("*"));
+    struct http_header cors[CORS_HEADERS];
+    size_t n_cors = is_grpc ? 0 : exchange_cors(x, cors);
+    for (size_t i = 0; i < n_cors; i++)
+        nv_add(&list, cors[i].name, cors[i].value);
     if (is_whole && !is_grpc && code != 204 && code != 304)
         nv_add(&list, STR("content-length"), num_print_i64(length, (int64_t)reply_total(rep)));
     if (is_grpc && is_whole && reply_total(rep) == 0) { // "trailers only"

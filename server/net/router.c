@@ -160,8 +160,9 @@ static bool match_method(struct router *r, uint32_t first, unsigned method, bool
             return false;
         out->path_known = true;
         out->is_ingest = e->route->lane == LANE_INGEST;
+        out->as_prometheus = (e->route->methods & HTTP_AS_PROMETHEUS) != 0;
         out->allowed |= e->route->methods;
-        if (e->route->methods & method)
+        if ((e->route->methods & method) && !(out->as_prometheus && (method & HTTP_HEAD)))
             out->entry = e;
     }
     return true;

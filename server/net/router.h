@@ -37,6 +37,7 @@ struct route_match {
     struct route_entry *entry; // NULL: no such route
     bool path_known;           // with entry NULL: the path exists, the method is wrong
     bool is_ingest;            // the path belongs to LANE_INGEST, whatever the method
+    bool as_prometheus;        // HTTP_AS_PROMETHEUS, whatever the method
     unsigned allowed;          // methods of that path, enum http_method bits
     str args[ROUTE_ARGS_MAX];  // raw (not decoded) values of the pattern's {names}
     size_t n_args;
@@ -48,7 +49,7 @@ void router_close(struct router *r); // NULL is fine
  * pattern and an overlapping method are a mistake of the program (asserted), as is a pattern with
  * more than ROUTE_ARGS_MAX names. */
 void router_add(struct router *r, const struct route *table, void *ctx);
-/* HEAD matches what GET matches. args point into path. */
+/* HEAD matches what GET matches, but HTTP_AS_PROMETHEUS. args point into path. */
 void router_match(struct router *r, enum http_method method, str path, bool is_grpc,
                   struct route_match *out);
 /* "GET, POST" of a set of methods, into buf (cleared first). */

@@ -132,6 +132,7 @@ static const struct route fixture_routes[] = {
     {HTTP_POST, "/ingest", LANE_INGEST, handle_hello, NULL},
     {HTTP_GET, "/none", LANE_LOOP, handle_none, NULL},
     {HTTP_GET, "/empty", LANE_LOOP, handle_empty, NULL},
+    {HTTP_GET | HTTP_PUT | HTTP_AS_PROMETHEUS, "/api/x", LANE_LOOP, handle_hello, NULL},
     {HTTP_GET, "/ws", LANE_LOOP, handle_ws, NULL},
     {HTTP_GET, "/large", LANE_LOOP, handle_large, NULL},
     {HTTP_POST, "/test.Service/Call", LANE_LOOP, handle_rpc, NULL},

@@ -100,6 +100,11 @@ static const struct {
     {"GET /hello HTTP/1.1\r\nOrigin: http://a\r\n\r\n", OK_HELLO, false},
     {"OPTIONS /hello HTTP/1.1\r\nOrigin: http://a\r\n\r\n",
      "HTTP/1.1 204 No Content\r\n" DATE "allow: GET, OPTIONS\r\n\r\n", false},
+    {"GET /api/x HTTP/1.1\r\nOrigin: http://a\r\n\r\n", OK_HELLO, false}, // no origin is named
+    {"HEAD /api/x HTTP/1.1\r\n\r\n",
+     "HTTP/1.1 405 Method Not Allowed\r\n" DATE "allow: GET, OPTIONS, PUT\r\n"
+     "content-type: text/plain; charset=utf-8\r\ncontent-length: 19\r\n\r\n",
+     false},
     // refused
     {"POST /post HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 20001\r\n\r\n",
      "HTTP/1.1 413 Request Entity Too Large\r\n" DATE
