@@ -39,22 +39,6 @@ struct matching {
     size_t words;
 };
 
-static void print_braces(struct buf *b, struct labels l) // all labels, the metric name, too
-{
-    buf_add_char(b, '{');
-    for (size_t i = 0; i < l.n; i++) {
-        if (i > 0)
-            buf_add(b, STR(", "));
-        if (label_name_valid(l.v[i].name))
-            buf_add(b, l.v[i].name);
-        else
-            label_quote(b, l.v[i].name);
-        buf_add_char(b, '=');
-        label_quote(b, l.v[i].value);
-    }
-    buf_add_char(b, '}');
-}
-
 static bool many_to_many(struct matching *x, uint32_t s1, uint32_t s2, struct err *err)
 {
     const char *side = x->many_is_right ? "left" : "right";
@@ -67,9 +51,9 @@ static bool many_to_many(struct matching *x, uint32_t s1, uint32_t s2, struct er
     buf_init(&key, ERR_TEXT_MAX);
     buf_init(&a, ERR_TEXT_MAX);
     buf_init(&b, ERR_TEXT_MAX);
-    print_braces(&key, x->j->labels[x->group]);
-    print_braces(&a, x->one->m->series.v[s1].labels);
-    print_braces(&b, x->one->m->series.v[s2].labels);
+    labels_print_braces(&key, x->j->labels[x->group]);
+    labels_print_braces(&a, x->one->m->series.v[s1].labels);
+    labels_print_braces(&b, x->one->m->series.v[s2].labels);
     bool turn = str_cmp(buf_str(&a), buf_str(&b)) > 0;
     err_set(err, ERR_EXEC,
             "found duplicate series for the match group " STR_FMT

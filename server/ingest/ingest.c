@@ -191,6 +191,23 @@ static void answer_otlp(struct ingest_job *j)
     buf_deinit(&b);
 }
 
+/* One a line. */
+static str all_reasons(struct ingest_job *j)
+{
+    const struct batch *b = &j->batch;
+    struct buf out;
+    buf_init(&out, 2 * LIMIT_REASONS);
+    for (size_t i = 0; i < b->reasons.texts.n; i++) {
+        buf_add(&out, i > 0 ? STR("\n") : STR(""));
+        buf_add(&out, b->reasons.texts.v[i]);
+    }
+    if (b->reasons.omitted > 0)
+        buf_fmt(&out, "\n%zu more", b->reasons.omitted);
+    str text = arena_dup(j->req->arena, buf_str(&out));
+    buf_deinit(&out);
+    return text;
+}
+
 /* Loki and Prometheus store what is good and answer 400 with a reason when something was not. */
 static void answer_text(struct ingest_job *j)
 {
@@ -201,7 +218,8 @@ static void answer_text(struct ingest_job *j)
         reply_send(j->rep, j->protocol->answer == ANSWER_ZIPKIN ? 202 : 204, STR(""), STR(""));
         return;
     }
-    str text = r->rejected == 1
+    str text = j->batch.manner == BATCH_ALL_REASONS ? all_reasons(j)
+               : r->rejected == 1
                    ? arena_dup(j->req->arena, str_c(r->reason))
                    : arena_fmt(j->req->arena, "%zu errors like: %s", r->rejected, r->reason);
     reply_send(j->rep, 400, STR("text/plain; charset=utf-8"), clean(j, text));
@@ -403,6 +421,8 @@ static bool store(struct ingest_job *j, struct err *err)
 {
     struct write_result r = {0};
     batch_validate(&j->batch);
+    if (j->batch.skipped > 0)
+        store_count_malformed(j->svc->store, j->protocol->signal, j->batch.skipped);
     if (batch_records(&j->batch) == 0 && j->batch.metas.n == 0) {
         r.rejected = j->batch.rejected;
         memcpy(r.reason, j->batch.reason, sizeof r.reason);

@@ -1,6 +1,6 @@
 /* prom_write.c - Prometheus remote write 1.0 to a batch. A series is known by the hash of its raw
  * label bytes; labels are decoded only the first time. Series without a name or with broken labels
- * are refused with a reason, the rest is kept. */
+ * are left out, as Prometheus does: BATCH_SKIPS_LABELS. */
 #include "server/ingest/prom_write.h"
 
 #include "prom.pb-c.h"
@@ -248,6 +248,7 @@ bool decode_prom_write(struct decode *d, str body, struct err *err)
 {
     struct write_walk w = {d, d->batch->arena};
     struct rd r = rd_of(body);
+    d->batch->manner = BATCH_SKIPS_LABELS;
     struct pb_field f;
     bool ok = true;
     while (ok && !w.arena->over && pb_next(&r, &f)) {

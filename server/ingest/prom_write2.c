@@ -24,27 +24,25 @@ struct walk2 {
 struct refs {
     uint32_t v[2 * LIMIT_LABELS];
     size_t n;
-    const char *fault; // NULL: fine
+    str fault; // empty: fine
 };
 
-static void add_ref(const struct walk2 *w, struct refs *x, uint64_t ref)
+static void add_ref(struct refs *x, uint64_t ref)
 {
-    if (ref >= w->symbols.n)
-        x->fault = "label reference beyond the symbols";
-    else if (x->n == COUNTOF(x->v))
-        x->fault = LIMIT_LABELS_TEXT;
+    if (x->n == COUNTOF(x->v))
+        x->fault = STR(LIMIT_LABELS_TEXT);
     else
-        x->v[x->n++] = (uint32_t)ref;
+        x->v[x->n++] = (uint32_t)MIN(ref, (uint64_t)UINT32_MAX);
 }
 
 /* Packed, or one by one, as protobuf allows. */
-static bool add_refs(const struct walk2 *w, struct refs *x, const struct pb_field *f)
+static bool add_refs(struct refs *x, const struct pb_field *f)
 {
     struct rd r = rd_of(f->bytes);
     if (f->tag == PB_TAG(1, PB_VARINT))
-        add_ref(w, x, f->value);
-    while (rd_left(&r) > 0 && !r.bad && x->fault == NULL)
-        add_ref(w, x, rd_varint(&r));
+        add_ref(x, f->value);
+    while (rd_left(&r) > 0 && !r.bad && x->fault.n == 0)
+        add_ref(x, rd_varint(&r));
     return !r.bad;
 }
 
@@ -53,13 +51,22 @@ static bool is_refs(const struct pb_field *f)
     return f->tag == PB_TAG(1, PB_BYTES) || f->tag == PB_TAG(1, PB_VARINT);
 }
 
-/* The labels as they were sent, for batch_validate to look at, or refs.fault. */
-static struct labels labels_of(const struct walk2 *w, struct refs *x)
+/* All references, or refs.fault. */
+static bool check_refs(const struct walk2 *w, struct refs *x)
 {
-    if (x->fault == NULL && x->n % 2 != 0)
-        x->fault = "odd number of label references";
-    if (x->fault)
-        return (struct labels){0};
+    if (x->fault.n == 0 && x->n % 2 != 0)
+        x->fault = arena_fmt(w->arena, "invalid labelRefs length %zu", x->n);
+    for (size_t i = 0; i < x->n && x->fault.n == 0; i += 2)
+        if (x->v[i] >= w->symbols.n || x->v[i + 1] >= w->symbols.n)
+            x->fault = arena_fmt(
+                w->arena, "labelRefs %u (name) = %u (value) outside of symbols table (size %zu)",
+                x->v[i], x->v[i + 1], w->symbols.n);
+    return x->fault.n == 0;
+}
+
+/* The labels as they were sent, for batch_validate to look at. The references are checked. */
+static struct labels labels_of(const struct walk2 *w, const struct refs *x)
+{
     struct label *v = arena_array(w->arena, struct label, x->n / 2);
     for (size_t i = 0; i < x->n; i += 2)
         v[i / 2] = (struct label){w->symbols.v[x->v[i]].text, w->symbols.v[x->v[i + 1]].text};
@@ -81,14 +88,14 @@ struct scan2 {
     size_t samples, hists, exemplars;
 };
 
-static bool scan_series(const struct walk2 *w, str message, struct scan2 *out)
+static bool scan_series(str message, struct scan2 *out)
 {
     struct rd r = rd_of(message);
     struct pb_field f;
     out->refs.n = out->samples = out->hists = out->exemplars = 0;
-    out->refs.fault = NULL;
+    out->refs.fault = (str){0};
     while (pb_next(&r, &f)) {
-        if (is_refs(&f) && !add_refs(w, &out->refs, &f))
+        if (is_refs(&f) && !add_refs(&out->refs, &f))
             return false;
         out->samples += f.tag == PB_TAG(2, PB_BYTES);
         out->hists += f.tag == PB_TAG(3, PB_BYTES);
@@ -97,37 +104,48 @@ static bool scan_series(const struct walk2 *w, str message, struct scan2 *out)
     return !r.bad;
 }
 
-static void refuse(struct walk2 *w, const struct scan2 *s, struct labels l, const char *why)
+static void refuse(struct walk2 *w, const struct scan2 *s, str why)
+{
+    batch_reject(w->d->batch, MAX(s->samples + s->hists, (size_t)1), STR_FMT, STR_ARG(why));
+}
+
+static void refuse_refs(struct walk2 *w, const struct scan2 *s)
 {
     struct buf b;
-    buf_init(&b, 200); // what is longer is cut
-    labels_print(&b, l, true);
-    batch_reject(w->d->batch, MAX(s->samples + s->hists + s->exemplars, (size_t)1), "%s%s%.*s", why,
-                 l.n > 0 ? " " : "", l.n > 0 ? (int)b.n : 0, l.n > 0 ? b.p : "");
+    buf_init(&b, KIB); // what is longer is cut
+    buf_add(&b, STR("parsing labels for series ["));
+    for (size_t i = 0; i < s->refs.n; i++)
+        buf_fmt(&b, "%s%u", i > 0 ? " " : "", s->refs.v[i]);
+    buf_fmt(&b, "]: " STR_FMT, STR_ARG(s->refs.fault));
+    refuse(w, s, buf_str(&b));
+    buf_deinit(&b);
+}
+
+static void refuse_empty(struct walk2 *w, const struct scan2 *s)
+{
+    struct buf b;
+    buf_init(&b, KIB);
+    buf_add(&b, STR("TimeSeries must contain at least one sample or histogram for series "));
+    labels_print_braces(&b, labels_of(w, &s->refs));
+    refuse(w, s, buf_str(&b));
     buf_deinit(&b);
 }
 
 static bool find_series(struct walk2 *w, struct scan2 *s, uint32_t *out)
 {
     bool is_new;
-    struct labels l = {0};
-    if (s->samples + s->hists == 0 && s->refs.fault == NULL) {
-        l = labels_of(w, &s->refs);
-        refuse(w, s, l, "TimeSeries must contain at least one sample or histogram for series");
+    if (!check_refs(w, &s->refs)) {
+        refuse_refs(w, s);
         return false;
     }
-    if (s->refs.fault == NULL && s->refs.n % 2 == 0) {
-        *out = decode_series(w->d, hash_of(w, &s->refs), &is_new);
-        if (!is_new)
-            return true;
+    if (s->samples + s->hists == 0) {
+        refuse_empty(w, s);
+        return false;
     }
-    l = labels_of(w, &s->refs);
-    if (s->refs.fault == NULL) {
-        w->d->batch->series.v[*out].labels = l;
-        return true;
-    }
-    refuse(w, s, (struct labels){0}, s->refs.fault);
-    return false;
+    *out = decode_series(w->d, hash_of(w, &s->refs), &is_new);
+    if (is_new)
+        w->d->batch->series.v[*out].labels = labels_of(w, &s->refs);
+    return true;
 }
 
 static bool add_exemplar(struct walk2 *w, uint32_t series, str bytes, struct err *err)
@@ -138,10 +156,10 @@ static bool add_exemplar(struct walk2 *w, uint32_t series, str bytes, struct err
     struct pb_field f;
     bool ok = true;
     refs.n = 0;
-    refs.fault = NULL;
+    refs.fault = (str){0};
     while (ok && pb_next(&r, &f)) {
         if (is_refs(&f))
-            ok = add_refs(w, &refs, &f);
+            ok = add_refs(&refs, &f);
         else if (f.tag == PB_TAG(2, PB_64))
             x.v = f64_from_bits(f.value);
         else if (f.tag == PB_TAG(3, PB_VARINT))
@@ -149,11 +167,12 @@ static bool add_exemplar(struct walk2 *w, uint32_t series, str bytes, struct err
     }
     if (!ok || r.bad)
         return otlp_malformed(w->arena, "Exemplar", err);
+    if (!check_refs(w, &refs)) {
+        batch_reject(w->d->batch, 0, "exemplar: " STR_FMT, STR_ARG(refs.fault)); // no record
+        return true;
+    }
     x.labels = labels_of(w, &refs);
-    if (refs.fault)
-        batch_reject(w->d->batch, 0, "exemplar: %s", refs.fault); // no record of its own
-    else
-        vec_push(&w->d->batch->exemplars, w->arena, x);
+    vec_push(&w->d->batch->exemplars, w->arena, x);
     return true;
 }
 
@@ -205,7 +224,7 @@ static bool add_series(struct walk2 *w, str message, struct err *err)
 {
     struct scan2 s;
     uint32_t series = 0;
-    if (!scan_series(w, message, &s))
+    if (!scan_series(message, &s))
         return otlp_malformed(w->arena, "TimeSeries", err);
     if (!find_series(w, &s, &series))
         return true;
@@ -243,6 +262,7 @@ static bool read_symbols(struct walk2 *w, str body, struct err *err)
 bool decode_prom_write2(struct decode *d, str body, struct err *err)
 {
     struct walk2 w = {.d = d, .arena = d->batch->arena};
+    d->batch->manner = BATCH_ALL_REASONS;
     struct rd r = rd_of(body);
     struct pb_field f;
     bool ok = read_symbols(&w, body, err);

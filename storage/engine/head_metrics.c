@@ -176,13 +176,35 @@ struct encoder {
     bool failed;
 };
 
+/* "reason for series {...}", for those who want to hear of each. */
+static void tell(struct encoder *e, uint32_t series, str reason)
+{
+    const struct batch_series *s = &e->b->series.v[series];
+    uint32_t id = (uint32_t)(s->ref & UINT32_MAX) - 1;
+    struct labels l = s->labels;
+    struct arena a;
+    struct buf b;
+    if (e->b->manner != BATCH_ALL_REASONS)
+        return;
+    arena_init(&a, SIZE_MAX, NULL);
+    if (l.n == 0 && s->ref != 0 && label_index_alive(e->head->ix, id))
+        l = label_index_get(e->head->ix, id, &a);
+    buf_init(&b, 2 * KIB); // what is longer is cut
+    buf_fmt(&b, STR_FMT " for series ", STR_ARG(reason));
+    labels_print_braces(&b, l);
+    batch_tell(e->b, buf_str(&b));
+    buf_deinit(&b);
+    arena_deinit(&a);
+}
+
 /* What the sender calls a point is counted once: neither the other series of a histogram nor
  * exemplars count, they only give a reason. */
-static void refuse(struct encoder *e, enum refusal why, int64_t t_ms, bool is_point)
+static void refuse(struct encoder *e, enum refusal why, uint32_t series, int64_t t_ms,
+                   bool is_point)
 {
     e->res->rejected += is_point;
     e->res->refused[why] += is_point;
-    if (e->res->reason[0] != '\0')
+    if (e->res->reason[0] != '\0' && e->b->manner != BATCH_ALL_REASONS)
         return;
     size_t n_series = label_index_alive_count(e->head->ix);
     struct buf b;
@@ -197,15 +219,19 @@ static void refuse(struct encoder *e, enum refusal why, int64_t t_ms, bool is_po
         buf_fmt(&b, "limit of %zu series reached: more memory would allow more (memory)", n_series);
     else
         buf_fmt(&b, "%s", e->err->text);
+    if (is_point)
+        tell(e, series, buf_str(&b));
     size_t n = MIN(b.n, sizeof e->res->reason - 1);
-    memcpy(e->res->reason, b.p, n);
-    e->res->reason[n] = '\0';
+    if (e->res->reason[0] == '\0') {
+        memcpy(e->res->reason, b.p, n);
+        e->res->reason[n] = '\0';
+    }
     buf_deinit(&b);
 }
 
-static void refuse_series(struct encoder *e, bool is_point)
+static void refuse_series(struct encoder *e, uint32_t series, bool is_point)
 {
-    refuse(e, e->is_index_full ? REFUSED_MEMORY : REFUSED_LIMIT, 0, is_point);
+    refuse(e, e->is_index_full ? REFUSED_MEMORY : REFUSED_LIMIT, series, 0, is_point);
 }
 
 static bool in_window(struct encoder *e, uint32_t series, int64_t t_ms, bool is_point)
@@ -213,7 +239,7 @@ static bool in_window(struct encoder *e, uint32_t series, int64_t t_ms, bool is_
     if (LIKELY(t_ms >= e->min_ms && t_ms <= e->max_ms))
         return true;
     if (!e->b->series.v[series].is_derived) // else the record that it belongs to is counted
-        refuse(e, t_ms < e->min_ms ? REFUSED_OLD : REFUSED_FUTURE, t_ms, is_point);
+        refuse(e, t_ms < e->min_ms ? REFUSED_OLD : REFUSED_FUTURE, series, t_ms, is_point);
     return false;
 }
 
@@ -343,7 +369,7 @@ static bool encode_samples(struct encoder *e)
             if (e->failed)
                 return false;
             if (s->t_ms >= e->min_ms && s->t_ms <= e->max_ms)
-                refuse_series(e, !b->series.v[s->series].is_derived);
+                refuse_series(e, s->series, !b->series.v[s->series].is_derived);
             s->series = REFUSED;
             continue;
         }
@@ -394,11 +420,11 @@ static bool encode_hists(struct encoder *e, struct buf *out, size_t *kept)
             s->h = stale;
         }
         if (!hist_is_stale(s->h) && !hist_check(s->h, e->err)) {
-            refuse(e, REFUSED_MALFORMED, 0, true);
+            refuse(e, REFUSED_MALFORMED, s->series, 0, true);
         } else if (in_window(e, s->series, s->t_ms, true)) {
             id = series_id(e, s->series);
             if (id == REFUSED && !e->failed)
-                refuse_series(e, true);
+                refuse_series(e, s->series, true);
         }
         if (e->failed)
             break;
@@ -433,7 +459,7 @@ static bool encode_exemplars(struct encoder *e, struct buf *out, size_t *kept)
         if (has_room && in_window(e, s->series, s->t_ms, false)) {
             id = series_id(e, s->series);
             if (id == REFUSED && !e->failed)
-                refuse_series(e, false);
+                refuse_series(e, s->series, false);
         }
         if (e->failed)
             break;

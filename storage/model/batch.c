@@ -28,13 +28,33 @@ void batch_init(struct batch *b, enum signal signal, struct arena *arena)
 
 void batch_reject(struct batch *b, size_t n, const char *fmt, ...)
 {
-    b->rejected += n;
-    if (b->reason[0] != '\0')
-        return;
+    char text[1024];
     va_list args;
+    b->rejected += n;
+    if (b->reason[0] != '\0' && b->manner != BATCH_ALL_REASONS)
+        return;
     va_start(args, fmt);
-    (void)vsnprintf(b->reason, sizeof b->reason, fmt, args);
+    (void)vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
+    if (b->reason[0] == '\0') {
+        size_t len = MIN(str_c(text).n, sizeof b->reason - 1);
+        memcpy(b->reason, text, len);
+        b->reason[len] = '\0';
+    }
+    if (n > 0)
+        batch_tell(b, str_c(text));
+}
+
+void batch_tell(struct batch *b, str reason)
+{
+    if (b->manner != BATCH_ALL_REASONS)
+        return;
+    if (b->reasons.bytes + reason.n > LIMIT_REASONS) {
+        b->reasons.omitted++;
+        return;
+    }
+    b->reasons.bytes += reason.n;
+    vec_push(&b->reasons.texts, b->arena, arena_dup(b->arena, reason));
 }
 
 void batch_set_start(struct batch *b, int64_t start_ms)
@@ -135,6 +155,17 @@ static const char *label_fault(const struct label *l, bool *bad_value)
     return NULL;
 }
 
+/* Faults that are the product's limits, not the label set's. */
+static bool is_limit(const char *fault)
+{
+    static const char *const limits[] = {LIMIT_LABEL_NAME_TEXT, LIMIT_LABEL_VALUE_TEXT,
+                                         LIMIT_LABELS_TEXT};
+    for (size_t i = 0; i < COUNTOF(limits); i++)
+        if (str_eq(str_c(fault), str_c(limits[i])))
+            return true;
+    return false;
+}
+
 /* NULL, or why the set is refused; *at is the label to show then, or SIZE_MAX. */
 static const char *labels_fault(struct arena *a, struct labels *l, enum label_use use, size_t *at)
 {
@@ -161,11 +192,33 @@ static const char *labels_fault(struct arena *a, struct labels *l, enum label_us
     return NULL;
 }
 
+/* In the words of Prometheus' receiver. */
+static void tell_label_fault(struct batch *b, const char *fault, struct labels l, size_t at)
+{
+    struct buf text, set;
+    if (b->manner != BATCH_ALL_REASONS)
+        return;
+    buf_init(&set, KIB); // what is longer is cut
+    buf_init(&text, 2 * KIB);
+    labels_print_braces(&set, l);
+    if (str_is(str_c(fault), "duplicate label name"))
+        buf_fmt(&text, "invalid labels for series, labels %.*s, duplicated label %.*s", (int)set.n,
+                set.p, (int)MIN(l.v[at].name.n, (size_t)256), l.v[at].name.p);
+    else if (is_limit(fault))
+        buf_fmt(&text, "%s, got %.*s", fault, (int)set.n, set.p);
+    else
+        buf_fmt(&text, "invalid metric name or labels, got %.*s", (int)set.n, set.p);
+    batch_tell(b, buf_str(&text));
+    buf_deinit(&set);
+    buf_deinit(&text);
+}
+
 static void say_label_fault(struct batch *b, size_t n, const char *fault, struct labels l,
                             size_t at, enum label_use use)
 {
     const char *what = use == LABELS_SERIES ? "series" : "stream";
     char name[64] = "";
+    tell_label_fault(b, fault, l, at);
     if (at < l.n)
         (void)snprintf(name, sizeof name, " (\"%.*s\")", (int)MIN(l.v[at].name.n, (size_t)48),
                        l.v[at].name.p);
@@ -178,7 +231,8 @@ static void say_label_fault(struct batch *b, size_t n, const char *fault, struct
 
 /* ---- metrics ---- */
 
-#define GONE UINT32_MAX
+#define GONE         UINT32_MAX
+#define GONE_QUIETLY (UINT32_MAX - 1)
 
 static bool time_fits(struct batch *b, uint32_t series, int64_t t_ms)
 {
@@ -195,7 +249,7 @@ static int64_t start_fits(int64_t start_ms)
     return start_ms >= TIME_MIN_MS && start_ms <= TIME_MAX_MS ? start_ms : 0;
 }
 
-/* Series map: old index -> new index or GONE. NULL when all stay. */
+/* Series map: old index -> new index, GONE or GONE_QUIETLY. NULL when all stay. */
 static uint32_t *drop_series(struct batch *b)
 {
     uint32_t *map = NULL;
@@ -209,6 +263,10 @@ static uint32_t *drop_series(struct batch *b)
             map = arena_array(b->arena, uint32_t, b->series.n);
             for (size_t k = 0; k < i; k++)
                 map[k] = (uint32_t)k;
+        }
+        if (fault != NULL && b->manner == BATCH_SKIPS_LABELS && !is_limit(fault)) {
+            map[i] = GONE_QUIETLY;
+            continue;
         }
         if (fault != NULL) {
             say_label_fault(b, 0, fault, s->labels, at, LABELS_SERIES); // its records count
@@ -268,6 +326,10 @@ static bool keep_of_series(struct batch *b, const uint32_t *map, const bool *is_
     if (map == NULL) {
         ASSERT(*series < b->series.n);
         return true;
+    }
+    if (map[*series] == GONE_QUIETLY) {
+        b->skipped += is_derived != NULL;
+        return false;
     }
     if (map[*series] == GONE) {
         b->rejected += is_derived && !is_derived[*series]; // the reason was given with the series
@@ -942,4 +1004,8 @@ void batch_dump(const struct batch *b, struct buf *out)
     }
     if (b->rejected > 0)
         buf_fmt(out, "rejected %zu: %s\n", b->rejected, b->reason);
+    for (size_t i = 1; i < b->reasons.texts.n; i++)
+        buf_fmt(out, "    " STR_FMT "\n", STR_ARG(b->reasons.texts.v[i]));
+    if (b->skipped > 0)
+        buf_fmt(out, "skipped %zu\n", b->skipped);
 }

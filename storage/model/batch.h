@@ -57,6 +57,15 @@ struct batch_log {
 
 struct log_parted; // log_payload.h
 
+/* What a sender hears of what was refused. */
+enum batch_manner {
+    BATCH_FIRST_REASON, // how much, and the first reason
+    /* The same; but series that have no name, an empty or doubled label name, or names and values
+     * that are not UTF-8, are left out without a word (remote write 1.0). */
+    BATCH_SKIPS_LABELS,
+    BATCH_ALL_REASONS, // every reason, up to LIMIT_REASONS bytes of them (remote write 2.0)
+};
+
 struct batch {
     enum signal signal;
     struct arena *arena;
@@ -78,8 +87,14 @@ struct batch {
     VEC(struct span) spans;
     size_t raw_bytes; // decoded size of the request, for accounting
     // what was refused so far (partial success)
+    enum batch_manner manner;
     size_t rejected;
     char reason[256]; // first reason, NUL-terminated; empty when none
+    size_t skipped;   // records left out without a word; not in `rejected`
+    struct {
+        VEC(str) texts;
+        size_t bytes, omitted;
+    } reasons; // BATCH_ALL_REASONS
 };
 
 void batch_init(struct batch *b, enum signal signal, struct arena *arena);
@@ -93,6 +108,8 @@ void batch_set_start(struct batch *b, int64_t start_ms);
 /* Counts n refused records; keeps the first reason. n 0: only the reason, for what is no record
  * of its own (exemplars, the other series of a histogram). */
 void batch_reject(struct batch *b, size_t n, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* One more of all reasons; nothing in other manners. The text is copied. */
+void batch_tell(struct batch *b, str reason);
 /* Applies the product's record limits (model/limits.h): label counts and lengths, UTF-8 (repaired
  * or refused as the limits say), line length, attribute counts, duplicate label names, histogram
  * shape, zero ids, times. Bad records are removed and counted (series and streams by their

@@ -253,6 +253,27 @@ void label_quote(struct buf *b, str s)
     buf_add_char(b, '"');
 }
 
+static void print_pair(struct buf *b, const struct label *l)
+{
+    if (label_name_valid(l->name))
+        buf_add(b, l->name);
+    else
+        label_quote(b, l->name);
+    buf_add_char(b, '=');
+    label_quote(b, l->value);
+}
+
+void labels_print_braces(struct buf *b, struct labels l)
+{
+    buf_add_char(b, '{');
+    for (size_t i = 0; i < l.n; i++) {
+        if (i > 0)
+            buf_add(b, STR(", "));
+        print_pair(b, &l.v[i]);
+    }
+    buf_add_char(b, '}');
+}
+
 void labels_print(struct buf *b, struct labels l, bool print_name)
 {
     str metric = print_name ? labels_get(l, METRIC_NAME) : (str){0};
@@ -269,12 +290,7 @@ void labels_print(struct buf *b, struct labels l, bool print_name)
             label_quote(b, l.v[i].value);
             continue;
         }
-        if (label_name_valid(l.v[i].name))
-            buf_add(b, l.v[i].name);
-        else
-            label_quote(b, l.v[i].name);
-        buf_add_char(b, '=');
-        label_quote(b, l.v[i].value);
+        print_pair(b, &l.v[i]);
     }
     if (shown > 0)
         buf_add_char(b, '}');

@@ -47,6 +47,8 @@ MUST_USE bool labels_decode(str bytes, struct arena *a, struct labels *out,
                             struct err *err); // borrows from bytes
 /* {a="x", b="y"} with Go-style quoting; the metric name in front when print_name. */
 void labels_print(struct buf *b, struct labels l, bool print_name);
+/* The same with all labels in the braces: {__name__="x", a="y"}. */
+void labels_print_braces(struct buf *b, struct labels l);
 /* s as Go's strconv.Quote writes it, with the quotes. */
 void label_quote(struct buf *b, str s);
 struct labels labels_without(struct arena *a, struct labels l, str name);

@@ -23,6 +23,10 @@
 #define LIMIT_LABELS      128
 #define LIMIT_LABELS_TEXT "more than 128 labels"
 
+/* Bytes of the reasons that remote write 2.0 hears, one for each refused record: an answer that
+ * nobody reads to its end must not take a request's memory. */
+#define LIMIT_REASONS (16 * KIB)
+
 /* ---- log records ---- */
 
 /* Bytes of a line; larger lines are refused (Loki: 256 KB). One block must hold several. */
