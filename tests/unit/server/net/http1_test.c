@@ -103,7 +103,8 @@ static const struct {
     {"GET /api/x HTTP/1.1\r\nOrigin: http://a\r\n\r\n", OK_HELLO, false}, // no origin is named
     {"HEAD /api/x HTTP/1.1\r\n\r\n",
      "HTTP/1.1 405 Method Not Allowed\r\n" DATE "allow: GET, OPTIONS, PUT\r\n"
-     "content-type: text/plain; charset=utf-8\r\ncontent-length: 19\r\n\r\n",
+     "content-type: text/plain; charset=utf-8\r\nvary: Accept-Encoding\r\n"
+     "content-length: 19\r\n\r\n",
      false},
     // refused
     {"POST /post HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 20001\r\n\r\n",
