@@ -9,6 +9,8 @@
  * single bits; the compiler expands them and no start-up code or generated file is needed. */
 #include "storage/base/hash.h"
 
+#include <stdlib.h>
+
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -196,4 +198,55 @@ struct hash128 hash128_seed(str s, struct hash128 seed)
     uint64_t mixed = seed.lo ^ (seed.hi * UINT64_C(0x9E3779B97F4A7C15));
     XXH128_hash_t h = XXH3_128bits_withSeed(s.p, s.n, mixed);
     return (struct hash128){h.low64, h.high64};
+}
+
+/* ---- sorting ---- */
+
+#define SORT_BUCKET_MAX      32 // hashes sorted by insertion
+#define SORT_BUCKET_BITS_MAX 20
+
+static int cmp_hash(const void *x, const void *y)
+{
+    uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
+    return a < b ? -1 : a > b;
+}
+
+static void sort_few(uint64_t *v, size_t n)
+{
+    if (n > SORT_BUCKET_MAX) { // equal or chosen hashes
+        qsort(v, n, sizeof v[0], cmp_hash);
+        return;
+    }
+    for (size_t i = 1; i < n; i++) {
+        uint64_t hash = v[i];
+        size_t at = i;
+        for (; at > 0 && v[at - 1] > hash; at--)
+            v[at] = v[at - 1];
+        v[at] = hash;
+    }
+}
+
+/* High bits spread them evenly over buckets of about eight. */
+void hash_sort(uint64_t *v, size_t n)
+{
+    unsigned bits = 1;
+    while (((size_t)8 << bits) < n && bits < SORT_BUCKET_BITS_MAX)
+        bits++;
+    size_t n_buckets = (size_t)1 << bits;
+    uint32_t *end = mem_zalloc((n_buckets + 1) * sizeof end[0]);
+    uint64_t *out = mem_alloc(MAX(n, 1) * sizeof out[0]);
+    for (size_t i = 0; i < n; i++)
+        end[(v[i] >> (64 - bits)) + 1]++;
+    for (size_t i = 0; i < n_buckets; i++)
+        end[i + 1] += end[i];
+    for (size_t i = 0; i < n; i++)
+        out[end[v[i] >> (64 - bits)]++] = v[i];
+    for (size_t i = 0; i < n_buckets; i++) {
+        uint32_t from = i ? end[i - 1] : 0;
+        sort_few(out + from, end[i] - from);
+    }
+    if (n > 0)
+        memcpy(v, out, n * sizeof v[0]);
+    mem_free(out);
+    mem_free(end);
 }

@@ -26,3 +26,5 @@ static inline uint64_t hash_mix(uint64_t a, uint64_t b)
 uint32_t crc32c(str s);
 uint32_t crc32c_tables(uint32_t crc, str s); // the way without hardware; for tests
 uint32_t crc32c_more(uint32_t crc, str s);   // crc32c(a+b) == crc32c_more(crc32c(a), b)
+/* Sorts hashes, ascending. Their high bits should be even; equal ones are fine. */
+void hash_sort(uint64_t *v, size_t n);

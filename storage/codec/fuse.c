@@ -7,11 +7,10 @@
 #include "storage/codec/fuse.h"
 
 #include <math.h>
-#include <stdlib.h>
+
+#include "storage/base/hash.h"
 
 #define FUSE_VERSION         1
-#define FUSE_BUCKET_MAX      32 // keys sorted by insertion
-#define FUSE_BUCKET_BITS_MAX 20
 #define FUSE_TRIES           64
 #define FUSE_GROW            3 // tries, then comes a segment more: some sizes are too tight
 #define FUSE_SEGMENT_LOG_MAX 18
@@ -162,55 +161,10 @@ static void fuse_assign(const struct fuse_builder *b, size_t n, enum fuse_bits b
     }
 }
 
-static int fuse_cmp_key(const void *x, const void *y)
-{
-    uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
-    return a < b ? -1 : a > b;
-}
-
-static void fuse_sort_few(uint64_t *v, size_t n)
-{
-    if (n > FUSE_BUCKET_MAX) { // equal or chosen keys
-        qsort(v, n, sizeof v[0], fuse_cmp_key);
-        return;
-    }
-    for (size_t i = 1; i < n; i++) {
-        uint64_t key = v[i];
-        size_t at = i;
-        for (; at > 0 && v[at - 1] > key; at--)
-            v[at] = v[at - 1];
-        v[at] = key;
-    }
-}
-
-/* Keys are hashes: their high bits spread them evenly over buckets of about eight. */
-static void fuse_sort(uint64_t *keys, size_t n)
-{
-    unsigned bits = 1;
-    while (((size_t)8 << bits) < n && bits < FUSE_BUCKET_BITS_MAX)
-        bits++;
-    size_t n_buckets = (size_t)1 << bits;
-    uint32_t *end = mem_zalloc((n_buckets + 1) * sizeof end[0]);
-    uint64_t *out = mem_alloc(n * sizeof out[0]);
-    for (size_t i = 0; i < n; i++)
-        end[(keys[i] >> (64 - bits)) + 1]++;
-    for (size_t i = 0; i < n_buckets; i++)
-        end[i + 1] += end[i];
-    for (size_t i = 0; i < n; i++)
-        out[end[keys[i] >> (64 - bits)]++] = keys[i];
-    for (size_t i = 0; i < n_buckets; i++) {
-        uint32_t from = i ? end[i - 1] : 0;
-        fuse_sort_few(out + from, end[i] - from);
-    }
-    memcpy(keys, out, n * sizeof out[0]);
-    mem_free(out);
-    mem_free(end);
-}
-
 static size_t fuse_unique(uint64_t *keys, size_t n)
 {
     if (n > 1)
-        fuse_sort(keys, n);
+        hash_sort(keys, n);
     size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
         if (i == 0 || keys[i] != keys[i - 1])

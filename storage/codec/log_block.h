@@ -2,9 +2,9 @@
  * one or many streams, rows sorted by (stream, time, arrival).
  *
  * A block is a handful of parts that a segment stores apart, so that a query reads only what it
- * needs: counting reads DIR and ROWS, a text search starts with DICT, ids lie in HEXS behind a
- * FILTER. Each part is one envelope of block.h (version 1, DIR 2) around these bytes
- * (little-endian; v = varint, z = zigzag varint; ints, codes, strs, dict = columns of column.h):
+ * needs: counting reads DIR and ROWS, a text search starts with DICT, ids lie in HEXS. Each part is
+ * one envelope of block.h (version 1, DIR 2) around these bytes (little-endian; v = varint, z =
+ * zigzag varint; ints, codes, strs, dict = columns of column.h):
  *
  *   DIR    u8 kind (0 templates, 1 plain lines) | v rows | v line bytes | z t_min | v runs, per
  *          run: v stream (first) or stream - stream before, v rows, v line bytes
@@ -22,7 +22,7 @@
  *   HEXS   kind 0: bytes of hex and text columns, in order
  *   META   structured metadata (log_meta.h); absent when no row has any
  *   FILTER fuse filter of log_key of all hex values (kind 0) and of all values of metadata that are
- *          8 to 128 hex digits; absent when there are few
+ *          8 to 128 hex digits; not written any more, log_ids.h took its place
  *
  * Kind 0 splits each line into a template (its words) and variables (its numbers and ids), which
  * compresses twice as well as the lines and lets most searches run on templates. Kind 1 is for
@@ -131,6 +131,9 @@ struct log_dir {
     bool ends;            // kind 1: a newline behind each line
     bool meta_ids;        // the filter holds the ids of the metadata, too
 };
+
+/* Do values of more than n digits occur? lens: hex_lens of directories. */
+bool log_hex_longer(const uint64_t lens[2], size_t n);
 
 /* The runs lie in the arena. */
 MUST_USE bool log_dir_read(str blob, struct arena *a, struct log_dir *out, struct err *err);

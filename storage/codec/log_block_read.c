@@ -95,25 +95,27 @@ bool log_dir_read(str blob, struct arena *a, struct log_dir *out, struct err *er
 
 /* ---- filter ---- */
 
-/* Values of exactly n digits (or, when !whole, of more) occur. */
-static bool has_length(const struct log_dir *d, size_t n, bool longer)
+bool log_hex_longer(const uint64_t lens[2], size_t n)
 {
-    size_t k = n - LOG_HEX_MIN;
-    if (!longer)
-        return d->hex_lens[k / 64] >> (k % 64) & 1;
-    for (k++; k <= LOG_HEX_MAX - LOG_HEX_MIN; k++) {
-        if (d->hex_lens[k / 64] >> (k % 64) & 1)
+    for (size_t k = n - LOG_HEX_MIN + 1; k <= LOG_HEX_MAX - LOG_HEX_MIN; k++) {
+        if (lens[k / 64] >> (k % 64) & 1)
             return true;
     }
     return false;
 }
 
+static bool has_length(const struct log_dir *d, size_t n)
+{
+    size_t k = n - LOG_HEX_MIN;
+    return d->hex_lens[k / 64] >> (k % 64) & 1;
+}
+
 static bool id_may_match(const struct log_dir *d, const struct fuse *f,
                          const struct log_needle_id *id)
 {
-    if (!id->whole && (d->loose_hex || has_length(d, id->digits.n, true)))
+    if (!id->whole && (d->loose_hex || log_hex_longer(d->hex_lens, id->digits.n)))
         return true;
-    if (!has_length(d, id->digits.n, false))
+    if (!has_length(d, id->digits.n))
         return false;
     if (!f)
         return true;
@@ -161,7 +163,7 @@ bool log_block_filter_helps(const struct log_dir *dir, const struct log_wanted *
     for (size_t i = 0; dir->kind == LOG_KIND_TEMPLATES && i < wanted->n_needles; i++) {
         for (size_t j = 0; j < wanted->needles[i].n_ids; j++) {
             const struct log_needle_id *id = &wanted->needles[i].ids[j];
-            if (id->whole || !(dir->loose_hex || has_length(dir, id->digits.n, true)))
+            if (id->whole || !(dir->loose_hex || log_hex_longer(dir->hex_lens, id->digits.n)))
                 return true;
         }
     }

@@ -6,7 +6,7 @@
 
 #include "storage/codec/block.h"
 #include "storage/codec/column.h"
-#include "storage/codec/fuse.h"
+#include "storage/codec/log_ids.h"
 #include "storage/codec/log_meta.h"
 #include "storage/codec/log_template.h"
 #include "storage/codec/log_words.h"
@@ -16,8 +16,6 @@
 
 /* Ids are random: any search for matches in them is wasted time. */
 #define HEXS_ZSTD_LEVEL 1
-/* Fewer different ids than this are searched faster than a filter is fetched. */
-#define FILTER_MIN 64
 /* Blocks of fewer bytes of lines take the best level: it costs nothing much, and makes up for the
  * envelopes and directory that lines compressed in one piece do not have. */
 #define SMALL_RAW ((uint64_t)512 * KIB)
@@ -28,7 +26,7 @@ struct log_writer {
     struct log_templates templates;
     struct log_hex_table table;
     struct arena arena;   // of one block
-    struct log_keys keys; // of its filter
+    struct log_keys keys; // of its ids
     struct buf raw[LOG_PART_COUNT];
     bool has_templates; // the last block
 };
@@ -163,7 +161,7 @@ static void put_plain_lines(struct log_writer *w, const struct input *in, bool e
         column_put_ints(&w->raw[LOG_PART_ROWS], lens, in->n);
 }
 
-/* Ids of the lines for the filter. */
+/* Ids of the lines. */
 static void add_line_keys(struct log_writer *w)
 {
     const struct log_templates *t = &w->templates;
@@ -205,7 +203,7 @@ static bool pack_parts(struct log_writer *w, int zstd_level, struct buf *parts, 
         buf_clear(&parts[i]);
         if (w->raw[i].over)
             return err_set(err, ERR_LIMIT, "log block: a part is above %zu bytes", w->raw[i].max);
-        int level = i == LOG_PART_HEXS ? HEXS_ZSTD_LEVEL : i == LOG_PART_FILTER ? 0 : zstd_level;
+        int level = i == LOG_PART_HEXS ? HEXS_ZSTD_LEVEL : zstd_level;
         uint8_t version = i == LOG_PART_DIR ? DIR_VERSION : LOG_VERSION;
         if (w->raw[i].n > 0 && !blob_pack(version, level, buf_str(&w->raw[i]), &parts[i], err))
             return false;
@@ -255,9 +253,6 @@ static bool write_kind(struct log_writer *w, const struct input *in, enum log_ki
         put_template_lines(w, in);
     else
         put_plain_lines(w, in, ends);
-    if (w->keys.v.n >= FILTER_MIN &&
-        !fuse_build(FUSE_8, w->keys.v.v, w->keys.v.n, &w->raw[LOG_PART_FILTER], err))
-        return false;
     return pack_parts(w, zstd_level, parts, err);
 }
 
@@ -269,15 +264,16 @@ static size_t parts_size(const struct buf *parts)
     return n;
 }
 
-/* Both kinds; what is smaller ends in parts. */
+/* Both kinds; what is smaller ends in parts. Templates come last: their keys are those of the plain
+ * block, too, and more. */
 static bool write_smaller(struct log_writer *w, const struct input *in, int zstd_level,
                           struct buf *parts, struct err *err)
 {
     struct buf plain[LOG_PART_COUNT];
     for (size_t i = 0; i < LOG_PART_COUNT; i++)
         buf_init(&plain[i], parts[i].max);
-    bool ok = write_kind(w, in, LOG_KIND_TEMPLATES, zstd_level, parts, err) &&
-              write_kind(w, in, LOG_KIND_PLAIN, zstd_level, plain, err);
+    bool ok = write_kind(w, in, LOG_KIND_PLAIN, zstd_level, plain, err) &&
+              write_kind(w, in, LOG_KIND_TEMPLATES, zstd_level, parts, err);
     bool swap = ok && parts_size(plain) < parts_size(parts);
     w->has_templates = !swap;
     for (size_t i = 0; i < LOG_PART_COUNT; i++) {
@@ -338,4 +334,20 @@ struct log_block_text log_writer_text(const struct log_writer *w)
         .text_run = t->text_run,
         .text_chars = t->text_chars,
     };
+}
+
+struct log_block_ids log_writer_ids(const struct log_writer *w)
+{
+    const struct log_templates *t = &w->templates;
+    struct log_block_ids ids = {
+        .keys = w->keys.v.v,
+        .n = w->keys.v.n,
+        .is_plain = !w->has_templates,
+    };
+    if (w->has_templates) {
+        ids.loose_hex = t->loose_hex;
+        ids.hex_lens[0] = t->hex_lens[0];
+        ids.hex_lens[1] = t->hex_lens[1];
+    }
+    return ids;
 }

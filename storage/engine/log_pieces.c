@@ -303,6 +303,12 @@ static bool load_block(const struct log_loader *ld, struct log_piece *p, bool fu
     return ok && (!p->run_hiding || hide_rows(p, err));
 }
 
+static void count_skipped(struct log_loader *ld)
+{
+    if (ld->sel->stats)
+        ld->sel->stats->blocks_skipped++;
+}
+
 static void count_piece(struct log_loader *ld, const struct log_piece *p)
 {
     struct scan_stats *st = ld->sel->stats;
@@ -541,38 +547,61 @@ static bool block_may_match(struct log_loader *ld, struct log_piece *p, bool *ma
     return ok;
 }
 
-static bool open_block(struct log_loader *ld, struct log_unit *u, const struct logs_block *b,
-                       struct err *err)
+/* What is known without the block's directory. */
+static bool tables_may_match(struct log_loader *ld, const struct log_unit *u,
+                             const struct logs_block *b, bool *may, struct err *err)
 {
-    bool may = true;
-    if (b->t0_ns > u->t1_ns || b->t1_ns < u->t0_ns)
+    *may = true;
+    if (ld->wanted.n_needles == 0 && ld->wanted.n_meta == 0)
         return true;
-    if (ld->wanted.n_needles > 0 &&
-        !logs_words_may(&ld->words, u->source->seg, b, &ld->wanted, &ld->scratch, &may, err))
-        return false;
-    if (!may) {
-        if (ld->sel->stats)
-            ld->sel->stats->blocks_skipped++;
-        return true;
-    }
+    *may = ld->wanted.n_meta == 0 || b->parts >> LOG_PART_META & 1;
+    return !*may ||
+           log_group_may(&ld->groups, u->source->seg, b, &ld->wanted, &ld->scratch, may, err);
+}
+
+/* Reads what is behind the tables: directory and filter. *may false: the block is no piece. */
+static bool open_piece(struct log_loader *ld, struct log_unit *u, const struct logs_block *b,
+                       bool *may, struct err *err)
+{
     struct log_piece *p = arena_new(&u->arena, struct log_piece);
     p->unit = u;
     p->block = b;
     if (!log_dir_read(b->dir, &u->arena, &p->dir, err))
         return false;
-    if (!map_runs(u->source, p, &u->arena))
+    *may = map_runs(u->source, p, &u->arena);
+    if (!*may)
         return true;
     map_hidden(u->source, p, &u->arena);
-    if (!block_may_match(ld, p, &may, err))
+    if (!block_may_match(ld, p, may, err))
         return false;
-    if (!may) {
-        if (ld->sel->stats)
-            ld->sel->stats->blocks_skipped++;
+    if (!*may) {
+        count_skipped(ld);
         return true;
     }
     p->next = u->pieces;
     u->pieces = p;
+    u->raw += b->raw;
     return !u->arena.over || log_loader_no_room(ld, err);
+}
+
+static bool open_block(struct log_loader *ld, struct log_unit *u, const struct logs_block *b,
+                       struct err *err)
+{
+    bool may;
+    if (b->t0_ns > u->t1_ns || b->t1_ns < u->t0_ns)
+        return true;
+    if (!tables_may_match(ld, u, b, &may, err))
+        return false;
+    if (!may) {
+        count_skipped(ld);
+        return true;
+    }
+    struct arena_mark mark = arena_mark(&u->arena);
+    if (!open_piece(ld, u, b, &may, err))
+        return false;
+    if (!may)
+        arena_release(&u->arena, mark);
+    return true;
 }
 
 bool log_unit_open(struct log_loader *ld, struct log_unit *u, struct err *err)
@@ -588,6 +617,7 @@ bool log_unit_open(struct log_loader *ld, struct log_unit *u, struct err *err)
         }
         return !u->arena.over || log_loader_no_room(ld, err);
     }
+    u->raw = 0;
     for (size_t i = 0; i < u->n_blocks; i++) {
         if (open_block(ld, u, &s->ls->blocks[u->block + i], err))
             continue;

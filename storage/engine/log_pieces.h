@@ -9,7 +9,7 @@
 
 #include "storage/base/crew.h"
 #include "storage/engine/deletions.h"
-#include "storage/engine/segment_logs.h"
+#include "storage/engine/log_groups.h"
 #include "storage/engine/signal.h"
 
 struct log_source {
@@ -53,9 +53,9 @@ struct log_piece {
 
 struct log_unit {
     struct log_source *source;
-    int64_t t0_ns, t1_ns; // inside the selection
-    int64_t k0, k1;       // the same as keys
-    uint64_t raw;
+    int64_t t0_ns, t1_ns;   // inside the selection
+    int64_t k0, k1;         // the same as keys
+    uint64_t raw;           // of segments and open: only of its pieces
     size_t block, n_blocks; // segments
     bool is_open;
     struct arena arena; // pieces and directories
@@ -85,7 +85,7 @@ struct log_loader {
     struct budget *budget; // may be NULL
     struct arena scratch;  // decoding
     struct log_wanted wanted;
-    struct logs_words words;
+    struct log_group_search groups;
     struct log_piece *loaded;
     size_t loaded_bytes;
     uint64_t turn;                   // pieces used in this turn are not dropped

@@ -7,21 +7,12 @@
 
 #include "storage/base/vec.h"
 #include "storage/codec/block.h"
-#include "storage/codec/log_words.h"
 #include "storage/engine/classes.h"
 #include "storage/engine/head_logs.h"
+#include "storage/engine/log_groups.h"
 #include "storage/engine/select_logs.h"
 
-#define BLK_INSERT                                                                              \
-    "INSERT INTO blk(id, slice, t0, t1, rows, raw, parts, dir) VALUES(?1, ?2, ?3, ?4, ?5, ?6, " \
-    "?7, ?8)"
 #define BLK_SELECT "SELECT id, slice, t0, t1, rows, raw, parts, dir FROM blk ORDER BY id"
-#define SCHEMA                                                                              \
-    "CREATE TABLE blk(id INTEGER PRIMARY KEY, slice INTEGER, t0 INTEGER, t1 INTEGER, rows " \
-    "INTEGER, raw INTEGER, parts INTEGER, dir BLOB);"                                       \
-    "CREATE TABLE part(id INTEGER PRIMARY KEY, b BLOB);"
-
-static const char blk_insert[] = BLK_INSERT;
 static const char blk_select[] = BLK_SELECT;
 static const char part_table[] = "part";
 
@@ -31,9 +22,6 @@ static const char part_table[] = "part";
 #define DAY_SLICE_RAW (64 * KIB)
 /* Rows whose metadata is fetched into the cache ahead. */
 #define PREFETCH_ROWS 8
-
-#define PART_WORDS 7 // beside the parts of a block
-static_assert(LOG_PART_COUNT <= PART_WORDS, "part ids leave three bits");
 
 /* ---- building ---- */
 
@@ -52,12 +40,11 @@ struct logs_builder {
     size_t n_streams;
     struct segment_writer *segment; // NULL between segments
     struct segment_info info;       // of the segment so far
-    int64_t next_block;
     uint32_t next_slice;
     struct log_writer *writer;
     struct buf parts[LOG_PART_COUNT];
-    struct log_words words; // of the blocks since the last table
-    struct arena arena;     // copies of the slice's lines
+    struct log_group group;
+    struct arena arena; // copies of the slice's lines
     VEC(struct slice_row) rows;
     size_t raw; // weight of rows
     const struct log_shapes *shapes;
@@ -77,7 +64,7 @@ struct logs_builder *logs_builder_open(struct seal_sink *sink, int level,
     b->streams = streams;
     b->n_streams = n;
     b->writer = log_writer_open();
-    log_words_init(&b->words);
+    log_group_init(&b->group);
     for (size_t i = 0; i < LOG_PART_COUNT; i++)
         buf_init(&b->parts[i], LOG_PART_RAW_MAX);
     arena_init(&b->arena, SIZE_MAX, NULL);
@@ -89,7 +76,7 @@ void logs_builder_close(struct logs_builder *b)
     if (!b)
         return;
     log_writer_close(b->writer);
-    log_words_deinit(&b->words);
+    log_group_deinit(&b->group);
     for (size_t i = 0; i < LOG_PART_COUNT; i++)
         buf_deinit(&b->parts[i]);
     arena_deinit(&b->arena);
@@ -134,31 +121,16 @@ static bool segment_begin(struct logs_builder *b, struct err *err)
         return false;
     b->info = (struct segment_info){
         .signal = SIGNAL_LOGS, .level = b->level, .t0_ns = INT64_MAX, .t1_ns = INT64_MIN};
-    b->next_block = 0;
     b->next_slice = 0;
-    log_words_clear(&b->words);
-    return segment_schema(b->segment, SCHEMA, err) &&
+    log_group_begin(&b->group);
+    return segment_schema(b->segment, LOG_BLK_SCHEMA, err) &&
            segment_labels_write(b->segment, "stream", b->n_streams, stream_at, b, err);
-}
-
-/* The words of the blocks since the last table. */
-static bool write_words(struct logs_builder *b, struct err *err)
-{
-    struct buf table;
-    int64_t first = b->next_block - (int64_t)b->words.n_blocks;
-    buf_init(&table, LOG_PART_RAW_MAX);
-    bool ok = log_words_put(&b->words, BLOB_LEVEL_SEAL, &table, err) &&
-              (table.n == 0 ||
-               segment_put(b->segment, part_table, first * 8 + PART_WORDS, buf_str(&table), err));
-    buf_deinit(&table);
-    log_words_clear(&b->words);
-    return ok;
 }
 
 static bool segment_end(struct logs_builder *b, struct err *err)
 {
     struct segment_writer *w = b->segment;
-    if (w && !write_words(b, err)) // closing the builder's sink drops the segment
+    if (w && !log_group_end(&b->group, w, err)) // closing the builder's sink drops the segment
         return false;
     b->segment = NULL;
     return !w || b->sink->end(b->sink, w, &b->info, err);
@@ -167,6 +139,19 @@ static bool segment_end(struct logs_builder *b, struct err *err)
 static uint64_t row_bytes(const struct log_row *row)
 {
     return log_row_weight(row) - 16;
+}
+
+/* Writes the parts that exist and names them. */
+static bool put_parts(struct logs_builder *b, struct logs_block *block, struct err *err)
+{
+    for (int i = LOG_PART_DICT; i < LOG_PART_COUNT; i++) {
+        if (b->parts[i].n == 0)
+            continue;
+        block->parts |= UINT32_C(1) << i;
+        if (!segment_put(b->segment, part_table, block->id * 8 + i, buf_str(&b->parts[i]), err))
+            return false;
+    }
+    return true;
 }
 
 static bool write_block(struct logs_builder *b, struct err *err)
@@ -178,41 +163,26 @@ static bool write_block(struct logs_builder *b, struct err *err)
     if (!log_block_write_known(b->writer, b->block.v, b->shapes, b->shapes ? b->known.v : NULL,
                                b->runs.v, b->runs.n, level, b->parts, err))
         return false;
-    int64_t t0 = INT64_MAX, t1 = INT64_MIN, mask = 0;
-    uint64_t raw = b->block_raw - 16 * b->block.n;
-    for (size_t i = 0; i < b->block.n; i++) {
-        t0 = MIN(t0, b->block.v[i].t_ns);
-        t1 = MAX(t1, b->block.v[i].t_ns);
-    }
-    for (size_t i = LOG_PART_DICT; i < LOG_PART_COUNT; i++) {
-        if (b->parts[i].n == 0)
-            continue;
-        mask |= INT64_C(1) << i;
-        if (!segment_put(b->segment, part_table, b->next_block * 8 + (int64_t)i,
-                         buf_str(&b->parts[i]), err))
-            return false;
-    }
-    const struct seg_val vals[] = {
-        seg_int(b->next_block),
-        seg_int(b->next_slice),
-        seg_int(t0),
-        seg_int(t1),
-        seg_int((int64_t)b->block.n),
-        seg_int((int64_t)raw),
-        seg_int(mask),
-        seg_blob(buf_str(&b->parts[LOG_PART_DIR])),
+    struct logs_block block = {
+        .slice = b->next_slice,
+        .t0_ns = INT64_MAX,
+        .t1_ns = INT64_MIN,
+        .rows = b->block.n,
+        .raw = b->block_raw - 16 * b->block.n,
+        .dir = buf_str(&b->parts[LOG_PART_DIR]),
     };
-    if (!segment_insert(b->segment, blk_insert, vals, COUNTOF(vals), err))
+    for (size_t i = 0; i < b->block.n; i++) {
+        block.t0_ns = MIN(block.t0_ns, b->block.v[i].t_ns);
+        block.t1_ns = MAX(block.t1_ns, b->block.v[i].t_ns);
+    }
+    if (!log_group_number(&b->group, b->segment, log_writer_ids(b->writer).n, &block.id, err) ||
+        !put_parts(b, &block, err))
         return false;
-    b->next_block++;
-    struct log_block_text text = log_writer_text(b->writer);
-    log_words_add(&b->words, &text);
-    if (b->words.n_blocks == LOG_WORDS_BLOCKS && !write_words(b, err))
-        return false;
-    b->info.t0_ns = MIN(b->info.t0_ns, t0);
-    b->info.t1_ns = MAX(b->info.t1_ns, t1);
-    b->info.rows += b->block.n;
-    b->info.raw_bytes += raw;
+    log_group_add(&b->group, &block, b->writer);
+    b->info.t0_ns = MIN(b->info.t0_ns, block.t0_ns);
+    b->info.t1_ns = MAX(b->info.t1_ns, block.t1_ns);
+    b->info.rows += block.rows;
+    b->info.raw_bytes += block.raw;
     b->block.n = b->known.n = b->runs.n = b->block_raw = 0;
     return true;
 }
@@ -377,33 +347,6 @@ static bool get_part(struct log_parts *p, enum log_part part, struct arena *a, s
 void logs_parts_init(struct logs_parts *p, struct segment *seg, const struct logs_block *block)
 {
     *p = (struct logs_parts){{get_part}, seg, block};
-}
-
-bool logs_words_may(struct logs_words *w, struct segment *seg, const struct logs_block *block,
-                    const struct log_wanted *wanted, struct arena *scratch, bool *may,
-                    struct err *err)
-{
-    int64_t group = block->id / LOG_WORDS_BLOCKS;
-    if (w->seg != seg || w->group != group) {
-        struct arena_mark mark = arena_mark(scratch);
-        int64_t id = group * LOG_WORDS_BLOCKS * 8 + PART_WORDS;
-        uint64_t found = UINT64_MAX;
-        struct err absent = ERR_OK;
-        str blob;
-        bool ok = true;
-        if (segment_get(seg, part_table, id, scratch, &blob, &absent)) {
-            ok = log_words_match(blob, wanted, scratch, &found, err);
-        } else if (absent.code != ERR_NOT_FOUND) { // small and old segments have none
-            *err = absent;
-            ok = false;
-        }
-        arena_release(scratch, mark);
-        if (!ok)
-            return false;
-        *w = (struct logs_words){seg, group, found};
-    }
-    *may = w->may >> (block->id % LOG_WORDS_BLOCKS) & 1;
-    return true;
 }
 
 /* ---- sealing ---- */
@@ -758,6 +701,19 @@ static void check_block(struct check *c, const struct logs_block *b)
     arena_deinit(&scratch);
 }
 
+/* Blocks of a group name the same tables: its first one stands for all. */
+static void check_tables(struct check *c, const struct logs_block *b)
+{
+    struct err err = ERR_OK;
+    struct arena scratch;
+    if (b->id % LOG_WORDS_BLOCKS != 0)
+        return;
+    arena_init(&scratch, SIZE_MAX, NULL);
+    if (!log_group_check(c->seg, b, &scratch, &err))
+        fault(c, b->id, err.text);
+    arena_deinit(&scratch);
+}
+
 bool logs_check(struct segment *seg, void (*say)(void *ctx, const char *line), void *ctx,
                 uint64_t *faults, struct err *err)
 {
@@ -779,6 +735,7 @@ bool logs_check(struct segment *seg, void (*say)(void *ctx, const char *line), v
             fault(&c, b->id, "reaches into the slice before");
         slice_last = MAX(slice_last, b->t1_ns);
         check_block(&c, b);
+        check_tables(&c, b);
     }
     const struct segment_info *info = segment_info(seg);
     if (c.rows != info->rows || c.raw != info->raw_bytes)

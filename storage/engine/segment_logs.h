@@ -7,14 +7,14 @@
  *
  *   stream, post, pblob                       segment_labels.h
  *   blk(id, slice, t0, t1, rows, raw, parts, dir)
- *       t0, t1 inclusive ns | raw: bytes of lines and metadata | parts: bit p = part p exists
- *       dir: the DIR part
- *   part(id, b)                               id = blk.id * 8 + enum log_part; 7 (of every
- *       64th block, from 0 on): words of it and the 63 behind it (codec/log_words.h); may be absent
+ *       t0, t1 inclusive ns | raw: bytes of lines and metadata | parts: bit p = part p exists; 0
+ *       and 8 on: log_groups.h | dir: the DIR part
+ *   part(id, b)                               id = blk.id * 8 + enum log_part; tables of
+ *       words and ids of 64 blocks: log_groups.h
  *
- * Block ids count from 0, slices ascend with them and in time (two slices may share the time of
- * their border). One table for all parts keeps the files of quiet hours small: every table costs at
- * least a page. */
+ * Block ids ascend, slices with them and in time (two slices may share the time of their border).
+ * One table for all parts keeps the files of quiet hours small: every table costs at least a page.
+ */
 #pragma once
 
 #include "storage/codec/log_block.h"
@@ -74,17 +74,6 @@ struct logs_segment {
 /* Pinned until logs_segment_unpin. */
 MUST_USE bool logs_segment_pin(struct segment *seg, struct logs_segment **out, struct err *err);
 void logs_segment_unpin(struct segment *seg, struct logs_segment *ls); // NULL is fine
-
-/* Which of up to 64 blocks a search needs to look at, by their table of words. */
-struct logs_words {
-    const struct segment *seg; // NULL: none was looked at yet
-    int64_t group;
-    uint64_t may;
-};
-/* May the block hold what is wanted? *w keeps what was found out for its group. */
-MUST_USE bool logs_words_may(struct logs_words *w, struct segment *seg,
-                             const struct logs_block *block, const struct log_wanted *wanted,
-                             struct arena *scratch, bool *may, struct err *err);
 
 /* The parts of one block, for log_block_read. */
 struct logs_parts {

@@ -6,10 +6,10 @@
  * Sources (segments, generations) fall into units, which know their keys and size without being
  * read: a slice of a segment, or a generation. The iterator cuts time into steps: from the highest
  * key that is left down to the end of the unit that has it, less when that would pull in too much
- * beside it. All units that reach into a step are opened (directories only), their pieces (blocks;
- * streams of a generation) are sorted by stream, and stream by stream the rows of the step are
- * merged. So rows of equal times always meet, duplicates too, and what the consumer has after a
- * step is final: later rows are beyond the bound.
+ * beside it, more when a search leaves little of it. All units that reach into a step are opened
+ * (directories only), their pieces (blocks; streams of a generation) are sorted by stream, and
+ * stream by stream the rows of the step are merged. So rows of equal times always meet, duplicates
+ * too, and what the consumer has after a step is final: later rows are beyond the bound.
  *
  * log_pieces.c decodes and keeps what steps share. Everything counts on the caller's budget.
  *
@@ -373,8 +373,8 @@ void log_iter_close(struct log_iter *it)
 {
     if (!it)
         return;
-    for (size_t i = 0; i < it->active.n; i++)
-        log_unit_close(&it->load, it->active.v[i]);
+    for (size_t i = 0; i < it->n_units; i++)
+        log_unit_close(&it->load, it->units[i]);
     vec_free(&it->active);
     for (size_t i = 0; i < it->n_sources; i++) {
         if (it->sources[i].seg)
@@ -402,38 +402,56 @@ static void drop_finished(struct log_iter *it)
     it->active.n = kept;
 }
 
-/* The next step's keys and units; false when nothing is left. */
-static bool choose_step(struct log_iter *it)
+static bool is_search(const struct log_iter *it)
 {
-    size_t raw = 0;
-    if (it->active.n > 0) { // these reach below the last step
-        it->hi = it->lo - 1;
-        it->lo = INT64_MIN;
-        for (size_t i = 0; i < it->active.n; i++) {
-            it->lo = MAX(it->lo, it->active.v[i]->k0);
-            raw += it->active.v[i]->raw;
-        }
-    } else if (it->next_unit < it->n_units) {
-        struct log_unit *u = it->units[it->next_unit++];
-        vec_push(&it->active, NULL, u);
-        it->hi = u->k1;
-        it->lo = u->k0;
-        raw = u->raw;
-    } else {
+    return it->load.wanted.n_needles > 0 || it->load.wanted.n_meta > 0;
+}
+
+/* What a search leaves of a unit shows when it is opened; elsewhere its size is known. */
+static bool size_unit(struct log_iter *it, struct log_unit *u, bool *is_empty, struct err *err)
+{
+    *is_empty = false;
+    if (!is_search(it))
+        return true;
+    if (!u->is_open && (!log_loader_tick(&it->load, err) || !log_unit_open(&it->load, u, err)))
         return false;
-    }
+    *is_empty = !u->pieces;
+    if (*is_empty)
+        log_unit_close(&it->load, u);
+    return true;
+}
+
+/* Takes the units that reach into the step, of which the first says where it is. One that is too
+ * much ends the step above it. A search goes on to units below as long as little is left of them:
+ * so helpers have something to decode ahead. */
+static bool fill_step(struct log_iter *it, size_t raw, struct err *err)
+{
     for (; it->next_unit < it->n_units; it->next_unit++) {
         struct log_unit *u = it->units[it->next_unit];
-        if (u->k1 < it->lo)
+        bool is_first = it->active.n == 0, is_below = !is_first && u->k1 < it->lo, is_empty;
+        if (is_below && !is_search(it))
             break;
-        if (raw + u->raw > it->step_bytes && u->k1 < it->hi) {
-            it->lo = u->k1 + 1;
+        if (!size_unit(it, u, &is_empty, err))
+            return false;
+        if (is_empty)
+            continue;
+        if (is_first)
+            it->hi = u->k1;
+        if (!is_first && raw + u->raw > it->step_bytes && u->k1 < it->hi) {
+            it->lo = MAX(it->lo, u->k1 + 1);
             break;
         }
+        if (is_first || is_below)
+            it->lo = u->k0;
         raw += u->raw;
         vec_push(&it->active, NULL, u);
     }
-    it->step_bytes = MIN(2 * it->step_bytes, (size_t)STEP_BYTES_MAX);
+    return true;
+}
+
+/* What can come after the step. */
+static void look_beyond(struct log_iter *it)
+{
     it->is_last = true;
     it->next_hi = INT64_MIN;
     for (size_t i = 0; i < it->active.n; i++) {
@@ -446,6 +464,24 @@ static bool choose_step(struct log_iter *it)
         it->is_last = false;
         it->next_hi = MAX(it->next_hi, it->units[it->next_unit]->k1);
     }
+}
+
+/* The next step's keys and units; no active unit: nothing is left. */
+static bool choose_step(struct log_iter *it, struct err *err)
+{
+    size_t raw = 0;
+    if (it->active.n > 0) { // these reach below the last step
+        it->hi = it->lo - 1;
+        it->lo = INT64_MIN;
+        for (size_t i = 0; i < it->active.n; i++) {
+            it->lo = MAX(it->lo, it->active.v[i]->k0);
+            raw += it->active.v[i]->raw;
+        }
+    }
+    if (!fill_step(it, raw, err))
+        return false;
+    it->step_bytes = MIN(2 * it->step_bytes, (size_t)STEP_BYTES_MAX);
+    look_beyond(it);
     return true;
 }
 
@@ -929,9 +965,11 @@ enum step log_next(struct log_iter *it, struct log_block *out, struct err *err)
             drop_finished(it);
         it->has_step = false;
         it->n_cursors = 0;
-        if (!choose_step(it))
+        if (!log_loader_tick(&it->load, err) || !choose_step(it, err))
+            return STEP_ERROR;
+        if (it->active.n == 0)
             return STEP_END;
-        if (!log_loader_tick(&it->load, err) || !plan_step(it, err))
+        if (!plan_step(it, err))
             return STEP_ERROR;
     }
 }

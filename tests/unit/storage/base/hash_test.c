@@ -151,13 +151,43 @@ static void test_clocks(void **state)
     assert_int_equal(clock_mono_ns(&c) - mono, 5);
 }
 
+static void check_sorted(uint64_t *v, size_t n)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += v[i];
+    hash_sort(v, n);
+    for (size_t i = 0; i < n; i++) {
+        sum -= v[i];
+        assert_true(i == 0 || v[i - 1] <= v[i]);
+    }
+    assert_true(sum == 0);
+}
+
+static void test_sort(void **state)
+{
+    (void)state;
+    static uint64_t v[5000];
+    struct prng rng;
+    prng_init(&rng, 4);
+    for (size_t n = 0; n < COUNTOF(v); n = n * 2 + 1) {
+        for (int kind = 0; kind < 3; kind++) { // even, with repeats, all in one bucket
+            for (size_t i = 0; i < n; i++)
+                v[i] = kind == 0   ? prng_next(&rng)
+                       : kind == 1 ? prng_below(&rng, 9) << 60
+                                   : prng_below(&rng, 9000);
+            check_sorted(v, n);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_xxh64_known),     cmocka_unit_test(test_crc_known),
         cmocka_unit_test(test_crc_paths_agree), cmocka_unit_test(test_crc_long),
         cmocka_unit_test(test_hash_stable),     cmocka_unit_test(test_prng),
-        cmocka_unit_test(test_clocks),
+        cmocka_unit_test(test_clocks),          cmocka_unit_test(test_sort),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

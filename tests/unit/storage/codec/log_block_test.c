@@ -11,6 +11,8 @@
 #include "storage/base/prng.h"
 #include "storage/base/vec.h"
 #include "storage/codec/block.h"
+#include "storage/codec/fuse.h"
+#include "storage/codec/log_ids.h"
 
 struct data {
     struct arena a;
@@ -71,6 +73,24 @@ static void add(struct data *d, int64_t t_ns, str line)
     add_meta(d, t_ns, line, (struct labels){0});
 }
 
+/* As older versions wrote it. */
+static void put_filter(const struct log_writer *w, struct buf *out)
+{
+    struct err err = ERR_OK;
+    struct buf raw;
+    struct log_block_ids ids = log_writer_ids(w);
+    buf_clear(out);
+    if (ids.n == 0)
+        return;
+    uint64_t *keys = mem_alloc(ids.n * sizeof keys[0]);
+    memcpy(keys, ids.keys, ids.n * sizeof keys[0]);
+    buf_init(&raw, LOG_PART_RAW_MAX);
+    assert_true(fuse_build(FUSE_8, keys, ids.n, &raw, &err));
+    assert_true(blob_pack(1, 0, buf_str(&raw), out, &err));
+    buf_deinit(&raw);
+    mem_free(keys);
+}
+
 static void encode(struct data *d, bool plain, struct blob_parts *p, struct log_dir *dir)
 {
     struct err err = ERR_OK;
@@ -79,6 +99,8 @@ static void encode(struct data *d, bool plain, struct blob_parts *p, struct log_
                                                                 3, p->part, &err);
     if (!ok)
         fail_msg("%s", err.text);
+    assert_int_equal(p->part[LOG_PART_FILTER].n, 0);
+    put_filter(w, &p->part[LOG_PART_FILTER]);
     log_writer_close(w);
     if (!log_dir_read(buf_str(&p->part[LOG_PART_DIR]), &d->a, dir, &err))
         fail_msg("%s", err.text);

@@ -687,6 +687,40 @@ static void test_big(void **state)
     check_files(f);
 }
 
+/* Two days between any two lines: each is a block, and there are several groups of them, whose
+ * tables of ids leave searches hardly any other. */
+static void test_groups(void **state)
+{
+    enum { LINES = 150 };
+    struct fixture *f = *state;
+    struct prng rng;
+    str ids[LINES];
+    prng_init(&rng, 3);
+    for (int i = 0; i < LINES; i++) {
+        struct label *id = arena_array(&f->a, struct label, 1);
+        ids[i] = arena_fmt(&f->a, "%016llx%016llx", (unsigned long long)prng_next(&rng),
+                           (unsigned long long)prng_next(&rng));
+        *id = (struct label){STR("trace_id"), ids[i]};
+        put_meta(f, (uint32_t)i % 12, T0 + (int64_t)i * 48 * 3600 * NS_PER_S,
+                 arena_fmt(&f->a, "request %d of %d", i, LINES), (struct labels){id, 1});
+    }
+    flush(f);
+    maintain(f);
+    check_files(f);
+    for (int i = 0; i < LINES; i++) {
+        struct query q = all_rows(i % 2);
+        struct label pair = {STR("trace_id"), ids[i]};
+        q.sel.must_meta = &pair;
+        q.sel.n_must_meta = 1;
+        assert_int_equal(check_query(f, q), 1);
+        struct counted c = count_rows(f, q);
+        assert_int_equal(c.rows, 1);
+        assert_int_equal(c.stats.blocks + c.stats.blocks_skipped, LINES);
+        assert_in_range(c.stats.blocks, 1, 4);
+    }
+    check_life(f);
+}
+
 static void test_random_life(void **state)
 {
     struct fixture *f = *state;
@@ -726,10 +760,10 @@ int main(void)
 {
 #define LIFE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
-        LIFE(test_empty),       LIFE(test_life),       LIFE(test_odd_lines),
-        LIFE(test_equal_times), LIFE(test_duplicates), LIFE(test_out_of_order),
-        LIFE(test_days),        LIFE(test_compaction), LIFE(test_big),
-        LIFE(test_random_life),
+        LIFE(test_empty),       LIFE(test_life),        LIFE(test_odd_lines),
+        LIFE(test_equal_times), LIFE(test_duplicates),  LIFE(test_out_of_order),
+        LIFE(test_days),        LIFE(test_compaction),  LIFE(test_big),
+        LIFE(test_groups),      LIFE(test_random_life),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
