@@ -10,6 +10,7 @@
 #include "server/api/jaeger_priv.h"
 #include "server/api/tempo_json.h"
 #include "storage/base/dur.h"
+#include "storage/base/enc.h"
 #include "storage/base/json_read.h"
 #include "storage/base/num.h"
 
@@ -57,15 +58,44 @@ static void begin_v1(struct json *j, struct http_reply *rep)
     json_key(j, STR("data"));
 }
 
-/* Behind the data: how much, and no errors. */
-static void end_v1(struct json *j, struct http_reply *rep, size_t total)
+struct jaeger_id {
+    uint8_t bytes[16];
+};
+
+struct jaeger_missing { // traces that were asked for by id
+    VEC(struct jaeger_id) ids;
+};
+
+/* Behind the data: how much, and what was not there. */
+static void end_missing_v1(struct json *j, struct http_reply *rep, size_t total, struct arena *a,
+                           const struct jaeger_missing *missing)
 {
     json_kv_i64(j, "total", (int64_t)total);
     json_kv_i64(j, "limit", 0);
     json_kv_i64(j, "offset", 0);
     json_key(j, STR("errors"));
-    json_null(j);
+    if (missing->ids.n == 0) {
+        json_null(j);
+        end_json(j, rep);
+        return;
+    }
+    json_array(j);
+    for (size_t i = 0; i < missing->ids.n && j->ok; i++) {
+        const uint8_t *id = missing->ids.v[i].bytes;
+        json_object(j);
+        json_kv_i64(j, "code", 404);
+        json_kv_str(j, "msg", STR("trace not found"));
+        json_kv_str(j, "traceID", hex_str(a, str_of((const char *)id, 16)));
+        json_object_end(j);
+    }
+    json_array_end(j);
     end_json(j, rep);
+}
+
+static void end_v1(struct json *j, struct http_reply *rep, size_t total)
+{
+    static const struct jaeger_missing none;
+    end_missing_v1(j, rep, total, NULL, &none);
 }
 
 static void fail_v1(struct http_reply *rep, const struct err *err)
@@ -362,6 +392,7 @@ struct traces_writer {
     struct snapshot *snap;
     void (*write)(struct traces_writer *w, const struct span_set *set, bool partial);
     size_t n; // written
+    struct jaeger_missing missing;
 };
 
 static bool traces_open(struct traces_writer *w, struct err *err)
@@ -474,7 +505,14 @@ static void end_traces_v1(struct traces_writer *w)
     if (w->n == 0)
         begin_traces_v1(w);
     json_array_end(&w->j);
-    end_v1(&w->j, w->c->rep, w->n);
+    end_missing_v1(&w->j, w->c->rep, w->n, &w->c->q.arena, &w->missing);
+}
+
+static void add_missing(struct traces_writer *w, const uint8_t id[16])
+{
+    struct jaeger_id missing;
+    memcpy(missing.bytes, id, sizeof missing.bytes);
+    vec_push(&w->missing.ids, &w->c->q.arena, missing);
 }
 
 /* traceID, once or more: the other parameters do not matter then. */
@@ -487,9 +525,12 @@ static bool add_named_traces(struct api_call *c, struct traces_writer *w, bool *
         if (!str_is(c->params[i].name, "traceID") || c->params[i].value.n == 0)
             continue;
         *any = true;
+        size_t before = w->n;
         if (!trace_id_parse(c->params[i].value, id, err) ||
             !traces_add(w, id, begin_traces_v1, err))
             return false;
+        if (w->n == before)
+            add_missing(w, id);
     }
     return true;
 }
@@ -515,8 +556,14 @@ static bool run_trace(struct api_call *c, struct err *err)
     uint8_t id[16];
     if (!path_id(c, id, err) || !traces_open(&w, err) || !traces_add(&w, id, begin_traces_v1, err))
         return false;
-    if (w.n == 0)
-        return err_set(err, ERR_NOT_FOUND, "trace not found");
+    if (w.n == 0) {
+        begin_error(c->rep, 404);
+        begin_v1(&w.j, c->rep);
+        json_null(&w.j);
+        add_missing(&w, id);
+        end_missing_v1(&w.j, c->rep, 0, &c->q.arena, &w.missing);
+        return true;
+    }
     end_traces_v1(&w);
     return true;
 }

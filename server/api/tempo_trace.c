@@ -29,12 +29,23 @@ bool tempo_wants_llm(const struct http_request *req)
            str_find(accept, STR("application/json")) == SIZE_MAX && !tempo_wants_protobuf(req);
 }
 
+/* Where Tempo looks; here all is one place. */
+static bool check_mode(const struct api_call *c, struct err *err)
+{
+    str mode;
+    if (!api_param(c, STR("mode"), &mode) || str_is(mode, "all") || str_is(mode, "ingesters") ||
+        str_is(mode, "blocks") || str_is(mode, "external"))
+        return true;
+    return err_set(err, ERR_INVALID, "invalid value for mode " STR_FMT,
+                   STR_ARG(str_sub(mode, 0, 100)));
+}
+
 static bool load_trace(struct api_call *c, uint8_t id[16], struct span_set *out, bool *partial,
                        struct err *err)
 {
     struct time_range range;
     struct snapshot *snap;
-    if (!trace_id_parse(c->req->path_args[0], id, err) ||
+    if (!trace_id_parse(c->req->path_args[0], id, err) || !check_mode(c, err) ||
         !tempo_param_range(c, all_time, &range, err) ||
         !query_snapshot(&c->q, SIGNAL_TRACES, range, &snap, err))
         return false;

@@ -142,7 +142,8 @@ static void add_met(struct derive *d, struct store_tenant *t, const struct edge_
         return;
     if (client->is_messaging || server->is_messaging) {
         r.type = STR("messaging_system");
-        r.latency_s = (double)MAX(server->start_ns - client->end_ns, 0) / 1e9;
+        if (server->start_ns > client->end_ns) // else clocks differ, or it was not waited for
+            r.latency_s = (double)(server->start_ns - client->end_ns) / 1e9;
     }
     add_request(d, t, key, &r, mono_ns);
 }

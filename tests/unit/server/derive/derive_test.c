@@ -526,6 +526,8 @@ static void test_messaging_latency(void **state)
     send(&f, ROW("mail", 1, 2, 1, SPAN_CONSUMER, 1));
     send(&f, ROW("shop", 2, 1, 0, SPAN_CLIENT, 0.3));
     send(&f, ROW("api", 2, 2, 1, SPAN_SERVER, 0.2));
+    send(&f, ROW("shop", 3, 1, 0, SPAN_PRODUCER, 0.01)); // taken before it was sent
+    send(&f, ROW("mail", 3, 2, 1, SPAN_CONSUMER, 1));
     collect(&f);
     has(&f, "traces_service_graph_request_messaging_system_seconds_sum{client=\"shop\", "
             "connection_type=\"messaging_system\", server=\"mail\"} 2 ");
