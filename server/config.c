@@ -289,6 +289,10 @@ static const struct field fields[] = {
      "TraceQL: highest limit parameter of a search."},
     {"query.max_trace_size", FIELD_SIZE, AT(max_trace_bytes), "50MiB", 64 * KIB, ANY, false,
      "Bytes of one trace in an answer; the rest is left out and the answer says so."},
+    {"query.span_pruning", FIELD_SWITCH, AT(span_pruning), "false", 0, 0, false,
+     "Traces by id may be asked for with their many like spans folded into summaries "
+     "(span_pruning=true, which newer Grafanas send unless told otherwise); false: they are always "
+     "whole."},
     {"query.max_length", FIELD_SIZE, AT(max_query_length), "128KiB", 64, 16 * MIB, false,
      "Bytes of a query's text."},
 

@@ -117,6 +117,7 @@ struct config {
     uint64_t max_lines;        // LogQL limit parameter at most
     uint64_t max_traces;       // traces of one search at most
     uint64_t max_trace_bytes;  // of one trace by id; the rest is left out
+    unsigned span_pruning;     // 0, 1
     uint64_t max_query_length; // bytes of a query text
 };
 

@@ -2,12 +2,13 @@
  * that a filter finds, with as much above and below them as is asked for.
  *
  * Parameters of v2, as Tempo names them: q, one spanset filter; keep_hierarchy, the ancestors of
- * what it finds, ancestor_depth levels of them at most; match_depth, so many levels below. Runs in
- * the query lane. */
+ * what it finds, ancestor_depth levels of them at most; match_depth, so many levels below; and
+ * those of tempo_prune.h. Runs in the query lane. */
 #include <stdlib.h>
 
 #include "server/api/tempo_json.h"
 #include "server/api/tempo_priv.h"
+#include "server/api/tempo_prune.h"
 #include "server/wire/encode_trace.h"
 #include "server/wire/pb_write.h"
 #include "storage/base/hash.h"
@@ -278,7 +279,8 @@ bool tempo_run_trace_v2(struct api_call *c, struct err *err)
     uint8_t id[16];
     bool partial;
     if (!load_trace(c, id, &set, &partial, err) ||
-        (set.n_spans > 0 && !filter_trace(c, id, &set, err)))
+        (set.n_spans > 0 && !filter_trace(c, id, &set, err)) ||
+        (c->svc->config->span_pruning && !tempo_prune(c, &c->q.arena, &set, err)))
         return false;
     if (tempo_wants_protobuf(c->req)) {
         struct buf b;
