@@ -102,6 +102,9 @@ struct write_result {
     size_t refused[REFUSALS];
     char reason[256]; // first reason, empty when none
 };
+/* ERR_BUSY while writes of the signal are refused because seals or syncs are behind: for asking
+ * before a request is decoded in vain. store_write asks again. */
+MUST_USE bool store_keeps_up(struct store *s, enum signal signal, struct err *err);
 /* Logs, (by mode) syncs, applies and publishes one batch; blocks until it is acknowledged.
  * ERR_BUSY/ERR_UNAVAILABLE: nothing was stored, try again. Records that can never be stored are
  * dropped and counted in the result. */

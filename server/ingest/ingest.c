@@ -476,7 +476,8 @@ static str next_piece(str *rest)
 static bool run(struct ingest_job *j, struct err *err)
 {
     str body;
-    if (!pick_form(j, err) || !inflate(j, &body, err) || !find_tenant(j, err))
+    if (!pick_form(j, err) || !store_keeps_up(j->svc->store, j->protocol->signal, err) ||
+        !inflate(j, &body, err) || !find_tenant(j, err))
         return false;
     j->raw_n = body.n;
     if (!j->protocol->has_pieces || j->is_write2 || j->is_json)

@@ -3,7 +3,8 @@
  * libuv's callbacks are short: reads go into the session, then conn_flush pulls what there is and
  * writes it: at once if the socket takes it, else the rest waits in `out` and nothing more is
  * pulled until it is gone (that is the back-pressure). An idle connection owns no buffers: reading
- * uses one buffer for all, `out` is released when empty.
+ * uses one buffer for all, or the place in a body where the bytes belong; `out` is released when
+ * empty.
  *
  * Closing: after the last answer the sending side is shut down and what the client still sends is
  * thrown away for a moment (LINGER), because a close with unread bytes would be a reset that may
@@ -215,7 +216,10 @@ static void on_alloc(uv_handle_t *handle, size_t hint, uv_buf_t *buf)
 {
     (void)hint;
     struct conn *c = handle->data;
-    *buf = uv_buf_init(c->net->read_buf, NET_READ_BUF);
+    size_t n = NET_READ_BUF;
+    bool is_open = c->state == CONN_OPEN && c->session;
+    char *room = is_open ? c->session->ops->room(c->session, &n) : NULL;
+    *buf = uv_buf_init(room ? room : c->net->read_buf, (unsigned)(room ? n : NET_READ_BUF));
 }
 
 static void on_session_wake(struct session *s, void *ctx)

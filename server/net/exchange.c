@@ -101,7 +101,10 @@ bool exchange_body(struct exchange *x, str bytes, struct err *err)
             return err_set(err, ERR_BUSY, "no memory for more request bodies, try again later");
         (void)buf_reserve(&x->body, want - x->body.n);
     }
-    buf_add(&x->body, bytes);
+    if (x->body.n > 0 && bytes.p == x->body.p + x->body.n) // read into its place
+        x->body.n = need;
+    else
+        buf_add(&x->body, bytes);
     return true;
 }
 

@@ -93,7 +93,8 @@ void exchange_abandon(struct exchange *x);
 #define CORS_HEADERS 5
 /* The headers that x->cors asks for; how many. */
 size_t exchange_cors(const struct exchange *x, struct http_header out[CORS_HEADERS]);
-/* Adds body bytes. ERR_TOO_LARGE above max_body, ERR_BUSY when the budget is empty. */
+/* Adds body bytes, which may lie behind those in the body already. ERR_TOO_LARGE above max_body,
+ * ERR_BUSY when the budget is empty. */
 MUST_USE bool exchange_body(struct exchange *x, str bytes, struct err *err);
 /* Charges n more bytes; false when the budget is empty. */
 MUST_USE bool exchange_charge(struct exchange *x, size_t n);

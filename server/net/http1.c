@@ -31,7 +31,8 @@
 #include "storage/base/num.h"
 #include "storage/model/limits.h"
 
-#define PART_TICK_MS 250 // how often a part that could not be stored is tried again
+#define PART_TICK_MS 250        // how often a part that could not be stored is tried again
+#define ROOM_MIN     (16 * KIB) // of a body, for reading into it; less is copied
 
 enum http1_state { HTTP1_READ, HTTP1_ANSWER, HTTP1_CHANNEL, HTTP1_CLOSED };
 
@@ -583,6 +584,19 @@ static void http1_feed(struct session *s, str bytes)
         http1_keep(h, bytes);
 }
 
+/* In the middle of a body whose length is known. */
+static char *http1_room(struct session *s, size_t *n)
+{
+    struct http1 *h = http1_of(s);
+    bool in_body = h->state == HTTP1_READ && h->in_body && h->x && !h->x->is_refused &&
+                   !h->x->is_parted && http1_waiting(h) == 0 && !(h->parser.flags & F_CHUNKED);
+    if (!in_body)
+        return NULL;
+    struct buf *body = &h->x->body;
+    *n = (size_t)MIN((uint64_t)(body->cap - body->n), h->parser.content_length);
+    return *n >= ROOM_MIN ? body->p + body->n : NULL;
+}
+
 static void http1_pull(struct session *s, struct buf *out, size_t max)
 {
     struct http1 *h = http1_of(s);
@@ -688,6 +702,7 @@ static void http1_tick(struct session *s)
 
 static const struct session_ops http1_ops = {
     .feed = http1_feed,
+    .room = http1_room,
     .eof = http1_eof,
     .pull = http1_pull,
     .stop = http1_stop,

@@ -23,6 +23,9 @@ struct session;
 struct session_ops {
     /* Takes all bytes (what cannot be used yet is kept, bounded: see wants_input). */
     void (*feed)(struct session *s, str bytes);
+    /* Where the next bytes are best read to, then fed from: the place in a body where they belong.
+     * *n: how many at most; NULL: anywhere. Valid until the next call of anything. */
+    char *(*room)(struct session *s, size_t *n);
     /* The client has ended its sending side. */
     void (*eof)(struct session *s);
     /* Appends up to about `max` bytes to out; nothing when there is nothing to send now. */

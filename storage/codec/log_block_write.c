@@ -191,7 +191,7 @@ static void put_template_lines(struct log_writer *w, const struct input *in)
 static bool has_meta(const struct input *in)
 {
     for (size_t i = 0; i < in->n; i++) {
-        if (in->rows[i].meta.n > 0)
+        if (in->rows[i].meta.n > 0 || in->rows[i].base)
             return true;
     }
     return false;

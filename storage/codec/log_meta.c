@@ -321,26 +321,56 @@ static void put_text_column(struct put_meta *m, const struct put_name *name)
     buf_deinit(&column);
 }
 
-/* Rows of a request share most of their metadata: what lies at the same place is one run. */
-static inline void put_value(struct put_meta *m, struct put_name *name, str text, uint32_t row)
+/* The value of n rows. Rows of a request share most of their metadata: what lies at the same place
+ * is one run. */
+static inline void put_value(struct put_meta *m, struct put_name *name, str text, uint32_t row,
+                             uint32_t n)
 {
     struct put_value *last = name->values.n > 0 ? vec_last(&name->values) : NULL;
-    name->n_values++;
+    name->n_values += n;
     if (last && last->text.p == text.p && last->text.n == text.n && last->row + last->n == row)
-        last->n++;
+        last->n += n;
     else
-        vec_push(&name->values, m->a, (struct put_value){text, row, 1});
+        vec_push(&name->values, m->a, (struct put_value){text, row, n});
+}
+
+/* n rows of one base that replace the same of its pairs: what they share is put once. */
+static void put_based(struct put_meta *m, const struct log_row *rows, uint32_t first, uint32_t n,
+                      const uint32_t *names)
+{
+    const struct labels *base = rows[first].base;
+    uint64_t own = rows[first].own;
+    ASSERT(base->n <= 64);
+    for (size_t j = 0; j < base->n; j++) {
+        if (!(own >> j & 1))
+            put_value(m, &m->names.v[names[j]], base->v[j].value, first, n);
+    }
+    for (size_t k = 0; own; own &= own - 1, k++) {
+        struct put_name *name = &m->names.v[names[__builtin_ctzll(own)]];
+        for (uint32_t i = first; i < first + n; i++)
+            put_value(m, name, rows[i].meta.v[k].value, i, 1);
+    }
 }
 
 static uint32_t *put_rows(struct put_meta *m, const struct log_row *rows, size_t n)
 {
     uint32_t *shape = arena_array(m->a, uint32_t, n);
-    for (size_t i = 0; i < n; i++) {
-        struct labels l = rows[i].meta;
-        shape[i] = i > 0 && same_names(l, rows[i - 1].meta) ? shape[i - 1] : put_shape_id(m, l);
-        const uint32_t *names = m->shapes.v[shape[i]].names;
-        for (size_t j = 0; j < l.n; j++)
-            put_value(m, &m->names.v[names[j]], l.v[j].value, (uint32_t)i);
+    struct labels before = {0};
+    for (size_t i = 0, end; i < n; i = end) {
+        const struct log_row *r = &rows[i];
+        struct labels l = r->base ? *r->base : r->meta;
+        uint32_t id = i > 0 && same_names(l, before) ? shape[i - 1] : put_shape_id(m, l);
+        const uint32_t *names = m->shapes.v[id].names;
+        before = l;
+        end = i + 1;
+        while (r->base && end < n && rows[end].base == r->base && rows[end].own == r->own)
+            end++;
+        for (size_t k = i; k < end; k++)
+            shape[k] = id;
+        if (r->base)
+            put_based(m, rows, (uint32_t)i, (uint32_t)(end - i), names);
+        for (size_t j = 0; !r->base && j < l.n; j++)
+            put_value(m, &m->names.v[names[j]], l.v[j].value, (uint32_t)i, 1);
     }
     return shape;
 }

@@ -210,6 +210,19 @@ static struct label cursor_next(struct cursor *c)
     return l;
 }
 
+struct head_meta_parts head_meta_parts(str bytes, struct arena *a)
+{
+    struct cursor c = cursor_of(bytes);
+    if (!c.base)
+        return (struct head_meta_parts){.pairs = head_meta_get(bytes, a)};
+    size_t n = 0;
+    struct label *v = arena_array(a, struct label, (size_t)__builtin_popcountll(c.own));
+    for (uint64_t own = c.own; own; own &= own - 1)
+        v[n++] = (struct label){c.base->v[__builtin_ctzll(own)].name, rd_bytes(&c.r)};
+    ASSERT(!c.r.bad && rd_left(&c.r) == 0);
+    return (struct head_meta_parts){c.base, c.own, {v, n}};
+}
+
 struct labels head_meta_get(str bytes, struct arena *a)
 {
     struct cursor c = cursor_of(bytes);

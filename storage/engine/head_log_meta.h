@@ -31,6 +31,14 @@ struct head_meta_plan head_meta_plan(struct head_meta_writer *w, struct arena *a
 /* Writes plan->size bytes. */
 void head_meta_put(const struct head_meta_plan *plan, struct labels l, char *out);
 
+/* How a row is held: its pairs, or those that differ from the base, in order. */
+struct head_meta_parts {
+    const struct labels *base; // NULL: there is none
+    uint64_t own;
+    struct labels pairs;
+};
+/* Arrays in the arena, bases and strings in the generation. */
+struct head_meta_parts head_meta_parts(str bytes, struct arena *a);
 /* The pairs of a row; the array in the arena or the generation, strings in the generation. */
 struct labels head_meta_get(str bytes, struct arena *a);
 /* Equal sets, however they are held. */

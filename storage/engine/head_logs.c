@@ -732,6 +732,12 @@ struct labels head_log_meta(const struct head_log_row *row, struct arena *a)
     return head_meta_get(meta_bytes(row), a);
 }
 
+struct log_row head_log_row(const struct head_log_row *row, struct arena *a)
+{
+    struct head_meta_parts m = head_meta_parts(meta_bytes(row), a);
+    return (struct log_row){row->t_ns, head_log_line(row), m.pairs, m.base, m.own};
+}
+
 const struct log_shapes *head_logs_shapes(struct gen *gen)
 {
     const struct logs_gen *g = gen_of(gen);

@@ -13,6 +13,7 @@
  * thread alone changes anything, but for gen_close. */
 #pragma once
 
+#include "storage/codec/log_block.h"
 #include "storage/codec/log_token.h"
 #include "storage/engine/label_index.h"
 #include "storage/engine/signal.h"
@@ -60,6 +61,8 @@ size_t head_logs_fresh_rows(struct head *head, struct gen *gen, uint32_t id, uin
                             uint64_t last, struct arena *a, struct head_log_row **out);
 /* Metadata of a row; pairs in the arena, strings in the generation. */
 struct labels head_log_meta(const struct head_log_row *row, struct arena *a);
+/* The row for a block; borrows from the generation, pairs in the arena. */
+struct log_row head_log_row(const struct head_log_row *row, struct arena *a);
 
 /* The shapes of a frozen generation's lines; NULL: none was taken apart. */
 const struct log_shapes *head_logs_shapes(struct gen *gen);

@@ -20,6 +20,8 @@ static const char part_table[] = "part";
 /* Rows of different days do not share a slice, once there are this many bytes: an old straggler
  * must not make every query for today's lines read it. */
 #define DAY_SLICE_RAW (64 * KIB)
+/* Stretches of time that a generation's rows are counted by. */
+#define CUT_STRETCHES 2048
 /* Rows whose metadata is fetched into the cache ahead. */
 #define PREFETCH_ROWS 8
 
@@ -390,28 +392,48 @@ struct cuts {
     VEC(int64_t) last_ns;
 };
 
-static void find_cuts(const struct seal_stream *streams, size_t n, size_t slice, struct arena *a,
-                      struct cuts *out)
+static size_t row_weight(const struct head_log_row *r)
 {
-    size_t rows = 0, k = 0, weight = 0;
-    int64_t t0 = INT64_MAX, t1 = INT64_MIN;
+    return r->line_n + (size_t)r->meta_raw + 16;
+}
+
+/* Cuts by sums over stretches of time, which need no sort; false: rows crowd in one of them. */
+static bool cut_stretches(const struct seal_stream *streams, size_t n, size_t slice, int64_t t0,
+                          int64_t t1, struct arena *a, struct cuts *out)
+{
+    size_t weight[CUT_STRETCHES] = {0}, sum = 0;
+    unsigned shift = 0;
+    while ((uint64_t)(t1 - t0) >> shift >= CUT_STRETCHES)
+        shift++;
     for (size_t i = 0; i < n; i++) {
-        rows += streams[i].n;
-        for (size_t j = 0; j < streams[i].n; j++)
-            weight += streams[i].rows[j].line_n + (size_t)streams[i].rows[j].meta_raw + 16;
-        if (streams[i].n > 0) {
-            t0 = MIN(t0, streams[i].rows[0].t_ns);
-            t1 = MAX(t1, streams[i].rows[streams[i].n - 1].t_ns);
+        for (size_t j = 0; j < streams[i].n; j++) {
+            const struct head_log_row *r = &streams[i].rows[j];
+            weight[(uint64_t)(r->t_ns - t0) >> shift] += row_weight(r);
         }
     }
-    if (weight <= slice + slice / 4 && (rows == 0 || day_of(t0) == day_of(t1)))
-        return; // the common case: one slice
-    weight = 0;
+    for (size_t k = 0; k < CUT_STRETCHES; k++)
+        if (weight[k] > slice / 8)
+            return false;
+    size_t last = (size_t)((uint64_t)(t1 - t0) >> shift);
+    for (size_t k = 0; k < last; k++) {
+        sum += weight[k];
+        if (sum >= slice) {
+            vec_push(&out->last_ns, a, t0 + ((int64_t)(k + 1) << shift) - 1);
+            sum = 0;
+        }
+    }
+    return true;
+}
+
+static void cut_rows(const struct seal_stream *streams, size_t n, size_t rows, size_t slice,
+                     struct arena *a, struct cuts *out)
+{
+    size_t k = 0, weight = 0;
     struct time_weight *v = mem_alloc(rows * sizeof v[0]);
     for (size_t i = 0; i < n; i++) {
         for (size_t j = 0; j < streams[i].n; j++) {
             const struct head_log_row *r = &streams[i].rows[j];
-            v[k++] = (struct time_weight){r->t_ns, r->line_n + (size_t)r->meta_raw + 16};
+            v[k++] = (struct time_weight){r->t_ns, row_weight(r)};
         }
     }
     qsort(v, rows, sizeof v[0], cmp_time_weight);
@@ -428,6 +450,27 @@ static void find_cuts(const struct seal_stream *streams, size_t n, size_t slice,
     mem_free(v);
 }
 
+static void find_cuts(const struct seal_stream *streams, size_t n, size_t slice, struct arena *a,
+                      struct cuts *out)
+{
+    size_t rows = 0, weight = 0;
+    int64_t t0 = INT64_MAX, t1 = INT64_MIN;
+    for (size_t i = 0; i < n; i++) {
+        rows += streams[i].n;
+        for (size_t j = 0; j < streams[i].n; j++)
+            weight += row_weight(&streams[i].rows[j]);
+        if (streams[i].n > 0) {
+            t0 = MIN(t0, streams[i].rows[0].t_ns);
+            t1 = MAX(t1, streams[i].rows[streams[i].n - 1].t_ns);
+        }
+    }
+    bool one_day = rows == 0 || day_of(t0) == day_of(t1);
+    if (one_day && (weight <= slice + slice / 4 || // the common case: one slice
+                    cut_stretches(streams, n, slice, t0, t1, a, out)))
+        return;
+    cut_rows(streams, n, rows, slice, a, out);
+}
+
 /* Hands the rows up to last_ns to the builder. */
 static bool seal_slice(struct logs_builder *b, struct seal_stream *streams, size_t n,
                        int64_t last_ns, struct err *err)
@@ -439,8 +482,8 @@ static bool seal_slice(struct logs_builder *b, struct seal_stream *streams, size
             const struct head_log_row *r = &s->rows[s->next];
             if (s->next + PREFETCH_ROWS < s->n)
                 __builtin_prefetch(r[PREFETCH_ROWS].data + r[PREFETCH_ROWS].line_n);
-            struct log_row row = {r->t_ns, head_log_line(r), head_log_meta(r, a)};
-            logs_builder_add(b, (uint32_t)i, &row, r->line_n + (size_t)r->meta_raw + 16,
+            struct log_row row = head_log_row(r, a);
+            logs_builder_add(b, (uint32_t)i, &row, row_weight(r),
                              (struct log_known){r->values, r->shape});
         }
     }
@@ -556,9 +599,9 @@ static void merge_rows(struct logs_builder *b, uint32_t stream, const struct log
     struct arena *a = logs_builder_arena(b);
     for (size_t i = 0; i < block->n; i++) {
         struct log_row row = {
-            block->t_ns[i],
-            arena_dup(a, block->line[i]),
-            labels_dup(a, block->meta[i]),
+            .t_ns = block->t_ns[i],
+            .line = arena_dup(a, block->line[i]),
+            .meta = labels_dup(a, block->meta[i]),
         };
         logs_builder_add(b, stream, &row, log_row_weight(&row), (struct log_known){0});
     }
@@ -662,7 +705,7 @@ static void check_content(struct check *c, const struct logs_block *b, const str
     for (size_t i = 0; i < got->n; i++) {
         t0 = MIN(t0, got->t_ns[i]);
         t1 = MAX(t1, got->t_ns[i]);
-        raw += row_bytes(&(struct log_row){got->t_ns[i], got->line[i], got->meta[i]});
+        raw += row_bytes(&(struct log_row){.line = got->line[i], .meta = got->meta[i]});
     }
     if (dir->rows != b->rows || got->n != b->rows)
         fault(c, b->id, "row count differs from its directory");

@@ -227,6 +227,11 @@ size_t tenants_copy(struct store *s, struct arena *a, struct store_tenant ***out
 
 /* ---- writing ---- */
 
+bool store_keeps_up(struct store *s, enum signal signal, struct err *err)
+{
+    return writer_keeps_up(s->writer, signal, err);
+}
+
 bool store_write(struct store *s, struct store_tenant *t, struct batch *b, struct write_result *res,
                  struct err *err)
 {

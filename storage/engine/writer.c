@@ -577,12 +577,17 @@ static bool sync_keeps_up(struct writer *w, struct err *err)
                    (long long)((mono_now(w) - since) / NS_PER_MS), (unsigned long long)unsynced);
 }
 
+bool writer_keeps_up(struct writer *w, enum signal signal, struct err *err)
+{
+    return memory_has_room(w->s, signal, err) && sync_keeps_up(w, err);
+}
+
 bool writer_write(struct writer *w, struct store_tenant *t, struct batch *b, struct buf *payload,
                   struct write_result *res, struct err *err)
 {
     struct job j = {.kind = JOB_WRITE, .tenant = t, .batch = b, .payload = payload, .res = res};
-    return disk_admit(w->s, b->signal, b->raw_bytes, err) &&
-           memory_has_room(w->s, b->signal, err) && sync_keeps_up(w, err) && submit(w, &j, err);
+    return disk_admit(w->s, b->signal, b->raw_bytes, err) && writer_keeps_up(w, b->signal, err) &&
+           submit(w, &j, err);
 }
 
 bool writer_freeze(struct writer *w, bool all, struct err *err)

@@ -14,6 +14,8 @@ MUST_USE bool writer_open(struct store *s, const struct recovered *from, bool ha
 /* Refuses further jobs, finishes the waiting ones, syncs the logs, ends the thread. */
 void writer_close(struct writer *w); // NULL is fine
 
+/* Is there memory for another write, and does the disk take what is written? Else ERR_BUSY. */
+MUST_USE bool writer_keeps_up(struct writer *w, enum signal signal, struct err *err);
 MUST_USE bool writer_write(struct writer *w, struct store_tenant *t, struct batch *b,
                            struct buf *payload, struct write_result *res, struct err *err);
 /* Freezes the active generations: all that hold anything, or those that are due. */

@@ -68,12 +68,15 @@ static void round_trip(struct mem_parts *p, str text, uint8_t repeat)
     while (str_split(&rest, '\n', &line)) {
         struct label *meta = arena_array(&a, struct label, 1);
         *meta = (struct label){line.n % 3 ? STR("a") : STR("id"), str_sub(line, 0, 32)};
-        vec_push(&rows, &a, (struct log_row){(int64_t)rows.n * 1000003, line, {meta, line.n % 2}});
+        struct log_row row = {
+            .t_ns = (int64_t)rows.n * 1000003, .line = line, .meta = {meta, line.n % 2}};
+        vec_push(&rows, &a, row);
     }
     size_t n = rows.n; // again and again: blocks of some size become templates
     for (size_t i = 0; n > 0 && rows.n < n * (1 + (size_t)repeat * 8) && i * text.n / n < 100000;
          i++)
-        vec_push(&rows, &a, (struct log_row){(int64_t)rows.n * 1000003, rows.v[i].line, {0}});
+        vec_push(&rows, &a,
+                 (struct log_row){.t_ns = (int64_t)rows.n * 1000003, .line = rows.v[i].line});
     runs[0].rows = (uint32_t)(rows.n / 3);
     runs[1].rows = (uint32_t)rows.n - runs[0].rows;
     const struct log_run *from = runs[0].rows ? runs : runs + 1;

@@ -295,6 +295,41 @@ static void test_compressed_body(void **state)
     buf_deinit(&out);
 }
 
+/* The rest of a body is read to where it belongs, never more than is left of it. */
+static void test_room(void **state)
+{
+    (void)state;
+    enum { BODY = 19000, FIRST = 2500 };
+    static char body[BODY];
+    struct fixture f;
+    size_t n;
+    fixture_init(&f);
+    struct session *s = http1_open(&f.dispatch, STR("test"));
+    for (size_t i = 0; i < BODY; i++)
+        body[i] = (char)('a' + i % 23);
+    assert_null(s->ops->room(s, &n));
+    s->ops->feed(s, STR("POST /echo HTTP/1.1\r\ncontent-length: 19000\r\n\r\n"));
+    assert_null(s->ops->room(s, &n)); // a length is only a claim
+    s->ops->feed(s, str_of(body, FIRST));
+    char *room = s->ops->room(s, &n);
+    assert_non_null(room);
+    assert_int_equal(n, BODY - FIRST);
+    memcpy(room, body + FIRST, 100);
+    s->ops->feed(s, str_of(room, 100));
+    assert_ptr_equal(s->ops->room(s, &n), room + 100);
+    assert_int_equal(n, BODY - FIRST - 100);
+    memcpy(room + 100, body + FIRST + 100, n);
+    s->ops->feed(s, str_of(room + 100, n));
+    assert_null(s->ops->room(s, &n));
+    struct buf out;
+    buf_init(&out, 1 * MIB);
+    session_drain(s, &out);
+    assert_true(str_ends(buf_str(&out), str_of(body, BODY)));
+    s->ops->close(s);
+    buf_deinit(&out);
+    fixture_deinit(&f);
+}
+
 static void test_phases(void **state)
 {
     (void)state;
@@ -336,7 +371,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_any_split), cmocka_unit_test(test_limits),
         cmocka_unit_test(test_gzip),      cmocka_unit_test(test_compressed_body),
-        cmocka_unit_test(test_phases),
+        cmocka_unit_test(test_room),      cmocka_unit_test(test_phases),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,7 +63,7 @@ static void add_run(struct data *d, uint32_t stream)
 
 static void add_meta(struct data *d, int64_t t_ns, str line, struct labels meta)
 {
-    vec_push(&d->rows, &d->a, (struct log_row){t_ns, line, meta});
+    vec_push(&d->rows, &d->a, (struct log_row){.t_ns = t_ns, .line = line, .meta = meta});
     vec_last(&d->runs)->rows++;
     vec_last(&d->runs)->raw += line.n;
 }
@@ -522,6 +522,62 @@ static void test_meta_shapes(void **state)
     arena_deinit(&d.a);
 }
 
+/* The same rows with and without a base are the same bytes. */
+static void test_meta_base(void **state)
+{
+    (void)state;
+    enum { PAIRS = 64 };
+    struct data whole, based;
+    struct blob_parts p, q;
+    struct log_dir dir;
+    struct prng rng;
+    data_init(&whole);
+    data_init(&based);
+    prng_init(&rng, 5);
+    add_run(&whole, 0);
+    add_run(&based, 0);
+    struct labels *base = NULL;
+    for (int i = 0; i < 500; i++) {
+        if (i % 90 == 0) { // another one, of other values and partly other names
+            size_t n = i == 90 ? 0 : i == 180 ? PAIRS : 1 + (size_t)prng_below(&rng, 9);
+            struct label *v = arena_array(&based.a, struct label, n);
+            for (size_t j = 0; j < n; j++)
+                v[j] = (struct label){arena_fmt(&based.a, "n%02zu", i % 180 ? j : 2 * j),
+                                      arena_fmt(&based.a, "v%d", i)};
+            base = arena_new(&based.a, struct labels);
+            *base = (struct labels){v, n};
+        }
+        uint64_t all = base->n == PAIRS ? UINT64_MAX : (UINT64_C(1) << base->n) - 1;
+        uint64_t own = prng_below(&rng, 3) ? 5 & all : prng_next(&rng) & all;
+        struct log_row row = {.t_ns = i, .line = STR("plain words only"), .base = base, .own = own};
+        struct label *full = arena_array(&based.a, struct label, base->n),
+                     *part = arena_array(&based.a, struct label, base->n);
+        row.meta.v = part;
+        for (size_t j = 0; j < base->n; j++) {
+            full[j] = base->v[j];
+            if (!(own >> j & 1))
+                continue;
+            full[j].value = j % 2 ? hex_text(&based, &rng, 16) : arena_fmt(&based.a, "%d", i % 7);
+            part[row.meta.n++] = full[j];
+        }
+        add_meta(&whole, i, row.line, (struct labels){full, base->n});
+        add(&based, i, row.line);
+        *vec_last(&based.rows) = row;
+    }
+    for (int plain = 0; plain < 2; plain++) {
+        parts_init(&p);
+        parts_init(&q);
+        encode(&whole, plain, &p, &dir);
+        encode(&based, plain, &q, &dir);
+        for (size_t i = 0; i < LOG_PART_COUNT; i++)
+            assert_true(str_eq(buf_str(&p.part[i]), buf_str(&q.part[i])));
+        parts_deinit(&p);
+        parts_deinit(&q);
+    }
+    arena_deinit(&whole.a);
+    arena_deinit(&based.a);
+}
+
 /* Rows with the pair come, and no other: ids that lines show, ids that they do not, words, texts.
  */
 static void check_pair(struct data *d, struct blob_parts *p, const struct log_dir *dir,
@@ -707,12 +763,12 @@ static void test_budget(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_edges),      cmocka_unit_test(test_big_line),
-        cmocka_unit_test(test_limits),     cmocka_unit_test(test_templates),
-        cmocka_unit_test(test_needles),    cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_filter),     cmocka_unit_test(test_meta_shapes),
-        cmocka_unit_test(test_meta_pairs), cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_edges),     cmocka_unit_test(test_big_line),
+        cmocka_unit_test(test_limits),    cmocka_unit_test(test_templates),
+        cmocka_unit_test(test_needles),   cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_filter),    cmocka_unit_test(test_meta_shapes),
+        cmocka_unit_test(test_meta_base), cmocka_unit_test(test_meta_pairs),
+        cmocka_unit_test(test_damage),    cmocka_unit_test(test_budget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
