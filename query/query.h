@@ -28,6 +28,12 @@ struct query_note { // warning or info
 struct crew;
 struct query_defer;
 
+/* Samples that each step looked at; what they are, see promql/counts.h. */
+struct query_counts {
+    size_t n; // steps
+    uint64_t *queryable, *read;
+};
+
 struct query {
     struct ticker ticker; // hand &q->ticker to storage selects
     struct arena arena;
@@ -40,6 +46,8 @@ struct query {
     struct query_limits limits;
     struct scan_stats scan;
     uint64_t peak_samples;
+    bool wants_counts;           // PromQL: of samples, step by step
+    struct query_counts *counts; // of the last query that wanted them
     VEC(struct query_note) notes;
     str where; // put behind each new note: "(line:col)" of the part being evaluated; may be empty
     struct query_defer *defers;

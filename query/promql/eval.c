@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "query/lang/print.h"
+#include "query/promql/counts.h"
 #include "query/promql/fold.h"
 #include "query/promql/source.h"
 #include "storage/base/num.h"
@@ -396,8 +397,12 @@ bool eval_node(struct eval *e, const struct node *n, struct result *out, struct 
     struct eval once = *e;
     struct result v;
     once.grid.n = 1;
+    if (e->counts != NULL)
+        once.counts = counts_new(e->q, 1);
     if (!eval_kind(&once, n, &v, err))
         return false;
+    if (e->counts != NULL)
+        counts_spread(once.counts, e->counts);
     *out = v;
     return v.type == PROMQL_STRING || spread(e, &v.m, &out->m, err);
 }
@@ -513,6 +518,8 @@ static bool start(struct query *q, const struct promql_expr *x, struct grid grid
                        .outer = grid,
                        .outer_end_ms = end_ms,
                        .is_range = is_range};
+    if (q->wants_counts)
+        q->counts = e->counts = counts_new(q, grid.n);
     return source_open(e, x->root, err);
 }
 

@@ -15,8 +15,9 @@ struct eval {
     struct grid outer;    // of the query: start(), step()
     int64_t outer_end_ms; // of the query: end(), range(); the last step or a little later
     bool is_range;
-    bool derive_hints;     // histograms without a reset hint get one from their predecessor
-    struct snapshot *snap; // one for the whole query
+    struct query_counts *counts; // of the grid's steps; NULL: nobody asks, or inside a subquery
+    bool derive_hints;           // histograms without a reset hint get one from their predecessor
+    struct snapshot *snap;       // one for the whole query
 };
 
 struct result {

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "query/promql/counts.h"
 #include "query/promql/extend.h"
 #include "query/promql/info.h"
 #include "query/promql/select.h"
@@ -202,6 +203,7 @@ static bool each_of_subquery(struct eval *e, const struct node *n, const struct 
 {
     struct eval inner = *e;
     struct result value;
+    inner.counts = NULL;
     if (!subquery_grid(e, n, g, &inner.grid, err))
         return false;
     if (inner.grid.n == 0)
@@ -225,6 +227,11 @@ static bool each_of_subquery(struct eval *e, const struct node *n, const struct 
 bool each_series(struct eval *e, const struct node *n, const struct geometry *g, bool keep_stale,
                  const struct series_use *use, struct err *err)
 {
+    struct counting counting;
+    if (e->counts != NULL) {
+        counting_init(&counting, e, n, g, use);
+        use = &counting.use;
+    }
     if (n->kind == NODE_SUBQUERY)
         return each_of_subquery(e, n, g, use, err);
     return each_of_selector(e, n, g, keep_stale, use, err);

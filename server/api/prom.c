@@ -197,6 +197,10 @@ static bool param_query_options(struct api_call *c, struct err *err)
                            "invalid parameter \"lookback_delta\": must be positive");
         c->q.limits.lookback_ms = ns / NS_PER_MS;
     }
+    c->q.wants_counts = api_param(c, STR("stats"), &text) && text.n > 0;
+    if (c->q.wants_counts && !str_is(text, "true") && !str_is(text, "all"))
+        query_warn(&c->q, "parameter \"stats\": values other than \"true\" and \"all\" are "
+                          "deprecated and mean \"true\"");
     return true;
 }
 
@@ -242,10 +246,42 @@ static void write_scalar_value(struct json *j, int64_t t_ms, double v, str text)
     json_array_end(j);
 }
 
-static void write_stats(struct json *j, struct api_call *c, int64_t started_ns)
+static void write_steps(struct json *j, const char *key, struct grid grid, const uint64_t *counts)
+{
+    json_key(j, str_c(key));
+    json_array(j);
+    for (size_t i = 0; i < grid.n; i++) {
+        json_array(j);
+        json_f64(j, (double)grid_time(grid, i) / 1000.0);
+        json_u64(j, counts[i]);
+        json_array_end(j);
+    }
+    json_array_end(j);
+}
+
+static void write_counts(struct json *j, const struct query *q, struct grid grid, bool by_step)
+{
+    uint64_t queryable = 0, read = 0;
+    for (size_t i = 0; i < grid.n; i++) {
+        queryable += q->counts->queryable[i];
+        read += q->counts->read[i];
+    }
+    if (by_step)
+        write_steps(j, "totalQueryableSamplesPerStep", grid, q->counts->queryable);
+    json_key(j, STR("totalQueryableSamples"));
+    json_u64(j, queryable);
+    if (by_step)
+        write_steps(j, "samplesReadPerStep", grid, q->counts->read);
+    json_key(j, STR("samplesRead"));
+    json_u64(j, read);
+    json_key(j, STR("peakSamples"));
+    json_u64(j, q->peak_samples);
+}
+
+static void write_stats(struct json *j, struct api_call *c, struct grid grid, int64_t started_ns)
 {
     str text;
-    if (!api_param(c, STR("stats"), &text))
+    if (!c->q.wants_counts || !api_param(c, STR("stats"), &text))
         return;
     double took = (double)(clock_mono_ns(c->svc->clock) - started_ns) / 1e9;
     json_key(j, STR("stats"));
@@ -261,12 +297,7 @@ static void write_stats(struct json *j, struct api_call *c, int64_t started_ns)
     json_object_end(j);
     json_key(j, STR("samples"));
     json_object(j);
-    json_key(j, STR("totalQueryableSamples"));
-    json_u64(j, c->q.scan.samples);
-    json_key(j, STR("samplesRead"));
-    json_u64(j, c->q.scan.samples);
-    json_key(j, STR("peakSamples"));
-    json_u64(j, c->q.peak_samples);
+    write_counts(j, &c->q, grid, str_is(text, "all"));
     json_object_end(j);
     json_object_end(j);
 }
@@ -279,9 +310,10 @@ size_t prom_cut_to_limit(struct api_call *c, size_t n, size_t limit)
     return limit;
 }
 
-static void write_result(struct api_call *c, struct promql_result *r, int64_t t_ms, bool is_range,
-                         size_t limit, int64_t started_ns)
+static void write_result(struct api_call *c, struct promql_result *r, struct grid grid,
+                         bool is_range, size_t limit, int64_t started_ns)
 {
+    int64_t t_ms = grid.start_ms;
     static const char *const names[] = {"scalar", "vector", "matrix", "string"};
     struct json j;
     r->matrix.series.n = prom_cut_to_limit(c, r->matrix.series.n, limit);
@@ -300,7 +332,7 @@ static void write_result(struct api_call *c, struct promql_result *r, int64_t t_
         write_scalar_value(&j, t_ms, 0, r->string.p ? r->string : STR(""));
     else
         write_scalar_value(&j, t_ms, r->matrix.series.v[0].v[0], (str){0});
-    write_stats(&j, c, started_ns);
+    write_stats(&j, c, grid, started_ns);
     json_object_end(&j);
     prom_end_data(&j, c);
 }
@@ -318,7 +350,7 @@ static bool run_instant(struct api_call *c, struct err *err)
         return false;
     if (!promql_instant(&c->q, e, t_ms, &r, err)) // durations that are none are known here only
         return err->code == ERR_INVALID ? bad_param(err, "query") : false;
-    write_result(c, &r, t_ms, false, limit, started);
+    write_result(c, &r, (struct grid){t_ms, 0, 1}, false, limit, started);
     return true;
 }
 
@@ -370,7 +402,7 @@ static bool run_range(struct api_call *c, struct err *err)
                        promql_type_name(promql_type(e)));
     if (!promql_range(&c->q, e, grid, end_ms, &r, err))
         return err->code == ERR_INVALID ? bad_param(err, "query") : false;
-    write_result(c, &r, grid.start_ms, true, limit, started);
+    write_result(c, &r, grid, true, limit, started);
     return true;
 }
 
