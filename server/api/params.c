@@ -210,10 +210,12 @@ bool time_parse_rfc3339(str s, int64_t *out_ns)
     return true;
 }
 
-/* Rounds seconds to a unit (per_s of them in a second), saturating. */
+/* Rounds seconds to a unit (per_s of them in a second), saturating. The fraction is rounded alone,
+ * as upstream does: 1.0005 s, a little below that in binary, is 1 s. */
 static int64_t seconds_to(double s, double per_s, int64_t min, int64_t max)
 {
-    double v = round(s * per_s);
+    double whole, fraction = modf(s, &whole);
+    double v = whole * per_s + round(fraction * per_s);
     if (v <= (double)min)
         return min;
     return v >= (double)max ? max : (int64_t)v;

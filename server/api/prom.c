@@ -204,15 +204,19 @@ static bool param_query_options(struct api_call *c, struct err *err)
     return true;
 }
 
-bool prom_param_expr(struct api_call *c, const struct promql_expr **out, struct err *err)
+static bool parse_expr(struct api_call *c, const struct promql_expr **out, struct err *err)
 {
     str text = {0};
     (void)api_param(c, STR("query"), &text);
     if (text.n > c->svc->config->max_query_length)
-        return err_set(err, ERR_INVALID,
-                       "invalid parameter \"query\": longer than %llu bytes (query.max_length)",
+        return err_set(err, ERR_INVALID, "longer than %llu bytes (query.max_length)",
                        (unsigned long long)c->svc->config->max_query_length);
-    return promql_parse(&c->q, text, out, err) || bad_param(err, "query");
+    return promql_parse(&c->q, text, out, err);
+}
+
+bool prom_param_expr(struct api_call *c, const struct promql_expr **out, struct err *err)
+{
+    return parse_expr(c, out, err) || bad_param(err, "query");
 }
 
 bool prom_param_selectors(struct api_call *c, bool needed, struct matchers **out, size_t *n_out,
@@ -373,7 +377,8 @@ static bool param_grid(struct api_call *c, struct grid *out, int64_t *end_ms, st
                        "positive integer");
     int64_t step = MAX(step_ns / NS_PER_MS, 1);
     uint64_t steps = (uint64_t)(end - start) / (uint64_t)step;
-    if (steps > c->q.limits.max_steps)
+    if ((uint64_t)ms_to_ns(end - start) / (uint64_t)step_ns > c->q.limits.max_steps ||
+        steps > c->q.limits.max_steps)
         return err_set(err, ERR_INVALID,
                        "exceeded maximum resolution of 11,000 points per timeseries. Try "
                        "decreasing the query resolution "
@@ -707,10 +712,8 @@ static bool run_exemplars(struct api_call *c, struct err *err)
         !prom_param_time(c, "end", TIME_MAX_MS, &end, err))
         return false;
     if (end < start)
-        return err_set(
-            err, ERR_INVALID,
-            "invalid parameter \"end\": end timestamp must not be before start timestamp");
-    if (!prom_param_expr(c, &e, err))
+        return err_set(err, ERR_INVALID, "end timestamp must not be before start timestamp");
+    if (!parse_expr(c, &e, err)) // upstream does not name the parameter here
         return false;
     promql_selectors(&c->q, e, &selectors, &n_selectors);
     if (n_selectors == 0) { // nothing could have exemplars: no answer, as upstream
