@@ -196,7 +196,7 @@ static struct agg_entry *entry_open(struct agg *a, enum family f, str key, uint6
     return e;
 }
 
-static struct agg_entry *entry_get(struct agg *a, enum family f, str key)
+struct agg_entry *agg_entry_get(struct agg *a, enum family f, str key)
 {
     uint64_t hash = hash64_seed(key, (uint64_t)f);
     struct entry_want want = {a, key, f};
@@ -205,7 +205,8 @@ static struct agg_entry *entry_get(struct agg *a, enum family f, str key)
         return a->entries.v[index];
     bool is_overflow = key.n == 0; // real keys have at least one length in them
     struct agg_entry *e = entry_open(a, f, key, hash, is_overflow);
-    return e ? e : entry_get(a, f, STR("")); // NOLINT(misc-no-recursion): once, that key has room
+    return e ? e
+             : agg_entry_get(a, f, STR("")); // NOLINT(misc-no-recursion): once, that key has room
 }
 
 /* ---- counting ---- */
@@ -248,11 +249,11 @@ static size_t native_bucket(double v)
     return at < NATIVE_ROOM - 1 ? (size_t)MAX(at, 1) : NATIVE_ROOM - 1;
 }
 
-void agg_add(struct agg *a, const struct agg_point *p, int64_t mono_ns)
+void agg_entry_add(struct agg_shared *shared, struct agg_entry *e, const struct agg_point *p,
+                   int64_t mono_ns)
 {
-    const struct agg_shape *shape = &a->shared->shapes[p->family];
-    struct agg_entry *e = entry_get(a, p->family, p->key);
-    a->shared->overflowed += e->is_overflow;
+    const struct agg_shape *shape = &shared->shapes[p->family];
+    shared->overflowed += e->is_overflow;
     e->used_ns = mono_ns;
     e->counters[0] += p->counters[0];
     e->counters[1] += p->counters[1];
@@ -262,8 +263,8 @@ void agg_add(struct agg *a, const struct agg_point *p, int64_t mono_ns)
         double v = p->seconds[i];
         e->sums[i] += v * p->weight;
         e->buckets[i * (shape->n_edges + 1) + bucket_of(shape, v)] += p->weight;
-        if (a->shared->has_native)
-            native_of(a->shared, e, i)[native_bucket(v)] += p->weight;
+        if (shared->has_native)
+            native_of(shared, e, i)[native_bucket(v)] += p->weight;
         struct agg_exemplar *ex = &e->exemplars[i];
         if (v > 0 && (ex->t_ms == 0 || v > ex->v)) {
             memcpy(ex->trace_id, p->trace_id, sizeof ex->trace_id);
@@ -271,6 +272,11 @@ void agg_add(struct agg *a, const struct agg_point *p, int64_t mono_ns)
             ex->t_ms = p->t_ms;
         }
     }
+}
+
+void agg_add(struct agg *a, const struct agg_point *p, int64_t mono_ns)
+{
+    agg_entry_add(a->shared, agg_entry_get(a, p->family, p->key), p, mono_ns);
 }
 
 struct agg_entry *agg_copy(struct agg *a, uint32_t index, struct arena *arena)

@@ -97,6 +97,10 @@ void agg_deinit(struct agg *a);
 /* Appends a label value; longer than LIMIT_DERIVE_VALUE is cut at a UTF-8 border. */
 void agg_key_value(struct buf *key, str value);
 void agg_add(struct agg *a, const struct agg_point *p, int64_t mono_ns);
+/* The same in two steps, for who knows the entry: it stays until agg_remove. */
+struct agg_entry *agg_entry_get(struct agg *a, enum family f, str key);
+void agg_entry_add(struct agg_shared *shared, struct agg_entry *e, const struct agg_point *p,
+                   int64_t mono_ns);
 
 /* What agg_put needs to know. */
 struct agg_when {

@@ -10,6 +10,7 @@
 
 #include "server/derive/derive_priv.h"
 #include "server/derive/span_read.h"
+#include "storage/base/hash.h"
 #include "storage/base/log.h"
 #include "storage/base/rd.h"
 #include "storage/model/limits.h"
@@ -183,6 +184,16 @@ static void expire(struct derive *d, int64_t mono_ns)
 
 /* ---- spans ---- */
 
+/* Entries of spans by what names them, for the time of one batch: nearly all spans are like one
+ * before, and then neither key nor its hash is needed. */
+#define MEMO_SIZE 256
+
+struct memo {
+    struct agg_entry *entry; // NULL: nothing is here
+    str service, name;
+    uint8_t kind, status;
+};
+
 /* What the spans of one batch share. */
 struct reader {
     struct derive *d;
@@ -193,6 +204,8 @@ struct reader {
     uint32_t resource; // the one that the next two are of
     str service, job, instance;
     struct peer_attrs resource_peers;
+    bool has_memo; // service, name, kind and status are all that names an entry
+    struct memo memo[MEMO_SIZE];
 };
 
 static str attr_text(const struct reader *r, struct attrs attrs, const char *key)
@@ -318,7 +331,7 @@ static double weight_of(const struct reader *r, const struct span *s)
                                          d->options.weight_key, d->options.has_state_weights);
 }
 
-static void count_span(struct reader *r, const struct span *s)
+static str span_key(struct reader *r, const struct span *s)
 {
     struct derive *d = r->d;
     const struct derive_options *o = &d->options;
@@ -336,15 +349,41 @@ static void count_span(struct reader *r, const struct span *s)
     put_dims(r, s, o->dimensions, o->n_dimensions, &d->key);
     for (size_t i = 0; i < o->n_mappings; i++)
         put_mapping(r, s, &d->mappings[i], &d->key);
+    return buf_str(&d->key);
+}
+
+static bool names_only(const struct derive_options *o)
+{
+    return !o->has_status_message && !o->has_target_info && o->n_dimensions == 0 &&
+           o->n_mappings == 0;
+}
+
+static struct agg_entry *span_entry(struct reader *r, const struct span *s)
+{
+    struct agg *agg = &r->d->tenants.v[r->tenant].agg;
+    if (!r->has_memo)
+        return agg_entry_get(agg, FAMILY_SPANS, span_key(r, s));
+    uint64_t hash = hash_mix(hash_short(r->service), (uint64_t)s->kind << 8 | s->status);
+    struct memo *m = &r->memo[hash_mix(hash, hash_short(s->name)) % MEMO_SIZE];
+    if (LIKELY(m->entry && m->kind == s->kind && m->status == s->status &&
+               str_eq_short(m->name, s->name) && str_eq_short(m->service, r->service)))
+        return m->entry;
+    struct agg_entry *e = agg_entry_get(agg, FAMILY_SPANS, span_key(r, s));
+    if (!e->is_overflow) // for others there may be room again
+        *m = (struct memo){e, r->service, s->name, s->kind, s->status};
+    return e;
+}
+
+static void count_span(struct reader *r, const struct span *s)
+{
     double weight = weight_of(r, s);
     struct agg_point p = {.family = FAMILY_SPANS,
-                          .key = buf_str(&d->key),
                           .counters = {weight, span_wire_bytes(s)},
                           .seconds = {span_seconds(s)},
                           .weight = weight,
                           .trace_id = s->trace_id,
                           .t_ms = s->end_ns / NS_PER_MS};
-    agg_add(&d->tenants.v[r->tenant].agg, &p, r->mono_ns);
+    agg_entry_add(&r->d->shared, span_entry(r, s), &p, r->mono_ns);
 }
 
 static bool is_zero_id(const uint8_t id[8])
@@ -490,7 +529,8 @@ void derive_spans(struct derive *d, struct store_tenant *t, const struct batch *
                        .b = b,
                        .now_ns = clock_now_ns(d->options.clock),
                        .mono_ns = clock_mono_ns(d->options.clock),
-                       .resource = UINT32_MAX};
+                       .resource = UINT32_MAX,
+                       .has_memo = names_only(&d->options)};
     size_t n = b->spans.n;
     const uint64_t *hashes = hash_spans(t, b);
     pthread_mutex_lock(&d->mutex);

@@ -4,6 +4,7 @@
 
 #include "server/ingest/decode.h"
 #include "server/wire/arena_alloc.h"
+#include "server/wire/pb_read.h"
 
 /* Decoded by hand on demand, with a depth counter (VALUE_DEPTH_MAX): protobuf-c's decoders would
  * recurse without one. */
@@ -11,6 +12,40 @@ MUST_USE bool otlp_value(struct arena *a, str bytes, int depth, struct value *ou
 /* Attributes nested too deeply are left out and counted in *dropped; NULL: they are ERR_LIMIT. */
 MUST_USE bool otlp_attrs(struct arena *a, const ProtobufCBinaryData *list, size_t n,
                          struct attrs *out, uint32_t *dropped, struct err *err);
+/* The bytes of nearly every attribute: key and value once each, in this order, lengths below 128,
+ * the value a string or an integer. False: something else, perhaps broken; *out is then anything.
+ */
+static inline bool otlp_attr_is_plain(str bytes, struct attr *out)
+{
+    const uint8_t *p = (const uint8_t *)bytes.p;
+    size_t n = bytes.n;
+    if (n < 2 || p[0] != PB_TAG(1, PB_BYTES) || p[1] >= 128 || (size_t)p[1] + 6 > n)
+        return false;
+    size_t key = p[1];
+    const uint8_t *v = p + 2 + key;
+    size_t left = n - 2 - key; // at least 4
+    if (v[0] != PB_TAG(2, PB_BYTES) || v[1] >= 128 || (size_t)v[1] + 2 != left)
+        return false;
+    out->key = str_of(bytes.p + 2, key);
+    if (v[2] == PB_TAG(1, PB_BYTES)) {
+        out->value.kind = VALUE_STR;
+        out->value.s = str_of((const char *)v + 4, v[3]);
+        return v[3] < 128 && (size_t)v[3] + 4 == left;
+    }
+    if (v[2] != PB_TAG(3, PB_VARINT) || left - 3 > 9)
+        return false;
+    uint64_t x = 0;
+    size_t i = 3;
+    for (unsigned shift = 0; i < left; i++, shift += 7) {
+        x |= (uint64_t)(v[i] & 127) << shift;
+        if (v[i] < 128)
+            break;
+    }
+    out->value.kind = VALUE_INT;
+    out->value.i = (int64_t)x;
+    return i + 1 == left;
+}
+
 /* One KeyValue; ERR_LIMIT: nested too deeply. */
 MUST_USE bool otlp_attr(struct arena *a, str bytes, struct attr *out, struct err *err);
 MUST_USE bool otlp_resource(struct arena *a, str bytes, str schema_url, struct resource *out,

@@ -3,19 +3,29 @@
  *
  * Spans are read by hand (a generated decoder costs as much as all the rest); of a field that comes
  * twice the last one counts, what is not known or of another type is passed over. */
+#include "server/ingest/attr_shape.h"
 #include "server/ingest/otlp.h"
 #include "server/wire/pb_read.h"
 
+/* Attributes that are being read. They are written where they stay: what a span takes, the list
+ * begins behind. */
 struct attr_list {
     struct attr *v;
     size_t n, cap;
+    size_t slab; // attributes that were made room for last
 };
+
+#define ATTR_SLAB_MIN 16
+#define ATTR_SLAB_MAX 512
 
 struct traces_walk {
     struct otlp_walk walk;
     struct decode *d;
     uint32_t resource, scope;
+    struct attr_shapes shapes;
     // of the span at hand; used again for the next one
+    uint32_t shape;
+    bool is_shape_lost; // it has keys without a number
     struct attr_list attrs, inner;
     VEC(struct span_event) events;
     VEC(struct span_link) links;
@@ -54,13 +64,34 @@ static bool copy_id(str id, uint8_t *dst, size_t n)
     return id.n == n;
 }
 
+static void list_grow(struct arena *a, struct attr_list *list)
+{
+    list->slab = MIN(MAX(list->slab * 2, (size_t)ATTR_SLAB_MIN), (size_t)ATTR_SLAB_MAX);
+    list->cap = MAX(list->slab, list->n * 2);
+    struct attr *v = arena_array(a, struct attr, list->cap);
+    if (list->n > 0)
+        memcpy(v, list->v, list->n * sizeof(*v));
+    list->v = v;
+}
+
+/* What the list has gathered. */
+static struct attrs list_take(struct attr_list *list)
+{
+    struct attrs out = {list->n > 0 ? list->v : NULL, list->n};
+    if (list->n > 0)
+        list->v += list->n;
+    list->cap -= list->n;
+    list->n = 0;
+    return out;
+}
+
 /* Takes one attribute. One that is nested too deeply is left out and counted. */
 static bool take_attr(struct arena *a, str bytes, struct attr_list *list, uint32_t *dropped,
                       struct err *err)
 {
     struct err inner; // hundreds of bytes, set by failures only
     if (list->n == list->cap)
-        list->v = vec_grow(list->v, list->n, &list->cap, list->n + 1, sizeof(list->v[0]), a);
+        list_grow(a, list);
     if (otlp_attr(a, bytes, &list->v[list->n], &inner)) {
         list->n++;
         return true;
@@ -73,14 +104,43 @@ static bool take_attr(struct arena *a, str bytes, struct attr_list *list, uint32
     return true;
 }
 
-/* What the list has gathered, as attributes of their own size. */
-static struct attrs attrs_of(struct arena *a, const struct attr_list *list)
+/* The last attribute of the span at hand is one more step of its shape. */
+static inline void step_shape(struct traces_walk *t)
 {
-    if (list->n == 0)
-        return (struct attrs){0};
-    struct attr *v = arena_array(a, struct attr, list->n);
-    memcpy(v, list->v, list->n * sizeof(*v));
-    return (struct attrs){v, list->n};
+    if (t->is_shape_lost)
+        return;
+    t->shape = attr_shapes_step(&t->shapes, t->shape, &t->attrs.v[t->attrs.n - 1]);
+    t->is_shape_lost = t->shape == ATTR_SHAPE_NONE;
+}
+
+/* take_attr for those of the span itself. */
+static bool take_span_attr(struct traces_walk *t, str bytes, uint32_t *dropped, struct err *err)
+{
+    size_t n = t->attrs.n;
+    if (!take_attr(t->walk.arena, bytes, &t->attrs, dropped, err))
+        return false;
+    if (t->attrs.n > n)
+        step_shape(t);
+    return true;
+}
+
+/* Takes an attribute of the span off the reader if it is the next field and of the form that nearly
+ * all have. */
+static inline bool take_plain_attr(struct traces_walk *t, struct rd *r)
+{
+    struct attr_list *list = &t->attrs;
+    if (rd_left(r) < 2 || r->p[0] != PB_TAG(9, PB_BYTES) || r->p[1] >= 128 ||
+        r->p[1] > rd_left(r) - 2)
+        return false;
+    str bytes = {(const char *)r->p + 2, r->p[1]};
+    if (UNLIKELY(list->n == list->cap))
+        list_grow(t->walk.arena, list);
+    if (!otlp_attr_is_plain(bytes, &list->v[list->n]))
+        return false;
+    list->n++;
+    r->p += 2 + bytes.n;
+    step_shape(t);
+    return true;
 }
 
 static bool read_event(struct traces_walk *t, str bytes, struct err *err)
@@ -103,7 +163,7 @@ static bool read_event(struct traces_walk *t, str bytes, struct err *err)
     }
     if (r.bad || a->over)
         return otlp_malformed(a, "Event", err);
-    e.attrs = attrs_of(a, &t->inner);
+    e.attrs = list_take(&t->inner);
     e.dropped_attrs += dropped;
     vec_push(&t->events, a, e);
     return true;
@@ -133,7 +193,7 @@ static bool read_link(struct traces_walk *t, str bytes, struct err *err)
     }
     if (r.bad || a->over)
         return otlp_malformed(a, "Link", err);
-    l.attrs = attrs_of(a, &t->inner);
+    l.attrs = list_take(&t->inner);
     l.dropped_attrs += dropped;
     vec_push(&t->links, a, l);
     return true;
@@ -162,7 +222,7 @@ static void read_part(struct traces_walk *t, const struct pb_field *f, struct sp
     if (!*ok)
         return;
     if (f->tag == PB_TAG(9, PB_BYTES))
-        *ok = take_attr(a, f->bytes, &t->attrs, dropped, err);
+        *ok = take_span_attr(t, f->bytes, dropped, err);
     else if (f->tag == PB_TAG(11, PB_BYTES))
         *ok = read_event(t, f->bytes, err);
     else if (f->tag == PB_TAG(13, PB_BYTES))
@@ -191,7 +251,13 @@ static bool read_span(struct traces_walk *t, str bytes, struct span *s, struct s
     struct rd r = rd_of(bytes);
     struct pb_field f;
     t->attrs.n = t->events.n = t->links.n = 0;
-    while (!a->over && pb_next(&r, &f)) {
+    t->shape = ATTR_SHAPE_NONE;
+    t->is_shape_lost = false;
+    for (;;) {
+        while (take_plain_attr(t, &r)) {
+        }
+        if (a->over || !pb_next(&r, &f))
+            break;
         switch (f.tag) {
         case PB_TAG(1, PB_BYTES):
             ids->trace = f.bytes;
@@ -239,11 +305,13 @@ static bool read_span(struct traces_walk *t, str bytes, struct span *s, struct s
     return true;
 }
 
-/* The lists of the span at hand, copied: the walk's own are used again. */
+/* The lists of the span at hand; those of events and links are copied, for the walk's own are used
+ * again. */
 static void take_lists(struct traces_walk *t, struct span *s)
 {
     struct arena *a = t->walk.arena;
-    s->attrs = attrs_of(a, &t->attrs);
+    s->attrs = list_take(&t->attrs);
+    s->shape = t->shape;
     s->n_events = (uint32_t)t->events.n;
     s->n_links = (uint32_t)t->links.n;
     if (s->n_events > 0) {
@@ -296,5 +364,6 @@ bool decode_otlp_traces(struct decode *d, str body, struct err *err)
                                      .scope = on_scope,
                                      .item = on_span},
                             .d = d};
+    attr_shapes_init(&t.shapes, d->batch->arena);
     return otlp_walk(&t.walk, body, err);
 }

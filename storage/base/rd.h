@@ -36,9 +36,35 @@ static inline uint8_t rd_u8(struct rd *r)
     return *r->p++;
 }
 
-uint16_t rd_le16(struct rd *r);
-uint32_t rd_le32(struct rd *r);
-uint64_t rd_le64(struct rd *r);
+/* n bytes as a number; n is a constant of the callers, so that the loop becomes one load. */
+static inline uint64_t rd_le(struct rd *r, size_t n)
+{
+    if (UNLIKELY(rd_left(r) < n)) {
+        rd_fail(r);
+        return 0;
+    }
+    uint64_t v = 0;
+    for (size_t i = 0; i < n; i++)
+        v |= (uint64_t)r->p[i] << (8 * i);
+    r->p += n;
+    return v;
+}
+
+static inline uint16_t rd_le16(struct rd *r)
+{
+    return (uint16_t)rd_le(r, 2);
+}
+
+static inline uint32_t rd_le32(struct rd *r)
+{
+    return (uint32_t)rd_le(r, 4);
+}
+
+static inline uint64_t rd_le64(struct rd *r)
+{
+    return rd_le(r, 8);
+}
+
 double rd_f64(struct rd *r);
 /* The slow way of rd_varint: two bytes and more, or the end. */
 uint64_t rd_varint_slow(struct rd *r);
@@ -66,7 +92,11 @@ static inline str rd_take(struct rd *r, size_t n) // borrowed slice
     return s;
 }
 
-str rd_bytes(struct rd *r); // varint length, then that many bytes
+static inline str rd_bytes(struct rd *r) // varint length, then that many bytes
+{
+    uint64_t n = rd_varint(r);
+    return rd_take(r, n <= SIZE_MAX ? (size_t)n : SIZE_MAX);
+}
 /* A varint count that must be at most `max` and at most the bytes left (each item takes >= 1 byte).
  */
 size_t rd_count(struct rd *r, size_t max);

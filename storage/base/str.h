@@ -31,6 +31,43 @@ static inline bool str_eq(str a, str b)
 {
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
+/* str_eq without a call for up to 32 bytes: for loops over keys and short values. Both ends are
+ * compared in words that may overlap. */
+static inline bool str_eq_short(str a, str b)
+{
+    size_t n = a.n;
+    if (n != b.n)
+        return false;
+    if (n > 32)
+        return memcmp(a.p, b.p, n) == 0;
+    uint64_t x[4], y[4];
+    if (n >= 16) {
+        memcpy(x, a.p, 16);
+        memcpy(y, b.p, 16);
+        memcpy(x + 2, a.p + n - 16, 16);
+        memcpy(y + 2, b.p + n - 16, 16);
+        return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3])) == 0;
+    }
+    if (n >= 8) {
+        memcpy(x, a.p, 8);
+        memcpy(y, b.p, 8);
+        memcpy(x + 1, a.p + n - 8, 8);
+        memcpy(y + 1, b.p + n - 8, 8);
+        return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
+    }
+    if (n >= 4) {
+        uint32_t s[2], t[2];
+        memcpy(s, a.p, 4);
+        memcpy(t, b.p, 4);
+        memcpy(s + 1, a.p + n - 4, 4);
+        memcpy(t + 1, b.p + n - 4, 4);
+        return ((s[0] ^ t[0]) | (s[1] ^ t[1])) == 0;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (a.p[i] != b.p[i])
+            return false;
+    return true;
+}
 #define str_is(s, lit) str_eq((s), STR(lit))
 
 int str_cmp(str a, str b);        // bytewise; a shorter prefix sorts first

@@ -3,6 +3,7 @@
  * The cost is hashing: of values into the dictionaries of their columns, and of keys. Keys go
  * through a trie per table: a node is the list of keys so far, its last child is remembered, and
  * since most spans have the shape of one before, a step is one comparison. The leaf is the shape.
+ * Spans whose keys have a number (struct span's `shape`) go through it once for each number.
  */
 #include "storage/codec/span_build.h"
 
@@ -40,6 +41,11 @@ struct edge { // node x key -> node
     uint32_t from, key, to;
 };
 
+struct known_shape {      // of spans with this number
+    const uint32_t *keys; // columns of the values in their order; NULL: not seen yet
+    uint32_t code;
+};
+
 struct dict_col {
     uint32_t *code;
     struct str_dict dict;
@@ -56,6 +62,7 @@ struct build {
     VEC(struct edge) edges;
     struct hmap edge_map;
     VEC(uint32_t) leaf[SPAN_TABLE_COUNT]; // shape -> node
+    VEC(struct known_shape) known;        // by the number of the keys
     bool full;                            // too many keys
 };
 
@@ -149,7 +156,7 @@ static uint32_t step(struct build *b, enum span_table table, uint32_t node, cons
     const struct node *n = &b->nodes.v[node];
     if (LIKELY(n->child != NONE)) {
         const struct span_key *k = &b->keys.v[n->child_key];
-        if (LIKELY(k->kind == attr->value.kind && str_eq(k->name, attr->key)))
+        if (LIKELY(k->kind == attr->value.kind && str_eq_short(k->name, attr->key)))
             return n->child;
     }
     return step_slow(b, table, node, attr);
@@ -210,6 +217,33 @@ static uint32_t attrs_add(struct build *b, enum span_table table, struct attrs a
         vec_push(&b->leaf[table], b->a, node);
     }
     return n->shape;
+}
+
+/* Columns of the keys from the root to a leaf. */
+static uint32_t *node_keys(const struct build *b, uint32_t node)
+{
+    uint32_t depth = b->nodes.v[node].depth;
+    uint32_t *keys = arena_array(b->a, uint32_t, depth);
+    for (uint32_t k = depth; k-- > 0; node = b->nodes.v[node].parent)
+        keys[k] = b->nodes.v[node].key;
+    return keys;
+}
+
+/* attrs_add of a span whose keys have a number. */
+static uint32_t known_attrs_add(struct build *b, const struct span *s, int64_t *dropped)
+{
+    while (b->known.n <= s->shape)
+        vec_push(&b->known, b->a, (struct known_shape){NULL, NONE});
+    const struct known_shape *known = &b->known.v[s->shape];
+    if (LIKELY(known->keys != NULL)) {
+        for (size_t i = 0; i < s->attrs.n; i++)
+            value_add(b, known->keys[i], &s->attrs.v[i].value);
+        return known->code;
+    }
+    uint32_t code = attrs_add(b, TABLE_SPAN, s->attrs, dropped), leaf = b->leaf[TABLE_SPAN].v[code];
+    if (b->nodes.v[leaf].depth == s->attrs.n) // each has a column of its own
+        b->known.v[s->shape] = (struct known_shape){node_keys(b, leaf), code};
+    return code;
 }
 
 /* ---- rows ---- */
@@ -392,7 +426,7 @@ static void rows_core(struct rows *r, struct arena *a)
 
 static void dict_add(struct build *b, struct dict_col *c, uint32_t row, str s)
 {
-    bool same = row > 0 && str_eq(c->dict.v[c->code[row - 1]], s);
+    bool same = row > 0 && str_eq_short(c->dict.v[c->code[row - 1]], s);
     c->code[row] = same ? c->code[row - 1] : str_dict_add(&c->dict, b->a, s, NULL);
 }
 
@@ -473,7 +507,8 @@ static void rows_fill(struct build *b, struct rows *r)
         r->dropped_links[i] = s->dropped_links;
         r->events[i] = s->n_events;
         r->links[i] = s->n_links;
-        r->shape[i] = attrs_add(b, TABLE_SPAN, s->attrs, &r->dropped_attrs[i]);
+        r->shape[i] = s->shape > 0 ? known_attrs_add(b, s, &r->dropped_attrs[i])
+                                   : attrs_add(b, TABLE_SPAN, s->attrs, &r->dropped_attrs[i]);
         rows_children(b, r, s, &event, &link);
     }
     r->resources = arena_array(a, const struct resource *, r->n_resources);
@@ -494,11 +529,8 @@ static void shapes_list(const struct build *b, struct span_shapes out[SPAN_TABLE
         size_t n = b->leaf[t].n;
         struct span_shape *v = arena_array(b->a, struct span_shape, n);
         for (size_t i = 0; i < n; i++) {
-            uint32_t node = b->leaf[t].v[i], depth = b->nodes.v[node].depth;
-            uint32_t *keys = arena_array(b->a, uint32_t, depth);
-            for (uint32_t k = depth; k-- > 0; node = b->nodes.v[node].parent)
-                keys[k] = b->nodes.v[node].key;
-            v[i] = (struct span_shape){keys, depth};
+            uint32_t node = b->leaf[t].v[i];
+            v[i] = (struct span_shape){node_keys(b, node), b->nodes.v[node].depth};
         }
         out[t] = (struct span_shapes){.v = v, .n = (uint32_t)n};
     }

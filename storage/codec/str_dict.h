@@ -21,10 +21,10 @@ static inline uint32_t str_dict_add(struct str_dict *d, struct arena *a, str s, 
 {
     if (UNLIKELY(d->n == d->cap))
         str_dict_grow(d, a);
-    uint32_t h = (uint32_t)hash64(s), i = h & d->mask;
+    uint32_t h = (uint32_t)hash_short(s), i = h & d->mask;
     for (; d->slot[i]; i = (i + 1) & d->mask) {
         uint32_t code = d->slot[i] - 1;
-        if (d->hash[code] == h && str_eq(d->v[code], s)) {
+        if (d->hash[code] == h && str_eq_short(d->v[code], s)) {
             if (fresh)
                 *fresh = false;
             return code;

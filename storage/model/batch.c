@@ -94,6 +94,8 @@ static str cut_utf8(str s, size_t max)
 
 static str clean_text(struct arena *a, str s, size_t max)
 {
+    if (s.n <= max && utf8_is_short_ascii(s))
+        return s;
     return utf8_repair(a, cut_utf8(s, max));
 }
 
@@ -649,6 +651,19 @@ static bool attrs_are_clean(struct attrs l)
     return true;
 }
 
+/* The same when the keys are known to be. */
+static bool values_are_clean(struct attrs l)
+{
+    bool too_deep = false;
+    for (size_t i = 0; i < l.n; i++) {
+        const struct value *v = &l.v[i].value;
+        if (!(v->kind == VALUE_STR && utf8_is_short_ascii(v->s)) &&
+            !value_is_clean(v, 0, &too_deep))
+            return false;
+    }
+    return true;
+}
+
 static void clean_attrs(struct arena *a, struct attrs *l, uint32_t *dropped)
 {
     if (attrs_are_clean(*l))
@@ -708,7 +723,20 @@ static void clean_links(struct arena *a, struct span *s)
     s->links = v;
 }
 
-static void clean_span(struct arena *a, struct span *s)
+/* Keys are looked at once for each shape; clean_keys tells of which that has been done. */
+static void clean_span_attrs(struct arena *a, struct span *s, bool *clean_keys)
+{
+    if (clean_keys[s->shape] && values_are_clean(s->attrs))
+        return;
+    if (attrs_are_clean(s->attrs)) {
+        clean_keys[s->shape] = s->shape > 0;
+        return;
+    }
+    clean_attrs(a, &s->attrs, &s->dropped_attrs);
+    s->shape = 0;
+}
+
+static void clean_span(struct arena *a, struct span *s, bool *clean_keys)
 {
     s->name = clean_text(a, s->name, LIMIT_ATTR_VALUE);
     s->trace_state = clean_text(a, s->trace_state, LIMIT_ATTR_VALUE);
@@ -719,7 +747,7 @@ static void clean_span(struct arena *a, struct span *s)
         s->status = STATUS_UNSET;
     if (s->end_ns < s->start_ns) // a stepped clock; durations stay >= 0
         s->end_ns = s->start_ns;
-    clean_attrs(a, &s->attrs, &s->dropped_attrs);
+    clean_span_attrs(a, s, clean_keys);
     if (s->n_events > 0)
         clean_events(a, s);
     if (s->n_links > 0)
@@ -736,6 +764,7 @@ static bool is_zero(const uint8_t *p, size_t n)
 
 static void validate_traces(struct batch *b)
 {
+    bool clean_keys[LIMIT_SPAN_SHAPES] = {false};
     for (size_t i = 0; i < b->resources.n; i++) {
         struct resource *r = &b->resources.v[i];
         clean_attrs(b->arena, &r->attrs, &r->dropped_attrs);
@@ -751,13 +780,14 @@ static void validate_traces(struct batch *b)
     size_t kept = 0;
     for (size_t i = 0; i < b->spans.n; i++) {
         struct span *s = &b->spans.v[i];
-        ASSERT(s->resource < b->resources.n && s->scope < b->scopes.n);
+        ASSERT(s->resource < b->resources.n && s->scope < b->scopes.n &&
+               s->shape < LIMIT_SPAN_SHAPES);
         if (is_zero(s->trace_id, sizeof s->trace_id) || is_zero(s->span_id, sizeof s->span_id)) {
             batch_reject(b, 1, "span without %s id",
                          is_zero(s->trace_id, sizeof s->trace_id) ? "trace" : "span");
             continue;
         }
-        clean_span(b->arena, s);
+        clean_span(b->arena, s, clean_keys);
         if (kept != i)
             b->spans.v[kept] = *s;
         kept++;

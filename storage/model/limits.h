@@ -50,6 +50,9 @@
 /* Events and links of one span; the first ones stay. */
 #define LIMIT_SPAN_EVENTS 1024
 #define LIMIT_SPAN_LINKS  1024
+/* Lists of keys of one request's spans that get a number (struct span's `shape`); tables by it are
+ * a few KiB. Spans with other lists go the slower way. */
+#define LIMIT_SPAN_SHAPES 4096
 
 /* ---- metric metadata and exemplars ---- */
 

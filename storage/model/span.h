@@ -53,6 +53,9 @@ struct span {
     const struct span_event *events;
     const struct span_link *links;
     uint32_t n_events, n_links;
+    /* Spans of one batch that share a number have the same keys, and values of the same kinds, in
+     * the same order; below LIMIT_SPAN_SHAPES. 0: nothing is known. */
+    uint32_t shape;
 };
 
 struct span_set {

@@ -32,6 +32,23 @@ static void test_xxh64_known(void **state)
     assert_true(hash64_classic((str){0}) == UINT64_C(0xef46db3751d8e999));
 }
 
+/* All bytes count, and the length does. */
+static void test_short(void **state)
+{
+    (void)state;
+    char text[24] = {0};
+    for (size_t n = 0; n <= 20; n++) {
+        uint64_t h = hash_short(str_of(text, n));
+        assert_true(h != hash_short(str_of(text, n + 1)));
+        for (size_t i = 0; i < n; i++) {
+            text[i] = 1;
+            assert_true(h != hash_short(str_of(text, n)));
+            text[i] = 0;
+        }
+    }
+    assert_true(hash_short((str){0}) == hash_short(STR("")));
+}
+
 static void test_crc_known(void **state)
 {
     (void)state;
@@ -184,10 +201,11 @@ static void test_sort(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_xxh64_known),     cmocka_unit_test(test_crc_known),
-        cmocka_unit_test(test_crc_paths_agree), cmocka_unit_test(test_crc_long),
-        cmocka_unit_test(test_hash_stable),     cmocka_unit_test(test_prng),
-        cmocka_unit_test(test_clocks),          cmocka_unit_test(test_sort),
+        cmocka_unit_test(test_xxh64_known), cmocka_unit_test(test_short),
+        cmocka_unit_test(test_crc_known),   cmocka_unit_test(test_crc_paths_agree),
+        cmocka_unit_test(test_crc_long),    cmocka_unit_test(test_hash_stable),
+        cmocka_unit_test(test_prng),        cmocka_unit_test(test_clocks),
+        cmocka_unit_test(test_sort),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,6 +40,26 @@ static void test_compare(void **state)
     assert_int_equal(str_c(NULL).n, 0);
 }
 
+/* Each length, each byte that may differ, nothing behind the ends counts. */
+static void test_eq_short(void **state)
+{
+    (void)state;
+    char a[64], b[64];
+    for (size_t n = 0; n <= 48; n++) {
+        memset(a, 'x', sizeof a);
+        memset(b, 'x', sizeof b);
+        a[n] = 'y';
+        assert_true(str_eq_short(str_of(a, n), str_of(b, n)));
+        assert_false(str_eq_short(str_of(a, n), str_of(b, n + 1)));
+        for (size_t i = 0; i < n; i++) {
+            b[i] = '\0';
+            assert_false(str_eq_short(str_of(a, n), str_of(b, n)));
+            b[i] = 'x';
+        }
+    }
+    assert_true(str_eq_short((str){0}, STR("")));
+}
+
 static void test_search(void **state)
 {
     (void)state;
@@ -120,8 +140,10 @@ static void test_to_c(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_compare), cmocka_unit_test(test_search), cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_split),   cmocka_unit_test(test_move),   cmocka_unit_test(test_to_c),
+        cmocka_unit_test(test_compare), cmocka_unit_test(test_eq_short),
+        cmocka_unit_test(test_search),  cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_split),   cmocka_unit_test(test_move),
+        cmocka_unit_test(test_to_c),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

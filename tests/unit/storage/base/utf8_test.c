@@ -82,6 +82,25 @@ static void test_every_point(void **state)
     }
 }
 
+/* What is not ASCII is seen wherever it stands; 0xFF is never valid. */
+static void test_short_ascii(void **state)
+{
+    (void)state;
+    char text[40];
+    memset(text, 'a', sizeof text);
+    for (size_t n = 0; n <= 36; n++) {
+        assert_int_equal(utf8_is_short_ascii(str_of(text, n)), n <= 32);
+        assert_true(utf8_valid(str_of(text, n)));
+        for (size_t i = 0; i < n; i++) {
+            text[i] = '\xFF';
+            assert_false(utf8_is_short_ascii(str_of(text, n)));
+            assert_false(utf8_valid(str_of(text, n)));
+            text[i] = 'a';
+        }
+    }
+    assert_true(utf8_valid((str){0}));
+}
+
 static void test_encode(void **state)
 {
     struct buf b;
@@ -99,6 +118,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_every_point),
+        cmocka_unit_test(test_short_ascii),
         cmocka_unit_test(test_encode),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -247,6 +247,40 @@ static void test_spans(void **state)
         "rejected 2: span without trace id\n");
 }
 
+/* Keys of a shape are looked at once, values each time; what had to be mended has no shape. */
+static void test_span_shapes(void **state)
+{
+    (void)state;
+    struct attr clean = {STR("k"), {.kind = VALUE_STR, .s = STR("v")}};
+    struct attr bad_value = {STR("k"), {.kind = VALUE_STR, .s = STR("v\xff")}};
+    struct attr twice[] = {clean, clean};
+    struct attr bad_key = {STR("\xff"), {.kind = VALUE_STR, .s = STR("v")}};
+    static const struct {
+        uint32_t want;
+        const char *key, *value;
+    } rows[] = {{1, "k", "v"}, {0, "k", "v\xef\xbf\xbd"}, {1, "k", "v"}, {0, "k", "v"},
+                {0, "k", "v"}, {0, "\xef\xbf\xbd", "v"}};
+    struct span s = {.trace_id = {1}, .span_id = {1}};
+    batch_init(&batch, SIGNAL_TRACES, &arena);
+    struct attrs given[] = {{&clean, 1}, {&bad_value, 1}, {&clean, 1},
+                            {twice, 2},  {twice, 2},      {&bad_key, 1}};
+    static const uint32_t shapes[] = {1, 1, 1, 2, 2, 3};
+    for (size_t i = 0; i < COUNTOF(given); i++) {
+        s.attrs = given[i];
+        s.shape = shapes[i];
+        add_span(s);
+    }
+    batch_validate(&batch);
+    assert_int_equal(batch.spans.n, COUNTOF(rows));
+    for (size_t i = 0; i < COUNTOF(rows); i++) {
+        const struct span *got = &batch.spans.v[i];
+        assert_int_equal(got->shape, rows[i].want);
+        assert_int_equal(got->attrs.n, 1);
+        assert_true(str_eq(got->attrs.v[0].key, str_c(rows[i].key)));
+        assert_true(str_eq(got->attrs.v[0].value.s, str_c(rows[i].value)));
+    }
+}
+
 static void test_span_limits(void **state)
 {
     (void)state;
@@ -301,6 +335,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_logs, setup, teardown),
         cmocka_unit_test_setup_teardown(test_log_faults, setup, teardown),
         cmocka_unit_test_setup_teardown(test_spans, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_span_shapes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_span_limits, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
