@@ -60,40 +60,103 @@ static unsigned ints_scale(const int64_t *v, size_t n)
     return k;
 }
 
+/* Values on their way into planes: so many lie on the stack. */
+#define PUT_TILE ((size_t)256)
+
+/* Planes of m values, which are values [at, at + m) of n. */
+static void put_tile(uint8_t *planes, size_t n, size_t at, const uint64_t *v, size_t m,
+                     unsigned width)
+{
+    for (unsigned b = 0; b < width; b++) {
+        uint8_t *p = planes + b * n + at;
+        for (size_t i = 0; i < m; i++)
+            p[i] = (uint8_t)(v[i] >> (8 * b));
+    }
+}
+
+/* v / scale; most columns have scale 1, and divisions are slow. */
+static void scale_down(const int64_t *v, size_t n, int64_t scale, uint64_t *out)
+{
+    if (scale == 1) {
+        memcpy(out, v, n * sizeof(*out));
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        out[i] = (uint64_t)(v[i] / scale);
+}
+
 static void put_plain(struct buf *out, const int64_t *v, size_t n, int64_t scale, int64_t min,
                       unsigned width)
 {
     buf_zigzag(out, min);
     buf_u8(out, (uint8_t)width);
-    for (unsigned b = 0; b < width; b++) {
-        uint8_t *p = (uint8_t *)buf_reserve(out, n);
-        if (!p)
-            return;
-        if (scale == 1) {
-            for (size_t i = 0; i < n; i++)
-                p[i] = (uint8_t)(((uint64_t)v[i] - (uint64_t)min) >> (8 * b));
-        } else {
-            for (size_t i = 0; i < n; i++)
-                p[i] = (uint8_t)(((uint64_t)(v[i] / scale) - (uint64_t)min) >> (8 * b));
-        }
-        out->n += n;
+    uint8_t *planes = (uint8_t *)buf_reserve(out, n * width);
+    if (!planes)
+        return;
+    for (size_t at = 0; at < n; at += PUT_TILE) {
+        uint64_t tile[PUT_TILE];
+        size_t m = MIN(n - at, PUT_TILE);
+        scale_down(v + at, m, scale, tile);
+        for (size_t i = 0; i < m; i++)
+            tile[i] -= (uint64_t)min;
+        put_tile(planes, n, at, tile, m, width);
+    }
+    out->n += n * width;
+}
+
+/* zigzag(v[i + 1] - v[i]), scaled, for m values from v on; there are m + 1. */
+static void deltas(const int64_t *v, size_t m, int64_t scale, uint64_t *out)
+{
+    if (scale == 1) {
+        for (size_t i = 0; i < m; i++)
+            out[i] = zigzag((uint64_t)v[i + 1] - (uint64_t)v[i]);
+        return;
+    }
+    uint64_t before = (uint64_t)(v[0] / scale);
+    for (size_t i = 0; i < m; i++) {
+        uint64_t now = (uint64_t)(v[i + 1] / scale);
+        out[i] = zigzag(now - before);
+        before = now;
     }
 }
 
-static void put_delta(struct buf *out, const int64_t *v, size_t n, int64_t scale, unsigned width)
+static void put_delta(struct buf *out, const int64_t *v, size_t n, int64_t scale)
 {
+    uint64_t tile[PUT_TILE], any = 0;
+    for (size_t at = 0; at < n - 1; at += PUT_TILE) {
+        size_t m = MIN(n - 1 - at, PUT_TILE);
+        deltas(v + at, m, scale, tile);
+        for (size_t i = 0; i < m; i++)
+            any |= tile[i];
+    }
+    unsigned width = width_of(any);
     buf_zigzag(out, v[0] / scale);
     buf_u8(out, (uint8_t)width);
-    for (unsigned b = 0; b < width && n > 1; b++) {
-        uint8_t *p = (uint8_t *)buf_reserve(out, n - 1);
-        if (!p)
-            return;
-        for (size_t i = 1; i < n; i++) {
-            uint64_t d = (uint64_t)(v[i] / scale) - (uint64_t)(v[i - 1] / scale);
-            p[i - 1] = (uint8_t)(zigzag(d) >> (8 * b));
-        }
-        out->n += n - 1;
+    uint8_t *planes = (n - 1) * width > 0 ? (uint8_t *)buf_reserve(out, (n - 1) * width) : NULL;
+    if (!planes)
+        return;
+    for (size_t at = 0; at < n - 1; at += PUT_TILE) {
+        size_t m = MIN(n - 1 - at, PUT_TILE);
+        deltas(v + at, m, scale, tile);
+        put_tile(planes, n - 1, at, tile, m, width);
     }
+    out->n += (n - 1) * width;
+}
+
+/* Values at which the two forms are compared: enough to tell which one is smaller. */
+#define FORM_SAMPLE 256
+
+/* Do differences take clearly fewer bits than the values? */
+static bool prefers_delta(const int64_t *v, size_t n, int64_t scale, int64_t min)
+{
+    uint64_t plain = 0, delta = 0;
+    size_t step = n / FORM_SAMPLE + 1;
+    for (size_t i = 1; i < n; i += step) {
+        uint64_t now = (uint64_t)(v[i] / scale), before = (uint64_t)(v[i - 1] / scale);
+        plain += bits_of(now - (uint64_t)min);
+        delta += bits_of(zigzag(now - before));
+    }
+    return delta < plain - plain / 8;
 }
 
 void column_put_ints(struct buf *out, const int64_t *v, size_t n)
@@ -103,6 +166,11 @@ void column_put_ints(struct buf *out, const int64_t *v, size_t n)
         min = MIN(min, v[i]);
         max = MAX(max, v[i]);
     }
+    column_put_ints_within(out, v, n, min, max);
+}
+
+void column_put_ints_within(struct buf *out, const int64_t *v, size_t n, int64_t min, int64_t max)
+{
     if (min == max) {
         buf_u8(out, min == 0 ? INTS_ZERO : INTS_CONST);
         if (min != 0)
@@ -113,19 +181,10 @@ void column_put_ints(struct buf *out, const int64_t *v, size_t n)
     int64_t scale = scales[k];
     min /= scale;
     max /= scale;
-    uint64_t plain_bits = 0, delta_bits = 0, delta_or = 0, before = (uint64_t)(v[0] / scale);
-    for (size_t i = 1; i < n; i++) {
-        uint64_t now = (uint64_t)(scale == 1 ? v[i] : v[i] / scale);
-        uint64_t d = zigzag(now - before);
-        plain_bits += bits_of(now - (uint64_t)min);
-        delta_bits += bits_of(d);
-        delta_or |= d;
-        before = now;
-    }
-    bool delta = delta_bits < plain_bits - plain_bits / 8;
+    bool delta = prefers_delta(v, n, scale, min);
     buf_u8(out, (uint8_t)((delta ? INTS_DELTA : INTS_PLAIN) | k << 2));
     if (delta)
-        put_delta(out, v, n, scale, width_of(delta_or));
+        put_delta(out, v, n, scale);
     else
         put_plain(out, v, n, scale, min, width_of((uint64_t)max - (uint64_t)min));
 }

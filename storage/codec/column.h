@@ -20,6 +20,8 @@
 #include "storage/base/rd.h"
 
 void column_put_ints(struct buf *out, const int64_t *v, size_t n);
+/* The same for who knows the smallest and the largest value. */
+void column_put_ints_within(struct buf *out, const int64_t *v, size_t n, int64_t min, int64_t max);
 void column_put_doubles(struct buf *out, const double *v, size_t n);
 /* All v[i] < n_codes. */
 void column_put_codes(struct buf *out, const uint32_t *v, size_t n, uint32_t n_codes);

@@ -593,41 +593,69 @@ static bool write_values(struct build *b, struct span_writer *w, struct err *err
     return true;
 }
 
-static bool body_add(void *ctx, uint32_t id, str raw, struct err *err)
+/* Chunks that are made, one behind the other. */
+struct chunks {
+    struct arena *a;
+    str bytes;
+    size_t max;
+};
+
+/* Room for n more bytes; what is there moves, for nearly all sets are one chunk. */
+static char *chunks_room(struct chunks *c, size_t n, struct err *err)
 {
-    (void)id;
-    struct buf *body = ctx;
-    buf_add(body, raw);
-    return !body->over || err_set(err, ERR_LIMIT, "spans of one batch above %zu bytes", body->max);
+    if (n > c->max - c->bytes.n) {
+        (void)err_set(err, ERR_LIMIT, "spans of one batch above %zu bytes", c->max);
+        return NULL;
+    }
+    char *p = arena_alloc(c->a, c->bytes.n + n);
+    if (c->bytes.n > 0)
+        memcpy(p, c->bytes.p, c->bytes.n);
+    str before = c->bytes;
+    c->bytes = str_of(p, before.n + n);
+    return p + before.n;
 }
 
-static bool chunk_write(struct build *b, struct rows *r, struct buf *out, struct err *err)
+#define CHUNK_LEAD 32 // of a chunk: two lengths and the version
+
+/* v len | u8 version | v dir bytes | dir | columns */
+static bool chunk_join(str dir, str columns, struct chunks *out, struct err *err)
 {
-    struct buf body, dir;
+    char bytes[CHUNK_LEAD], size[CHUNK_LEAD];
+    struct buf lead = {.p = bytes, .cap = CHUNK_LEAD, .max = CHUNK_LEAD};
+    struct buf head = {.p = size, .cap = CHUNK_LEAD, .max = CHUNK_LEAD};
+    buf_u8(&lead, SPAN_BLOCK_VERSION);
+    buf_varint(&lead, dir.n);
+    buf_varint(&head, lead.n + dir.n + columns.n);
+    const str parts[] = {buf_str(&head), buf_str(&lead), dir, columns};
+    char *p = chunks_room(out, head.n + lead.n + dir.n + columns.n, err);
+    if (!p)
+        return false;
+    for (size_t i = 0; i < COUNTOF(parts); i++) {
+        memcpy(p, parts[i].p, parts[i].n);
+        p += parts[i].n;
+    }
+    return true;
+}
+
+#define SPAN_LIKELY 192 // bytes of a span's columns that room is made for at first
+
+static bool chunk_write(struct build *b, struct rows *r, struct chunks *out, struct err *err)
+{
+    struct buf dir;
     struct span_writer w;
     struct span_block_head head = {.rows = {r->n, r->n_events, r->n_links},
                                    .n_traces = r->core.traces.n};
-    buf_init(&body, out->max);
     buf_init(&dir, out->max);
-    span_writer_init(&w, b->a, body_add, &body);
+    span_writer_init(&w, b->a, NULL, NULL, out->max);
+    (void)buf_reserve(&w.col, MIN(out->max, (size_t)r->n * SPAN_LIKELY));
     bool ok = span_write_core(&w, &r->core, &head, err) && write_spans(b, r, &w, err) &&
               write_children(b, r, &w, err) && write_values(b, &w, err);
     if (ok) {
         span_write_dir(&w, &head, b->keys.v, (uint32_t)b->keys.n, &dir);
-        struct buf lead;
-        char bytes[16];
-        lead = (struct buf){.p = bytes, .cap = sizeof(bytes), .max = sizeof(bytes)};
-        buf_u8(&lead, SPAN_BLOCK_VERSION);
-        buf_varint(&lead, dir.n);
-        buf_varint(out, lead.n + dir.n + body.n);
-        buf_add(out, buf_str(&lead));
-        buf_add(out, buf_str(&dir));
-        buf_add(out, buf_str(&body));
-        ok = !out->over || err_set(err, ERR_LIMIT, "spans of one batch above %zu bytes", out->max);
+        ok = chunk_join(buf_str(&dir), buf_str(&w.col), out, err);
     }
     span_writer_deinit(&w);
     buf_deinit(&dir);
-    buf_deinit(&body);
     return ok;
 }
 
@@ -651,7 +679,7 @@ static size_t take_rows(const struct span_set *set, const struct sort_key *k, si
 
 /* One chunk of the first *take spans from lo on; *take is halved until their keys fit. */
 static bool chunk_encode(const struct span_set *set, const struct sort_key *k, size_t lo, size_t n,
-                         struct arena *a, size_t *take, struct buf *out, struct err *err)
+                         struct arena *a, size_t *take, struct chunks *out, struct err *err)
 {
     for (size_t want = n - lo;; want /= 2) {
         struct arena_mark mark = arena_mark(a);
@@ -679,17 +707,19 @@ static bool chunk_encode(const struct span_set *set, const struct sort_key *k, s
     }
 }
 
-bool span_chunks_encode(const struct span_set *set, struct arena *scratch, struct buf *out,
-                        struct err *err)
+bool span_chunks_encode(const struct span_set *set, struct arena *scratch, size_t max,
+                        struct arena *a, str *out, struct err *err)
 {
-    ASSERT(set->n_spans < UINT32_MAX);
+    ASSERT(set->n_spans < UINT32_MAX && scratch != a);
+    struct chunks chunks = {.a = a, .max = max};
     struct arena_mark mark = arena_mark(scratch);
     size_t n, take;
     const struct sort_key *k = sorted(set, scratch, &n);
     bool ok = true;
     for (size_t lo = 0; ok && lo < n; lo += take)
-        ok = chunk_encode(set, k, lo, n, scratch, &take, out, err);
+        ok = chunk_encode(set, k, lo, n, scratch, &take, &chunks, err);
     arena_release(scratch, mark);
+    *out = chunks.bytes;
     return ok;
 }
 

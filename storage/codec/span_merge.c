@@ -791,7 +791,7 @@ static bool block_write(struct merge *m, struct err *err)
     for (size_t t = 0; t < SPAN_TABLE_COUNT; t++)
         head.rows[t] = m->rows[t].n;
     m->now = (struct span_merge_column){0};
-    span_writer_init(&m->w, &m->tmp, emit, m);
+    span_writer_init(&m->w, &m->tmp, emit, m, SPAN_BLOCK_COLUMN_MAX);
     bool ok = put_spans(m, &head, err) && put_children(m, err);
     if (ok) {
         struct buf dir;

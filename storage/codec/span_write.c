@@ -4,10 +4,11 @@
 #include "storage/base/hash.h"
 
 void span_writer_init(struct span_writer *w, struct arena *a,
-                      bool (*emit)(void *ctx, uint32_t id, str raw, struct err *err), void *ctx)
+                      bool (*emit)(void *ctx, uint32_t id, str raw, struct err *err), void *ctx,
+                      size_t max)
 {
     *w = (struct span_writer){.arena = a, .emit = emit, .ctx = ctx};
-    buf_init(&w->col, SPAN_BLOCK_COLUMN_MAX);
+    buf_init(&w->col, max);
 }
 
 void span_writer_deinit(struct span_writer *w)
@@ -20,12 +21,14 @@ static bool emit(struct span_writer *w, uint32_t id, int64_t min, int64_t max, s
 {
     ASSERT(w->cols.n == 0 || vec_last(&w->cols)->id < id);
     if (w->col.over)
-        return err_set(err, ERR_LIMIT, "span column %u above %zu bytes", id, SPAN_BLOCK_COLUMN_MAX);
-    if (!w->emit(w->ctx, id, buf_str(&w->col), err))
+        return err_set(err, ERR_LIMIT, "span column %u above %zu bytes", id, w->col.max);
+    struct span_block_col col = {id, (uint32_t)(w->col.n - w->begin), min, max};
+    if (w->emit && !w->emit(w->ctx, id, buf_str(&w->col), err))
         return false;
-    struct span_block_col col = {id, (uint32_t)w->col.n, min, max};
     vec_push(&w->cols, NULL, col);
-    buf_clear(&w->col);
+    if (w->emit)
+        buf_clear(&w->col);
+    w->begin = w->col.n;
     return true;
 }
 
@@ -39,7 +42,7 @@ bool span_write_ints(struct span_writer *w, uint32_t id, const int64_t *v, size_
     }
     if (min == 0 && max == 0)
         return true;
-    column_put_ints(&w->col, v, n);
+    column_put_ints_within(&w->col, v, n, min, max);
     return emit(w, id, min, max, err);
 }
 

@@ -1,8 +1,9 @@
 /* span_write.h - writing one span block column by column (format in span_block.h).
  *
  * The maker of a block (span_build, span_merge) calls the functions below in ascending order of
- * column ids, each with all rows; a finished column goes to `emit`, and what is all zero or all
- * empty is left out. span_write_dir then gives the directory. One thread. */
+ * column ids, each with all rows; a finished column goes to `emit`, or stays in `col` behind the
+ * ones before, and what is all zero or all empty is left out. span_write_dir then gives the
+ * directory. One thread. */
 #pragma once
 
 #include "storage/base/vec.h"
@@ -10,15 +11,18 @@
 
 struct span_writer {
     struct arena *arena; // scratch
-    struct buf col;      // the column being made
+    struct buf col;      // the column being made, from `begin` on
+    size_t begin;
     VEC(struct span_block_col) cols;
-    /* Takes a finished column; `raw` is gone afterwards. */
+    /* Takes a finished column; `raw` is gone afterwards. NULL: columns gather in `col`. */
     bool (*emit)(void *ctx, uint32_t id, str raw, struct err *err);
     void *ctx;
 };
 
+/* max: bytes of a column, or of all that gather. */
 void span_writer_init(struct span_writer *w, struct arena *a,
-                      bool (*emit)(void *ctx, uint32_t id, str raw, struct err *err), void *ctx);
+                      bool (*emit)(void *ctx, uint32_t id, str raw, struct err *err), void *ctx,
+                      size_t max);
 void span_writer_deinit(struct span_writer *w);
 
 MUST_USE bool span_write_ints(struct span_writer *w, uint32_t id, const int64_t *v, size_t n,

@@ -146,18 +146,19 @@ static bool payload_unpack(str payload, struct arena *a, str *raw, struct err *e
 
 static bool traces_prepare(struct batch *b, struct buf *payload, struct err *err)
 {
-    struct arena a;
-    struct buf raw;
+    struct arena scratch, own;
+    str raw = {0};
     struct span_set set = {b->resources.v, b->scopes.v, b->spans.v,
                            b->resources.n, b->scopes.n, b->spans.n};
-    arena_init(&a, SIZE_MAX, b->arena->budget);
-    buf_init(&raw, PAYLOAD_RAW_MAX);
-    bool ok = span_chunks_encode(&set, &a, &raw, err) && payload_pack(buf_str(&raw), payload, err);
-    b->chunks = (str){0};
-    if (ok && raw.n > 0 && arena_room(b->arena, raw.n))
-        b->chunks = arena_dup(b->arena, buf_str(&raw));
-    buf_deinit(&raw);
-    arena_deinit(&a);
+    arena_init(&scratch, SIZE_MAX, b->arena->budget);
+    arena_init(&own, SIZE_MAX, b->arena->budget);
+    bool stay = arena_room(b->arena, b->raw_bytes); // chunks are smaller than what they came as
+    bool ok =
+        span_chunks_encode(&set, &scratch, PAYLOAD_RAW_MAX, stay ? b->arena : &own, &raw, err) &&
+        payload_pack(raw, payload, err);
+    b->chunks = ok && stay ? raw : (str){0};
+    arena_deinit(&scratch);
+    arena_deinit(&own);
     return ok;
 }
 

@@ -23,21 +23,17 @@ static bool decode(str bytes, struct arena *a, struct arena *tmp, struct span_se
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct arena a, tmp;
-    struct buf once, twice;
+    str once, twice;
     struct span_set set, again;
     struct err err = ERR_OK;
     arena_init(&a, SIZE_MAX, NULL);
     arena_init(&tmp, SIZE_MAX, NULL);
-    buf_init(&once, 256 * MIB);
-    buf_init(&twice, 256 * MIB);
     if (decode((str){(const char *)data, size}, &a, &tmp, &set)) {
-        ASSERT(span_chunks_encode(&set, &tmp, &once, &err));
-        ASSERT(decode(buf_str(&once), &a, &tmp, &again));
-        ASSERT(span_chunks_encode(&again, &tmp, &twice, &err));
-        ASSERT(str_eq(buf_str(&once), buf_str(&twice)));
+        ASSERT(span_chunks_encode(&set, &tmp, 256 * MIB, &a, &once, &err));
+        ASSERT(decode(once, &a, &tmp, &again));
+        ASSERT(span_chunks_encode(&again, &tmp, 256 * MIB, &a, &twice, &err));
+        ASSERT(str_eq(once, twice));
     }
-    buf_deinit(&once);
-    buf_deinit(&twice);
     arena_deinit(&a);
     arena_deinit(&tmp);
     return 0;

@@ -5,6 +5,8 @@
 #include <semaphore.h>
 #include <uv.h>
 
+#include "storage/base/hash.h"
+#include "storage/base/prng.h"
 #include "tests/support/http_client.h"
 #include "tests/unit/server/net/fixture.h"
 
@@ -55,6 +57,15 @@ static void stream_handler(void *ctx, struct http_request *req, struct http_repl
     sem_post(&s->entered);
 }
 
+/* Length and sum of the body. */
+static void sum_handler(void *ctx, struct http_request *req, struct http_reply *rep)
+{
+    char text[64];
+    (void)ctx;
+    (void)snprintf(text, sizeof text, "sum %zu %08x\n", req->body.n, crc32c(req->body));
+    reply_send(rep, 200, STR("text/plain"), str_c(text));
+}
+
 static void abort_handler(void *ctx, struct http_request *req, struct http_reply *rep)
 {
     (void)ctx;
@@ -78,6 +89,7 @@ static const struct route server_routes[] = {
     {HTTP_GET, "/cancel", LANE_QUERY, cancel_handler, NULL},
     {HTTP_GET, "/stream", LANE_QUERY, stream_handler, NULL},
     {HTTP_GET, "/abort", LANE_QUERY, abort_handler, NULL},
+    {HTTP_POST, "/sum", LANE_INGEST, sum_handler, refuse_busy},
     {0, NULL, LANE_LOOP, NULL, NULL},
 };
 
@@ -184,6 +196,47 @@ static void test_lanes(void **state)
     assert_true(ask_is(s.port, "/wait", "HTTP/1.1 200 ", "waited\n"));
     assert_true(ask_is(s.port, "/abort", "HTTP/1.1 422 ", "failed\n"));
     assert_true(ask_is(s.port, "/none", "HTTP/1.1 404 ", "404 page not found\n"));
+    server_stop(&s);
+}
+
+/* Bodies that come in many pieces, each with the head of the next request behind it in one piece.
+ */
+static void test_bodies(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1000000, 1, 70000, 300000};
+    struct server s;
+    struct buf all, want, out;
+    struct prng prng;
+    server_start(&s, NULL);
+    prng_init(&prng, 1);
+    buf_init(&all, 4 * MIB);
+    buf_init(&want, 64 * KIB);
+    buf_init(&out, 64 * KIB);
+    for (size_t i = 0; i < COUNTOF(sizes); i++) {
+        buf_fmt(&all, "POST /sum HTTP/1.1\r\nContent-Length: %zu\r\n%s\r\n", sizes[i],
+                i + 1 == COUNTOF(sizes) ? "Connection: close\r\n" : "");
+        size_t begin = all.n;
+        for (size_t k = 0; k < sizes[i]; k++)
+            buf_u8(&all, (uint8_t)prng_next(&prng));
+        buf_fmt(&want, "sum %zu %08x\n", sizes[i], crc32c(str_sub(buf_str(&all), begin, all.n)));
+    }
+    int fd = client_connect(s.port);
+    for (size_t at = 0, n; at < all.n; at += n) {
+        n = MIN(all.n - at, (size_t)(1 + prng_next(&prng) % 100000));
+        assert_true(client_send(fd, str_sub(buf_str(&all), at, at + n)));
+    }
+    client_read_all(fd, &out);
+    str got = buf_str(&out), line, rest = buf_str(&want);
+    while (rest.n > 0 && str_split(&rest, '\n', &line)) {
+        size_t at = str_find(got, line);
+        assert_true(at != SIZE_MAX); // in the order of the requests
+        got = str_sub(got, at + line.n, got.n);
+    }
+    close(fd);
+    buf_deinit(&all);
+    buf_deinit(&want);
+    buf_deinit(&out);
     server_stop(&s);
 }
 
@@ -419,6 +472,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lanes),
+        cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_full_lane),
         cmocka_unit_test(test_not_ready),
         cmocka_unit_test(test_disconnect_cancels),

@@ -33,12 +33,9 @@ static int teardown(void **state)
 
 static str encode(const struct span_set *set)
 {
-    struct buf out;
     struct err err = ERR_OK;
-    buf_init(&out, 256 * MIB);
-    assert_true(span_chunks_encode(set, &scratch, &out, &err));
-    str s = arena_dup(&arena, buf_str(&out));
-    buf_deinit(&out);
+    str s;
+    assert_true(span_chunks_encode(set, &scratch, 256 * MIB, &arena, &s, &err));
     return s;
 }
 
