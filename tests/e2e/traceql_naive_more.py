@@ -172,3 +172,49 @@ def facts_of(spans):
     return {"rootServiceName": spans[0].root_service if roots else "<root span not yet received>",
             "rootTraceName": spans[0].root_name, "startTimeUnixNano": str(start),
             "durationMs": (max(s.start + s.duration for s in spans) - start) // MS, "serviceStats": stats}
+
+
+def legacy(r):
+    """(tags, parameters, f): a search by tags of old clients; f(spans of a trace) tells whether it is found."""
+    tests = r.sample([
+        (f"service.name={r.choice('xyz')}", lambda spans, v: any(v in s.resource["service.name"] for s in spans)),
+        (f"name={r.choice('abcde')}", lambda spans, v: any(v in s.name for s in spans)),
+        (f"status.code={r.choice(STATUSES)}", lambda spans, v: any(v == STATUSES[s.status] for s in spans)),
+        ("error=true", lambda spans, _: any(s.status == 2 for s in spans)),
+        (f"root.name={r.choice('abc')}", lambda spans, v: v in spans[0].root_name),
+        (f"root.service.name={r.choice('xyz')}", lambda spans, v: v in spans[0].root_service),
+        ("n=u", lambda spans, v: any(isinstance(x, str) and v in x for s in spans for x in flat(s.attrs.get("n")))),
+    ], r.randrange(1, 4))
+    low, high = r.choice([0, 0, 100, 2000]), r.choice([0, 0, 3000, 6000])
+    parameters = {**({"minDuration": f"{low}ms"} if low else {}), **({"maxDuration": f"{high}ms"} if high else {})}
+
+    def found(spans):
+        return all(f(spans, text.partition("=")[2]) for text, f in tests) and \
+            low * MS <= spans[0].trace_duration and (not high or spans[0].trace_duration <= high * MS)
+
+    return " ".join(t for t, _ in tests), parameters, found
+
+
+def flat(v):
+    return v if isinstance(v, list) else [] if v is None else [v]
+
+
+def part_of(spans, matches, above, below):
+    """Ids of the matches, their ancestors (so many levels of them) and what is so many levels below."""
+    keep = set()
+    for s in matches:
+        keep.update([s.span_id], [a.span_id for a in s.above[:above]])
+        keep.update(o.span_id for o in spans if s in o.above[:below])
+    return sorted(keep)
+
+
+def names_of(spans, f):
+    """Names of attributes of the spans that meet f, by scope."""
+    out = {"resource": set(), "span": set(), "event": set(), "link": set(), "instrumentation": set()}
+    for s in (s for s in spans if f(s)):
+        out["span"].update(s.attrs)
+        out["resource"].update(s.resource)
+        out["instrumentation"].update(s.scope)
+        out["event"].update(k for e in s.events for k in e[-1])
+        out["link"].update(k for e in s.links for k in e[-1])
+    return {k: sorted(v) for k, v in out.items() if v}

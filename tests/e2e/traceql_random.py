@@ -5,6 +5,7 @@
 The spans of a trace come in several requests, in any order. A search must give the same spansets, metrics the same
 series, times and values. The second half is asked after a restart. On a difference the query and both are printed."""
 
+import base64
 import json
 import math
 import os
@@ -15,7 +16,7 @@ import urllib.parse
 
 from harness import Server
 from traceql_naive import S, encode, hashable, make_traces, series_key
-from traceql_naive_more import COMPARED, SELECTED, MoreQueries, any_value, facts_of
+from traceql_naive_more import COMPARED, SELECTED, MoreQueries, any_value, facts_of, legacy, names_of, part_of
 
 TRACES = 60
 REQUESTS = 4
@@ -86,6 +87,53 @@ def check_values(server, queries, traces, start):
     assert got == run(traces), f"{field} {text}\ngot  {sorted(got)}\nwant {sorted(run(traces))}"
 
 
+def check_limit(server, queries, traces, start):
+    """The newest with the hint, as many without."""
+    text, find = queries.search()
+    limit, hint, spss = queries.r.randrange(1, 8), queries.r.random() < 0.6, queries.r.randrange(1, 4)
+    answer = server.get("/api/search", {"q": text + (" with(most_recent=true)" if hint else ""), "start": start - 10,
+                                        "end": start + 20, "limit": limit, "spss": spss})
+    starts = {spans[0].trace_id.lstrip("0"): min(s.start for s in spans) for spans in traces if find(spans)}
+    got = [t["traceID"].lstrip("0") for t in answer["traces"]]
+    assert len(got) == len(set(got)) == min(limit, len(starts)) and set(got) <= set(starts), f"{text} {limit}\n{got}\n{starts}"
+    if hint:
+        want = sorted(starts.values(), reverse=True)[:limit]
+        assert [starts[t] for t in got] == want, f"{text} {limit}\n{got}\n{starts}"
+    for g in (g for t in answer["traces"] for g in t["spanSets"]):
+        assert len(g["spans"]) == min(spss, g["matched"]), text
+
+
+def check_legacy(server, r, traces, start):
+    tags, parameters, found = legacy(r)
+    answer = server.get("/api/search", {"tags": tags, **parameters, "start": start - 10, "end": start + 20, "limit": 1000})
+    got = {t["traceID"].lstrip("0") for t in answer["traces"]}
+    want = {spans[0].trace_id.lstrip("0") for spans in traces if found(spans)}
+    assert got == want, f"{tags} {parameters}\ngot  {got - want}\nwant {want - got}"
+
+
+def check_part(server, queries, traces):
+    """A trace by its id, and what of it a filter leaves."""
+    r = queries.r
+    text, f = queries.filter()
+    spans, above, below = r.choice(traces), r.choice([0, 1, 2, 99]), r.choice([0, 0, 1, 2])
+    parameters = {"q": text, "match_depth": below}
+    if above:
+        parameters.update({"keep_hierarchy": "true", **({} if above == 99 else {"ancestor_depth": above})})
+    answer = server.get(f"/api/v2/traces/{spans[0].trace_id}", parameters)
+    got = sorted(base64.b64decode(s["spanId"]).hex() for b in answer["trace"].get("resourceSpans", [])
+                 for scope in b["scopeSpans"] for s in scope["spans"])
+    want = part_of(spans, f(spans), above, below)
+    assert got == want, f"{spans[0].trace_id} {parameters}\ngot  {got}\nwant {want}"
+
+
+def check_names(server, queries, traces, start):
+    text, f = queries.condition(queries.r.randrange(2))
+    answer = server.get("/api/v2/search/tags", {"q": f"{{ {text} }}", "start": start - 10, "end": start + 20})
+    got = {s["name"]: sorted(s["tags"]) for s in answer["scopes"] if s["name"] != "intrinsic"}
+    want = names_of([s for spans in traces for s in spans], f)
+    assert got == want, f"{text}\ngot  {got}\nwant {want}"
+
+
 def label(value):
     (kind, v), = value.items()
     if kind == "arrayValue":
@@ -150,13 +198,21 @@ def main():
                 server.process.terminate()
                 server.process.wait()
                 server.start()
-            kind = i % 8
+            kind = i % 12
             if kind in (0, 3):
                 check_search(server, queries, traces, start)
             elif kind == 5:
                 check_facts(server, queries, traces, start)
             elif kind == 6:
                 check_values(server, queries, traces, start)
+            elif kind == 8:
+                check_limit(server, queries, traces, start)
+            elif kind == 9:
+                check_legacy(server, r, traces, start)
+            elif kind == 10:
+                check_part(server, queries, traces)
+            elif kind == 11:
+                check_names(server, queries, traces, start)
             elif not check_metrics(server, r, queries, traces, start, {2: "math", 4: "compare"}.get(kind, "metrics")):
                 unsure += 1
     print(f"seed {seed}: {n} queries over {sum(map(len, traces))} spans, {unsure} of them left out for ties")
