@@ -26,6 +26,7 @@ void query_limits_default(struct query_limits *l)
         .lookback_ms = QUERY_LOOKBACK_MS,
         .max_entries = LIMIT_QUERY_ENTRIES,
         .max_steps = LIMIT_QUERY_STEPS,
+        .section_bytes = LIMIT_LOGQL_SECTION,
     };
 }
 
@@ -47,13 +48,18 @@ void query_init(struct query *q, struct clock *clock, struct store *store,
         q->deadline_mono_ns = clock_mono_ns(clock) + limits->timeout_ns;
 }
 
-void query_deinit(struct query *q)
+static void run_defers(struct query *q)
 {
     while (q->defers != NULL) {
         struct query_defer *d = q->defers;
         q->defers = d->next;
         d->fn(d->arg);
     }
+}
+
+void query_deinit(struct query *q)
+{
+    run_defers(q);
     arena_deinit(&q->arena);
     q->notes.v = NULL;
     q->notes.n = q->notes.cap = 0;
@@ -196,12 +202,13 @@ void query_part_init(struct query *part, struct query *whole)
 
 void query_part_deinit(struct query *part)
 {
-    ASSERT(part->defers == NULL);
+    run_defers(part);
     arena_deinit(&part->arena);
 }
 
 void query_part_take(struct query *part, struct query_gain *out)
 {
+    run_defers(part); // they lie in the memory that goes
     *out = (struct query_gain){.arena = part->arena,
                                .notes = part->notes.v,
                                .n_notes = part->notes.n,

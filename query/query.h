@@ -15,9 +15,10 @@ struct query_limits {
     uint64_t max_samples; // that one query may load (PromQL: 50,000,000)
     size_t max_series;    // in a result
     int64_t timeout_ns;
-    int64_t lookback_ms; // PromQL, 5 min
-    size_t max_entries;  // LogQL log lines in a reply, 5,000
-    size_t max_steps;    // points per series, 11,000
+    int64_t lookback_ms;    // PromQL, 5 min
+    size_t max_entries;     // LogQL log lines in a reply, 5,000
+    size_t max_steps;       // points per series, 11,000
+    uint64_t section_bytes; // of log lines that pay another thread; 0 = never (LogQL)
 };
 
 struct query_note { // warning or info
@@ -88,7 +89,8 @@ struct query_gain {
 };
 void query_part_init(struct query *part, struct query *whole);
 void query_part_deinit(struct query *part);
-/* Moves it all to *out; the part begins anew. Thread of the part. */
+/* Moves it all to *out; the part begins anew, its deferred clean-ups have run. Thread of the part.
+ */
 void query_part_take(struct query *part, struct query_gain *out);
 /* Adds notes and counts to the whole. is_kept: the memory lives as long as the whole query, else it
  * goes now. ERR_LIMIT of query_count_samples. */

@@ -3,13 +3,18 @@
  * A line's labels after the pipeline name its series. What of them is needed is known beforehand
  * (grouping, filters, templates, unwrap), so that parsers can leave the rest out or not run at all.
  * A line that keeps __error__ ends the query, unless the query asks for that label in a grouping.
- */
+ *
+ * Where a core is idle and there is enough to read, time is divided at the borders of windows into
+ * sections, each of which a thread reads as a query of its own. They share no piece of time, so
+ * that joining them is putting their pieces one after the other. */
 #include "query/logql/range.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "query/logql/pipeline.h"
 #include "query/logql/window.h"
+#include "storage/base/crew.h"
 #include "storage/base/hmap.h"
 
 enum keep_mode { KEEP_ALL, KEEP_NONE, KEEP_BY, KEEP_WITHOUT };
@@ -22,6 +27,7 @@ struct rseries {
 struct ranger {
     struct query *q;
     const struct logql_expr *e;
+    const struct grouping *outer;
     struct grid grid;
     struct lq_cuts cuts;
     struct lq_pipe pipe, filters;
@@ -317,10 +323,261 @@ static bool read_lines(struct ranger *r, struct lq_line *l, struct log_iter *it,
     return step == STEP_END;
 }
 
+/* ---- reading ---- */
+
+/* Reads what lies between two of the cuts. */
+static bool read_store(struct ranger *r, size_t from, size_t to, struct err *err)
+{
+    struct lq_reader *reader;
+    struct log_select wishes = {
+        .start_ns = time_add(r->cuts.at[from], 1),
+        .end_ns = time_add(r->cuts.at[to], 1),
+        .want_line = r->want_line,
+        .want_meta = r->want_meta,
+        .no_len = r->want_line || !counts_bytes(r->e->range.op),
+        .cuts = r->just_count ? r->cuts.at : NULL,
+        .n_cuts = r->cuts.n,
+    };
+    if (!lq_reader_open(r->q, &r->e->range.log, &wishes, &r->pipe, &r->hints, &reader, err))
+        return false;
+    bool ok = read_lines(r, &reader->line, reader->it, err);
+    lq_reader_close(reader);
+    return ok;
+}
+
+static bool ranger_open(struct ranger *r, struct query *q, const struct logql_expr *e,
+                        const struct grouping *outer, struct grid grid, struct err *err)
+{
+    *r = (struct ranger){.q = q, .e = e, .outer = outer, .grid = grid, .static_series = HMAP_NONE};
+    if (!lq_pipe_compile(q, &e->range.log, &r->pipe, err) ||
+        !lq_pipe_filters(q, &e->range.unwrap, &r->filters, err) ||
+        !lq_cuts_init(q, &r->cuts, grid, e->range.range_ns, e->range.offset_ns, err))
+        return false;
+    lq_pipe_trust(&r->pipe);
+    plan_names(r, outer);
+    plan_hints(r);
+    r->key = arena_array(&q->arena, struct label, r->names.n);
+    r->want_line = r->pipe.reads_line || (r->pipe.has_parser && !r->hints.none);
+    r->want_meta = r->mode != KEEP_NONE || r->hints.n > 0 || r->pipe.reads_labels;
+    r->just_count = r->pipe.stages.n == 0 && !r->want_meta;
+    hmap_init(&r->map, &q->arena);
+    return true;
+}
+
+/* ---- sections of time ---- */
+
+/* Sections of one query for each thread, so that all end at about the same time. */
+#define SECTIONS_PER_THREAD 8
+#define SECTIONS_MAX        64
+/* Memory that a section takes while it reads, about. */
+#define SECTION_MEMORY (40 * MIB)
+/* Steps of time in which the volume is asked for. */
+#define VOLUME_STEPS 64
+
+struct section { // of the time, for any thread
+    struct query q;
+    struct query_gain gain;
+    struct ranger r;
+    size_t from, to; // cuts
+    struct err err;
+    bool ok, is_run;
+};
+
+struct team {
+    struct ranger *whole;
+    struct section sections[SECTIONS_MAX];
+    size_t n;
+    atomic_bool is_over; // one has failed
+};
+
+static void run_section(void *ctx, size_t i)
+{
+    struct team *t = ctx;
+    struct section *s = &t->sections[i];
+    const struct ranger *w = t->whole;
+    if (atomic_load(&t->is_over))
+        return;
+    s->is_run = true;
+    s->ok = ranger_open(&s->r, &s->q, w->e, w->outer, w->grid, &s->err) &&
+            read_store(&s->r, s->from, s->to, &s->err);
+    if (!s->ok)
+        atomic_store(&t->is_over, true);
+    query_part_take(&s->q, &s->gain);
+}
+
+static uint32_t series_of(struct ranger *r, struct labels labels)
+{
+    struct series_key key = {r, labels};
+    uint64_t hash = labels_hash(labels);
+    uint32_t at = hmap_find(&r->map, hash, series_eq, &key);
+    if (at != HMAP_NONE)
+        return at;
+    at = (uint32_t)r->series.n;
+    vec_push(&r->series, &r->q->arena, (struct rseries){.labels = labels});
+    hmap_put(&r->map, hash, at);
+    return at;
+}
+
+/* Windows of sections follow each other: none shares a piece of time with another. */
+static bool join_section(struct ranger *r, struct section *s, struct err *err)
+{
+    if (!query_gain_join(r->q, &s->gain, true, err))
+        return false;
+    for (size_t i = 0; i < s->r.series.n; i++) {
+        const struct rseries *from = &s->r.series.v[i];
+        uint32_t at = series_of(r, from->labels); // which may move the series
+        struct lq_window *w = &r->series.v[at].window;
+        for (size_t k = 0; k < from->window.parts.n; k++)
+            vec_push(&w->parts, &r->q->arena, from->window.parts.v[k]);
+        if (!query_tick(r->q, err))
+            return false;
+    }
+    return true;
+}
+
+/* All of them, or the first error in order of time. *alone: memory ran short, and nothing is
+ * joined. */
+static bool join_sections(struct team *t, bool *alone, struct err *err)
+{
+    bool ok = true;
+    *alone = false;
+    for (size_t i = 0; i < t->n && ok; i++) {
+        ok = !t->sections[i].is_run || t->sections[i].ok;
+        if (!ok)
+            *err = t->sections[i].err;
+    }
+    *alone = !ok && err->code == ERR_LIMIT;
+    for (size_t i = 0; i < t->n; i++) {
+        struct section *s = &t->sections[i];
+        if (ok)
+            ok = join_section(t->whole, s, err);
+        else if (s->is_run)
+            query_gain_drop(&s->gain);
+        query_part_deinit(&s->q);
+    }
+    return ok;
+}
+
+struct volume { // bytes of the selected streams by steps of time
+    uint64_t at[VOLUME_STEPS], sum;
+};
+
+static bool add_volume(void *ctx, struct labels stream, const uint64_t *bytes, struct err *err)
+{
+    struct volume *v = ctx;
+    (void)stream;
+    (void)err;
+    for (size_t i = 0; i < VOLUME_STEPS; i++) {
+        v->at[i] += bytes[i];
+        v->sum += bytes[i];
+    }
+    return true;
+}
+
+static bool find_volume(struct ranger *r, int64_t start_ns, int64_t step_ns, struct volume *v,
+                        struct err *err)
+{
+    struct snapshot *snap;
+    struct name_select sel = {
+        .matchers = r->e->range.log.matchers,
+        .start_ns = start_ns,
+        .end_ns = r->cuts.at[r->cuts.n - 1],
+        .ticker = &r->q->ticker,
+    };
+    *v = (struct volume){0};
+    return query_snapshot(r->q, SIGNAL_LOGS, (struct time_range){start_ns, sel.end_ns}, &snap,
+                          err) &&
+           store_stream_volumes(snap, &sel, step_ns, VOLUME_STEPS, add_volume, v, err);
+}
+
+/* Cuts time so that sections have about the same volume. */
+static bool plan_sections(struct team *t, size_t width, struct err *err)
+{
+    struct ranger *r = t->whole;
+    struct volume v;
+    int64_t start_ns = time_add(r->cuts.at[0], 1);
+    int64_t step_ns = time_add(r->cuts.at[r->cuts.n - 1], -start_ns) / VOLUME_STEPS + 1;
+    if (!find_volume(r, start_ns, step_ns, &v, err))
+        return false;
+    size_t wish = (size_t)MIN(v.sum / r->q->limits.section_bytes,
+                              MIN(width * SECTIONS_PER_THREAD, (size_t)SECTIONS_MAX));
+    uint64_t before = 0;
+    size_t from = 0, step = 0;
+    for (size_t i = 1; i <= wish && from + 1 < r->cuts.n; i++) {
+        while (step < VOLUME_STEPS && before < v.sum / wish * i)
+            before += v.at[step++];
+        int64_t end_ns = time_add(start_ns, step_ns * (int64_t)step);
+        size_t to = i == wish ? r->cuts.n - 1 : from;
+        while (to + 1 < r->cuts.n && r->cuts.at[to] < end_ns)
+            to++;
+        if (to == from)
+            continue;
+        t->sections[t->n++] = (struct section){.from = from, .to = to, .err = ERR_OK};
+        from = to;
+    }
+    if (t->n > 0) // what volumes do not know of belongs to the last
+        t->sections[t->n - 1].to = r->cuts.n - 1;
+    return true;
+}
+
+/* Does the order of lines change nothing? Whole numbers are counted then; sums of other values
+ * depend on their order in the last digits. */
+static bool is_divisible(const struct ranger *r)
+{
+    return !r->just_count && r->cuts.n > 2 && !r->e->range.unwrap.given &&
+           r->q->limits.section_bytes > 0;
+}
+
+/* Threads that may read at a time. */
+static size_t width_of(const struct ranger *r)
+{
+    size_t width = crew_size(r->q->crew) + 1;
+    while (width > 1 && !budget_room(&r->q->budget, width * SECTION_MEMORY))
+        width--;
+    return width > 1 && crew_has_idle_core(r->q->crew) ? width : 1;
+}
+
+/* *alone: nothing is read, as there is too little, or no memory for several at a time. */
+static bool read_together(struct ranger *r, size_t width, bool *alone, struct err *err)
+{
+    struct team *t = mem_zalloc(sizeof *t);
+    t->whole = r;
+    bool ok = plan_sections(t, width, err);
+    *alone = ok && t->n < 2;
+    if (ok && !*alone) {
+        for (size_t i = 0; i < t->n; i++)
+            query_part_init(&t->sections[i].q, r->q);
+        crew_each(r->q->crew, (unsigned)width, t->n, run_section, t);
+        ok = join_sections(t, alone, err);
+    }
+    mem_free(t);
+    return ok;
+}
+
+static bool read_all(struct ranger *r, struct err *err)
+{
+    bool alone = true;
+    size_t width = is_divisible(r) ? width_of(r) : 1;
+    if (width > 1 && !read_together(r, width, &alone, err) && !alone)
+        return false;
+    if (!alone)
+        return true;
+    *err = ERR_OK;
+    return read_store(r, 0, r->cuts.n - 1, err);
+}
+
 /* ---- result ---- */
 
+static int by_labels(const void *x, const void *y)
+{
+    return labels_cmp(((const struct rseries *)x)->labels, ((const struct rseries *)y)->labels);
+}
+
+/* Series in the order of their labels: sums over them must not depend on how the store is read. */
 static bool fill_matrix(struct ranger *r, struct matrix *out, struct err *err)
 {
+    if (r->series.n > 1)
+        qsort(r->series.v, r->series.n, sizeof r->series.v[0], by_labels);
     matrix_init(out, r->grid);
     for (size_t i = 0; i < r->series.n; i++) {
         struct mseries *s;
@@ -359,44 +616,15 @@ static bool invert(struct ranger *r, const struct matrix *in, struct matrix *out
     return true;
 }
 
-static bool read_store(struct ranger *r, struct err *err)
-{
-    struct lq_reader *reader;
-    struct log_select wishes = {
-        .start_ns = time_add(r->cuts.at[0], 1),
-        .end_ns = time_add(r->cuts.at[r->cuts.n - 1], 1),
-        .want_line = r->want_line,
-        .want_meta = r->want_meta,
-        .no_len = r->want_line || !counts_bytes(r->e->range.op),
-        .cuts = r->just_count ? r->cuts.at : NULL,
-        .n_cuts = r->cuts.n,
-    };
-    if (!lq_reader_open(r->q, &r->e->range.log, &wishes, &r->pipe, &r->hints, &reader, err))
-        return false;
-    bool ok = read_lines(r, &reader->line, reader->it, err);
-    lq_reader_close(reader);
-    return ok;
-}
-
 bool lq_range_eval(struct query *q, const struct logql_expr *e, const struct grouping *outer,
                    struct grid grid, struct matrix *out, struct err *err)
 {
-    struct ranger r = {.q = q, .e = e, .grid = grid, .static_series = HMAP_NONE};
+    struct ranger r;
     struct matrix m;
-    if (!lq_pipe_compile(q, &e->range.log, &r.pipe, err) ||
-        !lq_pipe_filters(q, &e->range.unwrap, &r.filters, err) ||
-        !lq_cuts_init(q, &r.cuts, grid, e->range.range_ns, e->range.offset_ns, err))
+    if (!ranger_open(&r, q, e, outer, grid, err))
         return false;
-    lq_pipe_trust(&r.pipe);
-    plan_names(&r, outer);
-    plan_hints(&r);
-    r.key = arena_array(&q->arena, struct label, r.names.n);
-    r.want_line = r.pipe.reads_line || (r.pipe.has_parser && !r.hints.none);
-    r.want_meta = r.mode != KEEP_NONE || r.hints.n > 0 || r.pipe.reads_labels;
-    r.just_count = r.pipe.stages.n == 0 && !r.want_meta;
-    hmap_init(&r.map, &q->arena);
     matrix_init(&m, grid);
-    if (e->range.range_ns > 0 && (!read_store(&r, err) || !fill_matrix(&r, &m, err)))
+    if (e->range.range_ns > 0 && (!read_all(&r, err) || !fill_matrix(&r, &m, err)))
         return false;
     if (e->range.op == RANGE_ABSENT)
         return invert(&r, &m, out, err);

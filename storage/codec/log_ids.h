@@ -22,8 +22,8 @@
 #define LOG_IDS_BLOCKS 64
 /* Pieces of one table. */
 #define LOG_IDS_PIECES_MAX 511
-/* A table ends when the next block's ids would make it larger: 4 MB of memory while it grows. Each
- * block counts what it repeats once. */
+/* A table ends when the next block's ids, repeats included, would make it larger: 4 MB of memory
+ * while it grows, and as much again while it is sorted. */
 #define LOG_IDS_MAX ((size_t)512 * 1024)
 /* Ids of one search that are looked up; more are not used. */
 #define LOG_IDS_KEYS 8

@@ -228,6 +228,9 @@
 
 /* Bytes of one query. Loki's number. */
 #define LIMIT_LOGQL_QUERY 131072
+/* Bytes of lines that are a section of time for a thread of its own, at least: at its ends it
+ * decodes blocks that its neighbour decodes, too. */
+#define LIMIT_LOGQL_SECTION (128 * MIB)
 
 /* ---- storage engine ---- */
 

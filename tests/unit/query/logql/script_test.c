@@ -43,6 +43,7 @@ struct script {
     struct store *store;
     struct store_tenant *tenant;
     struct crew *crew; // answers are the same with helpers
+    bool is_divided;   // and in sections of time
     struct buf updated;
     size_t failures, cases;
 };
@@ -64,6 +65,7 @@ static void store_up(struct script *s)
         !store_tenant(s->store, STORE_TENANT_DEFAULT, true, &s->tenant, &err) ||
         !crew_open(2, &s->crew, &err))
         fail_msg("store: %s", err.text);
+    crew_set_eager(s->crew);
 }
 
 static void store_down(struct script *s)
@@ -108,6 +110,7 @@ static void query_up(struct script *s, struct query *q)
 {
     struct query_limits limits;
     query_limits_default(&limits);
+    limits.section_bytes = s->is_divided; // as small as can be, or never
     query_init(q, &s->clock, s->store, s->tenant, &limits, NULL);
     q->crew = s->crew;
 }
@@ -349,9 +352,9 @@ static bool read_file(const char *path, struct buf *out)
     return true;
 }
 
-static size_t run_file(const char *path, bool update)
+static size_t run_file(const char *path, bool is_divided, bool update)
 {
-    struct script s = {.file = str_c(path)};
+    struct script s = {.file = str_c(path), .is_divided = is_divided};
     struct buf text;
     buf_init(&text, FILE_MAX);
     buf_init(&s.updated, FILE_MAX);
@@ -384,7 +387,7 @@ static void scripts(void **state)
     for (size_t i = 0; i < COUNTOF(files); i++) {
         char path[512];
         snprintf(path, sizeof path, "%s/cases/logql/%s", TESTS_DIR, files[i]);
-        failures += run_file(path, false);
+        failures += run_file(path, false, false) + run_file(path, true, false);
     }
     assert_int_equal(failures, 0);
 }
@@ -393,7 +396,7 @@ int main(int argc, char **argv)
 {
     if (argc > 2 && str_is(str_c(argv[1]), "--update")) {
         for (int i = 2; i < argc; i++)
-            run_file(argv[i], true);
+            run_file(argv[i], false, true);
         return 0;
     }
     const struct CMUnitTest tests[] = {cmocka_unit_test(scripts)};
