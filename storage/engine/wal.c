@@ -615,6 +615,16 @@ static void replay_newest(struct wal *w, uint64_t good, struct wal_replay_stats 
     stats->unsure++;
 }
 
+/* Lazy: a kill may have come between a sync that failed and the seal that makes up for it. The
+ * successor's header was written without waiting for this file. */
+static void replay_older(struct wal *w, struct wal_file *f)
+{
+    struct err here = ERR_OK; // told; the seal tries again
+    f->is_doubtful = w->is_lazy && !write_anew(w, f->gen, f->part, f->bytes, &here);
+    if (f->is_doubtful)
+        LOG_WARN("wal_not_written_anew", "err=\"%s\"", here.text);
+}
+
 bool wal_replay(struct wal *w, uint32_t gen, wal_replay_fn *fn, void *ctx,
                 struct wal_replay_stats *stats, struct err *err)
 {
@@ -627,7 +637,7 @@ bool wal_replay(struct wal *w, uint32_t gen, wal_replay_fn *fn, void *ctx,
         if (i + 1 == w->files.n)
             replay_newest(w, good, stats);
         else
-            w->files.v[i].is_doubtful = w->is_lazy; // else its successor followed a good sync
+            replay_older(w, &w->files.v[i]);
     }
     return true;
 }

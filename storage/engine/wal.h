@@ -84,7 +84,8 @@ typedef bool wal_replay_fn(void *ctx, str tenant, str payload, struct err *err);
 /* All records of one generation in order; call oldest first. Makes what was read of the newest file
  * durable by writing it anew: a killed process leaves it in the page cache only, and records that
  * follow may rest on it. When that fails (`unsure`) none may: begin another generation, and seal
- * this one. Older files are synced; their successors vouch for them, or they are sealed soon. */
+ * this one. Older files are synced, as their successors followed a good sync; lazy: they did not,
+ * and these are written anew, too (when that fails wal_sync_gen does it). */
 MUST_USE bool wal_replay(struct wal *w, uint32_t gen, wal_replay_fn *fn, void *ctx,
                          struct wal_replay_stats *stats, struct err *err);
 

@@ -131,6 +131,8 @@ void model_verify_gone(struct life *l);
 /* Looks at the open store, which is a copy: a whole one of now, or (else) the one before or that of
  * now. */
 void model_verify_copy(struct life *l, bool is_whole);
+/* Everything acknowledged is durable from now on, whatever syncs failed before. */
+void model_settled(struct life *l);
 /* An acknowledgement came: what was acknowledged an interval ago is durable. */
 void model_acked(struct life *l, size_t b);
 

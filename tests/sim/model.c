@@ -309,3 +309,10 @@ void model_acked(struct life *l, size_t b)
         if (l->batches[i].fate == BATCH_ACKED && l->batches[i].acked_mono_ns < now - due)
             l->batches[i].fate = BATCH_DURABLE;
 }
+
+void model_settled(struct life *l)
+{
+    for (size_t i = 0; i < l->n_batches; i++)
+        if (l->batches[i].fate == BATCH_ACKED)
+            l->batches[i].fate = BATCH_DURABLE;
+}

@@ -78,7 +78,7 @@ void life_open(struct life *l)
 /* ---- faults ---- */
 
 /* What is acknowledged and not yet synced when a sync fails may not become durable by a later
- * sync, but when it is sealed. */
+ * sync, but when it is sealed or read from the log. */
 static void forget_syncs(struct life *l)
 {
     for (size_t i = 0; i < l->n_batches; i++)
@@ -316,6 +316,7 @@ static void step_restart(struct life *l)
     life_clear_faults(l);
     life_close(l);
     life_open(l);
+    model_settled(l); // what the log had is written anew
     deletes_opened(l);
     model_verify(l, false);
 }
@@ -347,8 +348,10 @@ void life_power_cut(struct life *l)
 static void step_maintain(struct life *l)
 {
     struct err err = ERR_OK;
-    bool ok = store_maintain(l->s, prng_below(&l->r, 3) != 0, &err);
+    bool seals = prng_below(&l->r, 3) != 0, ok = store_maintain(l->s, seals, &err);
     CHECK(l, ok || l->faulty || (l->flips > 0 && err.code == ERR_CORRUPT), "%s", err.text);
+    if (ok && seals)
+        model_settled(l);
     l->newest_now_ns = MAX(l->newest_now_ns, clock_now_ns(&l->clock));
 }
 

@@ -15,6 +15,7 @@ struct fixture {
     struct fs_sim *sim;
     struct fs *fs;
     struct wal *wal;
+    bool is_lazy;
     uint64_t damaged;
     struct err err;
     // what a replay gave
@@ -24,8 +25,11 @@ struct fixture {
 
 static void open_wal(struct fixture *f, uint64_t part_bytes)
 {
-    struct wal_options o = {
-        .fs = f->fs, .dir = STR("wal"), .letter = 'l', .part_bytes = part_bytes};
+    struct wal_options o = {.fs = f->fs,
+                            .dir = STR("wal"),
+                            .letter = 'l',
+                            .part_bytes = part_bytes,
+                            .is_lazy = f->is_lazy};
     wal_close(f->wal);
     f->wal = NULL;
     assert_true(wal_open(&o, &f->wal, &f->damaged, &f->err));
@@ -275,6 +279,19 @@ static void test_failed_writes(void **state)
     buf_deinit(&want);
 }
 
+static void fresh_disk(struct fixture *f, uint64_t seed)
+{
+    wal_close(f->wal);
+    f->wal = NULL;
+    fs_sim_close(f->sim);
+    f->sim = fs_sim_open(seed);
+    f->fs = fs_sim_fs(f->sim);
+    assert_true(fs_mkdir(f->fs, STR("wal"), &f->err));
+    assert_true(fs_sync_dir(f->fs, STR("."), &f->err));
+    open_wal(f, 0);
+    assert_true(wal_start(f->wal, 1, &f->err));
+}
+
 /* A write fails at any operation and the process is started anew: what a replay gave once is there
  * after a power cut, too, although a failed sync made the kernel forget it, with what followed. */
 static void test_replayed_is_durable(void **state)
@@ -282,15 +299,7 @@ static void test_replayed_is_durable(void **state)
     struct fixture *f = *state;
     for (uint64_t i = 0; i < 10 * 6 * 8; i++) {
         uint64_t seed = i / 48, at = i / 8 % 6, count = 1 + i % 8;
-        wal_close(f->wal);
-        f->wal = NULL;
-        fs_sim_close(f->sim);
-        f->sim = fs_sim_open(seed);
-        f->fs = fs_sim_fs(f->sim);
-        assert_true(fs_mkdir(f->fs, STR("wal"), &f->err));
-        assert_true(fs_sync_dir(f->fs, STR("."), &f->err));
-        open_wal(f, 0);
-        assert_true(wal_start(f->wal, 1, &f->err));
+        fresh_disk(f, seed);
         struct err err = ERR_OK;
         fs_sim_fail_at(f->sim, fs_sim_ops(f->sim) + at, 5 /* EIO */, count);
         if (write_record(f, "a", &err) && write_record(f, "b", &err))
@@ -304,6 +313,28 @@ static void test_replayed_is_durable(void **state)
         fs_sim_crash(f->sim);
         expect_replay(f, want);
         assert_int_equal(f->stats.damaged, 0);
+    }
+}
+
+/* Interval mode: a sync fails, the next generation begins, and the process is killed before the
+ * first is sealed. Whoever reads them has both, whenever the power goes. */
+static void test_failed_sync_of_an_older_generation(void **state)
+{
+    struct fixture *f = *state;
+    f->is_lazy = true;
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        struct err err = ERR_OK;
+        fresh_disk(f, seed);
+        put(f, "a");
+        assert_true(wal_sync(f->wal, &f->err));
+        put(f, "b");
+        fs_sim_fail_at(f->sim, fs_sim_ops(f->sim), 5 /* EIO */, 1);
+        assert_false(wal_sync(f->wal, &err));
+        assert_true(wal_start(f->wal, 2, &f->err));
+        put(f, "c");
+        expect_replay(f, "a b c ");
+        fs_sim_crash(f->sim);
+        expect_replay(f, "a b c ");
     }
 }
 
@@ -335,6 +366,7 @@ int main(void)
         T(test_foreign_records),
         T(test_failed_writes),
         T(test_replayed_is_durable),
+        T(test_failed_sync_of_an_older_generation),
         T(test_replay_without_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
