@@ -310,13 +310,22 @@ bool lq_line_stream_unchanged(const struct lq_line *l)
     return true;
 }
 
+/* A line may bring a label of that name itself. */
+static size_t put_error(struct label *v, size_t n, str name, str value)
+{
+    size_t at = 0;
+    if (value.n == 0)
+        return n;
+    while (at < n && !str_eq(v[at].name, name))
+        at++;
+    v[at] = (struct label){name, value};
+    return MAX(n, at + 1);
+}
+
 static size_t add_errors(const struct lq_line *l, struct label *v, size_t n)
 {
-    if (l->err.n > 0)
-        v[n++] = (struct label){ERROR_LABEL, l->err};
-    if (l->err_details.n > 0)
-        v[n++] = (struct label){ERROR_DETAILS_LABEL, l->err_details};
-    return n;
+    n = put_error(v, n, ERROR_LABEL, l->err);
+    return put_error(v, n, ERROR_DETAILS_LABEL, l->err_details);
 }
 
 static size_t add_base(const struct lq_line *l, struct label *v, size_t n)
