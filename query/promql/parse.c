@@ -67,6 +67,8 @@ bool parser_unexpected(struct parser *p, const char *context, const char *expect
     if (p->tok.kind == TOK_END && p->place == PLACE_BRACES)
         return parser_fail(p, p->tok.pos, "unexpected end of input inside braces");
     str desc = tok_desc(&p->q->arena, &p->tok);
+    if (context[0] == '\0' && p->aggrs > 0)
+        context = "aggregation";
     return parser_fail(p, p->tok.pos, "unexpected " STR_FMT "%s%s%s%s", STR_ARG(desc),
                        context[0] ? " in " : "", context, expected[0] ? ", expected " : "",
                        expected);
@@ -282,6 +284,29 @@ static struct node *parse_paren(struct parser *p)
 typedef VEC(struct node *) node_vec;
 
 /* (a, b, c): the current token is the opening parenthesis. */
+static bool is_word_op(const struct tok *t) // and, or, unless; may name a metric
+{
+    return t->kind == TOK_OP && binop_is_set(t->op);
+}
+
+static bool starts_expr(const struct tok *t)
+{
+    switch (t->kind) {
+    case TOK_NUMBER:
+    case TOK_STRING:
+    case TOK_LPAREN:
+    case TOK_LBRACE:
+        return true;
+    case TOK_IDENT:
+        return t->kw < KW_ON || t->kw > KW_BOOL;
+    case TOK_OP:
+        return t->op == BIN_ADD || t->op == BIN_SUB || is_word_op(t);
+    default:
+        return false;
+    }
+}
+
+/* (a, b): stops at the closing parenthesis. */
 static void parse_args(struct parser *p, node_vec *args, const char *context)
 {
     if (!parser_expect(p, TOK_LPAREN, context, ""))
@@ -293,10 +318,11 @@ static void parse_args(struct parser *p, node_vec *args, const char *context)
             break;
         uint32_t comma = p->tok.pos;
         parser_next(p);
-        if (p->tok.kind == TOK_RPAREN)
+        if (!starts_expr(&p->tok))
             parser_fail(p, comma, "trailing commas not allowed in function call args");
     }
-    parser_expect(p, TOK_RPAREN, "", "");
+    if (p->tok.kind != TOK_RPAREN)
+        parser_unexpected(p, "", "");
 }
 
 static bool parse_clause(struct parser *p, struct node *n)
@@ -332,7 +358,10 @@ static struct node *parse_aggr(struct parser *p)
     n->aggr.op = p->tok.aggr;
     parser_next(p);
     bool clause_first = parse_clause(p, n);
+    p->aggrs++;
     parse_args(p, &args, "aggregation");
+    p->aggrs--;
+    parser_next(p);
     n->end = p->prev_end;
     if (!clause_first && parse_clause(p, n))
         n->end = p->prev_end;
@@ -363,6 +392,7 @@ static struct node *parse_call(struct parser *p)
     parse_args(p, &args, "");
     if (n->call.func == NULL) // faults of the arguments come first
         parser_fail(p, n->pos, "unknown function with name \"" STR_FMT "\"", STR_ARG(name));
+    parser_next(p);
     n->end = p->prev_end;
     n->call.args = args.v;
     n->call.n_args = args.n;
@@ -414,11 +444,6 @@ static struct node *parse_unary(struct parser *p)
     n->end = e->end;
     parser_deepen(p, n, e);
     return n;
-}
-
-static bool is_word_op(const struct tok *t) // and, or, unless; may name a metric
-{
-    return t->kind == TOK_OP && binop_is_set(t->op);
 }
 
 static struct node *parse_primary(struct parser *p)

@@ -46,8 +46,10 @@ void parse_names(struct parser *p, const str **out, size_t *n)
         parser_next(p);
         if (p->tok.kind == TOK_COMMA)
             parser_next(p);
-        else if (p->tok.kind != TOK_RPAREN)
+        else if (p->tok.kind != TOK_RPAREN) {
+            tok_classify(&p->tok); // keywords are names here, but are told as what they are
             parser_unexpected(p, "grouping opts", "\",\" or \")\"");
+        }
     }
     p->place = outer;
     parser_next(p);
@@ -300,10 +302,6 @@ static struct modifiers *mods_of(struct node *n)
 static void parse_offset(struct parser *p, struct node *n)
 {
     struct modifiers *m = mods_of(n);
-    if (m == NULL)
-        parser_fail(p, n->pos, NEEDS_SELECTOR, "offset");
-    else if (m->offset != NULL)
-        parser_fail(p, n->pos, "offset may not be set multiple times");
     parser_next(p);
     struct tok sign = p->tok;
     if (is_sign(&sign))
@@ -313,7 +311,11 @@ static void parse_offset(struct parser *p, struct node *n)
         d->seconds = sign.op == BIN_SUB ? -d->seconds : d->seconds;
     else if (is_sign(&sign))
         d = dur_new(p, sign.op == BIN_SUB ? DUR_NEG : DUR_POS, sign.pos, d, NULL);
-    if (m != NULL)
+    if (m == NULL)
+        parser_fail(p, n->pos, NEEDS_SELECTOR, "offset");
+    else if (m->offset != NULL)
+        parser_fail(p, n->pos, "offset may not be set multiple times");
+    else
         m->offset = d;
     n->end = p->prev_end;
 }
@@ -348,10 +350,7 @@ static void parse_at(struct parser *p, struct node *n)
 {
     struct modifiers unused = {0};
     struct modifiers *m = mods_of(n);
-    if (m == NULL)
-        parser_fail(p, n->pos, NEEDS_SELECTOR, "@");
-    else if (m->at != AT_NONE)
-        parser_fail(p, n->pos, "@ <timestamp> may not be set multiple times");
+    bool again = m != NULL && m->at != AT_NONE, fits = m != NULL;
     if (m == NULL)
         m = &unused;
     parser_next(p);
@@ -363,6 +362,10 @@ static void parse_at(struct parser *p, struct node *n)
     } else {
         at_number(p, m, n->pos);
     }
+    if (!fits)
+        parser_fail(p, n->pos, NEEDS_SELECTOR, "@");
+    else if (again)
+        parser_fail(p, n->pos, "@ <timestamp> may not be set multiple times");
     n->end = p->prev_end;
 }
 

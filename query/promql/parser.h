@@ -18,6 +18,7 @@ struct parser {
     uint32_t prev_end;    // of the token before
     uint32_t parens;      // open ones, for the text of errors
     uint32_t depth;       // of the parser's own recursion
+    uint32_t aggrs;       // aggregations around, for the text of errors
     bool failed;
 };
 

@@ -301,7 +301,7 @@ static const struct {
 
 #define KEYWORD_MAX 16 // the longest keyword is shorter
 
-static void classify_word(struct tok *t)
+void tok_classify(struct tok *t)
 {
     char lower[KEYWORD_MAX];
     if (t->text.n > sizeof lower)
@@ -341,7 +341,7 @@ static bool next_word(struct lexer *lx, enum tok_place place, struct tok *t)
     t->kind = TOK_IDENT;
     t->has_colon = str_find_char(t->text, ':') != SIZE_MAX;
     if (place != PLACE_BRACES && place != PLACE_NAMES && !t->has_colon)
-        classify_word(t);
+        tok_classify(t);
     return true;
 }
 
@@ -476,6 +476,8 @@ bool tok_next(struct lexer *lx, enum tok_place place, struct tok *out, uint32_t 
     return true;
 }
 
+#define DESC_MAX 10 // of the text of a token that is no name; what follows is "..."
+
 str tok_desc(struct arena *a, const struct tok *t)
 {
     struct buf b;
@@ -484,13 +486,17 @@ str tok_desc(struct arena *a, const struct tok *t)
     case TOK_END:
         return STR("end of input");
     case TOK_OP:
+    case TOK_RE:
+    case TOK_NRE:
         buf_fmt(&b, "<op:" STR_FMT ">", STR_ARG(t->text));
         break;
     case TOK_IDENT:
         if (t->kw == KW_AGGR)
             buf_fmt(&b, "<aggr:" STR_FMT ">", STR_ARG(t->text));
-        else if (t->kw != KW_NONE)
+        else if (t->kw != KW_NONE && t->kw < KW_START)
             buf_fmt(&b, "<" STR_FMT ">", STR_ARG(t->text));
+        else if (t->kw != KW_NONE) // no keywords of the language proper
+            break;
         else
             buf_add(&b, t->has_colon ? STR("metric identifier ") : STR("identifier "));
         break;
@@ -504,8 +510,8 @@ str tok_desc(struct arena *a, const struct tok *t)
         break;
     }
     if (b.n == 0 || b.p[b.n - 1] != '>') {
-        bool cut = t->text.n > 40;
-        print_quoted(&b, str_sub(t->text, 0, 40));
+        bool cut = t->text.n > DESC_MAX && t->kind != TOK_IDENT;
+        print_quoted(&b, cut ? str_sub(t->text, 0, DESC_MAX) : t->text);
         buf_add(&b, cut ? STR("...") : STR(""));
     }
     str out = arena_dup(a, buf_str(&b));

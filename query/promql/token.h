@@ -76,5 +76,7 @@ enum tok_place {
 /* The next token. ERR_INVALID with the bare message and *at the offset it belongs to. */
 MUST_USE bool tok_next(struct lexer *lx, enum tok_place place, struct tok *out, uint32_t *at,
                        struct err *err);
+/* A name that is a keyword, an operator or a number becomes one. */
+void tok_classify(struct tok *t);
 /* How error texts name it: `end of input`, `identifier "x"`, `<op:+>`. In the arena. */
 str tok_desc(struct arena *a, const struct tok *t);

@@ -233,7 +233,7 @@ static void put_line(struct fed *f, const struct newest *n, const char *suffix, 
     if (le.n > 0)
         put_label(f, STR("le"), le, &first);
     buf_add(b, STR("} "));
-    buf_add(b, num_print_f64_go(text, v));
+    buf_add(b, v == 0 ? STR("0") : num_print_f64_go(text, v)); // upstream's text has no -0
     buf_fmt(b, " %lld\n", (long long)n->t_ms);
 }
 
@@ -468,6 +468,8 @@ static bool run_federate(struct api_call *c, struct err *err)
                                     .end_ms = now,
                                     .ticker = &c->q.ticker,
                                     .stats = &c->q.scan};
+        if (selectors[i].n == 0) // {} is nothing here, as upstream has it
+            continue;
         if (!collect_newest(c, snap, &sel, f.proto, &all, err))
             return false;
     }
