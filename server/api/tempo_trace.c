@@ -35,7 +35,7 @@ static bool check_mode(const struct api_call *c, struct err *err)
 {
     str mode;
     if (!api_param(c, STR("mode"), &mode) || str_is(mode, "all") || str_is(mode, "ingesters") ||
-        str_is(mode, "blocks") || str_is(mode, "external"))
+        str_is(mode, "recent") || str_is(mode, "blocks") || str_is(mode, "external"))
         return true;
     return err_set(err, ERR_INVALID, "invalid value for mode " STR_FMT,
                    STR_ARG(str_sub(mode, 0, 100)));
