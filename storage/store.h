@@ -276,6 +276,9 @@ struct log_iter;
 MUST_USE bool log_iter_open(struct snapshot *snap, const struct log_select *sel,
                             struct budget *budget, struct log_iter **out, struct err *err);
 enum step log_next(struct log_iter *it, struct log_block *out, struct err *err);
+/* Rows before t_ns (backward) or behind it (forward) need not come any more: they are not decoded,
+ * though some may still be among the blocks. */
+void log_iter_until(struct log_iter *it, int64_t t_ns);
 void log_iter_close(struct log_iter *it);
 
 /* -- logs as they arrive: every record once, whatever its time, however late -- */

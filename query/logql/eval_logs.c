@@ -6,15 +6,15 @@
  * rows wait until everything that belongs before them has been seen, because each one that is
  * returned hides its neighbours of all streams.
  *
- * What is kept is copied into an arena of its own; when more of it is dead than alive, the living
- * move to a fresh one. */
+ * What is kept is copied into an arena of its own; when much of it is dead, the living move to a
+ * fresh one. */
 #include <stdlib.h>
 
 #include "query/logql/pipeline.h"
 #include "storage/base/heap.h"
 #include "storage/base/hmap.h"
 
-#define WASTE_MIN (4 * MIB) // of dead copies before the living move
+#define WASTE_MIN (512 * KIB) // of dead copies before the living move
 
 struct row {
     struct logql_entry e;
@@ -110,10 +110,10 @@ static void drop_copy(struct collector *c, const struct row *r)
     c->dead += r->bytes;
 }
 
-/* The living move when more is dead than alive. */
+/* The living move when a good part is dead; for a moment they need their room twice. */
 static void tidy_copies(struct collector *c)
 {
-    if (c->dead < c->live + WASTE_MIN)
+    if (c->dead < c->live / 4 + WASTE_MIN)
         return;
     struct arena *old = c->copies;
     c->copies = copies_open(c->q);
@@ -291,6 +291,8 @@ static bool read_blocks(struct collector *c, const struct lq_pipe *pipe, struct 
             return false;
         if (collector_full(c, b.bound_ns))
             return true;
+        if (c->interval_ns == 0 && c->heap.n >= c->limit)
+            log_iter_until(it, c->rows.v[heap_top(&c->heap)].e.t_ns);
         if (!query_room(c->q, 0, err))
             return false;
     }

@@ -12,6 +12,7 @@
 
 #define LOG_VERSION 1
 #define DIR_VERSION 2
+#define LINES_PIECE (64 * KIB) // of memory for lines, when most of the block may be left out
 
 static bool corrupt(struct err *err, const char *what)
 {
@@ -182,6 +183,9 @@ struct reader {
     bool *keep;           // of all rows
     size_t kept;          // upper bound of the result
     uint64_t kept_bytes;  // of the runs that rows are kept of
+    char *line_start;     // lines so far: from here on, and
+    size_t built_bytes;   // these elsewhere
+    bool all_lines;       // every row is kept, unless needles tell otherwise late
     struct rebuild lines; // kind 0
     bool walk_lines;      // kind 0: rows must be built or measured
     const int64_t *lens;  // kind 1
@@ -533,10 +537,29 @@ static void collect_plain(struct reader *r, struct result *out)
     out->run_start[r->dir->n_runs] = (uint32_t)out->n;
 }
 
+/* Room for the row's line. Where many rows may be left out their lines share small pieces. */
+static bool line_room(struct reader *r, struct rebuild_out *line, size_t row, struct err *err)
+{
+    size_t most = r->lines.templates[r->lines.ids[row]].line_max, left = (size_t)r->kept_bytes;
+    most = MIN(most, left - r->built_bytes);
+    if (r->line_start && (size_t)(line->end - line->at) >= most)
+        return true;
+    r->built_bytes += r->line_start ? (size_t)(line->at - r->line_start) : 0;
+    left -= r->built_bytes;
+    size_t n = r->all_lines ? left : MIN(left, MAX(most, (size_t)LINES_PIECE));
+    if (!room(r->a, n + 64, err))
+        return false;
+    line->at = r->line_start = arena_alloc(r->a, n + 64);
+    line->end = line->at + n;
+    return true;
+}
+
 static bool template_row(struct reader *r, struct result *out, struct rebuild_out *line, size_t row,
                          struct err *err)
 {
     size_t n_refs = r->meta.ref_columns.n;
+    if ((r->pick->line || r->pick->wanted.n_needles > 0) && !line_room(r, line, row, err))
+        return false;
     if (n_refs > 0)
         log_rebuild_refs(&r->lines, row, r->meta.ref_columns.v, n_refs,
                          r->first_refs + out->n * n_refs);
@@ -556,12 +579,11 @@ static bool collect_templates(struct reader *r, struct result *out, struct err *
 {
     struct rebuild_out line = {.line = r->pick->line, .measure = r->pick->len};
     if (r->walk_lines) {
-        if (!open_columns(r, err) || !room(r->a, (size_t)r->kept_bytes + 64, err))
+        if (!open_columns(r, err))
             return false;
         drop_impossible(r);
         r->walk_lines = must_walk(r); // values of columns may have told all
-        line.at = arena_alloc(r->a, (size_t)r->kept_bytes + 64);
-        line.end = line.at + r->kept_bytes;
+        r->all_lines = r->kept == r->dir->rows;
         if (!room(r->scratch, r->kept * r->meta.ref_columns.n * 4, err))
             return false;
         r->first_refs =

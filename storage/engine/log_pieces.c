@@ -5,6 +5,8 @@
 
 /* Decoded pieces that are kept beyond the stream in work. */
 #define LOG_ITER_BYTES (24 * MIB)
+/* What is left for those who take the rows: theirs grows from block to block. */
+#define RESERVE (4 * MIB)
 /* Memory for decoding that is kept while the iterator lives, once it met a block worth it. Like the
  * spares: fresh memory costs a page fault every 4 KB, as much as decoding into it. */
 #define SCRATCH_KEPT (4 * MIB)
@@ -23,6 +25,9 @@ void log_loader_init(struct log_loader *ld, struct snapshot *snap, const struct 
                      struct budget *budget, struct arena *a)
 {
     *ld = (struct log_loader){.snap = snap, .sel = sel, .budget = budget};
+    ld->within = (struct log_span){INT64_MIN, INT64_MAX};
+    ld->keep_bytes = budget ? MIN((size_t)LOG_ITER_BYTES, budget->max / 4) : LOG_ITER_BYTES;
+    ld->reserve_bytes = budget ? MIN((size_t)RESERVE, budget->max / 8) : 0;
     arena_init(&ld->scratch, SIZE_MAX, budget);
     struct log_needle *needles = arena_array(a, struct log_needle, ld->sel->n_must);
     for (size_t i = 0; i < ld->sel->n_must; i++) {
@@ -45,6 +50,17 @@ static size_t piece_bytes(const struct log_piece *p)
     return p->arena.used;
 }
 
+static struct log_span span_of(const struct log_loader *ld, const struct log_piece *p)
+{
+    return (struct log_span){MAX(p->unit->t0_ns, ld->within.t0_ns),
+                             MIN(p->unit->t1_ns, ld->within.t1_ns)};
+}
+
+static bool is_part(const struct log_piece *p)
+{
+    return p->span.t0_ns > p->unit->t0_ns || p->span.t1_ns < p->unit->t1_ns;
+}
+
 /* What decoding the piece will take, about. */
 static size_t piece_need(const struct log_loader *ld, const struct log_piece *p, bool full)
 {
@@ -60,7 +76,7 @@ static size_t piece_need(const struct log_loader *ld, const struct log_piece *p,
 /* Memory for a piece: the spare that fits best, else new, in one chunk if it is worth it. */
 static void take_arena(struct log_loader *ld, struct log_piece *p, bool full)
 {
-    size_t need = piece_need(ld, p, full), best = LOG_SPARES;
+    size_t need = is_part(p) ? 0 : piece_need(ld, p, full), best = LOG_SPARES;
     for (size_t i = 0; i < ld->n_spares; i++) {
         if (ld->spares[i].used >= need &&
             (best == LOG_SPARES || ld->spares[i].used < ld->spares[best].used))
@@ -191,8 +207,8 @@ static void load_gen(struct log_loader *ld, struct log_piece *p, bool meta)
 {
     struct arena *a = &p->arena;
     struct head_log_row *v;
-    size_t n = head_logs_rows(ld->snap->head, p->unit->source->gen, p->gen_id, p->unit->t0_ns,
-                              p->unit->t1_ns, a, &v);
+    size_t n = head_logs_rows(ld->snap->head, p->unit->source->gen, p->gen_id, p->span.t0_ns,
+                              p->span.t1_ns, a, &v);
     uint32_t *run_start = arena_array(a, uint32_t, 2);
     int64_t *t_ns = arena_array(a, int64_t, n);
     str *line = arena_array(a, str, n);
@@ -289,8 +305,8 @@ static bool load_block(const struct log_loader *ld, struct log_piece *p, bool fu
     warm_scratch(scratch, p);
     struct log_pick pick = {
         .run = p->run_wanted,
-        .start_ns = p->unit->t0_ns,
-        .last_ns = p->unit->t1_ns,
+        .start_ns = p->span.t0_ns,
+        .last_ns = p->span.t1_ns,
         .line = ld->sel->want_line || full || p->needs_lines,
         .len = !ld->sel->no_len,
         .meta = ld->sel->want_meta || full,
@@ -328,15 +344,73 @@ void log_piece_count_run(struct log_loader *ld, const struct log_piece *p, size_
     st->bytes += p->dir.runs[run].raw;
 }
 
+static struct labels copy_meta(struct arena *a, struct labels l, struct labels before,
+                               struct labels before_copy)
+{
+    struct label *v = arena_array(a, struct label, l.n);
+    for (size_t i = 0; i < l.n; i++) {
+        bool known = i < before.n && before.v[i].name.p == l.v[i].name.p &&
+                     before.v[i].name.n == l.v[i].name.n;
+        v[i].name = known ? before_copy.v[i].name : arena_dup(a, l.v[i].name);
+        v[i].value = arena_dup(a, l.v[i].value);
+    }
+    return (struct labels){v, l.n};
+}
+
+/* The rows alone, without what the rest of the block needed. */
+static void copy_rows(struct log_piece *p, const struct log_picked *from, struct arena *a)
+{
+    struct log_picked r = *from;
+    uint32_t *run_start = arena_array(a, uint32_t, p->dir.n_runs + 1);
+    int64_t *t_ns = arena_array(a, int64_t, r.n);
+    str *line = r.line ? arena_array(a, str, r.n) : NULL;
+    uint32_t *len = r.len ? arena_array(a, uint32_t, r.n) : NULL;
+    struct labels *meta = r.meta ? arena_array(a, struct labels, r.n) : NULL;
+    memcpy(run_start, r.run_start, (p->dir.n_runs + 1) * sizeof run_start[0]);
+    for (size_t i = 0; i < r.n; i++) {
+        t_ns[i] = r.t_ns[i];
+        if (line)
+            line[i] = arena_dup(a, r.line[i]);
+        if (len)
+            len[i] = r.len[i];
+        if (meta)
+            meta[i] = copy_meta(a, r.meta[i], i > 0 ? r.meta[i - 1] : (struct labels){0},
+                                i > 0 ? meta[i - 1] : (struct labels){0});
+    }
+    r.run_start = run_start;
+    r.t_ns = t_ns;
+    r.line = line;
+    r.len = len;
+    r.meta = meta;
+    p->rows = r;
+}
+
+/* A block of which only some rows are wanted, where memory is short. */
+static bool load_some(struct log_loader *ld, struct log_piece *p, bool full, struct err *err)
+{
+    struct arena rows = p->arena;
+    arena_init(&p->arena, SIZE_MAX, ld->budget);
+    bool ok = load_block(ld, p, full, &ld->scratch, err);
+    if (ok && p->arena.over)
+        ok = log_loader_no_room(ld, err);
+    if (ok)
+        copy_rows(p, &p->rows, &rows);
+    arena_deinit(&p->arena);
+    p->arena = rows;
+    return ok;
+}
+
 static bool load_once(struct log_loader *ld, struct log_piece *p, bool full, struct err *err)
 {
     take_arena(ld, p, full);
     bool ok = true;
-    if (p->block)
+    if (p->block && ld->is_short && is_part(p))
+        ok = load_some(ld, p, full, err);
+    else if (p->block)
         ok = load_block(ld, p, full, &ld->scratch, err);
     else
         load_gen(ld, p, ld->sel->want_meta || full);
-    if (ok && p->arena.over)
+    if (ok && (p->arena.over || !arena_room(&p->arena, ld->reserve_bytes)))
         ok = log_loader_no_room(ld, err);
     if (!ok)
         arena_deinit(&p->arena);
@@ -401,12 +475,15 @@ static void post_ahead(struct log_loader *ld)
     struct log_ahead *h;
     for (; ld->next_order < ld->n_order && (h = free_slot(ld)); ld->next_order++) {
         struct log_piece *p = ld->order[ld->next_order];
-        if (p->is_loaded || p->ahead || !p->block || p->run_hiding || p->block->raw < AHEAD_RAW_MIN)
+        if (p->is_loaded || p->ahead || !p->block || p->run_hiding ||
+            p->block->raw < AHEAD_RAW_MIN || p->block->t0_ns > ld->within.t1_ns ||
+            p->block->t1_ns < ld->within.t0_ns)
             continue;
         size_t need = piece_need(ld, p, false);
-        if (ld->loaded_bytes + ld->ahead_bytes + need > LOG_ITER_BYTES ||
+        if (ld->loaded_bytes + ld->ahead_bytes + need > ld->keep_bytes ||
             !arena_room(&ld->scratch, need + AHEAD_ROOM))
             return;
+        p->span = span_of(ld, p);
         take_arena(ld, p, false);
         h->piece = p;
         h->need = need;
@@ -457,16 +534,43 @@ static bool take_ahead(struct log_loader *ld, struct log_piece *p)
     return false;
 }
 
-bool log_piece_load(struct log_loader *ld, struct log_piece *p, bool full, struct err *err)
+void log_loader_drop_all(struct log_loader *ld)
 {
+    if (!ld->is_short)
+        ld->reserve_bytes /= 2;
+    ld->is_short = true;
+    ld->turn++;
+    while (make_room(ld))
+        continue;
+    arena_deinit(&ld->scratch);
+}
+
+void log_loader_trim(struct log_loader *ld)
+{
+    while (!arena_room(&ld->scratch, ld->reserve_bytes) && make_room(ld))
+        continue;
+}
+
+static bool is_there(const struct log_piece *p, bool full, struct log_span span)
+{
+    return p->is_loaded && (p->is_full || !full) && p->span.t0_ns <= span.t0_ns &&
+           p->span.t1_ns >= span.t1_ns;
+}
+
+bool log_piece_load(struct log_loader *ld, struct log_piece *p, bool full,
+                    const struct log_span *span, struct err *err)
+{
+    struct log_span wanted = span_of(ld, p);
+    if (span)
+        wanted = (struct log_span){MAX(wanted.t0_ns, span->t0_ns), MIN(wanted.t1_ns, span->t1_ns)};
     p->used = ld->turn;
-    if (p->is_loaded && (p->is_full || !full))
+    if (is_there(p, full, wanted))
         return true;
     if (!log_loader_tick(ld, err))
         return false;
     bool is_first = !p->is_loaded;
     unload(ld, p);
-    while (ld->loaded_bytes > LOG_ITER_BYTES && unload_oldest(ld))
+    while (ld->loaded_bytes > ld->keep_bytes && unload_oldest(ld))
         continue;
     post_ahead(ld);
     bool is_read = take_ahead(ld, p);
@@ -474,6 +578,7 @@ bool log_piece_load(struct log_loader *ld, struct log_piece *p, bool full, struc
         give_arena(ld, p);
         is_read = false;
     }
+    p->span = is_read ? p->span : wanted;
     while (!is_read && !load_once(ld, p, full, err)) {
         if (err->code == ERR_CORRUPT && p->block) {
             (void)err_in(err, "segment %s, log block %lld", segment_name(p->unit->source->seg),

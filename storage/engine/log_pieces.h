@@ -24,6 +24,10 @@ struct log_source {
     size_t n_hidden;
 };
 
+struct log_span { // inclusive
+    int64_t t0_ns, t1_ns;
+};
+
 struct log_hidden { // of one stream
     uint32_t local;
     struct hiding by;
@@ -45,6 +49,7 @@ struct log_piece {
     struct log_ahead *ahead;          // it is being decoded
     // decoded
     bool is_loaded, is_full; // full: lines and metadata, too
+    struct log_span span;    // whose rows
     struct arena arena;
     struct log_picked rows;          // generations: run 0 only
     uint64_t used;                   // turn of the last use
@@ -86,8 +91,10 @@ struct log_loader {
     struct arena scratch;  // decoding
     struct log_wanted wanted;
     struct log_group_search groups;
+    struct log_span within; // of no other rows anything is asked
+    bool is_short;          // of memory: parts of blocks are copied out of what decoding them took
     struct log_piece *loaded;
-    size_t loaded_bytes;
+    size_t loaded_bytes, keep_bytes, reserve_bytes;
     uint64_t turn;                   // pieces used in this turn are not dropped
     struct arena spares[LOG_SPARES]; // empty but for one chunk
     size_t n_spares;
@@ -113,7 +120,11 @@ void log_unit_close(struct log_loader *ld, struct log_unit *u); // twice is fine
 void log_loader_expect(struct log_loader *ld, struct log_piece *const *order, size_t n);
 /* Adds the rows of one run, which are counted without decoding, to the statistics. */
 void log_piece_count_run(struct log_loader *ld, const struct log_piece *p, size_t run);
-/* Decodes the piece, if it is not yet; full: lines and metadata, whatever was asked for. It stays
- * until the next turn at least. */
+/* Decodes the piece, if it is not yet; full: lines and metadata, whatever was asked for; span: only
+ * rows inside it need to be there, NULL: all. It stays until the next turn at least. */
 MUST_USE bool log_piece_load(struct log_loader *ld, struct log_piece *p, bool full,
-                             struct err *err);
+                             const struct log_span *span, struct err *err);
+/* Drops all decoded pieces and every spare byte; memory is short from now on. */
+void log_loader_drop_all(struct log_loader *ld);
+/* Drops what is only kept for speed while the budget has little room for others. */
+void log_loader_trim(struct log_loader *ld);

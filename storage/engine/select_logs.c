@@ -11,6 +11,11 @@
  * stream by stream the rows of the step are merged. So rows of equal times always meet, duplicates
  * too, and what the consumer has after a step is final: later rows are beyond the bound.
  *
+ * Pieces of a stream that share no time are not merged but come one after the other, each chain of
+ * those that do at once. When memory is too short for a chain, parts of its time are decoded, as
+ * short as they have to be; the step ends there for the streams that follow, and the next ones
+ * begin as short. What streams gave of later steps already is remembered then (`given`).
+ *
  * log_pieces.c decodes and keeps what steps share. Everything counts on the caller's budget.
  *
  * Rows are compared only where two pieces of a stream share a time; then lines and metadata are
@@ -31,12 +36,19 @@
  * after the first lines. */
 #define STEP_BYTES_MIN MIB
 #define STEP_BYTES_MAX (16 * MIB)
+/* So often a part that finds no room is halved: each time costs a look at its blocks. */
+#define TIGHTEN_MAX 8
 /* Rows of one time that are compared pair by pair; more go through a hash table. */
 #define SAME_TIME_PAIRS 16
 
 struct entry { // rows of a stream in a piece: what a step is made of
     uint32_t stream, rank, run;
     struct log_piece *piece;
+};
+
+struct link { // a piece of the stream in work
+    int64_t k0, k1;
+    uint32_t entry; // of the stream's
 };
 
 struct cursor {
@@ -70,6 +82,15 @@ struct log_iter {
     struct entry *entries;
     size_t n_entries, next_entry;
     // the stream in work
+    const struct entry *group;
+    struct link *links;
+    size_t n_links, next_link, chain; // the chain: links from `chain` to next_link
+    int64_t chain_lo, part_lo, part_hi;
+    bool one_unit;      // its pieces follow each other, whatever times their other streams have
+    int64_t floor;      // keys below it are not asked for
+    uint64_t most_keys; // of a part of a stream, and of steps to come, minus one
+    int64_t *given;     // by stream: lowest key that it gave already; NULL: steps tell
+    int64_t given_lo;   // the lowest of them
     struct cursor *cursors;
     size_t n_cursors;
     const struct entry **counted; // not decoded: their directory tells
@@ -345,6 +366,8 @@ bool log_iter_open(struct snapshot *snap, const struct log_select *sel, struct b
     it->snap = snap;
     it->sel = *sel;
     it->step_bytes = STEP_BYTES_MIN;
+    it->most_keys = UINT64_MAX;
+    it->floor = INT64_MIN;
     // the largest time is nobody's exclusive end
     it->last_ns = sel->end_ns == INT64_MAX ? INT64_MAX : sel->end_ns - (sel->end_ns > INT64_MIN);
     arena_init(&it->arena, SIZE_MAX, budget);
@@ -402,6 +425,20 @@ static void drop_finished(struct log_iter *it)
     it->active.n = kept;
 }
 
+/* The next step or part may be longer again. */
+static void allow_more(struct log_iter *it)
+{
+    uint64_t more = it->most_keys / 4 + 1;
+    it->most_keys = it->most_keys > UINT64_MAX - more ? UINT64_MAX : it->most_keys + more;
+}
+
+/* Ends the step where memory ended earlier ones. */
+static void clamp_step(struct log_iter *it)
+{
+    if ((uint64_t)it->hi - (uint64_t)it->lo > it->most_keys)
+        it->lo = (int64_t)((uint64_t)it->hi - it->most_keys);
+}
+
 static bool is_search(const struct log_iter *it)
 {
     return it->load.wanted.n_needles > 0 || it->load.wanted.n_meta > 0;
@@ -429,7 +466,7 @@ static bool fill_step(struct log_iter *it, size_t raw, struct err *err)
     for (; it->next_unit < it->n_units; it->next_unit++) {
         struct log_unit *u = it->units[it->next_unit];
         bool is_first = it->active.n == 0, is_below = !is_first && u->k1 < it->lo, is_empty;
-        if (is_below && !is_search(it))
+        if (is_below && (!is_search(it) || it->most_keys != UINT64_MAX))
             break;
         if (!size_unit(it, u, &is_empty, err))
             return false;
@@ -443,6 +480,7 @@ static bool fill_step(struct log_iter *it, size_t raw, struct err *err)
         }
         if (is_first || is_below)
             it->lo = u->k0;
+        clamp_step(it);
         raw += u->raw;
         vec_push(&it->active, NULL, u);
     }
@@ -477,9 +515,11 @@ static bool choose_step(struct log_iter *it, struct err *err)
             it->lo = MAX(it->lo, it->active.v[i]->k0);
             raw += it->active.v[i]->raw;
         }
+        clamp_step(it);
     }
     if (!fill_step(it, raw, err))
         return false;
+    allow_more(it);
     it->step_bytes = MIN(2 * it->step_bytes, (size_t)STEP_BYTES_MAX);
     look_beyond(it);
     return true;
@@ -502,7 +542,8 @@ static int cmp_entry(const void *x, const void *y)
 static bool wants_counts(const struct log_iter *it)
 {
     const struct log_select *s = &it->sel;
-    return s->cuts && s->n_cuts > 1 && !s->want_line && !s->want_meta &&
+    bool is_given = it->given && it->hi >= it->given_lo; // some rows are not asked for
+    return !is_given && s->cuts && s->n_cuts > 1 && !s->want_line && !s->want_meta &&
            it->load.wanted.n_needles == 0 && it->load.wanted.n_meta == 0;
 }
 
@@ -577,12 +618,17 @@ static void expect_pieces(struct log_iter *it)
     size_t n = 0;
     for (size_t i = 0; i < it->n_entries; i++)
         it->entries[i].piece->is_expected = false;
-    for (size_t i = 0; i < it->n_entries; i++) {
-        struct log_piece *p = it->entries[i].piece;
-        if (p->is_counted || p->is_expected)
-            continue;
-        p->is_expected = true;
-        order[n++] = p;
+    for (size_t i = 0, end; i < it->n_entries; i = end) {
+        end = i + 1;
+        while (end < it->n_entries && it->entries[end].stream == it->entries[i].stream)
+            end++;
+        for (size_t k = i; k < end; k++) { // the newest are asked for first when backward
+            struct log_piece *p = it->entries[it->sel.backward ? end - 1 - (k - i) : k].piece;
+            if (p->is_counted || p->is_expected)
+                continue;
+            p->is_expected = true;
+            order[n++] = p;
+        }
     }
     log_loader_expect(&it->load, order, n);
 }
@@ -635,12 +681,12 @@ static uint32_t first_at_or_after(const struct log_picked *rows, uint32_t lo, ui
     return lo;
 }
 
-/* The rows of the entry inside the step; false when there are none. */
+/* The rows of the entry inside the part; false when there are none. */
 static bool cursor_of(const struct log_iter *it, const struct entry *e, struct cursor *out)
 {
     const struct log_picked *rows = &e->piece->rows;
-    int64_t from = time_of(it, it->sel.backward ? it->lo : it->hi);
-    int64_t last = time_of(it, it->sel.backward ? it->hi : it->lo);
+    int64_t from = time_of(it, it->sel.backward ? it->part_lo : it->part_hi);
+    int64_t last = time_of(it, it->sel.backward ? it->part_hi : it->part_lo);
     uint32_t a = rows->run_start[e->run], b = rows->run_start[e->run + 1];
     a = first_at_or_after(rows, a, b, from);
     if (last < INT64_MAX)
@@ -714,14 +760,22 @@ static bool share_time(struct log_iter *it)
     return shared;
 }
 
-static bool load_group(struct log_iter *it, size_t n, bool full, struct err *err)
+/* The keys as times. */
+static struct log_span span_between(const struct log_iter *it, int64_t lo, int64_t hi)
 {
+    int64_t a = time_of(it, lo), b = time_of(it, hi);
+    return (struct log_span){MIN(a, b), MAX(a, b)};
+}
+
+static bool load_part(struct log_iter *it, bool full, struct err *err)
+{
+    bool is_whole = it->most_keys == UINT64_MAX;
+    struct log_span span =
+        is_whole ? span_between(it, it->lo, it->hi) : span_between(it, it->part_lo, it->part_hi);
     it->n_cursors = 0;
-    for (size_t i = 0; i < n; i++) {
-        const struct entry *e = &it->entries[it->next_entry + i];
-        if (e->piece->is_counted)
-            continue;
-        if (!log_piece_load(&it->load, e->piece, full, err))
+    for (size_t i = it->chain; i < it->next_link; i++) {
+        const struct entry *e = &it->group[it->links[i].entry];
+        if (!log_piece_load(&it->load, e->piece, full, it->load.is_short ? &span : NULL, err))
             return false;
         if (cursor_of(it, e, &it->cursors[it->n_cursors]))
             it->n_cursors++;
@@ -729,27 +783,160 @@ static bool load_group(struct log_iter *it, size_t n, bool full, struct err *err
     return true;
 }
 
-/* Cursors for the next stream of the step. */
+static bool merge_part(struct log_iter *it, struct err *err)
+{
+    bool has_all = it->sel.want_line && it->sel.want_meta;
+    arena_reset(&it->out);
+    if (!load_part(it, false, err))
+        return false;
+    return it->n_cursors < 2 || has_all || !share_time(it) || load_part(it, true, err);
+}
+
+/* Asks for less at a time; false: less there is not. */
+static bool tighten(struct log_iter *it)
+{
+    if (it->load.is_short) {
+        uint64_t keys = (uint64_t)it->part_hi - (uint64_t)it->part_lo;
+        if (keys == 0)
+            return false;
+        it->most_keys = keys / 2;
+    }
+    log_loader_drop_all(&it->load);
+    return true;
+}
+
+static int cmp_link_entry(const void *x, const void *y)
+{
+    const struct link *a = x, *b = y;
+    return a->entry < b->entry ? -1 : a->entry > b->entry;
+}
+
+/* The next links that share keys, directly or by others: ranks decide between their rows. */
+static void next_chain(struct log_iter *it)
+{
+    size_t i = it->next_link;
+    it->chain = i;
+    it->chain_lo = it->links[i].k0;
+    it->part_hi = it->links[i].k1;
+    for (i++; !it->one_unit && i < it->n_links && it->links[i].k1 >= it->chain_lo; i++)
+        it->chain_lo = MIN(it->chain_lo, it->links[i].k0);
+    it->next_link = i;
+    qsort(&it->links[it->chain], i - it->chain, sizeof it->links[0], cmp_link_entry);
+}
+
+static bool is_chain_left(const struct log_iter *it)
+{
+    return it->n_links > 0 && it->next_link > 0 && it->part_lo > it->chain_lo;
+}
+
+/* Is there more of the stream in work than its cursors? */
+static bool parts_left(const struct log_iter *it)
+{
+    return it->next_link < it->n_links || is_chain_left(it);
+}
+
+/* Cursors for the next part of the stream in work. */
+static bool next_part(struct log_iter *it, struct err *err)
+{
+    if (is_chain_left(it)) {
+        it->part_hi = it->part_lo - 1;
+        allow_more(it);
+    } else {
+        next_chain(it);
+    }
+    for (int tries = 0; tries < TIGHTEN_MAX; tries++) {
+        uint64_t keys = (uint64_t)it->part_hi - (uint64_t)it->chain_lo;
+        it->part_lo = (int64_t)((uint64_t)it->part_hi - MIN(keys, it->most_keys));
+        it->load.turn++;
+        if (merge_part(it, err))
+            return true;
+        if (err->code != ERR_LIMIT || !tighten(it))
+            return false;
+    }
+    return false;
+}
+
+static int cmp_link(const void *x, const void *y)
+{
+    const struct link *a = x, *b = y;
+    if (a->k1 != b->k1)
+        return a->k1 > b->k1 ? -1 : 1;
+    return cmp_link_entry(x, y);
+}
+
+static int cmp_link_back(const void *x, const void *y)
+{
+    return cmp_link_entry(y, x);
+}
+
+/* The step is too long for the memory: it ends earlier for the streams that are left. */
+static void cut_step(struct log_iter *it)
+{
+    if (!it->given) {
+        it->given = arena_array(&it->arena, int64_t, it->n_streams);
+        for (size_t i = 0; i < it->n_streams; i++)
+            it->given[i] = INT64_MAX;
+        it->given_lo = INT64_MAX;
+    }
+    for (size_t i = 0; i < it->next_entry; i++) {
+        int64_t *given = &it->given[it->entries[i].stream];
+        *given = MIN(*given, it->lo);
+    }
+    for (size_t i = it->next_entry; i < it->n_entries; i++)
+        it->entries[i].piece->is_counted = false;
+    it->given_lo = it->next_entry > 0 ? MIN(it->given_lo, it->lo) : it->given_lo;
+    it->lo = (int64_t)((uint64_t)it->hi - it->most_keys);
+    it->is_last = false;
+    it->next_hi = it->lo - 1;
+}
+
+/* Keys of the piece inside the step; false: there are none. */
+static bool link_of(const struct log_iter *it, const struct entry *e, struct link *out)
+{
+    const struct log_piece *p = e->piece;
+    const struct log_unit *u = p->unit;
+    int64_t k0 = u->k0, k1 = u->k1;
+    if (p->block) {
+        int64_t a = key_of(it, p->block->t0_ns), b = key_of(it, p->block->t1_ns);
+        k0 = MAX(k0, MIN(a, b));
+        k1 = MIN(k1, MAX(a, b));
+    }
+    out->k0 = MAX(MAX(k0, it->lo), it->floor);
+    out->k1 = MIN(k1, it->hi);
+    if (it->given && it->given[e->stream] <= out->k1)
+        out->k1 = it->given[e->stream] - 1;
+    return out->k0 <= out->k1;
+}
+
+/* What the next stream of the step has. */
 static bool next_stream(struct log_iter *it, struct err *err)
 {
+    if ((uint64_t)it->hi - (uint64_t)it->lo > it->most_keys)
+        cut_step(it);
     size_t n = 1, left = it->n_entries - it->next_entry;
     const struct entry *e = &it->entries[it->next_entry];
     while (n < left && e[n].stream == e[0].stream)
         n++;
-    it->load.turn++;
+    it->group = e;
     it->stream = e->stream;
-    arena_reset(&it->out);
     it->cursors = arena_array(&it->plan, struct cursor, n);
     it->counted = arena_array(&it->plan, const struct entry *, n);
+    it->links = arena_array(&it->plan, struct link, n);
+    it->n_cursors = it->n_links = it->next_link = 0;
+    it->one_unit = true;
     for (size_t i = 0; i < n; i++) {
-        if (e[i].piece->is_counted)
+        it->one_unit = it->one_unit && e[i].piece->unit == e[0].piece->unit;
+        if (e[i].piece->is_counted) {
             it->counted[it->n_counted++] = &e[i];
+        } else if (link_of(it, &e[i], &it->links[it->n_links])) {
+            it->links[it->n_links++].entry = (uint32_t)i;
+        }
     }
-    if (!load_group(it, n, false, err))
-        return false;
-    bool has_all = it->sel.want_line && it->sel.want_meta;
-    if (it->n_cursors > 1 && !has_all && share_time(it) && !load_group(it, n, true, err))
-        return false;
+    if (it->n_links > 1)
+        qsort(it->links, it->n_links, sizeof it->links[0],
+              !it->one_unit      ? cmp_link
+              : it->sel.backward ? cmp_link_back
+                                 : cmp_link_entry);
     it->next_entry += n;
     return !it->plan.over || log_loader_no_room(&it->load, err);
 }
@@ -897,6 +1084,10 @@ static int64_t bound_key(const struct log_iter *it, bool is_left)
     if (it->next_entry < it->n_entries)
         return it->hi;
     int64_t bound = it->is_last ? INT64_MIN : it->next_hi;
+    if (is_chain_left(it))
+        bound = it->part_lo - 1;
+    else if (it->next_link < it->n_links)
+        bound = it->links[it->next_link].k1;
     for (size_t i = 0; is_left && i < it->n_cursors; i++) {
         const struct cursor *c = &it->cursors[i];
         if (c->at != c->end)
@@ -923,7 +1114,8 @@ static bool emit(struct log_iter *it, struct log_block *out, struct err *err)
     if (it->sel.no_len)
         out->line_len = NULL;
     bool is_left = rows_left(it);
-    it->is_slice_done = !is_left && it->next_entry == it->n_entries;
+    it->is_slice_done = !is_left && !parts_left(it) && it->next_entry == it->n_entries &&
+                        (!it->given || it->lo <= it->given_lo);
     out->bound_ns = time_of(it, bound_key(it, is_left));
     return !it->out.over || log_loader_no_room(&it->load, err);
 }
@@ -942,13 +1134,23 @@ static void emit_counted(struct log_iter *it, struct log_block *out)
         .t1_ns = p->block->t1_ns,
         .n_bytes = p->dir.runs[e->run].raw,
     };
-    bool is_left = it->n_counted > 0 || rows_left(it);
+    bool is_left = it->n_counted > 0 || rows_left(it) || parts_left(it);
     it->is_slice_done = !is_left && it->next_entry == it->n_entries;
     out->bound_ns = time_of(it, is_left ? it->hi : bound_key(it, false));
 }
 
+void log_iter_until(struct log_iter *it, int64_t t_ns)
+{
+    it->floor = MAX(it->floor, key_of(it, t_ns));
+    if (it->sel.backward)
+        it->load.within.t0_ns = MAX(it->load.within.t0_ns, t_ns);
+    else
+        it->load.within.t1_ns = MIN(it->load.within.t1_ns, t_ns);
+}
+
 enum step log_next(struct log_iter *it, struct log_block *out, struct err *err)
 {
+    log_loader_trim(&it->load);
     for (;;) {
         if (it->n_counted > 0) {
             emit_counted(it, out);
@@ -956,6 +1158,11 @@ enum step log_next(struct log_iter *it, struct log_block *out, struct err *err)
         }
         if (rows_left(it))
             return emit(it, out, err) ? STEP_ITEM : STEP_ERROR;
+        if (it->has_step && parts_left(it)) {
+            if (!next_part(it, err))
+                return STEP_ERROR;
+            continue;
+        }
         if (it->has_step && it->next_entry < it->n_entries) {
             if (!next_stream(it, err))
                 return STEP_ERROR;
@@ -964,7 +1171,7 @@ enum step log_next(struct log_iter *it, struct log_block *out, struct err *err)
         if (it->has_step)
             drop_finished(it);
         it->has_step = false;
-        it->n_cursors = 0;
+        it->n_cursors = it->n_links = it->next_link = 0;
         if (!log_loader_tick(&it->load, err) || !choose_step(it, err))
             return STEP_ERROR;
         if (it->active.n == 0)

@@ -31,9 +31,13 @@ def free_port():
 
 class Server:
     def __init__(self, trivet, folder):
+        self.trivet, self.folder = trivet, folder
+        self.start()
+
+    def start(self):
         self.port = free_port()
         self.process = subprocess.Popen(
-            [trivet, "serve", "--data-dir", folder, "--listen", f"127.0.0.1:{self.port}",
+            [self.trivet, "serve", "--data-dir", self.folder, "--listen", f"127.0.0.1:{self.port}",
              "--retention", "none", "--log-level", "error", "--query-timeout", "5m"])
         for _ in range(600):
             try:
@@ -41,6 +45,7 @@ class Server:
                     return
             except OSError:
                 time.sleep(0.05)
+        self.stop()
         sys.exit("the server does not start")
 
     def cpu(self):  # ns, all threads
@@ -128,6 +133,13 @@ def main():
     p.add_argument("--only", default="")
     o = p.parse_args()
     server = Server(o.trivet, o.folder)
+    try:
+        ask_all(server, o)
+    finally:
+        server.stop()
+
+
+def ask_all(server, o):
     start, end = span(server)
     trace = trace_of(server, start, end)
     print(f"{'query':32} {'CPU ms':>9} {'median':>9} {'wall ms':>9} {'median':>9}  lines seen, MB "
@@ -140,7 +152,7 @@ def main():
             if o.cold:
                 server.stop()
                 drop_cache(o.folder)
-                server = Server(o.trivet, o.folder)
+                server.start()
             cpu0, wall0 = server.cpu(), time.monotonic_ns()
             data = server.get(path, **args)
             wall.append((time.monotonic_ns() - wall0) / 1e6)
@@ -151,7 +163,6 @@ def main():
               f"{statistics.median(wall):9.2f}  {seen['totalLinesProcessed']}, {mb:.1f}, "
               f"{mb / min(cpu) * 1000:.0f}", flush=True)
     print(f"peak memory {server.rss():.0f} MB")
-    server.stop()
 
 
 if __name__ == "__main__":

@@ -540,11 +540,11 @@ static void test_compaction(void **state)
     check_files(f);
 }
 
-static void fill_big(struct fixture *f, size_t lines)
+static void fill_every(struct fixture *f, size_t lines, size_t first, size_t every)
 {
     struct prng rng;
     prng_init(&rng, 4);
-    for (size_t i = 0; i < lines; i++) {
+    for (size_t i = first; i < lines; i += every) {
         unsigned a = (unsigned)prng_below(&rng, 1000), b = (unsigned)prng_next(&rng);
         struct batch_log log = {
             .stream = (uint32_t)(i % 4 ? i % 12 : 0),
@@ -556,10 +556,15 @@ static void fill_big(struct fixture *f, size_t lines)
         };
         vec_push(&f->batch.logs, &f->batch_arena, log);
         f->batch.raw_bytes += log.line.n;
-        if (i % 5000 == 4999)
+        if (i / every % 5000 == 4999)
             flush(f);
     }
     flush(f);
+}
+
+static void fill_big(struct fixture *f, size_t lines)
+{
+    fill_every(f, lines, 0, 1);
 }
 
 struct counted {
@@ -721,6 +726,75 @@ static void test_groups(void **state)
     check_life(f);
 }
 
+struct kept {
+    size_t rows;
+    uint64_t sum; // of hashes, whatever the order
+};
+
+/* All rows (limit 0), or the nearest `limit` ones as a log query finds them. */
+static struct kept read_kept(struct fixture *f, struct query q, int64_t until)
+{
+    struct snapshot *snap;
+    struct log_iter *it;
+    struct log_block b;
+    enum step step;
+    struct kept k = {0};
+    int64_t bound = q.sel.backward ? INT64_MAX : INT64_MIN;
+    assert_true(snapshot_open(f->s, f->t, SIGNAL_LOGS,
+                              (struct time_range){q.sel.start_ns, q.sel.end_ns}, &snap, &f->err));
+    assert_true(log_iter_open(snap, &q.sel, q.budget, &it, &f->err));
+    while ((step = log_next(it, &b, &f->err)) == STEP_ITEM) {
+        check_bound(&q, &b, bound);
+        bound = b.bound_ns;
+        for (size_t i = 0; i < b.n; i++) {
+            if (q.limit && (q.sel.backward ? b.t_ns[i] < until : b.t_ns[i] > until))
+                continue;
+            k.rows++;
+            k.sum += hash64(b.line[i]) ^ (b.stream_hash + (uint64_t)b.t_ns[i]);
+        }
+        if (q.limit)
+            log_iter_until(it, until);
+    }
+    k.rows = step == STEP_END ? k.rows : SIZE_MAX;
+    log_iter_close(it);
+    snapshot_close(snap);
+    return k;
+}
+
+/* Two segments over the same hours, and memory for less than a block of each. */
+static void test_tight(void **state)
+{
+    struct fixture *f = *state;
+    const size_t lines = 120000;
+    f->o.head_bytes[SIGNAL_LOGS] = GIB;
+    f->o.head_age_ns[SIGNAL_LOGS] = INT64_MAX / 4;
+    reopen(f);
+    for (size_t half = 0; half < 2; half++) {
+        fill_every(f, lines, half, 2);
+        maintain(f);
+    }
+    for (int i = 0; i < 4; i++) {
+        struct query q = all_rows(i % 2);
+        q.limit = i < 2 ? 0 : 1000;
+        int64_t row = (int64_t)(q.sel.backward ? lines - q.limit : q.limit - 1);
+        int64_t until = T0 + row * NS_PER_MS;
+        struct kept all = read_kept(f, q, until);
+        assert_int_equal(all.rows, q.limit ? q.limit : lines);
+        for (size_t mib = 5; mib <= 14; mib += 3) {
+            struct budget budget;
+            budget_init(&budget, "query memory", mib * MIB, NULL);
+            q.budget = &budget;
+            struct kept k = read_kept(f, q, until);
+            if (k.rows == SIZE_MAX)
+                fail_msg("%zu MiB: %s", mib, f->err.text);
+            assert_int_equal(k.rows, all.rows);
+            assert_int_equal(k.sum, all.sum);
+            assert_true(atomic_load(&budget.peak) <= (mib + 5) * MIB); // one chunk too much
+            assert_int_equal(budget_used(&budget), 0);
+        }
+    }
+}
+
 static void test_random_life(void **state)
 {
     struct fixture *f = *state;
@@ -760,10 +834,10 @@ int main(void)
 {
 #define LIFE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
-        LIFE(test_empty),       LIFE(test_life),        LIFE(test_odd_lines),
-        LIFE(test_equal_times), LIFE(test_duplicates),  LIFE(test_out_of_order),
-        LIFE(test_days),        LIFE(test_compaction),  LIFE(test_big),
-        LIFE(test_groups),      LIFE(test_random_life),
+        LIFE(test_empty),       LIFE(test_life),       LIFE(test_odd_lines),
+        LIFE(test_equal_times), LIFE(test_duplicates), LIFE(test_out_of_order),
+        LIFE(test_days),        LIFE(test_compaction), LIFE(test_big),
+        LIFE(test_groups),      LIFE(test_tight),      LIFE(test_random_life),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
