@@ -2,7 +2,7 @@
  * flag.
  *
  * One table in config.c (path, type, default, bounds, help) drives all four, --help and the
- * commented sample; see config_fields(). A struct config is immutable after loading; a reload makes
+ * commented sample; see config_fields.c. A struct config is immutable after loading; a reload makes
  * a new one. Threads: any, read-only. */
 #pragma once
 
