@@ -186,7 +186,7 @@ static void expire(struct derive *d, int64_t mono_ns)
 
 /* Entries of spans by what names them, for the time of one batch: nearly all spans are like one
  * before, and then neither key nor its hash is needed. */
-#define MEMO_SIZE 256
+#define MEMO_SIZE 512 // a power of two; each has two places
 
 struct memo {
     struct agg_entry *entry; // NULL: nothing is here
@@ -358,6 +358,12 @@ static bool names_only(const struct derive_options *o)
            o->n_mappings == 0;
 }
 
+static bool memo_is(const struct memo *m, const struct reader *r, const struct span *s)
+{
+    return m->entry && m->kind == s->kind && m->status == s->status &&
+           str_eq_short(m->name, s->name) && str_eq_short(m->service, r->service);
+}
+
 static struct agg_entry *span_entry(struct reader *r, const struct span *s)
 {
     struct agg *agg = &r->d->tenants.v[r->tenant].agg;
@@ -365,8 +371,11 @@ static struct agg_entry *span_entry(struct reader *r, const struct span *s)
         return agg_entry_get(agg, FAMILY_SPANS, span_key(r, s));
     uint64_t hash = hash_mix(hash_short(r->service), (uint64_t)s->kind << 8 | s->status);
     struct memo *m = &r->memo[hash_mix(hash, hash_short(s->name)) % MEMO_SIZE];
-    if (LIKELY(m->entry && m->kind == s->kind && m->status == s->status &&
-               str_eq_short(m->name, s->name) && str_eq_short(m->service, r->service)))
+    if (memo_is(m, r, s))
+        return m->entry;
+    if (m->entry)
+        m = &r->memo[(size_t)(m - r->memo) ^ 1];
+    if (memo_is(m, r, s))
         return m->entry;
     struct agg_entry *e = agg_entry_get(agg, FAMILY_SPANS, span_key(r, s));
     if (!e->is_overflow) // for others there may be room again

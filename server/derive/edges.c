@@ -65,15 +65,22 @@ static uint64_t key_hash(const struct edge_key *key)
     return hash_mix(hash_mix(hash_mix(key->tenant, id[0]), id[1]), id[2]);
 }
 
+/* Of one that is not in the map any more. */
 static void unlink_edge(struct edges *e, uint32_t index)
 {
     struct edge *x = &e->slots.v[index];
-    struct want want = {e, &x->key};
-    (void)hmap_del(&e->map, key_hash(&x->key), key_is, &want);
     *(x->before != EDGE_NONE ? &e->slots.v[x->before].after : &e->first) = x->after;
     *(x->after != EDGE_NONE ? &e->slots.v[x->after].before : &e->last) = x->before;
     vec_push(&e->spare, NULL, index);
     e->n--;
+}
+
+static void take_edge(struct edges *e, uint32_t index)
+{
+    struct edge *x = &e->slots.v[index];
+    struct want want = {e, &x->key};
+    (void)hmap_del(&e->map, key_hash(&x->key), key_is, &want);
+    unlink_edge(e, index);
 }
 
 static str keep(char **at, str s)
@@ -94,7 +101,7 @@ static bool make_room(struct edges *e, const struct edge_half *half)
         if (e->first == EDGE_NONE)
             return false;
         struct edge oldest = e->slots.v[e->first];
-        unlink_edge(e, e->first);
+        take_edge(e, e->first);
         edge_close(e, &oldest);
         e->n_dropped++;
     }
@@ -136,7 +143,7 @@ bool edges_meet(struct edges *e, const struct edge_key *key, const struct edge_h
                 int64_t mono_ns, struct edge *out)
 {
     struct want want = {e, key};
-    uint32_t index = hmap_find(&e->map, key_hash(key), key_is, &want);
+    uint32_t index = hmap_take(&e->map, key_hash(key), key_is, &want);
     if (index != HMAP_NONE) {
         struct edge there = e->slots.v[index];
         unlink_edge(e, index);
@@ -155,6 +162,6 @@ bool edges_expired(struct edges *e, int64_t mono_ns, struct edge *out)
     if (e->first == EDGE_NONE || e->slots.v[e->first].expires_ns > mono_ns)
         return false;
     *out = e->slots.v[e->first];
-    unlink_edge(e, e->first);
+    take_edge(e, e->first);
     return true;
 }

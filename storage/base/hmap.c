@@ -87,11 +87,12 @@ void hmap_put(struct hmap *m, uint64_t hash, uint32_t index)
     m->n++;
 }
 
-bool hmap_del(struct hmap *m, uint64_t hash, hmap_eq *eq, const void *ctx)
+uint32_t hmap_take(struct hmap *m, uint64_t hash, hmap_eq *eq, const void *ctx)
 {
     size_t hole = hmap_slot(m, hash, eq, ctx);
     if (hole == SIZE_MAX)
-        return false;
+        return HMAP_NONE;
+    uint32_t taken = m->index[hole];
     size_t mask = m->cap - 1;
     for (size_t i = (hole + 1) & mask; m->hash[i] != 0; i = (i + 1) & mask) {
         size_t home = (size_t)m->hash[i] & mask;
@@ -104,7 +105,12 @@ bool hmap_del(struct hmap *m, uint64_t hash, hmap_eq *eq, const void *ctx)
     }
     m->hash[hole] = 0;
     m->n--;
-    return true;
+    return taken;
+}
+
+bool hmap_del(struct hmap *m, uint64_t hash, hmap_eq *eq, const void *ctx)
+{
+    return hmap_take(m, hash, eq, ctx) != HMAP_NONE;
 }
 
 size_t hmap_bytes(const struct hmap *m)

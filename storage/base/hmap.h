@@ -23,5 +23,7 @@ uint32_t hmap_find(const struct hmap *m, uint64_t hash, hmap_eq *eq,
                    const void *ctx); // or HMAP_NONE
 /* Adds; the caller has checked that the key is absent. */
 void hmap_put(struct hmap *m, uint64_t hash, uint32_t index);
+/* Removes; the index that was there, or HMAP_NONE. */
+uint32_t hmap_take(struct hmap *m, uint64_t hash, hmap_eq *eq, const void *ctx);
 bool hmap_del(struct hmap *m, uint64_t hash, hmap_eq *eq, const void *ctx); // true if it was there
 size_t hmap_bytes(const struct hmap *m);

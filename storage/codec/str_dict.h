@@ -8,8 +8,7 @@
 
 struct str_dict {
     str *v;         // code -> string
-    uint32_t *hash; // code -> low bits of the hash
-    uint32_t *slot; // open addressing: code + 1
+    uint64_t *slot; // open addressing: 32 bits of the hash | code + 1; 0: free
     uint32_t n, cap, mask;
 };
 
@@ -23,8 +22,8 @@ static inline uint32_t str_dict_add(struct str_dict *d, struct arena *a, str s, 
         str_dict_grow(d, a);
     uint32_t h = (uint32_t)hash_short(s), i = h & d->mask;
     for (; d->slot[i]; i = (i + 1) & d->mask) {
-        uint32_t code = d->slot[i] - 1;
-        if (d->hash[code] == h && str_eq_short(d->v[code], s)) {
+        uint32_t code = (uint32_t)d->slot[i] - 1;
+        if (d->slot[i] >> 32 == h && str_eq_short(d->v[code], s)) {
             if (fresh)
                 *fresh = false;
             return code;
@@ -33,7 +32,6 @@ static inline uint32_t str_dict_add(struct str_dict *d, struct arena *a, str s, 
     if (fresh)
         *fresh = true;
     d->v[d->n] = s;
-    d->hash[d->n] = h;
-    d->slot[i] = ++d->n;
+    d->slot[i] = (uint64_t)h << 32 | ++d->n;
     return d->n - 1;
 }

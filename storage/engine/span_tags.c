@@ -60,7 +60,7 @@ static void prune(struct tag_values *t)
     struct arena tmp;
     arena_init(&tmp, SIZE_MAX, NULL);
     const struct by_count *v = ranked(&old, &tmp);
-    memset(t->dict.slot, 0, ((size_t)t->dict.mask + 1) * sizeof(uint32_t));
+    memset(t->dict.slot, 0, ((size_t)t->dict.mask + 1) * sizeof(t->dict.slot[0]));
     str *kept = arena_array(&tmp, str, TAG_VALUES_PRUNE);
     uint64_t *counts = arena_array(&tmp, uint64_t, TAG_VALUES_PRUNE);
     for (size_t i = 0; i < TAG_VALUES_PRUNE; i++) {
