@@ -420,7 +420,7 @@ static bool put_dict(struct merge *m, enum span_table table, uint32_t id, struct
     uint32_t *codes = arena_array(&m->tmp, uint32_t, rows->n);
     for (uint32_t i = 0; i < rows->n; i++)
         codes[i] = remap_code(m, &maps[rows->v[i].src], rows->v[i].row, &dict);
-    m->now.n = rows->n;
+    m->now = (struct span_merge_column){.n = rows->n, .dict = {codes, dict.v, dict.n}};
     return span_write_dict(&m->w, id, codes, rows->n, dict.v, dict.n, err);
 }
 
@@ -666,22 +666,25 @@ static bool put_values(struct merge *m, uint32_t key, struct err *err)
         int64_t *v = arena_array(&m->tmp, int64_t, n);
         for (uint32_t i = 0; i < n; i++)
             v[i] = in[at[i].src].v.ints[at[i].row];
+        m->now.ints = v;
         ok = span_write_ints(&m->w, id, v, n, err);
     } else if (k->kind == VALUE_DOUBLE) {
         double *v = arena_array(&m->tmp, double, n);
         for (uint32_t i = 0; i < n; i++)
             v[i] = in[at[i].src].v.doubles[at[i].row];
+        m->now.doubles = v;
         ok = span_write_doubles(&m->w, id, v, n, err);
     } else {
         struct str_dict dict = {0};
         uint32_t *codes = arena_array(&m->tmp, uint32_t, n);
         for (uint32_t i = 0; i < n; i++)
             codes[i] = remap_code(m, &in[at[i].src].map, at[i].row, &dict);
+        m->now.dict = (struct span_dict){codes, dict.v, dict.n};
         ok = span_write_dict(&m->w, id, codes, n, dict.v, dict.n, err);
     }
     if (ok && n > 0 && m->now.raw.n == 0 && m->io->absent)
         ok = m->io->absent(m->io, &m->now, err);
-    m->now.key = NULL;
+    m->now = (struct span_merge_column){0};
     return ok;
 }
 

@@ -16,6 +16,10 @@ struct span_merge_column {
     const struct span_key *key; // of attribute columns, else NULL
     uint32_t n;                 // values; of attribute, dict and code columns
     str raw;
+    /* What became raw, by the kind of the column: n numbers, or n codes of entries. */
+    const int64_t *ints;
+    const double *doubles;
+    struct span_dict dict;
 };
 
 struct span_merge_io {

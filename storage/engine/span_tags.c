@@ -146,17 +146,23 @@ static void add_ints(struct tag_values *t, enum value_kind kind, const int64_t *
     t->total = total;
 }
 
-static void add_dict(struct tag_values *t, const uint32_t *codes, uint32_t n, const str *dict,
-                     uint32_t n_dict, struct arena *scratch)
+/* How often each entry of a column's dictionary occurs. */
+static const uint32_t *entry_counts(const struct span_merge_column *c, struct arena *scratch)
 {
-    uint32_t *count = arena_zalloc(scratch, n_dict * sizeof(*count));
-    for (uint32_t i = 0; i < n; i++)
-        count[codes[i]]++;
-    uint32_t least = n_dict > DICT_MANY ? 2 * (n / n_dict) + 1 : 1;
-    t->pruned |= n_dict > DICT_MANY;
-    uint64_t total = t->total + n;
-    for (uint32_t i = 0; i < n_dict; i++) {
-        struct value v = {.kind = VALUE_STR, .s = dict[i]};
+    uint32_t *count = arena_zalloc(scratch, c->dict.n * sizeof(*count));
+    for (uint32_t i = 0; i < c->n; i++)
+        count[c->dict.code[i]]++;
+    return count;
+}
+
+static void add_dict(struct tag_values *t, const struct span_merge_column *c, struct arena *scratch)
+{
+    const uint32_t *count = entry_counts(c, scratch);
+    uint32_t least = c->dict.n > DICT_MANY ? 2 * (c->n / c->dict.n) + 1 : 1;
+    t->pruned |= c->dict.n > DICT_MANY;
+    uint64_t total = t->total + c->n;
+    for (uint32_t i = 0; i < c->dict.n; i++) {
+        struct value v = {.kind = VALUE_STR, .s = c->dict.v[i]};
         if (count[i] >= least)
             tag_values_add(t, &v, count[i]);
     }
@@ -164,15 +170,13 @@ static void add_dict(struct tag_values *t, const uint32_t *codes, uint32_t n, co
 }
 
 /* Lists of one column: each element is a value of its own. */
-static bool add_lists(struct tag_values *t, const uint32_t *codes, uint32_t n, const str *dict,
-                      uint32_t n_dict, struct arena *scratch, struct err *err)
+static bool add_lists(struct tag_values *t, const struct span_merge_column *c,
+                      struct arena *scratch, struct err *err)
 {
-    uint32_t *count = arena_zalloc(scratch, n_dict * sizeof(*count));
-    for (uint32_t i = 0; i < n; i++)
-        count[codes[i]]++;
-    for (uint32_t i = 0; i < n_dict; i++) {
+    const uint32_t *count = entry_counts(c, scratch);
+    for (uint32_t i = 0; i < c->dict.n; i++) {
         struct value v;
-        if (!span_dict_value(VALUE_LIST, dict[i], scratch, &v, err))
+        if (!span_dict_value(VALUE_LIST, c->dict.v[i], scratch, &v, err))
             return false;
         if (count[i] > 0)
             tag_values_add(t, &v, count[i]);
@@ -180,36 +184,40 @@ static bool add_lists(struct tag_values *t, const uint32_t *codes, uint32_t n, c
     return true;
 }
 
-bool tag_values_column(struct tag_values *t, enum value_kind kind, uint32_t n, str raw,
-                       struct arena *scratch, struct err *err)
+static void add_doubles(struct tag_values *t, const double *v, uint32_t n)
 {
-    struct rd r = rd_of(raw);
+    for (uint32_t i = 0; i < n; i += INT_SAMPLE) {
+        struct value value = {.kind = VALUE_DOUBLE, .d = v[i]};
+        tag_values_add(t, &value, MIN((uint32_t)INT_SAMPLE, n - i));
+    }
+}
+
+bool tag_values_column(struct tag_values *t, enum value_kind kind,
+                       const struct span_merge_column *c, struct arena *scratch, struct err *err)
+{
     struct arena_mark mark = arena_mark(scratch);
     bool ok = true;
-    if (n == 0) {
-        ok = true;
-    } else if (kind == VALUE_INT || kind == VALUE_BOOL) {
-        int64_t *v = arena_array(scratch, int64_t, n);
-        ok = column_get_ints(&r, v, n, err);
-        if (ok)
-            add_ints(t, kind, v, n, scratch);
-    } else if (kind == VALUE_DOUBLE) {
-        double *v = arena_array(scratch, double, n);
-        ok = column_get_doubles(&r, v, n, err);
-        for (uint32_t i = 0; ok && i < n; i += INT_SAMPLE) {
-            struct value value = {.kind = kind, .d = v[i]};
-            tag_values_add(t, &value, MIN((uint32_t)INT_SAMPLE, n - i));
-        }
-    } else if (kind == VALUE_STR || kind == VALUE_LIST) {
-        uint32_t *codes = arena_array(scratch, uint32_t, n), n_dict;
-        str *dict;
-        ok = column_get_dict(&r, scratch, codes, n, &dict, &n_dict, err);
-        if (ok && kind == VALUE_LIST)
-            ok = add_lists(t, codes, n, dict, n_dict, scratch, err);
-        else if (ok)
-            add_dict(t, codes, n, dict, n_dict, scratch);
-    } else {
-        t->total += n;
+    if (c->n == 0)
+        return true;
+    switch (kind) {
+    case VALUE_INT:
+    case VALUE_BOOL:
+        add_ints(t, kind, c->ints, c->n, scratch);
+        break;
+    case VALUE_DOUBLE:
+        add_doubles(t, c->doubles, c->n);
+        break;
+    case VALUE_STR:
+        add_dict(t, c, scratch);
+        break;
+    case VALUE_LIST:
+        ok = add_lists(t, c, scratch, err);
+        break;
+    case VALUE_EMPTY:
+    case VALUE_BYTES:
+    case VALUE_MAP:
+        t->total += c->n;
+        break;
     }
     arena_release(scratch, mark);
     return ok;
@@ -440,10 +448,10 @@ bool span_tags_column(struct span_tags *t, const struct span_merge_column *c, st
     bool ok = true;
     if (c->key)
         ok = tag_values_column(tags_of(t, scopes[c->key->table], c->key->kind, c->key->name),
-                               c->key->kind, c->n, c->raw, &t->tmp, err);
+                               c->key->kind, c, &t->tmp, err);
     else if (field >= 0)
         ok = tag_values_column(tags_of(t, (uint8_t)(AKEY_FIELD + field), VALUE_STR, (str){"", 0}),
-                               VALUE_STR, c->n, c->raw, &t->tmp, err);
+                               VALUE_STR, c, &t->tmp, err);
     else if (c->id == SPAN_COL_RESOURCE || c->id == SPAN_COL_SCOPE)
         ok = count_codes(t, c, c->id == SPAN_COL_SCOPE, err);
     else if (c->id == SPAN_COL_RESOURCES)

@@ -31,9 +31,10 @@ void tag_values_init(struct tag_values *t, struct arena *a);
 /* Elements of a list count as values; maps, nested lists, bytes and long strings are only counted.
  */
 void tag_values_add(struct tag_values *t, const struct value *v, uint64_t n);
-/* A column as it was written (raw bytes of codec/span_block.h). */
-MUST_USE bool tag_values_column(struct tag_values *t, enum value_kind kind, uint32_t n, str raw,
-                                struct arena *scratch, struct err *err);
+/* The values of a column of that kind. */
+MUST_USE bool tag_values_column(struct tag_values *t, enum value_kind kind,
+                                const struct span_merge_column *c, struct arena *scratch,
+                                struct err *err);
 /* What tag_values_encode wrote. */
 MUST_USE bool tag_values_decode(struct tag_values *t, str bytes, struct arena *scratch,
                                 struct err *err);
