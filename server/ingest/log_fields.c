@@ -70,8 +70,7 @@ static str level_or_self(str value)
 
 struct level_hint {
     size_t rank; // position in level_fields of the best name so far
-    str value;
-    str severity_number;
+    struct level_source from;
 };
 
 /* All level fields begin with one of two letters; few other keys of a line do. */
@@ -91,14 +90,14 @@ static void hint_add(struct level_hint *h, struct labels l)
         for (size_t k = 0; k < COUNTOF(level_fields) && k <= h->rank; k++) {
             if (str_eq(level_fields[k], name)) {
                 h->rank = k;
-                h->value = l.v[i].value;
+                h->from.field = &l.v[i].value;
             }
         }
         if (h->rank == SIZE_MAX &&
             str_is(name, "log_level")) // log.level after its name was normalised
-            h->value = l.v[i].value;
+            h->from.field = &l.v[i].value;
         if (str_is(name, "severity_number"))
-            h->severity_number = l.v[i].value;
+            h->from.number = &l.v[i].value;
     }
 }
 
@@ -245,18 +244,22 @@ static str from_words(str line)
     return (str){0};
 }
 
-str detect_level(struct labels stream, const struct labels *meta, size_t n_parts, str line)
+struct level_source level_source(struct labels stream, const struct labels *meta, size_t n_parts)
 {
     struct level_hint hint = {.rank = SIZE_MAX};
-    str level = {0};
     hint_add(&hint, stream);
-    hint.severity_number = (str){0};
-    if (hint.value.n == 0)
-        for (size_t i = 0; i < n_parts; i++)
-            hint_add(&hint, meta[i]);
-    if (hint.value.n > 0)
-        return level_or_self(hint.value);
-    level = from_severity_number(hint.severity_number);
+    hint.from.number = NULL;
+    bool by_stream = hint.from.field != NULL;
+    for (size_t i = 0; i < n_parts && !by_stream; i++)
+        hint_add(&hint, meta[i]);
+    return hint.from;
+}
+
+str level_by(const str *field, const str *number, str line)
+{
+    if (field)
+        return level_or_self(*field);
+    str level = number ? from_severity_number(*number) : (str){0};
     if (level.n > 0)
         return level;
     line = str_trim(str_sub(line, 0, LEVEL_SCAN_MAX));
@@ -267,4 +270,10 @@ str detect_level(struct labels stream, const struct labels *meta, size_t n_parts
     if (level.n == 0)
         level = from_words(line);
     return level.n > 0 ? level : STR("unknown");
+}
+
+str detect_level(struct labels stream, const struct labels *meta, size_t n_parts, str line)
+{
+    struct level_source from = level_source(stream, meta, n_parts);
+    return level_by(from.field, from.number, line);
 }

@@ -63,6 +63,6 @@ void log_writer_add(struct log_writer *w, uint32_t stream, int64_t t_ns, str lin
         level = detect_level(w->batch->streams.v[stream].labels, &given, 1, line);
     labels_builder_add(meta, STR("detected_level"), level);
     struct labels done = labels_builder_done(meta);
-    vec_push(&w->batch->logs, a, (struct batch_log){stream, t_ns, line, done});
+    vec_push(&w->batch->logs, a, (struct batch_log){stream, t_ns, line, done, NULL});
     labels_builder_clear(meta);
 }

@@ -12,6 +12,7 @@
 #include "storage/model/limits.h"
 #include "storage/model/timerange.h"
 
+#define ENTRY_LIKELY 256 // bytes: room for so many entries spares copies
 /* Bytes of a stream's labels as text: all that can be kept, every byte of a value escaped. */
 #define LABEL_TEXT_MAX (LIMIT_LABELS * (LIMIT_LABEL_NAME + 4 * LIMIT_LABEL_VALUE + 8))
 
@@ -73,7 +74,7 @@ static void add_entry(struct push *p, int64_t t_ns, str line)
                 : detect_level(p->labels, &given, 1, line);
     labels_builder_add(&p->meta, STR("detected_level"), level); // of equal names the last one stays
     struct labels meta = labels_builder_done(&p->meta);
-    vec_push(&p->d->batch->logs, p->arena, (struct batch_log){p->stream, t_ns, line, meta});
+    vec_push(&p->d->batch->logs, p->arena, (struct batch_log){p->stream, t_ns, line, meta, NULL});
     labels_builder_clear(&p->meta);
 }
 
@@ -286,6 +287,7 @@ bool decode_loki_protobuf(struct decode *d, str body, struct err *err)
     struct rd r = rd_of(body);
     struct pb_field f;
     labels_builder_init(&p.meta, p.arena);
+    vec_reserve(&d->batch->logs, p.arena, body.n / ENTRY_LIKELY);
     while (pb_next(&r, &f))
         if (f.tag == PB_TAG(1, PB_BYTES) &&
             (!has_room(&p, err) || !read_pb_stream(&p, f.bytes, err)))

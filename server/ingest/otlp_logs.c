@@ -9,10 +9,9 @@
 #include "storage/base/enc.h"
 #include "storage/base/num.h"
 
-#define META_PLAN_MAX 64 // pairs
-#define PLAN_OUTER    64
-#define PLAN_LEVEL    255
-#define NAME_CACHE    64 // recently normalised attribute names; a power of two
+#define META_PLAN_MAX 64  // pairs
+#define RECORD_LIKELY 256 // bytes: room for so many records spares copies
+#define NAME_CACHE    64  // recently normalised attribute names; a power of two
 
 struct name_slot {
     str raw, name;
@@ -21,9 +20,15 @@ struct name_slot {
 /* How the metadata of a record came about: the next one mostly has the same names in the same
  * order, and then it is a copy, without a sort or a look at any name. */
 struct meta_plan {
-    size_t n, n_own;             // 0: there is none
-    str own[META_PLAN_MAX];      // names of the record's own pairs as they came
-    uint8_t from[META_PLAN_MAX]; // of each pair: own | PLAN_OUTER + outer | PLAN_LEVEL
+    bool is_made;
+    struct labels meta; // of the record that it was made of
+    const struct batch_alike *alike;
+    size_t n_own;
+    str own[META_PLAN_MAX];    // names of the record's own pairs as they came
+    uint8_t at[META_PLAN_MAX]; // and where in the metadata their values go
+    uint8_t level_at;
+    struct level_source level;    // where the level comes from, if that is no own pair ...
+    size_t level_own, number_own; // ... whose number + 1 this is
 };
 
 struct logs_walk {
@@ -127,7 +132,7 @@ static bool on_scope(struct otlp_walk *w, str bytes, str schema_url, struct err 
     add_text(&outer, STR("scope_version"), s.version);
     add_number(t, &outer, STR("scope_dropped_attributes_count"), s.dropped_attrs);
     t->outer = labels_builder_done(&outer);
-    t->plan.n = 0;
+    t->plan.is_made = false;
     return true;
 }
 
@@ -251,47 +256,69 @@ static bool is_at(str a, str b) // the same place
     return a.p == b.p && a.n == b.n;
 }
 
-/* Remembers how `meta` was made of `own` and `outer`, if no name was there twice. */
-static void make_plan(struct meta_plan *plan, struct labels own, struct labels outer,
-                      struct labels meta)
+/* The number of the own pair with that value, + 1; 0: none. */
+static size_t own_number(struct labels own, const str *value)
 {
-    plan->n = 0;
-    if (meta.n != own.n + outer.n + 1 || meta.n > META_PLAN_MAX)
+    for (size_t k = 0; k < own.n; k++)
+        if (value == &own.v[k].value)
+            return k + 1;
+    return 0;
+}
+
+/* Remembers how `meta` was made of `own` and `outer`, if no name was there twice. */
+static void make_plan(struct logs_walk *t, struct labels own, struct labels meta)
+{
+    struct meta_plan *plan = &t->plan;
+    struct labels given[] = {own, t->outer};
+    struct batch_alike alike = {0};
+    plan->is_made = meta.n == own.n + t->outer.n + 1 && meta.n <= META_PLAN_MAX;
+    if (!plan->is_made)
         return;
     for (size_t i = 0; i < meta.n; i++) {
-        str name = meta.v[i].name;
         size_t k = 0, j = 0;
-        while (k < own.n && !is_at(own.v[k].name, name))
+        while (k < own.n && !is_at(own.v[k].name, meta.v[i].name))
             k++;
-        while (j < outer.n && !is_at(outer.v[j].name, name))
+        while (j < t->outer.n && !is_at(t->outer.v[j].name, meta.v[i].name))
             j++;
-        plan->from[i] = (uint8_t)(k < own.n ? k : j < outer.n ? PLAN_OUTER + j : PLAN_LEVEL);
+        bool is_shared = k == own.n && j < t->outer.n;
+        alike.shared_n += meta.v[i].name.n + (is_shared ? meta.v[i].value.n : 0);
+        alike.own |= (uint64_t)!is_shared << i;
+        if (k < own.n)
+            plan->at[k] = (uint8_t)i;
+        else if (!is_shared)
+            plan->level_at = (uint8_t)i;
     }
     for (size_t k = 0; k < own.n; k++)
         plan->own[k] = own.v[k].name;
     plan->n_own = own.n;
-    plan->n = meta.n;
+    plan->meta = meta;
+    plan->level = level_source(t->stream_labels, given, COUNTOF(given));
+    plan->level_own = own_number(own, plan->level.field);
+    plan->number_own = own_number(own, plan->level.number);
+    struct batch_alike *kept = arena_new(t->walk.arena, struct batch_alike);
+    *kept = alike;
+    plan->alike = kept;
 }
 
 static bool plan_fits(const struct meta_plan *plan, struct labels own)
 {
-    bool fits = plan->n > 0 && plan->n_own == own.n;
+    bool fits = plan->is_made && plan->n_own == own.n;
     for (size_t i = 0; fits && i < own.n; i++)
         fits = is_at(plan->own[i], own.v[i].name);
     return fits;
 }
 
 static struct labels follow_plan(const struct meta_plan *plan, struct arena *a, struct labels own,
-                                 struct labels outer, str level)
+                                 str line)
 {
-    struct label *v = arena_array(a, struct label, plan->n);
-    for (size_t i = 0; i < plan->n; i++) {
-        uint8_t from = plan->from[i];
-        v[i] = from == PLAN_LEVEL   ? (struct label){STR("detected_level"), level}
-               : from >= PLAN_OUTER ? outer.v[from - PLAN_OUTER]
-                                    : own.v[from];
-    }
-    return (struct labels){v, plan->n};
+    const str *field = plan->level_own ? &own.v[plan->level_own - 1].value : plan->level.field;
+    const str *number = plan->number_own ? &own.v[plan->number_own - 1].value : plan->level.number;
+    struct label *v = arena_array(a, struct label, plan->meta.n);
+    memcpy(v, plan->meta.v, plan->meta.n * sizeof v[0]);
+    for (size_t k = 0; k < own.n; k++)
+        v[plan->at[k]].value = own.v[k].value;
+    v[plan->level_at].value = level_by(field, number, line);
+    return (struct labels){v, plan->meta.n};
 }
 
 /* Metadata in Loki's order: of equal names the later one stays. */
@@ -309,15 +336,12 @@ static struct labels finish_meta(struct logs_walk *t, const struct record *m, st
     add_hex(t, STR("span_id"), m->span_id);
     add_text(b, STR("event_name"), m->event_name);
     struct labels own = {b->pairs.v, b->pairs.n}; // as they came
-    if (plan_fits(&t->plan, own)) {               // no name is there twice, no value is empty
-        struct labels given[] = {own, t->outer};
-        str level = detect_level(t->stream_labels, given, COUNTOF(given), line);
-        return follow_plan(&t->plan, t->walk.arena, own, t->outer, level);
-    }
+    if (plan_fits(&t->plan, own))                 // no name is there twice, no value is empty
+        return follow_plan(&t->plan, t->walk.arena, own, line);
     struct labels parts[] = {labels_builder_done(b), t->outer};
     struct labels meta = merge_meta(t->walk.arena, parts[0], parts[1],
                                     detect_level(t->stream_labels, parts, COUNTOF(parts), line));
-    make_plan(&t->plan, own, t->outer, meta);
+    make_plan(t, own, meta);
     return meta;
 }
 
@@ -337,8 +361,9 @@ static bool on_record(struct otlp_walk *w, str bytes, struct err *err)
     int64_t t_ns = m.time != 0            ? otlp_time(m.time)
                    : m.observed_time != 0 ? otlp_time(m.observed_time)
                                           : t->d->now_ns;
-    vec_push(&b->logs, w->arena,
-             (struct batch_log){t->stream, t_ns, line, finish_meta(t, &m, line)});
+    struct labels meta = finish_meta(t, &m, line);
+    const struct batch_alike *alike = t->plan.is_made ? t->plan.alike : NULL;
+    vec_push(&b->logs, w->arena, (struct batch_log){t->stream, t_ns, line, meta, alike});
     return true;
 }
 
@@ -350,5 +375,6 @@ bool decode_otlp_logs(struct decode *d, str body, struct err *err)
                                    .item = on_record},
                           .d = d};
     labels_builder_init(&t.meta, d->batch->arena);
+    vec_reserve(&d->batch->logs, d->batch->arena, body.n / RECORD_LIKELY);
     return otlp_walk(&t.walk, body, err);
 }

@@ -77,14 +77,14 @@ void buf_f64(struct buf *b, double v)
 
 void buf_varint_slow(struct buf *b, uint64_t v)
 {
-    char tmp[10];
-    size_t n = 0;
-    while (v >= 0x80) {
-        tmp[n++] = (char)(uint8_t)(v | 0x80);
-        v >>= 7;
-    }
-    tmp[n++] = (char)(uint8_t)v;
-    buf_add(b, (str){tmp, n});
+    size_t n = (63 - (unsigned)__builtin_clzll(v | 1)) / 7 + 1;
+    char *p = buf_reserve(b, n);
+    if (!p)
+        return;
+    for (size_t i = 0; i + 1 < n; i++, v >>= 7)
+        p[i] = (char)(uint8_t)(v | 0x80);
+    p[n - 1] = (char)(uint8_t)v;
+    b->n += n;
 }
 
 void buf_vfmt(struct buf *b, const char *fmt, va_list args)

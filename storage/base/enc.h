@@ -4,6 +4,7 @@
 #include "storage/base/arena.h"
 #include "storage/base/buf.h"
 
+extern const char hex_pairs[513];       // two digits of each byte
 void hex_add(struct buf *b, str bytes); // lower case
 str hex_str(struct arena *a, str bytes);
 MUST_USE bool hex_decode(str text, uint8_t *dst, size_t n); // exactly 2n digits, any case

@@ -347,6 +347,7 @@ static void put_based(struct put_meta *m, const struct log_row *rows, uint32_t f
     }
     for (size_t k = 0; own; own &= own - 1, k++) {
         struct put_name *name = &m->names.v[names[__builtin_ctzll(own)]];
+        vec_reserve(&name->values, m->a, name->values.n + n);
         for (uint32_t i = first; i < first + n; i++)
             put_value(m, name, rows[i].meta.v[k].value, i, 1);
     }

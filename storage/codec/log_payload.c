@@ -160,10 +160,13 @@ static void put_part_value(struct parts *w, str line, str value)
     }
 }
 
-static void put_part_meta(struct parts *w, const struct batch_log *log, struct labels before)
+/* before: the record before it. */
+static void put_part_meta(struct parts *w, const struct batch_log *log,
+                          const struct batch_log *before)
 {
     struct labels l = log->meta;
-    bool again = same_names(l, before);
+    bool is_alike = log->alike && log->alike == before->alike;
+    bool again = is_alike || same_names(l, before->meta);
     buf_varint(&w->meta, again ? 0 : 1 + l.n);
     for (size_t i = 0; i < l.n && !again; i++)
         buf_bytes(&w->meta, l.v[i].name);
@@ -173,7 +176,8 @@ static void put_part_meta(struct parts *w, const struct batch_log *log, struct l
         memset(bits, 0, n_bits);
     w->meta.n += n_bits;
     for (size_t i = 0; i < l.n; i++) {
-        if (again && same(l.v[i].value, before.v[i].value))
+        bool shared = is_alike && !(log->alike->own >> i & 1);
+        if (shared || (again && same(l.v[i].value, before->meta.v[i].value)))
             continue;
         if (bits && !w->meta.over)
             w->meta.p[at + i / 8] = (char)(w->meta.p[at + i / 8] | 1 << (i % 8));
@@ -185,8 +189,7 @@ static void put_part_meta(struct parts *w, const struct batch_log *log, struct l
 static bool put_parts(const struct batch *b, struct parts *w, size_t text)
 {
     struct log_shapes *set = &w->parted->shapes;
-    struct labels before = {0};
-    int64_t t_before = 0;
+    const struct batch_log none = {0}, *before = &none;
     for (size_t i = 0; i < b->logs.n; i++) {
         const struct batch_log *log = &b->logs.v[i];
         struct log_line *l = &w->line;
@@ -196,10 +199,9 @@ static bool put_parts(const struct batch *b, struct parts *w, size_t text)
         buf_varint(&w->content, shape - 2);
         w->parted->rows[i] = (struct log_parted_row){(uint32_t)w->content.n, shape};
         buf_add(&w->content, (str){(const char *)l->values, l->n_values});
-        buf_zigzag(&w->raw, (int64_t)((uint64_t)log->t_ns - (uint64_t)t_before));
+        buf_zigzag(&w->raw, (int64_t)((uint64_t)log->t_ns - (uint64_t)before->t_ns));
         put_part_meta(w, log, before);
-        before = log->meta;
-        t_before = log->t_ns;
+        before = log;
         if (i >= SHAPES_JUDGE && set->v.n > i / 4 * 3)
             return false;
     }
@@ -259,7 +261,7 @@ static bool try_parts(struct batch *b, size_t text, struct buf *out, bool *done,
     buf_init(&w.content, PAYLOAD_RAW_MAX);
     buf_init(&w.raw, PAYLOAD_RAW_MAX);
     buf_init(&w.meta, PAYLOAD_RAW_MAX);
-    (void)buf_reserve(&w.content, text / 2); // mostly all that it takes
+    (void)buf_reserve(&w.content, text / 8 * 5); // mostly all that it takes
     if (put_parts(b, &w, text)) {
         *done = true;
         ok = write_parts(b, &w, out, err);

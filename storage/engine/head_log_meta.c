@@ -59,19 +59,29 @@ static bool same_names(struct labels a, struct labels b)
     return true;
 }
 
+/* The n lowest bits. */
+static uint64_t low_bits(size_t n)
+{
+    return n < 64 ? (UINT64_C(1) << n) - 1 : UINT64_MAX;
+}
+
 /* Do the names fit the base, and which values differ? What has the address of the row before needs
  * no look: that row fitted. */
-static bool fit(const struct head_meta_writer *w, struct labels l, const struct labels *before,
-                uint64_t *own)
+static bool fit(const struct head_meta_writer *w, const struct batch_log *log,
+                const struct batch_log *before, uint64_t *own)
 {
     const struct labels *base = w->base;
+    struct labels l = log->meta;
     if (!base || base->n != l.n)
         return false;
-    if (before && (w->before_base != base || before->n != l.n))
+    if (before && (w->before_base != base || before->meta.n != l.n))
         before = NULL;
-    *own = 0;
-    for (size_t i = 0; i < l.n; i++) {
-        const struct label *x = &l.v[i], *y = before ? &before->v[i] : NULL;
+    bool is_alike = before && log->alike && log->alike == before->alike;
+    uint64_t look = is_alike ? log->alike->own : low_bits(l.n);
+    *own = before ? w->before_own & ~look : 0;
+    for (; look; look &= look - 1) {
+        size_t i = (size_t)__builtin_ctzll(look);
+        const struct label *x = &l.v[i], *y = before ? &before->meta.v[i] : NULL;
         uint64_t bit = UINT64_C(1) << i;
         bool known = y && y->name.p == x->name.p && y->name.n == x->name.n;
         if (!known && !str_eq(x->name, base->v[i].name))
@@ -89,11 +99,10 @@ static size_t stale_bytes(const struct labels *base, uint64_t own, struct labels
                           const struct labels *before)
 {
     size_t n = 0;
-    for (size_t i = 0; before && before->n == l.n && own >> i != 0; i++) {
-        if ((own >> i & 1) && base->v[i].value.p && is_same(before->v[i].value, l.v[i].value))
+    for (; before && before->n == l.n && own; own &= own - 1) {
+        size_t i = (size_t)__builtin_ctzll(own);
+        if (base->v[i].value.p && is_same(before->v[i].value, l.v[i].value))
             n += l.v[i].value.n;
-        if (i + 1 == l.n)
-            break;
     }
     return n;
 }
@@ -115,23 +124,39 @@ static const struct labels *make_base(const struct labels *old, struct arena *a,
     return base;
 }
 
-static size_t raw_size(struct labels l)
+static size_t raw_size(const struct batch_log *log)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < l.n; i++)
+    struct labels l = log->meta;
+    size_t n = log->alike ? log->alike->shared_n : 0;
+    for (uint64_t own = log->alike ? log->alike->own : 0; own; own &= own - 1)
+        n += l.v[__builtin_ctzll(own)].value.n;
+    for (size_t i = 0; i < l.n && !log->alike; i++)
         n += l.v[i].name.n + l.v[i].value.n;
     return n;
 }
 
-struct head_meta_plan head_meta_plan(struct head_meta_writer *w, struct arena *a, struct labels l,
-                                     const struct labels *before)
+/* Bytes of a row that fits the base, or is held whole. */
+static size_t held_size(struct labels l, bool fits, uint64_t own)
 {
-    struct head_meta_plan plan = {.raw = raw_size(l)};
+    size_t n = fits ? BASE_HEAD : 1 + varint_size(l.n);
+    for (; fits && own; own &= own - 1)
+        n += str_size(l.v[__builtin_ctzll(own)].value);
+    for (size_t i = 0; i < l.n && !fits; i++)
+        n += str_size(l.v[i].name) + str_size(l.v[i].value);
+    return n;
+}
+
+struct head_meta_plan head_meta_plan(struct head_meta_writer *w, struct arena *a,
+                                     const struct batch_log *log, const struct batch_log *last)
+{
+    struct labels l = log->meta;
+    const struct labels *before = last ? &last->meta : NULL;
+    struct head_meta_plan plan = {.raw = raw_size(log)};
     if (l.n == 0) {
         w->before_base = NULL;
         return plan;
     }
-    bool fits = l.n <= BASE_PAIRS_MAX && fit(w, l, before, &plan.own);
+    bool fits = l.n <= BASE_PAIRS_MAX && fit(w, log, last, &plan.own);
     bool miss = fits ? plan.own && stale_bytes(w->base, plan.own, l, before) > BASE_STALE_BYTES
                      : l.n <= BASE_PAIRS_MAX && before && same_names(l, *before);
     w->misses = miss ? w->misses + 1 : 0;
@@ -139,17 +164,11 @@ struct head_meta_plan head_meta_plan(struct head_meta_writer *w, struct arena *a
         w->base = make_base(w->base, a, l, before);
         w->before_base = NULL;
         w->misses = 0;
-        fits = fit(w, l, NULL, &plan.own);
+        fits = fit(w, log, NULL, &plan.own);
     }
     w->before_base = plan.base = fits ? w->base : NULL;
     w->before_own = plan.own;
-    plan.size = fits ? BASE_HEAD : 1 + varint_size(l.n);
-    for (size_t i = 0; i < l.n; i++) {
-        if (!fits)
-            plan.size += str_size(l.v[i].name) + str_size(l.v[i].value);
-        else if (plan.own >> i & 1)
-            plan.size += str_size(l.v[i].value);
-    }
+    plan.size = held_size(l, fits, plan.own);
     return plan;
 }
 

@@ -9,7 +9,7 @@
  * Bases and rows live in the generation's arena and never move. The bytes are no file format. */
 #pragma once
 
-#include "storage/model/labels.h"
+#include "storage/model/batch.h"
 
 struct head_meta_writer { // of a stream in a generation; zero value: empty
     const struct labels *base;
@@ -25,9 +25,9 @@ struct head_meta_plan { // how one row is going to be held
     size_t raw;   // bytes of names and values
 };
 
-/* Plans a row. before: metadata of the row before it in the same stream and batch, NULL = none. */
-struct head_meta_plan head_meta_plan(struct head_meta_writer *w, struct arena *a, struct labels l,
-                                     const struct labels *before);
+/* Plans a row. before: the record before it in the same stream and batch, NULL = none. */
+struct head_meta_plan head_meta_plan(struct head_meta_writer *w, struct arena *a,
+                                     const struct batch_log *log, const struct batch_log *before);
 /* Writes plan->size bytes. */
 void head_meta_put(const struct head_meta_plan *plan, struct labels l, char *out);
 

@@ -405,8 +405,7 @@ static struct log_known known_line(struct logs_gen *g, const struct known_lines 
 static void put_row(struct logs_gen *g, struct gen_stream *s, const struct batch_log *log,
                     const struct batch_log *before, struct log_known known)
 {
-    struct head_meta_plan plan =
-        head_meta_plan(&s->meta, &g->arena, log->meta, before ? &before->meta : NULL);
+    struct head_meta_plan plan = head_meta_plan(&s->meta, &g->arena, log, before);
     char *data = arena_alloc(&g->arena, log->line.n + plan.size);
     if (log->line.n > 0)
         memcpy(data, log->line.p, log->line.n);

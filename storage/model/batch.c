@@ -472,13 +472,29 @@ static bool meta_is_like(struct labels l, struct labels known, size_t *bytes)
     return like;
 }
 
-/* Structured metadata is content: repaired, sorted, of equal names the last one stays. */
-static const char *meta_fault(struct arena *a, struct labels *meta, struct labels known)
+/* Of records that are alike, one of which is clean. */
+static bool own_is_clean(struct labels l, const struct batch_alike *alike, size_t *bytes)
 {
+    bool clean = true;
+    *bytes = alike->shared_n;
+    for (uint64_t own = alike->own; own && clean; own &= own - 1) {
+        str value = l.v[__builtin_ctzll(own)].value;
+        *bytes += value.n;
+        clean = value.n > 0 && utf8_valid(value);
+    }
+    return clean;
+}
+
+/* Structured metadata is content: repaired, sorted, of equal names the last one stays. */
+static const char *meta_fault(struct arena *a, struct batch_log *x, const struct batch_log *known)
+{
+    struct labels *meta = &x->meta;
     size_t bytes;
     if (meta->n > LIMIT_META_ENTRIES)
         return LIMIT_META_ENTRIES_TEXT;
-    bool clean = meta_is_like(*meta, known, &bytes) || meta_is_clean(*meta, known, &bytes);
+    bool clean = (x->alike && x->alike == known->alike && own_is_clean(*meta, x->alike, &bytes)) ||
+                 meta_is_like(*meta, known->meta, &bytes) ||
+                 meta_is_clean(*meta, known->meta, &bytes);
     for (size_t i = 0; i < meta->n && !clean; i++) // the look above stopped early
         bytes = (i == 0 ? 0 : bytes) + meta->v[i].name.n + meta->v[i].value.n;
     if (bytes > LIMIT_META_BYTES)
@@ -492,6 +508,7 @@ static const char *meta_fault(struct arena *a, struct labels *meta, struct label
             labels_builder_add(&lb, utf8_repair(a, meta->v[i].name),
                                utf8_repair(a, meta->v[i].value));
     *meta = labels_builder_done(&lb);
+    x->alike = NULL;
     return NULL;
 }
 
@@ -499,7 +516,7 @@ static void validate_logs(struct batch *b)
 {
     uint32_t *map = drop_streams(b);
     size_t kept = 0;
-    struct labels known = {0}; // metadata of the record before: clean
+    struct batch_log known = {0}; // the record before: clean
     for (size_t i = 0; i < b->logs.n; i++) {
         struct batch_log x = b->logs.v[i];
         if (map == NULL)
@@ -510,7 +527,7 @@ static void validate_logs(struct batch *b)
         }
         if (map != NULL)
             x.stream = map[x.stream];
-        const char *fault = meta_fault(b->arena, &x.meta, known);
+        const char *fault = meta_fault(b->arena, &x, &known);
         if (x.line.n > LIMIT_LINE)
             fault = LIMIT_LINE_TEXT;
         if (fault != NULL) {
@@ -518,7 +535,7 @@ static void validate_logs(struct batch *b)
             continue;
         }
         x.line = utf8_repair(b->arena, x.line);
-        known = x.meta;
+        known = x;
         b->logs.v[kept++] = x;
     }
     b->logs.n = kept;

@@ -48,11 +48,19 @@ struct batch_exemplar {
 struct batch_stream {
     struct labels labels;
 };
+/* Records of a request mostly share most of their metadata: those that point to the same one of
+ * these have the same names, and the same values but for the pairs in `own`, all at the same
+ * addresses. Who has looked at one need look only at these pairs of the next. */
+struct batch_alike {
+    uint64_t own;    // bit k: the k-th pair; sets of more pairs are not alike
+    size_t shared_n; // bytes of all names, and of the values that are not own
+};
 struct batch_log {
     uint32_t stream; // index into streams
     int64_t t_ns;
     str line;
-    struct labels meta; // structured metadata, sorted by name
+    struct labels meta;              // structured metadata, sorted by name
+    const struct batch_alike *alike; // NULL: nothing is known
 };
 
 struct log_parted; // log_payload.h

@@ -68,7 +68,7 @@ static void add_line(struct bench *b, const struct log_corpus_line *l)
         meta = (struct labels){v, 2};
     }
     vec_push(&b->batch.logs, &b->arena,
-             (struct batch_log){l->stream, l->t_ns, arena_dup(&b->arena, l->line), meta});
+             (struct batch_log){l->stream, l->t_ns, arena_dup(&b->arena, l->line), meta, NULL});
     b->batch.raw_bytes += l->line.n;
     b->raw += l->line.n;
     b->lines++;

@@ -36,8 +36,9 @@ static void round_trip(str text, uint8_t repeat)
             struct label *meta = arena_array(&a, struct label, 2);
             meta[0] = (struct label){STR("a"), str_sub(line, line.n / 2, line.n)};
             meta[1] = (struct label){line.n % 3 ? STR("b") : STR("c"), STR("00c0ffee")};
-            vec_push(&b.logs, &a,
-                     (struct batch_log){0, (int64_t)line.n * 1000, line, {meta, line.n % 4 % 3}});
+            vec_push(
+                &b.logs, &a,
+                (struct batch_log){0, (int64_t)line.n * 1000, line, {meta, line.n % 4 % 3}, NULL});
         }
     }
     if (!log_payload_write(&b, &out, &err) || !log_payload_read(buf_str(&out), &back, &err) ||

@@ -431,7 +431,7 @@ static void load(struct store *s, struct store_tenant *t, const str *lines)
     batch_init(&b, SIGNAL_LOGS, &a);
     vec_push(&b.streams, &a, (struct batch_stream){{&app, 1}});
     for (size_t i = 0; i < LINES; i++)
-        vec_push(&b.logs, &a, (struct batch_log){0, (int64_t)i, lines[i], {0}});
+        vec_push(&b.logs, &a, (struct batch_log){0, (int64_t)i, lines[i], {0}, NULL});
     assert_true(store_write(s, t, &b, &res, &err) && res.accepted == LINES);
     arena_deinit(&a);
 }

@@ -71,7 +71,7 @@ static void load(struct fixture *f, int64_t t_ms, const char *level, const str *
     for (size_t i = 0; i < n; i++)
         vec_push(&b.logs, &a,
                  (struct batch_log){0, ms_to_ns(t_ms + (int64_t)i), lines[i],
-                                    (struct labels){&meta, *level ? 1 : 0}});
+                                    (struct labels){&meta, *level ? 1 : 0}, NULL});
     assert_true(store_write(f->store, f->tenant, &b, &res, &err));
     assert_int_equal(res.accepted, n);
     arena_deinit(&a);

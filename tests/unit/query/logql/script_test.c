@@ -173,7 +173,7 @@ static void load(struct script *s, str selector)
             fail_msg("%.*s:%zu: %s", STR_ARG(s->file), s->line_no, err.text);
         str meta = str_trim(str_sub(line, lx.pos, line.n));
         struct labels labels = meta.n > 0 ? labels_of(s, meta) : (struct labels){0};
-        vec_push(&b.logs, &a, (struct batch_log){0, t, text, labels});
+        vec_push(&b.logs, &a, (struct batch_log){0, t, text, labels, NULL});
     }
     if (!store_write(s->store, s->tenant, &b, &res, &err))
         fail_msg("%.*s:%zu: %s", STR_ARG(s->file), s->line_no, err.text);

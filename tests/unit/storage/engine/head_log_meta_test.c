@@ -40,9 +40,36 @@ static int teardown(void **state)
     return 0;
 }
 
+static bool is_at(str a, str b)
+{
+    return a.p == b.p && a.n == b.n;
+}
+
+/* Do they have the same names at the same addresses? */
+static bool are_alike(struct labels a, struct labels b, struct batch_alike *out)
+{
+    *out = (struct batch_alike){0};
+    if (a.n != b.n || a.n > 64)
+        return false;
+    for (size_t i = 0; i < a.n; i++) {
+        if (!is_at(a.v[i].name, b.v[i].name))
+            return false;
+        bool shared = is_at(a.v[i].value, b.v[i].value);
+        out->own |= (uint64_t)!shared << i;
+        out->shared_n += a.v[i].name.n + (shared ? a.v[i].value.n : 0);
+    }
+    return true;
+}
+
 static str put(struct fixture *f, struct labels l, const struct labels *before)
 {
-    struct head_meta_plan plan = head_meta_plan(&f->w, &f->gen, l, before);
+    struct batch_log log = {.meta = l}, last = {0};
+    struct batch_alike alike;
+    if (before)
+        last.meta = *before;
+    if (before && are_alike(l, *before, &alike))
+        log.alike = last.alike = &alike;
+    struct head_meta_plan plan = head_meta_plan(&f->w, &f->gen, &log, before ? &last : NULL);
     char *p = arena_alloc(&f->gen, plan.size);
     head_meta_put(&plan, l, p);
     return (str){p, plan.size};

@@ -324,7 +324,7 @@ static void test_parted(void **state)
         meta[0] = (struct label){STR("span_id"), arena_fmt(&f->a, "%016x", i)};
         meta[1].name = STR("trace_id");
         str line = parted_line(f, i, &meta[1].value);
-        vec_push(&f->b.logs, &f->a, (struct batch_log){i % 2, T0 + i, line, {meta, 2}});
+        vec_push(&f->b.logs, &f->a, (struct batch_log){i % 2, T0 + i, line, {meta, 2}, NULL});
     }
     struct buf out;
     struct batch back;

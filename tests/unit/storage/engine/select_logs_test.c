@@ -125,7 +125,7 @@ static bool known(const struct fixture *f, const struct rec *r)
 static void put_meta(struct fixture *f, uint32_t stream, int64_t t_ns, str line, struct labels meta)
 {
     struct rec r = {stream, t_ns, line, meta, (uint32_t)f->recs.n, false};
-    vec_push(&f->batch.logs, &f->batch_arena, (struct batch_log){stream, t_ns, line, meta});
+    vec_push(&f->batch.logs, &f->batch_arena, (struct batch_log){stream, t_ns, line, meta, NULL});
     f->batch.raw_bytes += line.n;
     if (!known(f, &r))
         vec_push(&f->recs, &f->a, r);

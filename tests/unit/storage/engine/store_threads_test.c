@@ -131,7 +131,7 @@ static void add_line(struct batch *b, const char *kind, unsigned number, int64_t
     vec_push(&b->logs, a,
              (struct batch_log){(uint32_t)b->streams.n - 1, t_ns,
                                 arena_fmt(a, "%s w%u %" PRIu64, kind, number, id),
-                                (struct labels){meta, 1}});
+                                (struct labels){meta, 1}, NULL});
 }
 
 static void add_span(struct batch *b, const char *kind, unsigned number, int64_t t_ns, uint64_t id)

@@ -156,7 +156,8 @@ static void test_metric_records(void **state)
 static void add_log(struct labels stream, str line, struct labels meta)
 {
     vec_push(&batch.streams, &arena, (struct batch_stream){stream});
-    vec_push(&batch.logs, &arena, (struct batch_log){(uint32_t)batch.streams.n - 1, 5, line, meta});
+    vec_push(&batch.logs, &arena,
+             (struct batch_log){(uint32_t)batch.streams.n - 1, 5, line, meta, NULL});
 }
 
 static void test_logs(void **state)
