@@ -292,16 +292,17 @@ static bool delete_now(struct store_tenant *t, const struct deletion *wanted, ui
         return false;
     set_reserved(t, d.id);
     atomic_store(&t->deletions.behind, d.id);
-    ok = store_seal(s, d.signal, err);
-    if (ok) {
-        set = copy_of(t->deletions.set, 0);
-        ASSERT(deletion_set_add(set, &d, err));
-        ok = save_and_publish(t, set, err);
+    if (!store_seal(s, d.signal, err)) {
+        set_reserved(t, 0);
+        return false;
     }
+    set = copy_of(t->deletions.set, 0);
+    ASSERT(deletion_set_add(set, &d, err));
+    if (!save_and_publish(t, set, err))
+        return false; // a restart may find it all the same: see withdraw
     set_reserved(t, 0);
-    if (ok)
-        *id = d.id;
-    return ok;
+    *id = d.id;
+    return true;
 }
 
 bool store_delete(struct store *s, struct store_tenant *t, const struct deletion *d, uint32_t *id,
@@ -467,9 +468,23 @@ static bool is_gone(struct store_tenant *t, const struct deletion *d)
     return !found;
 }
 
+/* `deleting` held. A list that failed half-way may be what a restart finds. So its deletion stays
+ * reserved, and no merge says that its file is behind it, until a newer list takes its place. */
+static bool withdraw(struct store_tenant *t, struct err *err)
+{
+    if (t->deletions.reserved == 0)
+        return true;
+    if (!save(t, t->deletions.set, err))
+        return false;
+    set_reserved(t, 0);
+    return true;
+}
+
 /* `deleting` held. */
 static bool settle_tenant(struct store_tenant *t, struct err *err)
 {
+    if (!withdraw(t, err))
+        return false;
     int64_t now = clock_now_ns(t->store->o.clock);
     const struct deletion_set *old = t->deletions.set;
     struct deletion_set *set = NULL;
