@@ -33,7 +33,7 @@
 #define FRAME_VERSION_STARTS 2
 
 /* Series of one frame, samples of one series in it, decoded bytes (meta + hi) of one frame: what a
- * reader must be ready to hold. Writers stay far below (64 x 480, 32 x 1440). */
+ * reader must be ready to hold. Writers stay far below (64 x 480, 32 x 720). */
 #define FRAME_SERIES_MAX  256
 #define FRAME_SAMPLES_MAX 16384
 #define FRAME_RAW_MAX     (32 * MIB)

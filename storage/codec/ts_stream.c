@@ -47,14 +47,16 @@ bool ts_stream_decode(str raw, struct arena *a, const int64_t **t, size_t *n, st
     if (m > 0)
         planes_get(r.p, m, m, width, v + 2);
     v[0] = at;
-    bool ascending = true;
+    uint64_t now = (uint64_t)at, step = (uint64_t)delta;
+    bool descends = false;
     for (size_t i = 1; i < count; i++) {
-        if (i > 1)
-            delta = add_wrap(delta, v[i]);
-        v[i] = add_wrap(v[i - 1], delta);
-        ascending &= v[i] > v[i - 1];
+        step += i > 1 ? (uint64_t)v[i] : 0;
+        int64_t next = (int64_t)(now + step);
+        descends |= next <= (int64_t)now;
+        v[i] = next;
+        now = (uint64_t)next;
     }
-    if (!ascending)
+    if (descends)
         return err_set(err, ERR_CORRUPT, "timestamp stream: not ascending");
     *t = v;
     *n = (size_t)count;

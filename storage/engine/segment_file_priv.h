@@ -29,6 +29,7 @@ struct handle {
     } stmts[HANDLE_STMTS];
     struct {
         const char *table;
+        int64_t id; // of the row where it stands
         struct sqlite3_blob *blob;
     } blobs[HANDLE_BLOBS];
     size_t next_stmt, next_blob; // the slot to replace next

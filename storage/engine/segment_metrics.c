@@ -30,7 +30,7 @@
 static const struct {
     size_t samples, series; // of a frame
     int zstd;               // of days: 9 takes 5 ns a sample more for 0.2 % at best
-} shapes[] = {{120, 64, 1}, {480, 64, 3}, {1440, 32, 6}};
+} shapes[] = {{120, 64, 1}, {480, 64, 3}, {720, 32, 6}};
 
 struct member {     // a series of the open group
     size_t from, n; // samples in mw->group, of decimals in mw->m
@@ -213,7 +213,12 @@ static bool stream_put(struct metrics_writer *mw, const int64_t *t, size_t n, st
 {
     buf_clear(&mw->raw);
     ts_stream_encode(t, n, &mw->raw);
-    return put_blob(mw, "tsx", mw->n_streams, buf_str(&mw->raw), err);
+    buf_clear(&mw->blob);
+    // A spill's streams are short and soon merged: unpacking them would be half of reading them.
+    // Jitter has no longer matches, and a packer that looks for short ones makes slow reading.
+    int zstd = mw->level == 0 ? 0 : shapes[mw->level].zstd;
+    return blob_pack_numbers(BLOB_VERSION, zstd, buf_str(&mw->raw), &mw->blob, err) &&
+           segment_put(mw->w, "tsx", mw->n_streams, buf_str(&mw->blob), err);
 }
 
 /* The stream that holds these times, an old one or a new one. */

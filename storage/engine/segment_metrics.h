@@ -13,7 +13,7 @@
  *                 bytes labels (labels_encode)
  * A group is up to 64 (day segments: 32) neighbours in order of the label sets, not across metric
  * names once it has 16. A window is a range of time in which no series of the group has more than
- * 120, 480 or 1440 samples (levels 0, 1, 2). Series may have no samples (only exemplars). */
+ * 120, 480 or 720 samples (levels 0, 1, 2). Series may have no samples (only exemplars). */
 #pragma once
 
 #include "storage/engine/gen_metrics.h"
@@ -89,15 +89,17 @@ struct metrics_reader {
     struct scan_stats *stats; // may be NULL
     struct arena arena;       // frames of the open group
     struct arena packed;      // one stored piece
-    struct arena streams;     // decoded timestamp streams
+    struct arena streams;     // timestamps of the range, by stream
     size_t group;             // open one; SIZE_MAX = none
     uint32_t next;            // ordinal that the frames stand at
     struct frame_reader *frames;
     size_t n_frames;
     VEC(struct metrics_stream {
         uint32_t number;
-        uint32_t n;
-        const int64_t *t;
+        uint32_t n;    // timestamps of the whole stream
+        uint32_t from; // of them here: all that lie in the range, [from, to)
+        uint32_t to;
+        const int64_t *t; // to - from
     })
     stream;
 };

@@ -18,6 +18,7 @@
 #define GROUP_MAX    FRAME_SERIES_MAX
 /* Decoded timestamps that a reader keeps: streams of a few hundred targets over a day. */
 #define STREAM_BYTES (4 * MIB)
+#define STREAMS_MAX  256
 
 static bool corrupt(struct segment *seg, struct err *err, const char *what)
 {
@@ -260,39 +261,6 @@ static bool open_group(struct metrics_reader *r, size_t group, struct err *err)
     return true;
 }
 
-static bool get_stream(struct metrics_reader *r, uint32_t number, const struct metrics_stream **out,
-                       struct err *err)
-{
-    for (size_t i = r->stream.n; i-- > 0;) { // neighbours mostly share the newest one
-        if (r->stream.v[i].number == number) {
-            struct metrics_stream hit = r->stream.v[i];
-            r->stream.v[i] = r->stream.v[r->stream.n - 1];
-            r->stream.v[r->stream.n - 1] = hit;
-            *out = vec_last(&r->stream);
-            return true;
-        }
-    }
-    if (r->streams.used > STREAM_BYTES || r->stream.n >= 256) {
-        r->stream.n = 0;
-        arena_reset(&r->streams);
-    }
-    str blob, raw;
-    uint8_t version;
-    struct metrics_stream s = {.number = number};
-    size_t n;
-    arena_reset_keep(&r->packed);
-    bool ok =
-        segment_get(r->seg, "tsx", number, &r->packed, &blob, err) &&
-        blob_unpack(blob, BLOB_VERSION, TS_STREAM_MAX * 8 + 64, &r->packed, &version, &raw, err) &&
-        ts_stream_decode(raw, &r->streams, &s.t, &n, err);
-    if (!ok)
-        return err_in(err, "%s: timestamp stream %u", segment_name(r->seg), number);
-    s.n = (uint32_t)n;
-    vec_push(&r->stream, NULL, s);
-    *out = vec_last(&r->stream);
-    return true;
-}
-
 static size_t lower_bound(const int64_t *t, size_t n, int64_t want)
 {
     size_t lo = 0, hi = n;
@@ -306,16 +274,71 @@ static size_t lower_bound(const int64_t *t, size_t n, int64_t want)
     return lo;
 }
 
-/* The start times of the n samples from lo on of a series with these times, to out->n. */
-static bool take_starts(struct metrics_reader *r, const struct frame_series *s, const int64_t *t,
-                        size_t lo, size_t n, struct samples *out, struct err *err)
+/* All timestamps of a stream; they lie in r->packed until something else is read. */
+static bool read_stream(struct metrics_reader *r, uint32_t number, const int64_t **t, size_t *n,
+                        struct err *err)
+{
+    str blob, raw;
+    uint8_t version;
+    arena_reset_keep(&r->packed);
+    return (segment_get(r->seg, "tsx", number, &r->packed, &blob, err) &&
+            blob_unpack(blob, BLOB_VERSION, TS_STREAM_MAX * 8 + 64, &r->packed, &version, &raw,
+                        err) &&
+            ts_stream_decode(raw, &r->packed, t, n, err)) ||
+           err_in(err, "%s: timestamp stream %u", segment_name(r->seg), number);
+}
+
+/* What the range needs of a stream: of a day's timestamps few are worth their memory for a query
+ * that looks at minutes. */
+static bool get_stream(struct metrics_reader *r, uint32_t number, const struct metrics_stream **out,
+                       struct err *err)
+{
+    for (size_t i = r->stream.n; i-- > 0;) { // neighbours mostly share the newest one
+        if (r->stream.v[i].number == number) {
+            struct metrics_stream hit = r->stream.v[i];
+            r->stream.v[i] = r->stream.v[r->stream.n - 1];
+            r->stream.v[r->stream.n - 1] = hit;
+            *out = vec_last(&r->stream);
+            return true;
+        }
+    }
+    if (r->streams.used > STREAM_BYTES || r->stream.n >= STREAMS_MAX) {
+        r->stream.n = 0;
+        arena_reset(&r->streams);
+    }
+    const int64_t *t;
+    size_t n;
+    if (!read_stream(r, number, &t, &n, err))
+        return false;
+    size_t from = lower_bound(t, n, r->start_ms), to = n;
+    if (t[n - 1] > r->end_ms)
+        to = from + lower_bound(t + from, n - from, r->end_ms + 1);
+    int64_t *kept = arena_array(&r->streams, int64_t, to - from);
+    if (to > from)
+        memcpy(kept, t + from, (to - from) * sizeof t[0]);
+    struct metrics_stream s = {
+        number, (uint32_t)n, (uint32_t)from, (uint32_t)to, kept,
+    };
+    vec_push(&r->stream, NULL, s);
+    *out = vec_last(&r->stream);
+    return true;
+}
+
+/* The start times of the n samples from lo on of a series, to out->n: they are told by all of its
+ * times. */
+static bool take_starts(struct metrics_reader *r, const struct frame_series *s, size_t lo, size_t n,
+                        struct samples *out, struct err *err)
 {
     if (n == 0 || (s->starts.n == 0 && !out->has_starts))
         return true;
     if (!out->has_starts)
         samples_want_starts(out);
+    const int64_t *t;
+    size_t n_stream;
     int64_t *start = out->start + out->n; // room for all of s->n, see metrics_reader_read
-    if (!starts_decode(s->starts, t, s->n, start, err))
+    if (!read_stream(r, s->stream, &t, &n_stream, err))
+        return false;
+    if (!starts_decode(s->starts, t + s->start, s->n, start, err))
         return err_in(err, "%s", segment_name(r->seg));
     if (lo > 0)
         memmove(start, start + lo, n * sizeof start[0]);
@@ -338,14 +361,15 @@ static bool take(struct metrics_reader *r, struct frame_reader *fr, struct arena
         return false;
     if (s.start > st->n || s.n > st->n - s.start)
         return corrupt(r->seg, err, "series beyond its timestamps");
-    const int64_t *t = st->t + s.start;
-    size_t lo = t[0] >= r->start_ms ? 0 : lower_bound(t, s.n, r->start_ms);
-    size_t hi = t[s.n - 1] <= r->end_ms ? s.n : lower_bound(t, s.n, r->end_ms + 1);
-    size_t n = hi > lo ? hi - lo : 0;
+    size_t lo = MIN(MAX(st->from, s.start) - s.start, s.n);
+    size_t hi = MIN(MAX(st->to, s.start) - s.start, s.n);
+    size_t n = hi - lo;
+    const int64_t *t = st->t + (n > 0 ? s.start + lo - st->from : 0);
     samples_reserve(out, fr->n_max + 1);
     if (!frame_reader_part(fr, lo, hi, out->v + out->n, a, &h, &s, err))
         return err_in(err, "%s", segment_name(r->seg));
-    memcpy(out->t + out->n, t + lo, n * sizeof t[0]);
+    if (n > 0)
+        memcpy(out->t + out->n, t, n * sizeof t[0]);
     if (h != NULL && n > 0)
         samples_want_hists(out);
     if (out->has_hists && h != NULL)
@@ -353,9 +377,9 @@ static bool take(struct metrics_reader *r, struct frame_reader *fr, struct arena
     else if (out->has_hists)
         memset(out->h + out->n, 0, n * sizeof out->h[0]);
     // a stream ascends, so that only the seams can be out of order
-    if (out->sorted == out->n && n > 0 && (out->n == 0 || out->t[out->n - 1] < t[lo]))
+    if (out->sorted == out->n && n > 0 && (out->n == 0 || out->t[out->n - 1] < t[0]))
         out->sorted += n;
-    if (!take_starts(r, &s, t, lo, n, out, err))
+    if (!take_starts(r, &s, lo, n, out, err))
         return false;
     out->n += n;
     out->maybe_markers |= s.maybe_nan;

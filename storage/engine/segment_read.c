@@ -279,7 +279,8 @@ static bool blob_fail(struct handle *h, const char *table, int64_t id, int rc, s
                    (long long)id, table);
 }
 
-/* A cursor on column b of the row; it stays with the handle. */
+/* A cursor on column b of the row; it stays with the handle. Where it stands already it knows the
+ * pages of the blob: the next part costs no walk along them. */
 static bool handle_blob(struct handle *h, const char *table, int64_t id, sqlite3_blob **out,
                         struct err *err)
 {
@@ -287,8 +288,9 @@ static bool handle_blob(struct handle *h, const char *table, int64_t id, sqlite3
     for (size_t i = 0; i < HANDLE_BLOBS && at == HANDLE_BLOBS; i++)
         at = h->blobs[i].table == table ? i : at;
     if (at < HANDLE_BLOBS) {
-        int rc = sqlite3_blob_reopen(h->blobs[at].blob, id);
+        int rc = h->blobs[at].id == id ? SQLITE_OK : sqlite3_blob_reopen(h->blobs[at].blob, id);
         if (rc == SQLITE_OK) {
+            h->blobs[at].id = id;
             *out = h->blobs[at].blob;
             return true;
         }
@@ -308,6 +310,7 @@ static bool handle_blob(struct handle *h, const char *table, int64_t id, sqlite3
     at = h->next_blob++ % HANDLE_BLOBS;
     (void)sqlite3_blob_close(h->blobs[at].blob);
     h->blobs[at].table = table;
+    h->blobs[at].id = id;
     h->blobs[at].blob = blob;
     *out = blob;
     return true;
