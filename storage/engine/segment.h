@@ -64,7 +64,7 @@ static inline struct seg_val seg_blob(str s)
 
 /* ---- writing ---- */
 
-/* Runs CREATE TABLE text; call first. */
+/* CREATE TABLE text, a static string; before any row. */
 MUST_USE bool segment_schema(struct segment_writer *w, const char *sql, struct err *err);
 /* INSERT with ?1.. parameters; the prepared statement is cached by the sql pointer (use static
  * strings). */

@@ -10,6 +10,7 @@
 #define CACHE_AUX_BYTES (32 * MIB)
 #define HANDLE_TICKS    2  // a handle unused for so many minutes is closed
 #define AUX_TICKS       10 // decoded state costs more to make again
+#define BUILDER_TICKS   90 // seals come by the half hour or sooner
 
 bool segment_cache_open(const struct segment_cache_options *o, struct segment_cache **out,
                         struct err *err)
@@ -35,6 +36,7 @@ void segment_cache_close(struct segment_cache *c)
     if (!c)
         return;
     ASSERT(c->n_handles == 0 && !c->aux_oldest);
+    builders_close(c, UINT64_MAX);
     label_sets_pool_close(c->label_sets);
     sqlite_vfs_close(c->vfs);
     (void)pthread_cond_destroy(&c->loaded);
@@ -286,8 +288,11 @@ void segment_cache_tick(struct segment_cache *c)
         h->next = list;
         list = h;
     }
+    uint64_t tick = c->tick;
     pthread_mutex_unlock(&c->mutex);
     handles_close(list);
+    if (tick >= BUILDER_TICKS)
+        builders_close(c, tick - BUILDER_TICKS);
     for (;;) {
         struct aux_victim v = {0};
         pthread_mutex_lock(&c->mutex);

@@ -61,6 +61,8 @@ struct segment {
     struct segment *aux_prev, *aux_next; // segments with an aux, least recently used first
 };
 
+struct builder; // segment_write.c
+
 struct segment_cache {
     struct fs *fs;
     struct sqlite_vfs *vfs;
@@ -73,7 +75,8 @@ struct segment_cache {
     size_t n_handles; // open, idle or in use
     struct segment *aux_oldest, *aux_newest;
     size_t aux_bytes;
-    uint64_t tick; // minutes
+    struct builder *builders; // idle ones
+    uint64_t tick;            // minutes
 };
 
 MUST_USE bool handle_get(struct segment *seg, struct handle **out, struct err *err);
@@ -82,3 +85,5 @@ void handle_put(struct handle *h);
 void segment_cache_forget(struct segment *seg);
 /* An error of this segment: notes damage, names the file. Returns false. */
 bool segment_fail(struct segment *seg, struct err *err);
+/* Closes the idle builders that were used last at `tick` or before. */
+void builders_close(struct segment_cache *c, uint64_t tick);

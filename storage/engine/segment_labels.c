@@ -288,7 +288,7 @@ static bool write_sets(struct segment_writer *w, const char *table, size_t n,
     return ok;
 }
 
-static bool make_tables(struct segment_writer *w, const char *table, struct err *err)
+bool segment_labels_schema(struct segment_writer *w, const char *table, struct err *err)
 {
     static const char posts_schema[] =
         "CREATE TABLE post(name TEXT, value TEXT, n INTEGER, ids BLOB, PRIMARY KEY(name, value)) "
@@ -307,8 +307,6 @@ bool segment_labels_write(struct segment_writer *w, const char *table, size_t n,
                           struct labels (*at)(void *ctx, size_t i), void *ctx, struct err *err)
 {
     ASSERT(n < UINT32_MAX);
-    if (!make_tables(w, table, err))
-        return false;
     struct post_builder b = {0};
     arena_init(&b.arena, SIZE_MAX, NULL);
     bool ok = write_sets(w, table, n, at, ctx, &b, err);
@@ -376,8 +374,6 @@ bool segment_labels_write_keys(struct segment_writer *w, const char *table,
                                struct err *err)
 {
     ASSERT(n < UINT32_MAX);
-    if (!make_tables(w, table, err))
-        return false;
     struct keyed x = {keys, which, n};
     struct post_builder b = {0};
     arena_init(&b.arena, SIZE_MAX, NULL);

@@ -14,8 +14,9 @@
 
 struct segment_labels; // decoded directory; any thread after open
 
-/* Writing: `at(ctx, i)` gives set i of n, sorted. Creates its tables. table: "series" or "stream".
- */
+/* Makes the tables: with the other schema, before any row. table: "series" or "stream". */
+MUST_USE bool segment_labels_schema(struct segment_writer *w, const char *table, struct err *err);
+/* Writing: `at(ctx, i)` gives set i of n, sorted. */
 MUST_USE bool segment_labels_write(struct segment_writer *w, const char *table, size_t n,
                                    struct labels (*at)(void *ctx, size_t i), void *ctx,
                                    struct err *err);

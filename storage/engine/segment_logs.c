@@ -126,6 +126,7 @@ static bool segment_begin(struct logs_builder *b, struct err *err)
     b->next_slice = 0;
     log_group_begin(&b->group);
     return segment_schema(b->segment, LOG_BLK_SCHEMA, err) &&
+           segment_labels_schema(b->segment, "stream", err) &&
            segment_labels_write(b->segment, "stream", b->n_streams, stream_at, b, err);
 }
 

@@ -106,7 +106,7 @@ bool metrics_writer_open(struct segment_writer *w, int level, struct metrics_wri
         "WITHOUT ROWID;"
         "CREATE TABLE exem(id INTEGER PRIMARY KEY, b BLOB);";
     ASSERT(level >= 0 && (size_t)level < COUNTOF(shapes));
-    if (!segment_schema(w, schema, err))
+    if (!segment_schema(w, schema, err) || !segment_labels_schema(w, "series", err))
         return false;
     struct metrics_writer *mw = mem_zalloc(sizeof *mw);
     mw->w = w;

@@ -55,7 +55,17 @@ struct vfs_file {
     struct err err;                      // last failure below
 };
 
-enum { VFS_OP_SYNC = 0x54525601, VFS_OP_ERROR = 0x54525602 }; // sqlite3_file_control
+enum { // sqlite3_file_control
+    VFS_OP_SYNC = 0x54525601,
+    VFS_OP_ERROR = 0x54525602,
+    VFS_OP_IMAGE = 0x54525603, // str *: what is gathered, when that is the whole file
+    VFS_OP_LEAVE = 0x54525604, // writers: closes the file below
+    VFS_OP_ENTER = 0x54525605, // const struct vfs_start *: another file takes its place
+};
+
+struct vfs_start {
+    str path, image;
+};
 
 static struct vfs_file *vfs_file_of(sqlite3_file *f)
 {
@@ -208,6 +218,12 @@ static int vfs_read_checked(struct vfs_file *f, char *dst, size_t n, uint64_t at
     return SQLITE_OK;
 }
 
+/* Are these bytes wholly in memory? */
+static bool is_gathered(const struct vfs_file *f, uint64_t at, size_t n)
+{
+    return f->gather_n > 0 && at >= f->gather_off && at + n <= f->gather_off + f->gather_n;
+}
+
 static int vfs_read(sqlite3_file *file, void *dst, int n, sqlite3_int64 off)
 {
     struct vfs_file *f = vfs_file_of(file);
@@ -215,6 +231,10 @@ static int vfs_read(sqlite3_file *file, void *dst, int n, sqlite3_int64 off)
     uint64_t at = (uint64_t)off;
     if (!f->is_write)
         return vfs_read_checked(f, dst, want, at);
+    if (is_gathered(f, at, want)) {
+        memcpy(dst, f->gather + (at - f->gather_off), want);
+        return SQLITE_OK;
+    }
     bool overlaps =
         f->gather_n > 0 && at < f->gather_off + f->gather_n && at + want > f->gather_off;
     if (overlaps && !vfs_flush(f))
@@ -234,12 +254,18 @@ static int vfs_write(sqlite3_file *file, const void *src, int n, sqlite3_int64 o
     uint64_t at = (uint64_t)off;
     if (!f->is_write)
         return SQLITE_READONLY;
-    bool follows = f->gather_n > 0 && at == f->gather_off + f->gather_n;
     if (len > VFS_PAGE_MAX || len <= VFS_PAGE_CRC || at % len != 0) {
         err_set(&f->err, ERR_IO, "SQLite writes %zu bytes at %llu, which is no page", len,
                 (unsigned long long)at);
         return SQLITE_IOERR_WRITE;
     }
+    if (is_gathered(f, at, len)) {
+        char *page = f->gather + (at - f->gather_off);
+        memcpy(page, src, len);
+        sqlite_vfs_sign(page, len, at / len);
+        return SQLITE_OK;
+    }
+    bool follows = f->gather_n > 0 && at == f->gather_off + f->gather_n;
     if ((!follows || f->gather_n + len > VFS_GATHER) && !vfs_flush(f))
         return SQLITE_IOERR_WRITE;
     if (f->gather_n == 0)
@@ -287,6 +313,32 @@ static int vfs_is_locked(sqlite3_file *file, int *out)
     return SQLITE_OK;
 }
 
+/* The file goes, the connection stays. */
+static int vfs_leave(struct vfs_file *f)
+{
+    fs_close(f->fs, f->file);
+    mem_free(f->gather);
+    f->file = NULL;
+    f->gather = NULL;
+    f->gather_n = 0;
+    f->size = 0;
+    return SQLITE_OK;
+}
+
+static int vfs_enter(struct vfs_file *f, const struct vfs_start *start)
+{
+    ASSERT(f->is_write && f->file == NULL && start->image.n <= VFS_GATHER);
+    if (!fs_open(f->fs, start->path, FS_READ | FS_WRITE | FS_CREATE | FS_TRUNCATE, &f->file,
+                 &f->err))
+        return SQLITE_CANTOPEN;
+    f->gather = mem_alloc(VFS_GATHER);
+    memcpy(f->gather, start->image.p, start->image.n);
+    f->gather_off = 0;
+    f->gather_n = start->image.n;
+    f->size = start->image.n;
+    return SQLITE_OK;
+}
+
 static int vfs_control(sqlite3_file *file, int op, void *arg)
 {
     struct vfs_file *f = vfs_file_of(file);
@@ -299,6 +351,15 @@ static int vfs_control(sqlite3_file *file, int op, void *arg)
         *(struct err *)arg = f->err;
         f->err = ERR_OK;
         return SQLITE_OK;
+    case VFS_OP_IMAGE:
+        if (f->gather_off != 0 || f->gather_n != f->size)
+            return SQLITE_NOTFOUND;
+        *(str *)arg = (str){f->gather, f->gather_n};
+        return SQLITE_OK;
+    case VFS_OP_LEAVE:
+        return vfs_leave(f);
+    case VFS_OP_ENTER:
+        return vfs_enter(f, arg);
     default:
         return SQLITE_NOTFOUND;
     }
@@ -554,8 +615,8 @@ bool sqlite_vfs_open_write(struct sqlite_vfs *v, str path, struct sqlite3 **out,
         return false;
     }
     if (!vfs_exec(db,
-                  "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE;"
-                  "PRAGMA temp_store=MEMORY; PRAGMA auto_vacuum=NONE; PRAGMA cache_size=-1024",
+                  "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA temp_store=MEMORY;"
+                  "PRAGMA auto_vacuum=NONE; PRAGMA cache_size=-1024",
                   err)) {
         (void)sqlite3_close(db);
         return false;
@@ -567,5 +628,23 @@ bool sqlite_vfs_open_write(struct sqlite_vfs *v, str path, struct sqlite3 **out,
 bool sqlite_vfs_sync(struct sqlite3 *db, struct err *err)
 {
     int rc = sqlite3_file_control(db, "main", VFS_OP_SYNC, NULL);
+    return rc == SQLITE_OK || sqlite_vfs_error(db, rc, err);
+}
+
+bool sqlite_vfs_image(struct sqlite3 *db, str *out)
+{
+    return sqlite3_file_control(db, "main", VFS_OP_IMAGE, out) == SQLITE_OK;
+}
+
+void sqlite_vfs_leave(struct sqlite3 *db)
+{
+    (void)sqlite3_file_control(db, "main", VFS_OP_LEAVE, NULL);
+    (void)sqlite3_db_release_memory(db);
+}
+
+bool sqlite_vfs_enter(struct sqlite3 *db, str path, str image, struct err *err)
+{
+    struct vfs_start start = {path, image};
+    int rc = sqlite3_file_control(db, "main", VFS_OP_ENTER, &start);
     return rc == SQLITE_OK || sqlite_vfs_error(db, rc, err);
 }

@@ -36,6 +36,17 @@ MUST_USE bool sqlite_vfs_open_write(struct sqlite_vfs *v, str path, struct sqlit
                                     struct err *err);
 /* After the commit: gathered writes to the file system, then fdatasync. */
 MUST_USE bool sqlite_vfs_sync(struct sqlite3 *db, struct err *err);
+/* One connection can build file after file, and SQLite takes it for one file that somebody else
+ * changes: its tables, statements and settings stay, its pages are read anew, because the image's
+ * change counter is not the one that the last file ended with (each file commits after its image).
+ *
+ * The image: all bytes of the file as committed, valid until the next use; false when some of them
+ * are no longer in memory. */
+MUST_USE bool sqlite_vfs_image(struct sqlite3 *db, str *out);
+/* Closes the file and gives memory back; the connection must not be used but for the next call. */
+void sqlite_vfs_leave(struct sqlite3 *db);
+/* Creates (or empties) another file that begins as the image. */
+MUST_USE bool sqlite_vfs_enter(struct sqlite3 *db, str path, str image, struct err *err);
 /* Turns the connection's last failure into an error: what the file system said if it said
  * something, ERR_CORRUPT for damaged or foreign content, else ERR_IO. Returns false. */
 bool sqlite_vfs_error(struct sqlite3 *db, int rc, struct err *err);

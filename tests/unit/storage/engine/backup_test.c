@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <sched.h>
 
 #include "storage/base/log.h"
 #include "tests/sim/fs_sim.h"
@@ -300,9 +301,12 @@ static void test_full_disk(void **state)
 
 /* ---- with a busy store ---- */
 
+#define WRITES_A_ROUND 30
+
 struct busy {
     struct fixture *f;
     atomic_bool stop;
+    atomic_int rounds; // of the backup, begun
     _Atomic uint64_t acknowledged;
 };
 
@@ -311,6 +315,8 @@ static void *write_all_the_time(void *arg)
     struct busy *b = arg;
     uint64_t next = 0;
     for (int i = 0; !atomic_load(&b->stop); i++) {
+        while (i > WRITES_A_ROUND * (atomic_load(&b->rounds) + 1) && !atomic_load(&b->stop))
+            (void)sched_yield(); // or the copies would never be through with its files
         put(b->f, next, 3);
         next += 3;
         atomic_store(&b->acknowledged, next);
@@ -332,6 +338,7 @@ static void test_busy_store(void **state)
         struct store_backup_stats st;
         struct err err = ERR_OK;
         uint64_t before = atomic_load(&b.acknowledged);
+        atomic_store(&b.rounds, i);
         if (!backup(f, &st, &err)) { // names change every millisecond here
             assert_int_equal(err.code, ERR_BUSY);
             continue;

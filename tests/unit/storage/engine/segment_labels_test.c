@@ -65,6 +65,7 @@ static void open_with(struct fixture *f, size_t n)
     struct segment_info info = {.signal = SIGNAL_METRICS, .t1_ns = NS_PER_S, .seq = 1, .parts = 1};
     uint64_t bytes;
     if (!segment_writer_open(f->cache, str_c(name), SIGNAL_METRICS, 0, NULL, &w, &f->err) ||
+        !segment_labels_schema(w, "series", &f->err) ||
         !segment_labels_write(w, "series", n, at, f, &f->err) ||
         !segment_writer_finish(w, &info, NULL, 0, &bytes, &f->err) ||
         !segment_open(f->cache, str_c(name), &f->seg, &f->err) ||

@@ -379,6 +379,57 @@ static void test_one_bit(void **state)
     }
 }
 
+/* A file of so many tables, with a row in each; path is read into the arena. */
+static str build(struct fixture *f, struct segment_cache *c, size_t n_tables)
+{
+    static const char *const schema[] = {"CREATE TABLE a(id INTEGER PRIMARY KEY, b BLOB)",
+                                         "CREATE TABLE b(id INTEGER PRIMARY KEY, b BLOB)",
+                                         "CREATE TABLE c(id INTEGER PRIMARY KEY, b BLOB)"};
+    static const char *const table[] = {"a", "b", "c"};
+    struct segment_writer *w;
+    struct buf bytes;
+    struct segment_info info = {.t0_ns = T0, .t1_ns = T0};
+    uint64_t size;
+    str path = STR("data/z.tmp");
+    assert_true(segment_writer_open(c, path, SIGNAL_METRICS, 0, NULL, &w, &f->err));
+    for (size_t i = 0; i < n_tables; i++)
+        assert_true(segment_schema(w, schema[i], &f->err));
+    for (size_t i = 0; i < n_tables; i++)
+        assert_true(segment_put(w, table[i], 1, pattern(&f->arena, 9), &f->err));
+    assert_true(segment_writer_finish(w, &info, NULL, 0, &size, &f->err));
+    buf_init(&bytes, MIB);
+    assert_true(fs_read_all(f->fs, path, &bytes, &f->err));
+    assert_int_equal(bytes.n, size);
+    str copy = arena_dup(&f->arena, buf_str(&bytes));
+    buf_deinit(&bytes);
+    return copy;
+}
+
+/* One connection builds many files; whatever it made before, a file is what a new one makes. */
+static void test_builders_are_kept(void **state)
+{
+    struct fixture *f = *state;
+    static const size_t tables[] = {2, 2, 2, 3, 3, 1, 1, 2};
+    for (size_t i = 0; i < COUNTOF(tables); i++) {
+        struct segment_cache *fresh;
+        struct segment_cache_options o = {.fs = f->fs};
+        assert_true(segment_cache_open(&o, &fresh, &f->err));
+        str want = build(f, fresh, tables[i]), got = build(f, f->cache, tables[i]);
+        segment_cache_close(fresh);
+        assert_true(str_eq(want, got));
+        if (i == 1) { // what is given up half-way leaves nothing behind
+            struct segment_writer *w;
+            assert_true(segment_writer_open(f->cache, STR("data/w.tmp"), SIGNAL_METRICS, 0, NULL,
+                                            &w, &f->err));
+            segment_writer_abort(w);
+            assert_false(fs_exists(f->fs, STR("data/w.tmp")));
+        }
+        if (i == 5)
+            for (int minute = 0; minute < 100; minute++)
+                segment_cache_tick(f->cache);
+    }
+}
+
 static void test_writer_errors(void **state)
 {
     struct fixture *f = *state;
@@ -421,6 +472,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_aux, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damage, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_bit, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_builders_are_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(test_writer_errors, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
