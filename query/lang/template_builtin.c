@@ -253,15 +253,56 @@ static void put_int(struct buf *b, int64_t i, const struct verb *v)
     pad(b, str_of(text, MIN((size_t)n, sizeof text - 1)), &plain);
 }
 
+/* Hexadecimal digits and an exponent of two digits at least: 0x1.cp+01. */
+static str print_hex_float(char *text, size_t cap, double f, const struct verb *v)
+{
+    bool capitals = v->letter == 'X';
+    int n = v->has_prec ? snprintf(text, cap, capitals ? "%.*A" : "%.*a", MIN(v->prec, 40), f)
+                        : snprintf(text, cap, capitals ? "%A" : "%a", f);
+    size_t at = str_find_char(str_of(text, (size_t)n), capitals ? 'P' : 'p');
+    if (at != SIZE_MAX && at + 3 == (size_t)n) { // one digit
+        text[n] = text[n - 1];
+        text[n - 1] = '0';
+        n++;
+    }
+    return str_of(text, (size_t)n);
+}
+
+/* Whole mantissa and power of two: 7881299347898368p-51. */
+static str print_binary_float(char *text, size_t cap, double f)
+{
+    int exponent = 0;
+    double mantissa = frexp(fabs(f), &exponent);
+    exponent = f == 0 ? -1074 : exponent - 53;
+    if (f != 0 && exponent < -1074) { // denormal
+        mantissa = ldexp(mantissa, exponent + 1074);
+        exponent = -1074;
+    }
+    int n = snprintf(text, cap, "%s%.0fp%+d", signbit(f) ? "-" : "", ldexp(mantissa, 53), exponent);
+    return str_of(text, (size_t)n);
+}
+
+static bool is_hex(char letter)
+{
+    return letter == 'x' || letter == 'X';
+}
+
 static void put_float(struct buf *b, double f, const struct verb *v)
 {
-    char text[NUM_TEXT_MAX + 64], format[8];
+    char text[NUM_TEXT_MAX + 512];
     int prec = v->has_prec ? MIN(v->prec, 40) : 6;
+    bool is_shortest = v->letter == 'g' || v->letter == 'G' || v->letter == 'v';
     str s;
-    if ((v->letter == 'g' || v->letter == 'v') && !v->has_prec) {
+    if (v->letter == 'b' && isfinite(f)) {
+        s = print_binary_float(text, sizeof text, f);
+    } else if (is_hex(v->letter) && isfinite(f)) {
+        s = print_hex_float(text, sizeof text, f, v);
+    } else if (!isfinite(f) || (is_shortest && !v->has_prec)) {
         s = num_print_f64_go(text, f);
+        for (size_t i = 0; v->letter == 'G' && isfinite(f) && i < s.n; i++)
+            text[i] = text[i] == 'e' ? 'E' : text[i];
+        s.p = text;
     } else {
-        snprintf(format, sizeof format, "%%.*%c", v->letter == 'v' ? 'g' : v->letter);
         int n;
         if (v->letter == 'e')
             n = snprintf(text, sizeof text, "%.*e", prec, f);
@@ -269,20 +310,27 @@ static void put_float(struct buf *b, double f, const struct verb *v)
             n = snprintf(text, sizeof text, "%.*E", prec, f);
         else if (v->letter == 'f' || v->letter == 'F')
             n = snprintf(text, sizeof text, "%.*f", prec, f);
+        else if (v->letter == 'G')
+            n = snprintf(text, sizeof text, "%.*G", prec, f);
         else
             n = snprintf(text, sizeof text, "%.*g", prec, f);
         s = str_of(text, (size_t)n);
     }
-    if (v->plus && s.p[0] != '-' && s.p[0] != '+') {
+    if ((v->plus || v->space) && s.p[0] != '-' && s.p[0] != '+') {
         memmove(text + 1, text, s.n);
-        text[0] = '+';
+        text[0] = v->plus ? '+' : ' ';
         s = str_of(text, s.n + 1);
+    } else if (s.p[0] == '+' && !v->plus) { // +Inf
+        s = str_sub(s, 1, s.n);
     }
     pad(b, s, v);
 }
 
-static void put_hex(struct buf *b, str s, const struct verb *v)
+static void put_hex(struct buf *out, str s, const struct verb *v)
 {
+    struct buf hex, *b = &hex;
+    s = v->has_prec ? str_sub(s, 0, MIN((size_t)v->prec, s.n)) : s;
+    buf_init(&hex, LIMIT_TEMPLATE_OUT);
     const char *digits = v->letter == 'x' ? "0123456789abcdef" : "0123456789ABCDEF";
     for (size_t i = 0; i < s.n; i++) {
         if (v->space && i > 0)
@@ -292,6 +340,8 @@ static void put_hex(struct buf *b, str s, const struct verb *v)
         buf_add_char(b, digits[(uint8_t)s.p[i] >> 4]);
         buf_add_char(b, digits[(uint8_t)s.p[i] & 15]);
     }
+    pad(out, buf_str(&hex), v);
+    buf_deinit(&hex);
 }
 
 static str cut_runes(str s, int n)
@@ -310,6 +360,18 @@ static uint32_t rune_of(int64_t i)
     return ok ? (uint32_t)i : 0xFFFD;
 }
 
+/* The quoted text with \u and \U for what is not ASCII. */
+static void add_ascii(struct buf *b, str quoted)
+{
+    for (size_t at = 0, len; at < quoted.n; at += len) {
+        uint32_t c = utf8_decode(str_sub(quoted, at, quoted.n), &len);
+        if (c < 0x80)
+            buf_add_char(b, (char)c);
+        else
+            buf_fmt(b, c < 0x10000 ? "\\u%04x" : "\\U%08x", c);
+    }
+}
+
 /* 'x', with the escapes of a quoted text. */
 static void put_rune(struct buf *b, uint32_t c, const struct verb *v)
 {
@@ -325,6 +387,8 @@ static void put_rune(struct buf *b, uint32_t c, const struct verb *v)
         buf_add_char(&out, '"');
     else if (c == '\'')
         buf_add(&out, STR("\\'"));
+    else if (v->plus)
+        add_ascii(&out, str_sub(s, 1, s.n - 1));
     else
         buf_add(&out, str_sub(s, 1, s.n - 1));
     buf_add_char(&out, '\'');
@@ -343,8 +407,29 @@ static void put_quoted(struct buf *b, str s, const struct verb *v)
         buf_fmt(&quoted, "`" STR_FMT "`", STR_ARG(s));
     else
         print_quoted(&quoted, s);
-    pad(b, buf_str(&quoted), v);
+    struct buf ascii;
+    buf_init(&ascii, LIMIT_TEMPLATE_OUT);
+    if (v->plus)
+        add_ascii(&ascii, buf_str(&quoted));
+    pad(b, v->plus ? buf_str(&ascii) : buf_str(&quoted), v);
+    buf_deinit(&ascii);
     buf_deinit(&quoted);
+}
+
+/* U+0041, with # the character, too. */
+static void put_unicode(struct buf *b, int64_t i, const struct verb *v)
+{
+    char digits[INT_DIGITS_MAX], text[INT_DIGITS_MAX + 16], utf8[4];
+    int prec = v->has_prec ? MAX(MIN(v->prec, INT_DIGITS_MAX), 4) : 4;
+    str s = digits_of(digits + sizeof digits, (uint64_t)i, 16, true, prec);
+    bool shows = v->sharp && i >= ' ' && i != 0x7F && rune_of(i) == (uint64_t)i;
+    str c = str_of(utf8, utf8_put(utf8, rune_of(i)));
+    int n = shows
+                ? snprintf(text, sizeof text, "U+" STR_FMT " '" STR_FMT "'", STR_ARG(s), STR_ARG(c))
+                : snprintf(text, sizeof text, "U+" STR_FMT, STR_ARG(s));
+    struct verb plain = *v;
+    plain.zero = false;
+    pad(b, str_of(text, MIN((size_t)n, sizeof text - 1)), &plain);
 }
 
 /* Does the verb fit the value? Then it is printed. */
@@ -356,6 +441,10 @@ static bool put_verb(struct texec *x, struct buf *b, const struct verb *v, const
         put_float(b, arg->f, v);
     } else if (is_int && strchr("vdxXoOb", letter) != NULL) {
         put_int(b, arg->i, v);
+    } else if (letter == 'v' && v->sharp && arg->kind == TVAL_STR) {
+        struct verb plain = *v;
+        plain.sharp = false;
+        put_quoted(b, arg->s, &plain);
     } else if (letter == 'v' ||
                (letter == 's' && arg->kind != TVAL_INT && arg->kind != TVAL_FLOAT &&
                 arg->kind != TVAL_BOOL && arg->kind != TVAL_NIL)) {
@@ -363,14 +452,12 @@ static bool put_verb(struct texec *x, struct buf *b, const struct verb *v, const
         bool cut = v->has_prec && arg->kind == TVAL_STR;
         pad(b, cut ? cut_runes(s, v->prec) : s, v);
     } else if (is_int && letter == 'U') {
-        char digits[INT_DIGITS_MAX];
-        buf_add(b, STR("U+"));
-        buf_add(b, digits_of(digits + sizeof digits, (uint64_t)arg->i, 16, true, 4));
+        put_unicode(b, arg->i, v);
     } else if (is_int && letter == 'c') {
         pad(b, str_of(utf8, utf8_put(utf8, rune_of(arg->i))), v);
     } else if (is_int && letter == 'q') {
         put_rune(b, rune_of(arg->i), v);
-    } else if (arg->kind == TVAL_FLOAT && strchr("eEfFgG", letter) != NULL) {
+    } else if (arg->kind == TVAL_FLOAT && strchr("beEfFgGxX", letter) != NULL) {
         put_float(b, arg->f, v);
     } else if (arg->kind == TVAL_BOOL && letter == 't') {
         pad(b, arg->b ? STR("true") : STR("false"), v);
@@ -384,72 +471,209 @@ static bool put_verb(struct texec *x, struct buf *b, const struct verb *v, const
     return true;
 }
 
-static str read_verb(str f, struct verb *v)
+static void put_arg(struct texec *x, struct buf *b, const struct verb *v, const struct tval *arg);
+
+// NOLINTNEXTLINE(misc-no-recursion)
+static void put_element(struct texec *x, struct buf *b, const struct verb *v,
+                        const struct tval *arg)
 {
+    if (arg->kind == TVAL_NIL)
+        buf_add(b, STR("<nil>"));
+    else
+        put_arg(x, b, v, arg);
+}
+
+// NOLINTNEXTLINE(misc-no-recursion)
+static void put_list(struct texec *x, struct buf *b, const struct verb *v, const struct tval *arg)
+{
+    buf_add_char(b, '[');
+    for (size_t i = 0; i < arg->list.n; i++) {
+        buf_add(b, i > 0 ? STR(" ") : STR(""));
+        put_element(x, b, v, &arg->list.v[i]);
+    }
+    buf_add_char(b, ']');
+}
+
+// NOLINTNEXTLINE(misc-no-recursion)
+static void put_map(struct texec *x, struct buf *b, const struct verb *v, const struct tval *arg)
+{
+    buf_add(b, STR("map["));
+    for (size_t i = 0; i < arg->map.n; i++) {
+        struct tval key = tval_str(arg->map.v[i].key);
+        buf_add(b, i > 0 ? STR(" ") : STR(""));
+        put_arg(x, b, v, &key);
+        buf_add_char(b, ':');
+        put_element(x, b, v, &arg->map.v[i].value);
+    }
+    buf_add_char(b, ']');
+}
+
+/* The verb does not fit: %!d(string=x). */
+static void put_misfit(struct texec *x, struct buf *b, const struct verb *v, const struct tval *arg)
+{
+    struct verb plain = *v;
+    plain.letter = 'v';
+    buf_fmt(b, "%%!%c(", v->letter);
+    if (arg->kind == TVAL_NIL) {
+        buf_add(b, STR("<nil>"));
+    } else {
+        buf_fmt(b, "%s=", tval_type(arg));
+        (void)put_verb(x, b, &plain, arg);
+    }
+    buf_add_char(b, ')');
+}
+
+/* One argument, or an element of one. Depth is that of the value, which its parser bounds. */
+// NOLINTNEXTLINE(misc-no-recursion)
+static void put_arg(struct texec *x, struct buf *b, const struct verb *v, const struct tval *arg)
+{
+    if (arg->kind == TVAL_LIST)
+        put_list(x, b, v, arg);
+    else if (arg->kind == TVAL_MAP)
+        put_map(x, b, v, arg);
+    else if (!put_verb(x, b, v, arg))
+        put_misfit(x, b, v, arg);
+}
+
+struct directives { // a format on its way
+    str left;
+    const struct tval *args;
+    size_t n, at;
+    bool by_number, is_bad; // of this directive
+    bool any_number;        // EXTRA is not told then
+};
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static int read_number(struct directives *d)
+{
+    int n = 0;
+    for (; d->left.n > 0 && is_digit(d->left.p[0]); d->left = str_sub(d->left, 1, d->left.n))
+        n = MIN(n * 10 + (d->left.p[0] - '0'), PRINTF_WIDTH_MAX);
+    return n;
+}
+
+/* [2]: which argument is next. */
+static void read_index(struct directives *d)
+{
+    if (d->left.n == 0 || d->left.p[0] != '[')
+        return;
+    d->by_number = d->any_number = true;
+    size_t end = str_find_char(d->left, ']');
+    if (end == SIZE_MAX) {
+        d->is_bad = true;
+        d->left = str_sub(d->left, 1, d->left.n);
+        return;
+    }
+    str number = str_sub(d->left, 1, end);
+    uint64_t i;
+    bool ok = num_parse_u64(number, &i) && i >= 1 && i <= d->n;
+    d->left = str_sub(d->left, end + 1, d->left.n);
+    d->is_bad |= !ok;
+    d->at = ok ? (size_t)i - 1 : d->at;
+}
+
+/* A number, or * for the next argument; false: that is none. */
+static bool read_star(struct directives *d, int *out, bool *is_there)
+{
+    *is_there = d->left.n > 0 && (d->left.p[0] == '*' || is_digit(d->left.p[0]));
+    if (d->left.n == 0 || d->left.p[0] != '*') {
+        *out = read_number(d);
+        return true;
+    }
+    d->left = str_sub(d->left, 1, d->left.n);
+    d->by_number = false;
+    bool ok = d->at < d->n && d->args[d->at].kind == TVAL_INT && d->args[d->at].i <= 1000000 &&
+              d->args[d->at].i >= -1000000;
+    *out = ok ? (int)MAX(MIN(d->args[d->at].i, PRINTF_WIDTH_MAX), -PRINTF_WIDTH_MAX) : 0;
+    d->at += d->at < d->n;
+    return ok;
+}
+
+static void read_verb(struct directives *d, struct buf *b, struct verb *v)
+{
+    bool is_there;
     *v = (struct verb){0};
-    size_t i = 1;
-    for (; i < f.n && f.p[i] != '\0' && strchr("-+0 #", f.p[i]) != NULL; i++) {
-        v->minus |= f.p[i] == '-';
-        v->plus |= f.p[i] == '+';
-        v->zero |= f.p[i] == '0';
-        v->space |= f.p[i] == ' ';
-        v->sharp |= f.p[i] == '#';
+    d->by_number = d->is_bad = false;
+    d->left = str_sub(d->left, 1, d->left.n);
+    for (; d->left.n > 0 && d->left.p[0] != '\0' && strchr("-+0 #", d->left.p[0]) != NULL;
+         d->left = str_sub(d->left, 1, d->left.n)) {
+        v->minus |= d->left.p[0] == '-';
+        v->plus |= d->left.p[0] == '+';
+        v->zero |= d->left.p[0] == '0';
+        v->space |= d->left.p[0] == ' ';
+        v->sharp |= d->left.p[0] == '#';
     }
-    for (; i < f.n && f.p[i] >= '0' && f.p[i] <= '9'; i++)
-        v->width = MIN(v->width * 10 + (f.p[i] - '0'), PRINTF_WIDTH_MAX);
-    if (i < f.n && f.p[i] == '.') {
+    read_index(d);
+    if (!read_star(d, &v->width, &is_there))
+        buf_add(b, STR("%!(BADWIDTH)"));
+    v->minus |= v->width < 0;
+    v->width = v->width < 0 ? -v->width : v->width;
+    if (d->left.n > 0 && d->left.p[0] == '.') {
+        d->left = str_sub(d->left, 1, d->left.n);
+        d->is_bad |= d->by_number;
+        read_index(d);
         v->has_prec = true;
-        for (i++; i < f.n && f.p[i] >= '0' && f.p[i] <= '9'; i++)
-            v->prec = MIN(v->prec * 10 + (f.p[i] - '0'), PRINTF_WIDTH_MAX);
+        if (!read_star(d, &v->prec, &is_there) || v->prec < 0) {
+            v->has_prec = false;
+            buf_add(b, STR("%!(BADPREC)"));
+        }
     }
-    if (i < f.n)
-        v->letter = f.p[i++];
-    return str_sub(f, i, f.n);
+    if (!d->by_number)
+        read_index(d);
+    if (d->left.n > 0) {
+        v->letter = d->left.p[0];
+        d->left = str_sub(d->left, 1, d->left.n);
+    }
+    v->plus = v->plus && v->letter != 'v';
+}
+
+static void put_extra(struct texec *x, struct buf *b, const struct tval *args, size_t n)
+{
+    buf_add(b, STR("%!(EXTRA "));
+    for (size_t i = 0; i < n; i++) {
+        buf_add(b, i > 0 ? STR(", ") : STR(""));
+        if (args[i].kind != TVAL_NIL)
+            buf_fmt(b, "%s=", tval_type(&args[i]));
+        tval_print(x, b, &args[i]);
+    }
+    buf_add_char(b, ')');
 }
 
 str tval_printf(struct texec *x, str f, const struct tval *args, size_t n)
 {
     struct buf b;
-    size_t at = 0;
+    struct directives d = {.left = f, .args = args, .n = n};
     buf_init(&b, LIMIT_TEMPLATE_OUT);
-    while (f.n > 0) {
-        size_t percent = str_find_char(f, '%');
-        buf_add(&b, str_sub(f, 0, MIN(percent, f.n)));
+    while (d.left.n > 0) {
+        size_t percent = str_find_char(d.left, '%');
+        buf_add(&b, str_sub(d.left, 0, MIN(percent, d.left.n)));
         if (percent == SIZE_MAX)
             break;
         struct verb v;
-        f = read_verb(str_sub(f, percent, f.n), &v);
-        if (v.letter == '%') {
-            buf_add_char(&b, '%');
-        } else if (v.letter == '\0') {
+        d.left = str_sub(d.left, percent, d.left.n);
+        read_verb(&d, &b, &v);
+        if (v.letter == '\0') {
             buf_add(&b, STR("%!(NOVERB)"));
-        } else if (at >= n) {
+        } else if (v.letter == '%') {
+            buf_add_char(&b, '%');
+        } else if (d.is_bad) {
+            buf_fmt(&b, "%%!%c(BADINDEX)", v.letter);
+        } else if (d.at >= n) {
             buf_fmt(&b, "%%!%c(MISSING)", v.letter);
         } else {
-            struct tval arg = tval_whole(x, &args[at++]);
-            if (v.letter == 'T') {
+            struct tval arg = tval_whole(x, &args[d.at++]);
+            if (v.letter == 'T')
                 pad(&b, str_c(arg.kind == TVAL_NIL ? "<nil>" : tval_type(&arg)), &v);
-            } else if (!put_verb(x, &b, &v, &arg)) {
-                buf_fmt(&b, "%%!%c(", v.letter);
-                if (arg.kind != TVAL_NIL)
-                    buf_fmt(&b, "%s=", tval_type(&arg));
-                v.letter = 'v';
-                if (!put_verb(x, &b, &v, &arg))
-                    tval_print(x, &b, &arg);
-                buf_add_char(&b, ')');
-            }
+            else
+                put_arg(x, &b, &v, &arg);
         }
     }
-    if (at < n) {
-        buf_add(&b, STR("%!(EXTRA "));
-        for (size_t i = at; i < n; i++) {
-            buf_add(&b, i > at ? STR(", ") : STR(""));
-            if (args[i].kind != TVAL_NIL)
-                buf_fmt(&b, "%s=", tval_type(&args[i]));
-            tval_print(x, &b, &args[i]);
-        }
-        buf_add_char(&b, ')');
-    }
+    if (d.at < n && !d.any_number)
+        put_extra(x, &b, args + d.at, n - d.at);
     str s = arena_dup(x->a, buf_str(&b));
     buf_deinit(&b);
     return s;
