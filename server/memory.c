@@ -3,9 +3,9 @@
  * Awake, it looks every LOOK_NS, and every LOOK_NEAR_NS above half of the ceiling: that is what
  * uncharged memory can grow unseen; reading /proc/self/statm is a few microseconds. Trimming walks
  * the allocator's free lists and unmaps whole pages that will fault in again: above three quarters
- * of the ceiling it is done often, more rarely when it does not gain anything; below only now and
- * then where much is resident that nobody is charged for (a sealed generation leaves holes all over
- * the heap: 26 MB of 54 with 100,000 series). It takes a millisecond. */
+ * of the ceiling it is done often, more rarely when it does not gain anything; below a half only
+ * now and then, where much is resident that nobody is charged for (a sealed generation leaves holes
+ * all over the heap: 26 MB of 54 with 100,000 series). It takes a millisecond. */
 #include "server/memory.h"
 
 #include <fcntl.h>
@@ -23,7 +23,7 @@
 #define QUIET_NS      (5 * NS_PER_S)    // without a poke until it trims once more and sleeps
 #define TRIM_EVERY_NS (50 * NS_PER_MS)  // between two trims
 #define TRIM_PAUSE_NS (500 * NS_PER_MS) // ... after one that gained less than a 32nd of the ceiling
-#define CALM_EVERY_NS (2 * NS_PER_S)    // the same far from the ceiling, with a 16th of it free
+#define CALM_EVERY_NS (2 * NS_PER_S) // the same below half of the ceiling, with a 16th of it free
 
 /* A sanitizer's shadow and quarantine are not ours: then nothing is charged. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -94,13 +94,14 @@ static void look_and_trim(struct memory_watch *w)
     w->look_ns = before > max / 2 ? LOOK_NEAR_NS : LOOK_NS;
     int64_t now = clock_mono_ns(clock_real()); // the system's: what is watched is the real process
     bool is_near = before > max / 4 * 3 && now >= w->trim_ns,
-         is_loose = w->uncharged > max / 16 && now >= w->calm_ns;
+         is_loose = before <= max / 2 && w->uncharged > max / 16 && now >= w->calm_ns;
     if (!is_near && !is_loose)
         return;
     malloc_trim(0);
     size_t after = look(w);
     bool is_worth = before > after && before - after >= max / 32;
-    w->trim_ns = now + (is_worth ? TRIM_EVERY_NS : TRIM_PAUSE_NS);
+    if (is_near) // one from far away says nothing of what there will be
+        w->trim_ns = now + (is_worth ? TRIM_EVERY_NS : TRIM_PAUSE_NS);
     w->calm_ns = now + CALM_EVERY_NS;
 }
 
