@@ -733,6 +733,22 @@ bool span_block_values(const struct span_columns *b, const struct span_shapes *s
     return true;
 }
 
+bool span_block_values_bare(const struct span_columns *b, const struct span_shapes *shapes,
+                            uint32_t key, struct arena *a, struct span_values *out,
+                            const uint8_t **has, struct err *err)
+{
+    ASSERT(key < b->n_keys);
+    struct span_values v = {.kind = b->keys[key].kind};
+    const uint8_t *of_shape = key_shapes(shapes, key, a);
+    for (uint32_t i = 0, n = b->head.rows[b->keys[key].table]; i < n; i++)
+        v.n += of_shape[shapes->code[i]];
+    if (!key_values(b, key, v.n, a, &v, err))
+        return false;
+    *out = v;
+    *has = of_shape;
+    return true;
+}
+
 void span_shapes_count(const struct span_shapes *shapes, uint32_t rows, uint32_t lo,
                        struct arena *a, struct span_shape_counts *out)
 {

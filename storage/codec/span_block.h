@@ -241,6 +241,11 @@ struct span_values {
 MUST_USE bool span_block_values(const struct span_columns *b, const struct span_shapes *shapes,
                                 uint32_t key, struct arena *a, struct span_values *out,
                                 struct err *err);
+/* The same without the rows (row is NULL), which take longer than all else: the rows that have a
+ * value are those whose shape i has[i] == 1. */
+MUST_USE bool span_block_values_bare(const struct span_columns *b, const struct span_shapes *shapes,
+                                     uint32_t key, struct arena *a, struct span_values *out,
+                                     const uint8_t **has, struct err *err);
 /* The same for rows [lo, hi) only; counts: rows of each shape before lo, and in all. */
 struct span_shape_counts {
     const uint32_t *before, *all;

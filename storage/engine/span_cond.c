@@ -168,37 +168,32 @@ static bool dict_holds(const struct eval *e, const struct span_cond *c, enum val
     return true;
 }
 
-/* Marks value rows that hold, through `owner` (NULL: the row itself) for events and links. */
-static bool values_mark(const struct eval *e, const struct span_cond *c,
-                        const struct span_values *v, const uint32_t *owner, struct err *err)
+/* Which values of a column hold, and a 0 behind them; NULL in *out when none does. */
+static bool values_hold(const struct eval *e, const struct span_cond *c,
+                        const struct span_values *v, uint8_t **out, struct err *err)
 {
-    uint8_t *m = e->mask;
-    if (v->ints) {
-        uint8_t *ok = arena_alloc(e->a, v->n);
-        if (v->kind == VALUE_INT) {
-            ints_hold(c, v->ints, v->n, ok);
-        } else { // two values (or none) to ask for
-            struct value b[2] = {{.kind = v->kind, .b = false}, {.kind = v->kind, .b = true}};
-            bool hit[2];
-            if (!value_holds(c, &b[0], &hit[0], err) || !value_holds(c, &b[1], &hit[1], err))
-                return false;
-            for (uint32_t i = 0; i < v->n; i++)
-                ok[i] = hit[v->ints[i] != 0];
-        }
+    uint8_t *ok = arena_alloc(e->a, (size_t)v->n + 1), *entries;
+    ok[v->n] = 0;
+    *out = ok;
+    if (v->ints && v->kind == VALUE_INT) {
+        ints_hold(c, v->ints, v->n, ok);
+    } else if (v->ints) { // two values (or none) to ask for
+        struct value b[2] = {{.kind = v->kind, .b = false}, {.kind = v->kind, .b = true}};
+        bool hit[2];
+        if (!value_holds(c, &b[0], &hit[0], err) || !value_holds(c, &b[1], &hit[1], err))
+            return false;
         for (uint32_t i = 0; i < v->n; i++)
-            m[owner ? owner[v->row[i]] : v->row[i]] |= ok[i];
-        return true;
-    }
-    if (v->doubles) {
+            ok[i] = hit[v->ints[i] != 0];
+    } else if (v->doubles) {
         for (uint32_t i = 0; i < v->n; i++)
-            m[owner ? owner[v->row[i]] : v->row[i]] |= double_holds(c, v->doubles[i]);
-        return true;
+            ok[i] = double_holds(c, v->doubles[i]);
+    } else {
+        if (!dict_holds(e, c, v->kind, &v->dict, &entries, err))
+            return false;
+        for (uint32_t i = 0; entries && i < v->n; i++)
+            ok[i] = entries[v->dict.code[i]];
+        *out = entries ? ok : NULL;
     }
-    uint8_t *ok;
-    if (!dict_holds(e, c, v->kind, &v->dict, &ok, err))
-        return false;
-    for (uint32_t i = 0; ok && i < v->n; i++)
-        m[owner ? owner[v->row[i]] : v->row[i]] |= ok[v->dict.code[i]];
     return true;
 }
 
@@ -250,6 +245,40 @@ static bool bounds_allow(const struct span_cond *c, int64_t min, int64_t max)
     return true;
 }
 
+/* Marks the spans whose attribute `key` holds. */
+static bool span_attr_mark(const struct eval *e, const struct span_cond *c,
+                           const struct span_shapes *shapes, uint32_t key, struct err *err)
+{
+    struct span_values v;
+    const uint8_t *has;
+    uint8_t *ok;
+    if (!span_block_values_bare(e->b, shapes, key, e->a, &v, &has, err) ||
+        !values_hold(e, c, &v, &ok, err))
+        return false;
+    const uint32_t *code = shapes->code;
+    uint8_t *m = e->mask;
+    for (uint32_t i = 0, at = 0, n = ok ? e->n : 0; i < n; i++) {
+        uint8_t h = has[code[i]];
+        m[i] |= h & ok[at];
+        at += h;
+    }
+    return true;
+}
+
+/* Marks the spans one of whose events or links, of which owner says the span, has such a value. */
+static bool child_attr_mark(const struct eval *e, const struct span_cond *c,
+                            const struct span_shapes *shapes, uint32_t key, const uint32_t *owner,
+                            struct err *err)
+{
+    struct span_values v;
+    uint8_t *ok;
+    if (!span_block_values(e->b, shapes, key, e->a, &v, err) || !values_hold(e, c, &v, &ok, err))
+        return false;
+    for (uint32_t i = 0; ok && i < v.n; i++)
+        e->mask[owner[v.row[i]]] |= ok[i];
+    return true;
+}
+
 static bool attr_mark(const struct eval *e, const struct span_cond *c, enum span_table table,
                       struct err *err)
 {
@@ -263,12 +292,12 @@ static bool attr_mark(const struct eval *e, const struct span_cond *c, enum span
         if (b->keys[k].kind == VALUE_INT &&
             !bounds_allow(c, col >= 0 ? b->cols[col].min : 0, col >= 0 ? b->cols[col].max : 0))
             continue;
-        struct span_values v;
         if (!shapes.v && !span_block_shapes(b, table, e->a, &shapes, err))
             return false;
         if (table != TABLE_SPAN && !owner && !owners(e, table, &owner, err))
             return false;
-        if (!span_block_values(b, &shapes, k, e->a, &v, err) || !values_mark(e, c, &v, owner, err))
+        if (!(owner ? child_attr_mark(e, c, &shapes, k, owner, err)
+                    : span_attr_mark(e, c, &shapes, k, err)))
             return false;
     }
     return true;

@@ -195,6 +195,17 @@ static void test_corpus_and_columns(void **state)
         have++;
     }
     assert_int_equal(have, v.n);
+    struct span_values bare;
+    const uint8_t *has;
+    assert_true(span_block_values_bare(&b, &shapes, (uint32_t)key, &arena, &bare, &has, &err));
+    assert_int_equal(bare.n, v.n);
+    assert_null(bare.row);
+    assert_memory_equal(bare.ints, v.ints, v.n * sizeof(v.ints[0]));
+    for (size_t i = 0, at = 0; i < got.n_spans; i++) {
+        bool is_row = at < v.n && v.row[at] == i;
+        assert_int_equal(has[shapes.code[i]], is_row);
+        at += is_row;
+    }
     const uint8_t(*ids)[16];
     assert_true(span_block_trace_ids(&b, &arena, &ids, &err));
     for (uint32_t i = 0; i < 40; i++)
