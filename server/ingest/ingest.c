@@ -449,14 +449,17 @@ static bool store_deltas(struct ingest_job *j, struct err *err)
     return ok;
 }
 
-static bool take(struct ingest_job *j, str body, struct err *err)
+static bool read_batch(struct ingest_job *j, str body, struct err *err)
 {
     batch_init(&j->batch, j->protocol->signal, &j->arena);
     j->batch.raw_bytes = body.n;
     if (!decode(j, body, err))
         return j->arena.over ? no_room(j, err) : false;
-    if (j->arena.over)
-        return no_room(j, err);
+    return !j->arena.over || no_room(j, err);
+}
+
+static bool store_batch(struct ingest_job *j, struct err *err)
+{
     return j->deltas.points.n > 0 ? store_deltas(j, err) : store(j, err);
 }
 
@@ -473,6 +476,18 @@ static str next_piece(str *rest)
     return piece;
 }
 
+/* Without is_stored it only looks whether all of them can be read: a malformed body is refused as a
+ * whole. */
+static bool read_pieces(struct ingest_job *j, str body, bool is_stored, struct err *err)
+{
+    bool ok = true;
+    while (ok && body.n > 0) {
+        ok = read_batch(j, next_piece(&body), err) && (!is_stored || store_batch(j, err));
+        arena_reset(&j->arena);
+    }
+    return ok;
+}
+
 static bool run(struct ingest_job *j, struct err *err)
 {
     str body;
@@ -480,14 +495,9 @@ static bool run(struct ingest_job *j, struct err *err)
         !inflate(j, &body, err) || !find_tenant(j, err))
         return false;
     j->raw_n = body.n;
-    if (!j->protocol->has_pieces || j->is_write2 || j->is_json)
-        return take(j, body, err);
-    bool ok = true;
-    do {
-        ok = take(j, next_piece(&body), err);
-        arena_reset(&j->arena);
-    } while (ok && body.n > 0);
-    return ok;
+    if (!j->protocol->has_pieces || j->is_write2 || j->is_json || body.n <= PIECE_BYTES)
+        return read_batch(j, body, err) && store_batch(j, err);
+    return read_pieces(j, body, false, err) && read_pieces(j, body, true, err);
 }
 
 static void ingest(const struct protocol *p, void *ctx, struct http_request *req,

@@ -109,12 +109,13 @@ def bombs(server):
 
 
 def large_write(server):
-    """A body far above what is decoded at a time: each series arrives, what is refused is counted over all of it."""
+    """A body far above what is decoded at a time: each series arrives, what is refused is counted over all of it; of a malformed
+    one nothing is stored."""
 
-    def series(i):
+    def series(i, name="large_write"):
         when = int(time.time() * 1000) if 0 < i < 19_999 else 1000  # the first and the last are too old
         sample = b"\x09" + struct.pack("<d", i) + b"\x10" + varint(when)
-        return field(1, encode_labels({"__name__": "large_write", "row": f"{i:0100}"}) + field(2, sample))
+        return field(1, encode_labels({"__name__": name, "row": f"{i:0100}"}) + field(2, sample))
 
     def send(body):
         kind = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"}
@@ -123,8 +124,10 @@ def large_write(server):
     body = b"".join(map(series, range(20_000)))
     status, reply = send(body)
     assert status == 400 and b"2 errors like: " in reply, (status, reply)
-    status, reply = send(body + b"\x0f")
+    status, reply = send(b"".join(series(i, "large_malformed") for i in range(20_000)) + b"\x0f")
     assert status == 400 and b"malformed" in reply, (status, reply)
+    malformed = json.loads(server.ask("/api/v1/query", {"query": "large_malformed"})[1])["data"]["result"]
+    assert malformed == [], malformed
     query = {"query": "count(large_write) + sum(large_write)"}
     result = json.loads(server.ask("/api/v1/query", query)[1])["data"]["result"]
     assert result[0]["value"][1] == str(19_998 + sum(range(1, 19_999))), result
