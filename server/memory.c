@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,6 +24,7 @@
 #define QUIET_NS      (5 * NS_PER_S)    // without a poke until it trims once more and sleeps
 #define TRIM_EVERY_NS (50 * NS_PER_MS)  // between two trims
 #define TRIM_PAUSE_NS (500 * NS_PER_MS) // ... after one that gained less than a 32nd of the ceiling
+#define LOOK_PART     128               // of the ceiling: taken, and the taker looks itself
 #define CALM_EVERY_NS (2 * NS_PER_S) // the same below half of the ceiling, with a 16th of it free
 
 /* A sanitizer's shadow and quarantine are not ours: then nothing is charged. */
@@ -45,10 +47,11 @@ struct memory_watch {
     pthread_cond_t changed;
     int statm;
     size_t page;
-    // the thread's own:
+    atomic_flag is_looking; // by one thread at a time
+    // the watch's own thread:
     int64_t trim_ns, calm_ns; // mono time of the next trim near the ceiling, and far from it
     int64_t look_ns;          // until the next look
-    size_t uncharged;         // resident; as of the last look
+    atomic_size_t uncharged;  // resident; as of the last look of any thread
     atomic_bool is_poked;
     bool is_awake, is_closing; // guarded by mutex
 };
@@ -74,18 +77,38 @@ static void charge(struct budget *b, size_t now)
         budget_give(b, before - now);
 }
 
-/* Charges what the other budgets do not explain, and 3/32 of the ceiling for what grows until the
- * next look; gives back what they explain by now. */
-static size_t look(struct memory_watch *w)
+/* Charges what the other budgets do not explain, and an eighth of the ceiling for what grows until
+ * the next look; gives back what they explain by now. */
+static void charge_rest(struct memory_watch *w, size_t rss)
 {
-    charge(&w->sqlite, (size_t)store_sqlite_bytes());
-    size_t rss = HAS_SANITIZER ? 0 : resident(w), other = budget_used(&w->other),
-           all = budget_used(w->root);
+    size_t other = budget_used(&w->other), all = budget_used(w->root);
     size_t charged = all > other ? all - other : 0;
-    size_t ahead = HAS_SANITIZER ? 0 : w->root->max / 32 * 3;
+    size_t ahead = HAS_SANITIZER ? 0 : w->root->max / 8;
     w->uncharged = rss > charged ? rss - charged : 0;
     charge(&w->other, ahead + w->uncharged);
+}
+
+/* Of the watch's own thread, which waits for a taker that looks: some microseconds. */
+static size_t look(struct memory_watch *w)
+{
+    while (atomic_flag_test_and_set(&w->is_looking))
+        sched_yield();
+    charge(&w->sqlite, (size_t)store_sqlite_bytes());
+    size_t rss = HAS_SANITIZER ? 0 : resident(w);
+    charge_rest(w, rss);
+    atomic_flag_clear(&w->is_looking);
     return rss;
+}
+
+/* Of a thread that takes memory: on busy cores the watch's own may come late. What SQLite has taken
+ * since its last look is among the rest here. */
+static void look_at_once(void *ctx)
+{
+    struct memory_watch *w = ctx;
+    if (atomic_flag_test_and_set(&w->is_looking))
+        return;
+    charge_rest(w, HAS_SANITIZER ? 0 : resident(w));
+    atomic_flag_clear(&w->is_looking);
 }
 
 static void look_and_trim(struct memory_watch *w)
@@ -187,6 +210,7 @@ bool memory_watch_open(struct budget *root, struct memory_watch **out, struct er
     ASSERT(pthread_mutex_init(&w->mutex, NULL) == 0);
     ASSERT(pthread_cond_init(&w->changed, &attr) == 0);
     (void)pthread_condattr_destroy(&attr);
+    atomic_flag_clear(&w->is_looking);
     w->is_awake = true; // until the thread has looked at is_poked
     look(w);
     if (pthread_create(&w->thread, NULL, watch_main, w) != 0) {
@@ -194,6 +218,7 @@ bool memory_watch_open(struct budget *root, struct memory_watch **out, struct er
         mem_free(w);
         return err_set(err, ERR_IO, "cannot start the memory thread");
     }
+    budget_watch(root, root->max / LOOK_PART, look_at_once, w);
     *out = w;
     return true;
 }
@@ -202,6 +227,7 @@ void memory_watch_close(struct memory_watch *w)
 {
     if (!w)
         return;
+    budget_watch(w->root, 0, NULL, NULL);
     pthread_mutex_lock(&w->mutex);
     w->is_closing = true;
     pthread_cond_signal(&w->changed);

@@ -10,8 +10,17 @@ void budget_init(struct budget *b, const char *name, size_t max, struct budget *
     b->parent = parent;
     b->name = name;
     b->max = max;
+    b->watch = NULL;
     atomic_init(&b->used, 0);
     atomic_init(&b->peak, 0);
+    atomic_init(&b->unwatched, 0);
+}
+
+void budget_watch(struct budget *b, size_t step, void (*watch)(void *ctx), void *ctx)
+{
+    b->watch = watch;
+    b->watch_ctx = ctx;
+    b->watch_step = step;
 }
 
 static void budget_note_peak(struct budget *b, size_t used)
@@ -22,9 +31,20 @@ static void budget_note_peak(struct budget *b, size_t used)
         continue;
 }
 
+static void budget_call_watch(struct budget *b, size_t n)
+{
+    size_t all = atomic_fetch_add_explicit(&b->unwatched, n, memory_order_relaxed) + n;
+    if (all < b->watch_step)
+        return;
+    atomic_store_explicit(&b->unwatched, 0, memory_order_relaxed);
+    b->watch(b->watch_ctx);
+}
+
 /* This level only. */
 static bool budget_take_one(struct budget *b, size_t n)
 {
+    if (b->watch)
+        budget_call_watch(b, n);
     size_t used = atomic_load_explicit(&b->used, memory_order_relaxed);
     do {
         if (used > b->max || n > b->max - used)

@@ -27,8 +27,10 @@
 #include "storage/engine/span_repeats.h"
 
 /* Traces of the first output block of a source, and of later ones at most. */
-#define SLICE_FIRST 64
-#define SLICE_MAX   1024
+#define SLICE_FIRST  64
+#define SLICE_MAX    1024
+#define ROW_BYTES    (sizeof(struct row_ref) + 50) // of a row of a slice: ids, times, kind, status
+#define COLUMN_BYTES 16                            // ... of each column, at least
 /* Spans of one output block, unless one trace has more. */
 #define SLICE_SPANS ((uint32_t)64 * 1024)
 /* Sources that one trace may lie in; further ones are left out (a trace of hours and every seal).
@@ -502,6 +504,8 @@ static bool slice_out(struct span_iter *it, struct span_block *out, struct err *
     uint32_t n_traces = slice_take(it), total = 0, n = 0;
     for (uint32_t i = 0; i < n_traces; i++)
         total += it->cands[it->next_cand + i].rows;
+    if (!span_arena_room(it->work, total * (ROW_BYTES + it->sel.n_columns * COLUMN_BYTES), err))
+        return false;
     struct row_ref *rows = arena_array(it->work, struct row_ref, (size_t)total + 1); // one to spare
     uint32_t *start = arena_array(it->work, uint32_t, (size_t)n_traces + 1);
     for (uint32_t i = 0; i < n_traces; i++) {

@@ -17,13 +17,18 @@ bool span_limit_named(const struct budget *b, struct err *err)
     return false;
 }
 
-bool span_arena_ok(const struct arena *a, struct err *err)
+bool span_arena_room(const struct arena *a, size_t n, struct err *err)
 {
-    if (!a->over)
+    if (arena_room(a, n))
         return true;
     (void)err_set(err, ERR_LIMIT,
                   "a selection of traces needs more memory: ask for less, or raise the limit");
     return span_limit_named(a->budget, err);
+}
+
+bool span_arena_ok(const struct arena *a, struct err *err)
+{
+    return !a->over || span_arena_room(a, 0, err);
 }
 
 static int source_cmp(const void *x, const void *y)

@@ -60,5 +60,8 @@ MUST_USE bool span_sources_memory(struct span_sources *all, const uint8_t id[16]
 
 /* ERR_LIMIT, naming the budget, when the arena has passed it. */
 MUST_USE bool span_arena_ok(const struct arena *a, struct err *err);
+/* Would n more bytes fit? ERR_LIMIT as above when not. Asked before what takes much at once: memory
+ * that is refused only afterwards has been taken all the same. */
+MUST_USE bool span_arena_room(const struct arena *a, size_t n, struct err *err);
 /* Puts the budget's name in front of an ERR_LIMIT that lacks it. Returns false. */
 bool span_limit_named(const struct budget *b, struct err *err);

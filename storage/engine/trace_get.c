@@ -108,7 +108,9 @@ static bool source_get(struct get *g, struct span_source *s, uint32_t trace, str
          lo += STEP_ROWS) {
         struct span_set set;
         uint32_t hi = MIN(lo + STEP_ROWS, traces.row[trace + 1]);
-        if (!span_rows_decode(&open.columns, lo, hi, &g->tmp, g->a, &set, err))
+        size_t n = g->spans.n + (hi - lo), grown = n > g->spans.cap ? MAX(n, g->spans.cap * 2) : 0;
+        if (!span_arena_room(g->a, (grown + (hi - lo)) * sizeof(struct span), err) ||
+            !span_rows_decode(&open.columns, lo, hi, &g->tmp, g->a, &set, err))
             return false;
         set_add(g, &set);
     }

@@ -52,6 +52,29 @@ static void charges_the_unexplained(void **state)
     assert_int_equal(budget_used(&root), 0);
 }
 
+/* A taker does not wait for the watch's thread. */
+static void takers_look(void **state)
+{
+    (void)state;
+    struct budget root;
+    struct memory_watch *w;
+    struct err err = ERR_OK;
+    budget_init(&root, "memory", CEILING, NULL);
+    assert_true(memory_watch_open(&root, &w, &err));
+    const struct budget *other = memory_watch_other(w);
+    size_t idle = budget_used(other);
+    char *block = mem_alloc(BLOCK);
+    memset(block, 1, BLOCK);
+    assert_int_equal(budget_used(other), idle); // nobody has poked it
+    assert_true(budget_take(&root, CEILING / 64));
+    if (idle > 0)
+        assert_true(budget_used(other) >= idle + BLOCK / 2);
+    budget_give(&root, CEILING / 64);
+    mem_free(block);
+    memory_watch_close(w);
+    assert_int_equal(budget_used(&root), 0);
+}
+
 static void close_without_work(void **state)
 {
     (void)state;
@@ -69,6 +92,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(charges_the_unexplained),
+        cmocka_unit_test(takers_look),
         cmocka_unit_test(close_without_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
