@@ -520,7 +520,8 @@ static bool choose_step(struct log_iter *it, struct err *err)
     if (!fill_step(it, raw, err))
         return false;
     allow_more(it);
-    it->step_bytes = MIN(2 * it->step_bytes, (size_t)STEP_BYTES_MAX);
+    size_t kept = it->load.keep_bytes / 3 * 2; // streams take turns: a step's pieces must stay
+    it->step_bytes = MIN(2 * it->step_bytes, MAX(MIN(kept, STEP_BYTES_MAX), STEP_BYTES_MIN));
     look_beyond(it);
     return true;
 }
