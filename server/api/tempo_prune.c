@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "server/api/span_ids.h"
 #include "server/api/tempo_priv.h"
 #include "server/wire/encode_trace.h"
 #include "storage/base/hash.h"
@@ -42,7 +43,7 @@ struct pruner {
     const struct span_set *set;
     const struct wishes *w;
     struct arena *a;
-    struct hmap ids;
+    struct span_ids ids;
     uint32_t *parent;       // of each span; NONE: not here
     uint32_t *children;     // of each span
     uint32_t *folded_below; // children that are folded
@@ -120,17 +121,6 @@ static bool glob_matches(str pattern, str text)
 
 /* ---- the tree ---- */
 
-struct id_key {
-    const struct span_set *set;
-    const uint8_t *id;
-};
-
-static bool same_id(const void *ctx, uint32_t index)
-{
-    const struct id_key *key = ctx;
-    return memcmp(key->set->spans[index].span_id, key->id, 8) == 0;
-}
-
 static bool is_root(const struct span *s)
 {
     static const uint8_t zero[8];
@@ -140,16 +130,9 @@ static bool is_root(const struct span *s)
 static void make_tree(struct pruner *p)
 {
     uint32_t n = (uint32_t)p->set->n_spans;
-    hmap_init(&p->ids, p->a);
+    span_ids_init(&p->ids, p->set, p->a);
     for (uint32_t i = 0; i < n; i++) {
-        struct id_key key = {p->set, p->set->spans[i].span_id};
-        uint64_t hash = hash64(str_of((const char *)key.id, 8));
-        if (hmap_find(&p->ids, hash, same_id, &key) == HMAP_NONE)
-            hmap_put(&p->ids, hash, i);
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        struct id_key key = {p->set, p->set->spans[i].parent_id};
-        uint32_t at = hmap_find(&p->ids, hash64(str_of((const char *)key.id, 8)), same_id, &key);
+        uint32_t at = span_ids_find(&p->ids, p->set->spans[i].parent_id);
         p->parent[i] = at == HMAP_NONE || at == i ? NONE : at;
         p->group[i] = NONE;
         p->children[i] = p->folded_below[i] = 0;

@@ -6,13 +6,12 @@
  * those of tempo_prune.h. Runs in the query lane. */
 #include <stdlib.h>
 
+#include "server/api/span_ids.h"
 #include "server/api/tempo_json.h"
 #include "server/api/tempo_priv.h"
 #include "server/api/tempo_prune.h"
 #include "server/wire/encode_trace.h"
 #include "server/wire/pb_write.h"
-#include "storage/base/hash.h"
-#include "storage/base/hmap.h"
 
 #define TRACE_TEXT_MAX (64 * MIB) // bytes of one encoded trace
 
@@ -61,47 +60,27 @@ static bool load_trace(struct api_call *c, uint8_t id[16], struct span_set *out,
 
 struct part {
     const struct span_set *set;
-    struct hmap ids;        // span id -> index; of the two sides of a call the server's
+    struct span_ids ids;
     int64_t *up, *down;     // levels above and below that are kept, -1: the span itself is not
     uint32_t *queue;        // of spans whose children are to be kept
     uint32_t *first, *next; // children: lists through the spans, UINT32_MAX ends them
 };
 
-struct id_key {
-    const struct span_set *set;
-    const uint8_t *id;
-};
-
-static bool same_id(const void *ctx, uint32_t index)
-{
-    const struct id_key *key = ctx;
-    return memcmp(key->set->spans[index].span_id, key->id, 8) == 0;
-}
-
-static uint32_t find_span(const struct part *p, const uint8_t id[8])
-{
-    struct id_key key = {p->set, id};
-    return hmap_find(&p->ids, hash64(str_of((const char *)id, 8)), same_id, &key);
-}
-
 static void part_init(struct part *p, const struct span_set *set, struct arena *a)
 {
     *p = (struct part){.set = set};
-    hmap_init(&p->ids, a);
+    span_ids_init(&p->ids, set, a);
     p->up = arena_array(a, int64_t, set->n_spans);
     p->down = arena_array(a, int64_t, set->n_spans);
     p->queue = arena_array(a, uint32_t, set->n_spans);
     p->first = arena_array(a, uint32_t, set->n_spans);
     p->next = arena_array(a, uint32_t, set->n_spans);
     for (uint32_t i = 0; i < set->n_spans; i++) {
-        const uint8_t *id = set->spans[i].span_id;
         p->up[i] = p->down[i] = -1;
         p->first[i] = p->next[i] = UINT32_MAX;
-        if (find_span(p, id) == HMAP_NONE)
-            hmap_put(&p->ids, hash64(str_of((const char *)id, 8)), i);
     }
     for (uint32_t i = 0; i < set->n_spans; i++) {
-        uint32_t parent = find_span(p, set->spans[i].parent_id);
+        uint32_t parent = span_ids_find(&p->ids, set->spans[i].parent_id);
         if (parent == HMAP_NONE || parent == i)
             continue;
         p->next[i] = p->first[parent];
@@ -118,7 +97,7 @@ static void keep_above(struct part *p, uint32_t at, int64_t levels)
         if (levels == 0)
             break;
         levels -= levels != LEVELS_ALL;
-        at = find_span(p, p->set->spans[at].parent_id);
+        at = span_ids_find(&p->ids, p->set->spans[at].parent_id);
     }
 }
 

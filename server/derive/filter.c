@@ -4,20 +4,10 @@
 #include "query/lang/selector.h"
 #include "server/derive/span_read.h"
 
-static bool is_name(str name)
-{
-    static const char *const fixed[] = {"status", "kind", "name", "service"};
-    for (size_t i = 0; i < COUNTOF(fixed); i++)
-        if (str_eq(name, str_c(fixed[i])))
-            return true;
-    return (str_starts(name, STR("span.")) && name.n > 5) ||
-           (str_starts(name, STR("resource.")) && name.n > 9);
-}
-
 static bool check_names(struct matchers m, struct err *err)
 {
     for (size_t i = 0; i < m.n; i++)
-        if (!is_name(m.v[i].name))
+        if (!matcher_names_span(m.v[i].name))
             return err_set(err, ERR_INVALID,
                            "spans have no \"" STR_FMT
                            "\" (but status, kind, name, service, span.<key>, resource.<key>)",

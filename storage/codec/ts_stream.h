@@ -18,3 +18,17 @@ void ts_stream_encode(const int64_t *t, size_t n, struct buf *out);
 /* The array lies in the arena. Anything malformed or not strictly ascending: ERR_CORRUPT. */
 MUST_USE bool ts_stream_decode(str raw, struct arena *a, const int64_t **t, size_t *n,
                                struct err *err);
+
+/* How many of n ascending timestamps are below `end`. */
+static inline size_t ts_count_before(const int64_t *t, size_t n, int64_t end)
+{
+    size_t lo = 0, hi = n;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (t[mid] < end)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}

@@ -17,16 +17,6 @@ bool class_name_ok(str name)
 
 /* ---- checking ---- */
 
-static bool span_name_ok(str name)
-{
-    static const char *const fixed[] = {"status", "kind", "name", "service"};
-    for (size_t i = 0; i < COUNTOF(fixed); i++)
-        if (str_eq(name, str_c(fixed[i])))
-            return true;
-    return (str_starts(name, STR("span.")) && name.n > 5) ||
-           (str_starts(name, STR("resource.")) && name.n > 9);
-}
-
 bool retention_class_check(const struct retention_class *c, struct err *err)
 {
     if (!class_name_ok(c->name))
@@ -41,7 +31,7 @@ bool retention_class_check(const struct retention_class *c, struct err *err)
         return err_set(err, ERR_INVALID, "retention class " STR_FMT ": more than %d matchers",
                        STR_ARG(c->name), LIMIT_CLASS_MATCHERS);
     for (size_t i = 0; i < c->matchers.n && c->signal == SIGNAL_TRACES; i++)
-        if (!span_name_ok(c->matchers.v[i].name))
+        if (!matcher_names_span(c->matchers.v[i].name))
             return err_set(err, ERR_INVALID,
                            "retention class " STR_FMT ": spans have no \"" STR_FMT
                            "\" (but status, kind, name, service, span.<key>, resource.<key>)",

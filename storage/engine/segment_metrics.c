@@ -278,19 +278,6 @@ static int64_t window_end(const struct metrics_writer *mw)
     return end;
 }
 
-static size_t count_before(const int64_t *t, size_t n, int64_t end)
-{
-    size_t lo = 0, hi = n;
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (t[mid] < end)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
 /* One frame: all series of the group up to `end`. */
 static bool write_window(struct metrics_writer *mw, int64_t end, struct err *err)
 {
@@ -301,7 +288,7 @@ static bool write_window(struct metrics_writer *mw, int64_t end, struct err *err
         struct member *m = &mw->members.v[i];
         size_t at = m->from + m->pos;
         const int64_t *t = mw->times.v + m->times + m->pos;
-        size_t n = end == INT64_MAX ? m->n - m->pos : count_before(t, m->n - m->pos, end);
+        size_t n = end == INT64_MAX ? m->n - m->pos : ts_count_before(t, m->n - m->pos, end);
         uint32_t stream = m->stream + (uint32_t)(m->pos / TS_STREAM_MAX);
         uint32_t start = m->start + (uint32_t)(m->pos % TS_STREAM_MAX);
         if (m->is_decimal)

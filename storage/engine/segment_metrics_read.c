@@ -261,19 +261,6 @@ static bool open_group(struct metrics_reader *r, size_t group, struct err *err)
     return true;
 }
 
-static size_t lower_bound(const int64_t *t, size_t n, int64_t want)
-{
-    size_t lo = 0, hi = n;
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (t[mid] < want)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
 /* All timestamps of a stream; they lie in r->packed until something else is read. */
 static bool read_stream(struct metrics_reader *r, uint32_t number, const int64_t **t, size_t *n,
                         struct err *err)
@@ -310,9 +297,9 @@ static bool get_stream(struct metrics_reader *r, uint32_t number, const struct m
     size_t n;
     if (!read_stream(r, number, &t, &n, err))
         return false;
-    size_t from = lower_bound(t, n, r->start_ms), to = n;
+    size_t from = ts_count_before(t, n, r->start_ms), to = n;
     if (t[n - 1] > r->end_ms)
-        to = from + lower_bound(t + from, n - from, r->end_ms + 1);
+        to = from + ts_count_before(t + from, n - from, r->end_ms + 1);
     int64_t *kept = arena_array(&r->streams, int64_t, to - from);
     if (to > from)
         memcpy(kept, t + from, (to - from) * sizeof t[0]);

@@ -140,3 +140,13 @@ void matcher_print(struct buf *b, const struct matcher *m)
     buf_add(b, str_c(ops[m->op]));
     label_quote(b, m->value);
 }
+
+bool matcher_names_span(str name)
+{
+    static const char *const fixed[] = {"status", "kind", "name", "service"};
+    for (size_t i = 0; i < COUNTOF(fixed); i++)
+        if (str_eq(name, str_c(fixed[i])))
+            return true;
+    return (str_starts(name, STR("span.")) && name.n > 5) ||
+           (str_starts(name, STR("resource.")) && name.n > 9);
+}

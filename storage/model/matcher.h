@@ -35,3 +35,7 @@ str matcher_prefix(const struct matcher *m);
 /* All of them against one label set. */
 MUST_USE bool matchers_test(struct matchers m, struct labels l, bool *hit, struct err *err);
 void matcher_print(struct buf *b, const struct matcher *m); // a=~"x.*"
+
+/* Is it a name by which the configuration picks spans: status, kind, name, service, span.<key>,
+ * resource.<key>? */
+bool matcher_names_span(str name);
