@@ -26,13 +26,8 @@ double of_hist_avg(const struct hist *h)
  * the zero bucket, the arithmetic middle of custom ones. */
 static double middle(const struct hist *h, const struct hist_bucket *b)
 {
-    if (h->schema == HIST_SCHEMA_CUSTOM) {
-        if (isinf(b->lower))
-            return b->upper > 0 ? b->upper / 2 : b->upper;
-        if (isinf(b->upper))
-            return b->lower;
-        return (b->lower + b->upper) / 2;
-    }
+    if (h->schema == HIST_SCHEMA_CUSTOM)
+        return (b->lower + b->upper) / 2; // infinite in the outer ones, as upstream
     if (b->lower <= 0 && b->upper >= 0)
         return 0;
     double m = sqrt(b->lower * b->upper);

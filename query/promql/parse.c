@@ -513,6 +513,9 @@ bool promql_parse_tree(struct query *q, str text, struct node **out, struct err 
     struct parser p;
     if (!parser_init(&p, q, text, err))
         return false;
+    if (text.n == 0)
+        return err_set(err, ERR_INVALID,
+                       "unknown position: parse error: no expression found in input");
     if (p.tok.kind == TOK_END)
         return parser_fail(&p, 0, "no expression found in input");
     struct node *n = parse_expr(&p, PREC_OR);

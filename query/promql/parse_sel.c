@@ -121,7 +121,8 @@ static void parse_matcher(struct parser *p, matcher_vec *v, str *name, uint32_t 
         return;
     }
     if (!matcher_op_of(&p->tok, &op)) {
-        parser_unexpected(p, "label matching", "label matching operator");
+        parser_unexpected(p, "label matching",
+                          quoted ? "\",\" or \"}\"" : "label matching operator");
         return;
     }
     parser_next(p);
@@ -182,7 +183,9 @@ static struct dur *dur_new(struct parser *p, enum dur_kind kind, uint32_t pos, c
     return d;
 }
 
-static struct dur *parse_dur(struct parser *p, unsigned min);
+#define IN_BRACKETS "subquery or range selector"
+
+static struct dur *parse_dur(struct parser *p, unsigned min, const char *context);
 
 /* Two durations in parentheses, behind min_of or max_of. */
 static struct dur *parse_dur_pair(struct parser *p, enum dur_kind kind)
@@ -190,9 +193,9 @@ static struct dur *parse_dur_pair(struct parser *p, enum dur_kind kind)
     uint32_t pos = p->tok.pos;
     parser_next(p);
     parser_expect(p, TOK_LPAREN, "duration expression", "\"(\"");
-    struct dur *l = parse_dur(p, 1);
+    struct dur *l = parse_dur(p, 1, "duration expression");
     parser_expect(p, TOK_COMMA, "duration expression", "\",\"");
-    struct dur *r = parse_dur(p, 1);
+    struct dur *r = parse_dur(p, 1, "duration expression");
     parser_expect(p, TOK_RPAREN, "duration expression", "\")\"");
     return dur_new(p, kind, pos, l, r);
 }
@@ -211,9 +214,9 @@ static struct dur *parse_dur_atom(struct parser *p, const char *context)
         parser_next(p);
     } else if (t.kind == TOK_LPAREN) {
         parser_next(p);
-        d = parse_dur(p, 1);
+        d = parse_dur(p, 1, context);
         parser_expect(p, TOK_RPAREN, context, "\")\"");
-        if (d->kind != DUR_PAREN && (d->kind != DUR_NUMBER || signbit(d->seconds)))
+        if (d->kind != DUR_PAREN && d->kind != DUR_NUMBER)
             d = dur_new(p, DUR_PAREN, t.pos, d, NULL);
     } else if (t.kw == KW_STEP || t.kw == KW_RANGE) {
         d = dur_new(p, t.kw == KW_STEP ? DUR_STEP : DUR_RANGE, t.pos, NULL, NULL);
@@ -243,13 +246,13 @@ static bool is_sign(const struct tok *t)
     return t->kind == TOK_OP && (t->op == BIN_ADD || t->op == BIN_SUB);
 }
 
-static struct dur *parse_dur_unary(struct parser *p)
+static struct dur *parse_dur_unary(struct parser *p, const char *context)
 {
     struct tok t = p->tok;
     if (!is_sign(&t))
-        return parse_dur_atom(p, "subquery or range selector");
+        return parse_dur_atom(p, context);
     parser_next(p);
-    struct dur *d = parse_dur(p, 3); // weaker than ^ only
+    struct dur *d = parse_dur(p, 3, context); // weaker than ^ only
     if (d->kind == DUR_NUMBER) {
         d->seconds = t.op == BIN_SUB ? -d->seconds : d->seconds;
         d->pos = t.pos;
@@ -259,11 +262,11 @@ static struct dur *parse_dur_unary(struct parser *p)
 }
 
 // NOLINTNEXTLINE(misc-no-recursion): parser_enter counts
-static struct dur *parse_dur(struct parser *p, unsigned min)
+static struct dur *parse_dur(struct parser *p, unsigned min, const char *context)
 {
     if (!parser_enter(p))
         return dur_new(p, DUR_NUMBER, 0, NULL, NULL);
-    struct dur *l = parse_dur_unary(p);
+    struct dur *l = parse_dur_unary(p, context);
     for (;;) {
         size_t i = 0;
         while (i < COUNTOF(dur_ops) && (p->tok.kind != TOK_OP || p->tok.op != dur_ops[i].op))
@@ -272,7 +275,10 @@ static struct dur *parse_dur(struct parser *p, unsigned min)
             break;
         uint32_t pos = p->tok.pos;
         parser_next(p);
-        struct dur *r = parse_dur(p, dur_ops[i].op == BIN_POW ? 3 : dur_ops[i].prec + 1);
+        struct dur *r = parse_dur(p, dur_ops[i].op == BIN_POW ? 3 : dur_ops[i].prec + 1, context);
+        bool divides = dur_ops[i].op == BIN_DIV || dur_ops[i].op == BIN_MOD;
+        if (divides && r->kind == DUR_NUMBER && r->seconds == 0)
+            parser_fail(p, pos, dur_ops[i].op == BIN_DIV ? "division by zero" : "modulo by zero");
         l = dur_new(p, dur_ops[i].kind, pos, l, r);
     }
     p->depth--;
@@ -299,6 +305,8 @@ static struct modifiers *mods_of(struct node *n)
     "%s modifier must be preceded by an instant vector selector or range vector selector or a " \
     "subquery"
 
+/* One duration behind the word; only one that begins with a parenthesis goes on behind it, as
+ * upstream: x offset (1m) * 2 looks two minutes back, x offset 1m * 2 doubles x. */
 static void parse_offset(struct parser *p, struct node *n)
 {
     struct modifiers *m = mods_of(n);
@@ -306,7 +314,8 @@ static void parse_offset(struct parser *p, struct node *n)
     struct tok sign = p->tok;
     if (is_sign(&sign))
         parser_next(p);
-    struct dur *d = parse_dur_atom(p, "offset");
+    struct dur *d = !is_sign(&sign) && sign.kind == TOK_LPAREN ? parse_dur(p, 1, "offset")
+                                                               : parse_dur_atom(p, "offset");
     if (is_sign(&sign) && d->kind == DUR_NUMBER)
         d->seconds = sign.op == BIN_SUB ? -d->seconds : d->seconds;
     else if (is_sign(&sign))
@@ -420,13 +429,13 @@ static struct node *parse_brackets(struct parser *p, struct node *expr)
     struct dur *step = NULL;
     p->place = PLACE_BRACKETS;
     parser_next(p);
-    struct dur *range = parse_dur(p, 1);
+    struct dur *range = parse_dur(p, 1, IN_BRACKETS);
     check_positive(p, range);
     if (p->tok.kind == TOK_COLON) {
         is_subquery = true;
         parser_next(p);
         if (p->tok.kind != TOK_RBRACKET) {
-            step = parse_dur(p, 1);
+            step = parse_dur(p, 1, IN_BRACKETS);
             check_positive(p, step);
         }
     }

@@ -114,7 +114,7 @@ static void print_at(struct buf *b, const struct modifiers *m)
 
 static void print_offset(struct buf *b, const struct modifiers *m)
 {
-    if (m->offset != NULL) {
+    if (m->offset != NULL && (m->offset->kind != DUR_NUMBER || m->offset->seconds != 0)) {
         buf_add(b, STR(" offset "));
         dur_print(b, m->offset);
     }
@@ -193,9 +193,10 @@ static void print_match(struct buf *b, const struct node *n)
         buf_add(b, m->card == CARD_MANY_TO_ONE ? STR(" group_left ") : STR(" group_right "));
         print_names(b, m->include, m->n_include);
     }
+    bool both = n->binary.fill_both && !isnan(m->fill_left); // upstream asks whether they are equal
     if (m->has_fill_left)
-        print_fill(b, n->binary.fill_both ? " fill (" : " fill_left (", m->fill_left);
-    if (m->has_fill_right && !n->binary.fill_both)
+        print_fill(b, both ? " fill (" : " fill_left (", m->fill_left);
+    if (m->has_fill_right && !both)
         print_fill(b, " fill_right (", m->fill_right);
 }
 
@@ -403,9 +404,14 @@ static void pretty(struct buf *b, const struct node *n, unsigned level)
     indent(b, level);
     size_t text = b->n;
     node_print(b, n);
-    if (b->n - text <= PRETTY_WIDTH || b->over)
+    bool fits = b->n - text <= PRETTY_WIDTH || b->over;
+    if (fits && n->kind != NODE_SUBQUERY)
         return;
     b->n = from;
+    if (fits) { // upstream does not indent these
+        node_print(b, n);
+        return;
+    }
     if (n->kind == NODE_BINARY && !is_power_of_inf(n)) {
         pretty_binary(b, n, level);
     } else if (n->kind == NODE_UNARY) {

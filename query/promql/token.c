@@ -488,6 +488,7 @@ str tok_desc(struct arena *a, const struct tok *t)
     case TOK_OP:
     case TOK_RE:
     case TOK_NRE:
+    case TOK_AT:
         buf_fmt(&b, "<op:" STR_FMT ">", STR_ARG(t->text));
         break;
     case TOK_IDENT:

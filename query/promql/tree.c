@@ -58,9 +58,46 @@ static void put_ms(struct buf *b, const char *key, const struct dur *d)
     buf_fmt(b, "%lld", literal_ms(d));
 }
 
+/* A duration that is more than a literal, as a tree of its own. */
+// NOLINTNEXTLINE(misc-no-recursion): depth is bounded by the parser
+static void put_dur(struct buf *b, const struct dur *d, bool wrapped)
+{
+    static const char *const ops[] = {
+        [DUR_NEG] = "-",     [DUR_POS] = "+",       [DUR_ADD] = "+",      [DUR_SUB] = "-",
+        [DUR_MUL] = "*",     [DUR_DIV] = "/",       [DUR_MOD] = "%",      [DUR_POW] = "^",
+        [DUR_STEP] = "step", [DUR_RANGE] = "range", [DUR_MIN] = "min_of", [DUR_MAX] = "max_of"};
+    char text[NUM_TEXT_MAX];
+    if (d == NULL) {
+        buf_add(b, STR("null"));
+    } else if (d->kind == DUR_PAREN) {
+        put_dur(b, d->l, true);
+    } else if (d->kind == DUR_NUMBER) {
+        buf_add(b, STR("{\"type\":\"numberLiteral\""));
+        put_key(b, "val");
+        put_string(b, num_print_f64_plain(text, d->seconds));
+        put_bool(b, "duration", d->is_duration);
+        buf_add_char(b, '}');
+    } else {
+        bool unary = d->kind == DUR_NEG || d->kind == DUR_POS;
+        buf_fmt(b, "{\"type\":\"durationExpr\",\"op\":\"%s\",\"lhs\":", ops[d->kind]);
+        put_dur(b, unary ? NULL : d->l, false);
+        put_key(b, "rhs");
+        put_dur(b, unary ? d->l : d->r, false);
+        put_bool(b, "wrapped", wrapped);
+        buf_add_char(b, '}');
+    }
+}
+
+static void put_dur_expr(struct buf *b, const char *key, const struct dur *d)
+{
+    put_key(b, key);
+    put_dur(b, d != NULL && d->kind == DUR_NUMBER ? NULL : d, false);
+}
+
 static void put_mods(struct buf *b, const struct modifiers *m, bool is_selector)
 {
     put_ms(b, "offset", m->offset);
+    put_dur_expr(b, "offsetExpr", m->offset);
     put_key(b, "timestamp");
     if (m->at == AT_TIME)
         buf_fmt(b, "%lld", (long long)m->at_ms);
@@ -218,11 +255,14 @@ static void tree(struct buf *b, const struct node *n)
     case NODE_MATRIX:
         put_selector(b, n->matrix.selector);
         put_ms(b, "range", n->matrix.range);
+        put_dur_expr(b, "rangeExpr", n->matrix.range);
         break;
     case NODE_SUBQUERY:
         put_child(b, "expr", n->subquery.expr);
         put_ms(b, "range", n->subquery.range);
+        put_dur_expr(b, "rangeExpr", n->subquery.range);
         put_ms(b, "step", n->subquery.step);
+        put_dur_expr(b, "stepExpr", n->subquery.step);
         put_mods(b, &n->subquery.mods, false);
         break;
     case NODE_PAREN:

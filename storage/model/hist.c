@@ -78,6 +78,22 @@ static bool walk_next_filled(struct walk *w, int64_t *idx, double *count)
 
 /* ---- bounds ---- */
 
+/* 2^(frac / 2^schema) / 2, as upstream's tables hold it: made from coarse to fine by
+ * multiplication, from a root of 2 that lies one bit below the nearest double. Clients compare the
+ * texts of such bounds. */
+static double fraction_bound(int32_t schema, int64_t frac)
+{
+    static const double roots[] = {
+        0x1.6a09e667f3bccp+0, 0x1.306fe0a31b715p+0, 0x1.172b83c7d517bp+0, 0x1.0b5586cf9890fp+0,
+        0x1.059b0d3158574p+0, 0x1.02c9a3e778061p+0, 0x1.0163da9fb3335p+0, 0x1.00b1afa5abcbfp+0,
+    };
+    double b = 0.5;
+    for (int32_t level = 0; level < schema && level < (int32_t)COUNTOF(roots); level++)
+        if (frac >> (schema - 1 - level) & 1)
+            b *= roots[level];
+    return b;
+}
+
 double hist_bound(int32_t schema, int64_t idx)
 {
     if (schema <= 0) {
@@ -88,8 +104,7 @@ double hist_bound(int32_t schema, int64_t idx)
     int64_t frac = idx & ((INT64_C(1) << schema) - 1);
     if (frac == 0 && e == 1024) // 2^1024 itself: the bucket that ends there holds the largest
         return DBL_MAX;
-    return ldexp(exp2((double)frac / (double)(INT64_C(1) << schema)),
-                 (int)MAX(MIN(e, 2000), -2000));
+    return ldexp(fraction_bound(schema, frac), (int)MAX(MIN(e, 2000), -2000) + 1);
 }
 
 static double custom_upper(const struct hist *h, int64_t idx)

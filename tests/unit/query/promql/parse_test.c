@@ -99,11 +99,17 @@ static const struct {
     {"up[-(1m) ^ 2 ^ 2]", "up[-1m ^ 2 ^ 2]", PROMQL_MATRIX},
     {"up[((1m + 2m))]", "up[(1m + 2m)]", PROMQL_MATRIX},
     {"up[+step()]", "up[step()]", PROMQL_MATRIX},
-    {"up[(-1m) * -1]", NULL, PROMQL_MATRIX},
+    {"up[(-1m) * -1]", "up[-1m * -1]", PROMQL_MATRIX},
+    {"up[-(-2m)]", "up[2m]", PROMQL_MATRIX},
     {"up[max_of(step(), 5m) % range()]", NULL, PROMQL_MATRIX},
     {"up offset (1m - 5)", NULL, PROMQL_VECTOR},
     {"up offset -min_of(step(), 1s)", NULL, PROMQL_VECTOR},
     {"up offset 1 + 2", "up offset 1s + 2", PROMQL_VECTOR},
+    {"up offset (1m) * 2", "up offset 1m * 2", PROMQL_VECTOR}, // of the offset: both print alike
+    {"up offset (1m) ^ 2 - (5) > 1", "up offset 1m ^ 2 - 5 > 1", PROMQL_VECTOR},
+    {"up offset -(1m) * 2", "up offset -1m * 2", PROMQL_VECTOR},
+    {"up offset -0", "up", PROMQL_VECTOR},
+    {"a + fill(NaN) b", "a + fill_left (NaN) fill_right (NaN) b", PROMQL_VECTOR},
     // operators
     {"1 + 2 * 3 ^ 4 ^ 5", NULL, PROMQL_SCALAR},
     {"-2 ^ 2", NULL, PROMQL_SCALAR},
@@ -184,7 +190,7 @@ static void good_texts(void **state)
 static const struct {
     const char *in, *error;
 } bad[] = {
-    {"", "1:1: parse error: no expression found in input"},
+    {"", "unknown position: parse error: no expression found in input"},
     {"# only a comment", "1:1: parse error: no expression found in input"},
     {"1 +", "1:4: parse error: unexpected end of input"},
     {"\n\n1 + ;", "3:5: parse error: unexpected character: ';'"},
@@ -268,6 +274,15 @@ static const struct {
     {"a @ 1 [5m]", "1:7: parse error: no @ modifiers allowed before range"},
     {"a offset", "1:9: parse error: unexpected end of input in offset, expected number, duration, "
                  "step(), or range()"},
+    {"a offset (1m) * b",
+     "1:17: parse error: unexpected identifier \"b\" in offset, expected number, "
+     "duration, step(), or range()"},
+    {"a[1m/0s]", "1:5: parse error: division by zero"},
+    {"a[5m:2 * step() % 0]", "1:17: parse error: modulo by zero"},
+    {"@", "1:1: parse error: unexpected <op:@>"},
+    {"{\"a\"b}",
+     "1:5: parse error: unexpected identifier \"b\" in label matching, expected \",\" or "
+     "\"}\""},
     {"1[5m]", "1:2: parse error: ranges only allowed for vector selectors"},
     {"sum(a)[5m]", "1:7: parse error: ranges only allowed for vector selectors"},
     {"a[0m]", "1:3: parse error: duration must be greater than 0"},
@@ -378,7 +393,8 @@ static void bad_texts(void **state)
         line = err.line;
         col = err.col;
         snprintf(at, sizeof at, "%u:%u: ", line, col);
-        assert_memory_equal(at, err.text, str_c(at).n);
+        if (line > 0) // an empty text has no position
+            assert_memory_equal(at, err.text, str_c(at).n);
         query_deinit(&q);
     }
     assert_int_equal(differs, 0);
