@@ -453,7 +453,8 @@ static bool open_both(struct import *im, const struct config *config, struct err
     str to = im->to.n > 0 ? im->to : config->data_dir;
     str place =
         arena_fmt(&im->arena, STR_FMT " (tenant " STR_FMT ")", STR_ARG(to), STR_ARG(im->tenant));
-    return import_state_open(im->resume, str_c(signal_name(im->signal)), place, &im->state, err) &&
+    return import_state_open(fs_posix(), im->resume, str_c(signal_name(im->signal)), place,
+                             &im->state, err) &&
            import_target_open(config, im->to, im->tenant, &im->target, err);
 }
 

@@ -2,10 +2,11 @@
 #include "server/import_state.h"
 
 #include "storage/base/clock.h"
-#include "storage/base/fs.h"
+#include "storage/base/enc.h"
 #include "storage/base/json_read.h"
 #include "storage/base/json_write.h"
 #include "storage/base/num.h"
+#include "storage/base/utf8.h"
 #include "storage/base/vec.h"
 
 #define STATE_MAX     (16 * MIB) // of the file
@@ -18,6 +19,7 @@ struct entry {
 };
 
 struct import_state {
+    struct fs *fs;
     struct arena arena; // names of files
     str path, signal, target;
     VEC(struct entry) entries;
@@ -35,6 +37,21 @@ static bool set_number(struct import_mark *m, str key, str text)
     bool is_number =
         key.n == 2 && key.p[0] == 'n' && key.p[1] >= '0' && key.p[1] < '0' + IMPORT_MARK_NUMBERS;
     return !is_number || num_parse_i64(text, &m->n[key.p[1] - '0']);
+}
+
+/* JSON has no way to say bytes that are no text, as names of files may be: such stand in hex. */
+static bool take_hex(struct arena *a, str text, str *out)
+{
+    uint8_t *bytes = arena_alloc(a, text.n / 2 + 1);
+    *out = str_of((const char *)bytes, text.n / 2);
+    return text.n % 2 == 0 && hex_decode(text, bytes, text.n / 2);
+}
+
+static void put_bytes(struct json *j, struct arena *a, const char *key, const char *hex_key, str s)
+{
+    bool is_text = utf8_valid(s);
+    json_key(j, str_c(is_text ? key : hex_key));
+    json_str(j, is_text ? s : hex_str(a, s));
 }
 
 /* One line; text is what the key "text" says. */
@@ -55,6 +72,12 @@ static bool read_line(struct import_state *s, str line, struct entry *e, str *te
             e->file = arena_dup(&s->arena, value);
         else if (str_is(key, "text"))
             *text = value;
+        else if (str_is(key, "file_hex") && !take_hex(&s->arena, value, &e->file))
+            return false;
+        else if (str_is(key, "to_hex") && !take_hex(&s->arena, value, target))
+            return false;
+        else if (str_is(key, "text_hex") && !take_hex(&s->arena, value, text))
+            return false;
         else if (str_is(key, "import"))
             *signal = value;
         else if (str_is(key, "to"))
@@ -92,18 +115,20 @@ static bool read_all(struct import_state *s, str all, struct err *err)
     return true;
 }
 
-bool import_state_open(str path, str signal, str target, struct import_state **out, struct err *err)
+bool import_state_open(struct fs *fs, str path, str signal, str target, struct import_state **out,
+                       struct err *err)
 {
     struct import_state *s = mem_zalloc(sizeof *s);
     struct buf b;
     bool ok = true;
     arena_init(&s->arena, SIZE_MAX, NULL);
+    s->fs = fs;
     s->path = path;
     s->signal = signal;
     s->target = target;
     buf_init(&b, STATE_MAX);
-    if (path.n > 0 && fs_exists(fs_posix(), path))
-        ok = fs_read_all(fs_posix(), path, &b, err) && read_all(s, buf_str(&b), err);
+    if (path.n > 0 && fs_exists(fs, path))
+        ok = fs_read_all(fs, path, &b, err) && read_all(s, buf_str(&b), err);
     buf_deinit(&b);
     if (!ok) {
         import_state_close(s);
@@ -136,11 +161,13 @@ static void encode(const struct import_state *s, struct buf *b)
     static const char *const keys[IMPORT_MARK_NUMBERS] = {"n0", "n1", "n2", "n3"};
     struct sink_buf sink;
     struct json j;
+    struct arena scratch;
+    arena_init(&scratch, SIZE_MAX, NULL);
     sink_buf_init(&sink, b);
     json_begin(&j, &sink.sink);
     json_object(&j);
     json_kv_str(&j, "import", s->signal);
-    json_kv_str(&j, "to", s->target);
+    put_bytes(&j, &scratch, "to", "to_hex", s->target);
     json_object_end(&j);
     (void)json_end(&j);
     for (size_t i = 0; i < s->entries.n; i++) {
@@ -148,24 +175,25 @@ static void encode(const struct import_state *s, struct buf *b)
         buf_add_char(b, '\n');
         json_begin(&j, &sink.sink);
         json_object(&j);
-        json_kv_str(&j, "file", e->file);
+        put_bytes(&j, &scratch, "file", "file_hex", e->file);
         json_key(&j, STR("offset"));
         json_u64_str(&j, e->mark.offset);
         json_key(&j, STR("first"));
         json_u64_str(&j, e->mark.first);
         for (size_t k = 0; k < IMPORT_MARK_NUMBERS; k++)
             put_number(&j, keys[k], e->mark.n[k]);
-        json_kv_str(&j, "text", e->mark.text);
+        put_bytes(&j, &scratch, "text", "text_hex", e->mark.text);
         json_object_end(&j);
         (void)json_end(&j);
     }
     buf_add_char(b, '\n');
+    arena_deinit(&scratch);
 }
 
 /* On the disk under another name first: a state is whole or the one before. */
 static bool save(struct import_state *s, struct err *err)
 {
-    struct fs *fs = fs_posix();
+    struct fs *fs = s->fs;
     struct buf b, name;
     struct file *f = NULL;
     buf_init(&b, STATE_MAX);

@@ -3,7 +3,7 @@
  * one at a time. */
 #pragma once
 
-#include "storage/base/err.h"
+#include "storage/base/fs.h"
 
 #define IMPORT_MARK_NUMBERS 4
 
@@ -17,8 +17,8 @@ struct import_mark {
 struct import_state; // opaque
 
 /* path empty: nothing is kept. ERR_INVALID: the file is none, or of another signal or target. */
-MUST_USE bool import_state_open(str path, str signal, str target, struct import_state **out,
-                                struct err *err);
+MUST_USE bool import_state_open(struct fs *fs, str path, str signal, str target,
+                                struct import_state **out, struct err *err);
 void import_state_close(struct import_state *s); // NULL is fine
 /* What is known of a file; NULL: nothing. Until the next set. */
 const struct import_mark *import_state_find(const struct import_state *s, str file);

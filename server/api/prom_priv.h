@@ -27,6 +27,18 @@ MUST_USE bool prom_param_selectors(struct api_call *c, bool needed, struct match
 /* The smaller of n and limit; a cut is a warning of the answer. */
 size_t prom_cut_to_limit(struct api_call *c, size_t n, size_t limit);
 
+/* prom_read.c: what a remote read request (its protobuf message) asks for, in q's arena. */
+struct prom_read_query {
+    int64_t start_ms, end_ms; // both inclusive, from TIME_MIN_MS to TIME_MAX_MS
+    struct matchers matchers;
+};
+struct prom_read_request {
+    VEC(struct prom_read_query) queries;
+    bool has_type, streamed;
+};
+MUST_USE bool prom_read_request(struct query *q, str message, struct prom_read_request *out,
+                                struct err *err);
+
 typedef bool prom_run_fn(struct api_call *c, struct err *err);
 /* Begins a call, runs it, answers its error. */
 void prom_serve(prom_run_fn *run, void *ctx, struct http_request *req, struct http_reply *rep);

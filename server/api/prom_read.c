@@ -20,22 +20,12 @@
 #define TYPE_SAMPLES  0
 #define TYPE_STREAMED 1
 
-struct read_query {
-    int64_t start_ms, end_ms;
-    struct matchers matchers;
-};
-
-struct read_request {
-    VEC(struct read_query) queries;
-    bool has_type, streamed;
-};
-
 static bool malformed(const char *what, struct err *err)
 {
     return err_set(err, ERR_INVALID, "malformed protobuf: %s", what);
 }
 
-static bool read_matcher(struct api_call *c, str bytes, struct matcher *out, struct err *err)
+static bool read_matcher(struct query *q, str bytes, struct matcher *out, struct err *err)
 {
     struct rd r = rd_of(bytes);
     struct pb_field f;
@@ -51,15 +41,15 @@ static bool read_matcher(struct api_call *c, str bytes, struct matcher *out, str
     }
     if (r.bad || type > MATCH_NRE) // both count from = in the same order
         return malformed("LabelMatcher", err);
-    return query_matcher(&c->q, out, (enum matcher_op)type, name, value, err);
+    return query_matcher(q, out, (enum matcher_op)type, name, value, err);
 }
 
-static bool read_query(struct api_call *c, str bytes, struct read_query *out, struct err *err)
+static bool read_query(struct query *q, str bytes, struct prom_read_query *out, struct err *err)
 {
     struct rd r = rd_of(bytes);
     struct pb_field f;
     VEC(struct matcher) matchers = {0};
-    *out = (struct read_query){0};
+    *out = (struct prom_read_query){0};
     while (pb_next(&r, &f)) {
         struct matcher m;
         if (f.tag == PB_TAG(1, PB_VARINT))
@@ -67,21 +57,21 @@ static bool read_query(struct api_call *c, str bytes, struct read_query *out, st
         else if (f.tag == PB_TAG(2, PB_VARINT))
             out->end_ms = (int64_t)f.value;
         else if (f.tag == PB_TAG(3, PB_BYTES)) {
-            if (!read_matcher(c, f.bytes, &m, err))
+            if (!read_matcher(q, f.bytes, &m, err))
                 return false;
-            vec_push(&matchers, &c->q.arena, m);
+            vec_push(&matchers, &q->arena, m);
         }
     }
     if (r.bad)
         return malformed("Query", err);
-    out->start_ms = MAX(out->start_ms, TIME_MIN_MS);
-    out->end_ms = MIN(out->end_ms, TIME_MAX_MS);
+    out->start_ms = MIN(MAX(out->start_ms, TIME_MIN_MS), TIME_MAX_MS);
+    out->end_ms = MIN(MAX(out->end_ms, TIME_MIN_MS), TIME_MAX_MS);
     out->matchers = (struct matchers){matchers.v, matchers.n};
     return true;
 }
 
 /* The first type that is known wins; none at all means samples. */
-static void take_type(struct read_request *q, uint64_t type)
+static void take_type(struct prom_read_request *q, uint64_t type)
 {
     if (q->has_type || type > TYPE_STREAMED)
         return;
@@ -89,17 +79,17 @@ static void take_type(struct read_request *q, uint64_t type)
     q->streamed = type == TYPE_STREAMED;
 }
 
-static bool read_request(struct api_call *c, str body, struct read_request *out, struct err *err)
+bool prom_read_request(struct query *q, str message, struct prom_read_request *out, struct err *err)
 {
-    struct rd r = rd_of(body);
+    struct rd r = rd_of(message);
     struct pb_field f;
-    while (!c->q.arena.over && pb_next(&r, &f)) {
+    while (!q->arena.over && pb_next(&r, &f)) {
         struct rd types = rd_of(f.bytes);
         if (f.tag == PB_TAG(1, PB_BYTES)) {
-            struct read_query q;
-            if (!read_query(c, f.bytes, &q, err))
+            struct prom_read_query one;
+            if (!read_query(q, f.bytes, &one, err))
                 return false;
-            vec_push(&out->queries, &c->q.arena, q);
+            vec_push(&out->queries, &q->arena, one);
         } else if (f.tag == PB_TAG(2, PB_VARINT)) {
             take_type(out, f.value);
         } else if (f.tag == PB_TAG(2, PB_BYTES)) {
@@ -107,7 +97,7 @@ static bool read_request(struct api_call *c, str body, struct read_request *out,
                 take_type(out, rd_varint(&types));
         }
     }
-    return !r.bad || malformed("ReadRequest", err);
+    return (!r.bad || malformed("ReadRequest", err)) && query_tick(q, err);
 }
 
 static void put_labels(struct buf *b, struct labels l)
@@ -259,7 +249,7 @@ static bool stream_series(struct api_call *c, const struct series *s, size_t que
 
 /* ---- the call ---- */
 
-static bool run_query(struct api_call *c, const struct read_query *q, size_t at, bool streamed,
+static bool run_query(struct api_call *c, const struct prom_read_query *q, size_t at, bool streamed,
                       struct buf *b, struct buf *chunk, struct err *err)
 {
     struct time_range range = {ms_to_ns(q->start_ms), ms_to_ns(q->end_ms)};
@@ -297,7 +287,7 @@ static bool run_query(struct api_call *c, const struct read_query *q, size_t at,
     return true;
 }
 
-static bool run_queries(struct api_call *c, const struct read_request *r, struct buf *b,
+static bool run_queries(struct api_call *c, const struct prom_read_request *r, struct buf *b,
                         struct buf *other, struct err *err)
 {
     if (r->streamed) {
@@ -322,11 +312,11 @@ static bool run_queries(struct api_call *c, const struct read_request *r, struct
 
 static bool run_read(struct api_call *c, struct err *err)
 {
-    struct read_request r = {0};
+    struct prom_read_request r = {0};
     struct buf b, other;
     str body;
     if (!http_inflate(c->req, CODEC_SNAPPY, (size_t)c->svc->config->max_body_raw, &body, err) ||
-        !read_request(c, body, &r, err))
+        !prom_read_request(&c->q, body, &r, err))
         return false;
     buf_init(&b, c->q.limits.max_memory);
     buf_init(&other, c->q.limits.max_memory);

@@ -30,6 +30,35 @@ struct grpc_field { // of a request, and the parameter that it is
     const char *param;
 };
 
+static const struct grpc_field messages[TEMPO_MESSAGES][10] = {
+    [TEMPO_SEARCH_REQUEST] = {{1, TAGS, "tags"},
+                              {2, MILLISECONDS, "minDuration"},
+                              {3, MILLISECONDS, "maxDuration"},
+                              {4, NUMBER, "limit"},
+                              {5, NUMBER, "start"},
+                              {6, NUMBER, "end"},
+                              {8, TEXT, "q"},
+                              {9, NUMBER, "spss"}},
+    [TEMPO_TAGS_REQUEST] = {{1, TEXT, "scope"},
+                            {2, TEXT, "q"},
+                            {3, NUMBER, "start"},
+                            {4, NUMBER, "end"},
+                            {5, NUMBER, "limit"}},
+    [TEMPO_VALUES_REQUEST] = {{1, TEXT, "tagName"},
+                              {2, TEXT, "q"},
+                              {3, NUMBER, "start"},
+                              {4, NUMBER, "end"},
+                              {5, NUMBER, "limit"}},
+    [TEMPO_RANGE_REQUEST] = {{1, TEXT, "q"},
+                             {2, NUMBER, "start"},
+                             {3, NUMBER, "end"},
+                             {4, NANOSECONDS, "step"},
+                             {16, NUMBER, "exemplars"},
+                             {17, NUMBER, "maxSeries"},
+                             {18, NUMBER, "instant"}},
+    [TEMPO_INSTANT_REQUEST] = {{1, TEXT, "q"}, {2, NUMBER, "start"}, {3, NUMBER, "end"}},
+};
+
 struct grpc_params {
     struct http_param v[PARAMS_MAX];
     size_t n;
@@ -106,17 +135,17 @@ static bool read_fields(str message, struct arena *a, const struct grpc_field *f
     return !r.bad;
 }
 
-static bool read_request(struct api_call *c, const struct grpc_field *fields, struct err *err)
+bool tempo_message_read(struct arena *a, enum tempo_message type, str message,
+                        const struct http_param **out, size_t *n, struct err *err)
 {
-    struct arena *a = &c->q.arena;
     struct grpc_params *p = arena_new(a, struct grpc_params);
     buf_init(&p->tags, MIB);
-    bool ok = read_fields(c->req->body, a, fields, p) && !p->tags.over;
+    bool ok = read_fields(message, a, messages[type], p) && !p->tags.over;
     if (ok && p->tags.n > 0)
         p->v[p->n++] = (struct http_param){STR("tags"), arena_dup(a, buf_str(&p->tags))};
     buf_deinit(&p->tags);
-    c->params = p->v;
-    c->n_params = p->n;
+    *out = p->v;
+    *n = p->n;
     return ok || err_set(err, ERR_INVALID, "the request is not a message of its type");
 }
 
@@ -377,12 +406,13 @@ static void fail(struct http_reply *rep, const struct err *err)
 
 typedef bool run_fn(struct api_call *c, struct err *err);
 
-static void serve(run_fn *run, const struct grpc_field *fields, void *ctx, struct http_request *req,
+static void serve(run_fn *run, enum tempo_message type, void *ctx, struct http_request *req,
                   struct http_reply *rep)
 {
     struct api_call c;
     struct err err = ERR_OK;
-    bool ok = api_begin(&c, ctx, req, rep, &err) && read_request(&c, fields, &err);
+    bool ok = api_begin(&c, ctx, req, rep, &err) &&
+              tempo_message_read(&c.q.arena, type, req->body, &c.params, &c.n_params, &err);
     if (ok)
         take_timeout(&c);
     if (!ok || !run(&c, &err))
@@ -390,54 +420,18 @@ static void serve(run_fn *run, const struct grpc_field *fields, void *ctx, struc
     api_end(&c);
 }
 
-static const struct grpc_field search_fields[] = {
-    {1, TAGS, "tags"},
-    {2, MILLISECONDS, "minDuration"},
-    {3, MILLISECONDS, "maxDuration"},
-    {4, NUMBER, "limit"},
-    {5, NUMBER, "start"},
-    {6, NUMBER, "end"},
-    {8, TEXT, "q"},
-    {9, NUMBER, "spss"},
-    {0},
-};
-static const struct grpc_field tags_fields[] = {
-    {1, TEXT, "scope"}, {2, TEXT, "q"},       {3, NUMBER, "start"},
-    {4, NUMBER, "end"}, {5, NUMBER, "limit"}, {0},
-};
-static const struct grpc_field values_fields[] = {
-    {1, TEXT, "tagName"}, {2, TEXT, "q"},       {3, NUMBER, "start"},
-    {4, NUMBER, "end"},   {5, NUMBER, "limit"}, {0},
-};
-static const struct grpc_field range_fields[] = {
-    {1, TEXT, "q"},
-    {2, NUMBER, "start"},
-    {3, NUMBER, "end"},
-    {4, NANOSECONDS, "step"},
-    {16, NUMBER, "exemplars"},
-    {17, NUMBER, "maxSeries"},
-    {18, NUMBER, "instant"},
-    {0},
-};
-static const struct grpc_field instant_fields[] = {
-    {1, TEXT, "q"},
-    {2, NUMBER, "start"},
-    {3, NUMBER, "end"},
-    {0},
-};
-
-#define ENTRY(name, run, fields)                                                  \
+#define ENTRY(name, run, type)                                                    \
     static void name(void *ctx, struct http_request *req, struct http_reply *rep) \
     {                                                                             \
-        serve(run, fields, ctx, req, rep);                                        \
+        serve(run, type, ctx, req, rep);                                          \
     }
-ENTRY(rpc_search, tempo_proto_search, search_fields)
-ENTRY(rpc_tags, tempo_proto_tags_v1, tags_fields)
-ENTRY(rpc_tags_v2, tempo_proto_tags_v2, tags_fields)
-ENTRY(rpc_values, tempo_proto_values_v1, values_fields)
-ENTRY(rpc_values_v2, tempo_proto_values_v2, values_fields)
-ENTRY(rpc_query_range, tempo_proto_query_range, range_fields)
-ENTRY(rpc_query_instant, tempo_proto_query, instant_fields)
+ENTRY(rpc_search, tempo_proto_search, TEMPO_SEARCH_REQUEST)
+ENTRY(rpc_tags, tempo_proto_tags_v1, TEMPO_TAGS_REQUEST)
+ENTRY(rpc_tags_v2, tempo_proto_tags_v2, TEMPO_TAGS_REQUEST)
+ENTRY(rpc_values, tempo_proto_values_v1, TEMPO_VALUES_REQUEST)
+ENTRY(rpc_values_v2, tempo_proto_values_v2, TEMPO_VALUES_REQUEST)
+ENTRY(rpc_query_range, tempo_proto_query_range, TEMPO_RANGE_REQUEST)
+ENTRY(rpc_query_instant, tempo_proto_query, TEMPO_INSTANT_REQUEST)
 
 #define SERVICE "/tempopb.StreamingQuerier/"
 const struct route tempo_grpc_routes[] = {

@@ -7,6 +7,7 @@
 #include "server/api/tempo_priv.h"
 #include "storage/base/dur.h"
 #include "storage/base/num.h"
+#include "storage/base/utf8.h"
 
 struct pair {
     str key, value;
@@ -185,6 +186,8 @@ static bool add_durations(const struct api_call *c, struct buf *b, struct err *e
 
 static bool add_condition(struct buf *b, const struct pair *p, struct err *err)
 {
+    if (!utf8_valid(p->key) || !utf8_valid(p->value))
+        return err_set(err, ERR_INVALID, "invalid tags: not UTF-8");
     buf_add(b, b->n > 0 ? STR(" && { ") : STR("{ "));
     bool ok = add_pair(b, p, err);
     buf_add(b, STR(" }"));

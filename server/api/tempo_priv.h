@@ -43,6 +43,17 @@ MUST_USE bool tempo_run_query_range(struct api_call *c, struct err *err);
 MUST_USE bool tempo_run_query(struct api_call *c, struct err *err);
 
 /* tempo_grpc.c: the same answers as protobuf, as streams over gRPC, in one message over HTTP. */
+/* A message of the gRPC service as parameters of the HTTP API, in a. ERR_INVALID. */
+enum tempo_message {
+    TEMPO_SEARCH_REQUEST,
+    TEMPO_TAGS_REQUEST,
+    TEMPO_VALUES_REQUEST,
+    TEMPO_RANGE_REQUEST,
+    TEMPO_INSTANT_REQUEST,
+    TEMPO_MESSAGES
+};
+MUST_USE bool tempo_message_read(struct arena *a, enum tempo_message type, str message,
+                                 const struct http_param **out, size_t *n, struct err *err);
 MUST_USE bool tempo_proto_search(struct api_call *c, struct err *err);
 MUST_USE bool tempo_proto_tags_v1(struct api_call *c, struct err *err);
 MUST_USE bool tempo_proto_tags_v2(struct api_call *c, struct err *err);

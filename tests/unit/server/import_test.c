@@ -146,15 +146,16 @@ static void test_state(void **state)
     (void)state;
     arena_init(&a, SIZE_MAX, NULL);
     str path = arena_fmt(&a, "%s/state", folder);
-    assert_true(import_state_open(path, STR("logs"), STR("here"), &s, &err));
+    assert_true(import_state_open(fs_posix(), path, STR("logs"), STR("here"), &s, &err));
     assert_null(import_state_find(s, STR("x")));
     struct import_mark one = {7, UINT64_MAX, {1, -2, INT64_MAX, INT64_MIN}, STR("a\n\"b\"")};
     struct import_mark two = {.offset = 9};
     assert_true(import_state_set(s, STR("one"), &one, false, &err));
+    assert_true(import_state_set(s, STR("no text \xff"), &two, false, &err));
     assert_true(import_state_set(s, STR("two \n"), &two, true, &err));
     import_state_close(s);
 
-    assert_true(import_state_open(path, STR("logs"), STR("here"), &s, &err));
+    assert_true(import_state_open(fs_posix(), path, STR("logs"), STR("here"), &s, &err));
     const struct import_mark *m = import_state_find(s, STR("one"));
     assert_non_null(m);
     assert_true(m->offset == 7 && m->first == UINT64_MAX && str_eq(m->text, one.text));
@@ -162,12 +163,13 @@ static void test_state(void **state)
     assert_true(import_state_set(s, STR("one"), m, true, &err)); // what it gave itself
     assert_true(str_eq(import_state_find(s, STR("one"))->text, one.text));
     assert_int_equal(import_state_find(s, STR("two \n"))->offset, 9);
+    assert_int_equal(import_state_find(s, STR("no text \xff"))->offset, 9);
     import_state_close(s);
 
-    assert_false(import_state_open(path, STR("metrics"), STR("here"), &s, &err));
-    assert_false(import_state_open(path, STR("logs"), STR("there"), &s, &err));
+    assert_false(import_state_open(fs_posix(), path, STR("metrics"), STR("here"), &s, &err));
+    assert_false(import_state_open(fs_posix(), path, STR("logs"), STR("there"), &s, &err));
     (void)put_file(&a, "state", STR("{\"import\":\"logs\"\n"));
-    assert_false(import_state_open(path, STR("logs"), STR("here"), &s, &err));
+    assert_false(import_state_open(fs_posix(), path, STR("logs"), STR("here"), &s, &err));
     arena_deinit(&a);
 }
 

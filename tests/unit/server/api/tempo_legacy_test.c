@@ -29,6 +29,7 @@ static void test_tags(void **state)
         {"a", "", "", "{ span.\"a\" =~ \".*.*\" || resource.\"a\" =~ \".*.*\" }"},
         {"=b", "", "", "!invalid tags: \"=b\" is not a list of key=value pairs"},
         {"a=\"b", "", "", "!invalid tags: \"a=\"b\" is not a list of key=value pairs"},
+        {"a=\xff", "", "", "!invalid tags: not UTF-8"},
         {"status.code=bad", "", "",
          "!invalid tags: status.code is error, ok or unset, not \"bad\""},
         {"", "5x", "", "!invalid minDuration: \"5x\" is not a duration"},
