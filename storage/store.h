@@ -477,6 +477,7 @@ struct store_stats {
     struct store_signal_stats signal[SIGNAL_COUNT];
     uint64_t written_wal, written_seal, written_compact; // bytes, since start
     uint64_t syncs, replayed_records, replay_ns;
+    /* Files that were set aside count at every start, until somebody removes them. */
     uint64_t corrupt_segments; // since start: set aside, or with a name that is none
     uint64_t damaged_log;     // at start: log files that ended too early, records nobody could read
     uint64_t log_cut_bytes;   // at start: unfinished bytes at the end of the logs

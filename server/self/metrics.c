@@ -409,8 +409,8 @@ static void put_store(struct store *store, struct sink *out)
         (double)s.replayed_records);
     one(out, "trivet_store_replay_seconds", "gauge", "Time of the recovery.",
         (double)s.replay_ns / 1e9);
-    one(out, "trivet_store_corrupt_segments", "gauge", "Segments that failed their checks.",
-        (double)s.corrupt_segments);
+    one(out, "trivet_store_corrupt_segments", "gauge",
+        "Segments that failed their checks, now or before: *.db.bad.", (double)s.corrupt_segments);
     one(out, "trivet_store_damaged_log", "gauge",
         "Log files that ended too early and records nobody could read, at start.",
         (double)s.damaged_log);

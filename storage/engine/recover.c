@@ -27,13 +27,19 @@ struct listing {
     struct arena arena;
 };
 
-/* A tenant whose last segment is gone does not count as one any more. */
+/* A tenant whose last segment is gone does not count as one any more. What was set aside is told
+ * at every start, until somebody removes it: who set it aside may have been cut off before anybody
+ * heard of it. */
 static void add_segment(struct listing *l, str class_name, str folder, const struct fs_entry *e)
 {
     struct store *s = l->s;
     struct segment_name name;
-    if (!e->is_dir && str_ends(e->name, STR(".bad")))
-        return; // set aside
+    if (!e->is_dir && str_ends(e->name, STR(".bad"))) {
+        LOG_WARN("segment_is_set_aside", "file=" STR_FMT "/" STR_FMT, STR_ARG(folder),
+                 STR_ARG(e->name));
+        (void)atomic_fetch_add(&s->n.corrupt_segments, 1);
+        return;
+    }
     if (e->is_dir || !segment_name_parse(e->name, &name) ||
         name.letter != signal_letter(l->signal)) {
         LOG_WARN("segment_name_unreadable", "file=" STR_FMT "/" STR_FMT, STR_ARG(folder),
@@ -446,20 +452,21 @@ static bool replay_signal(struct store *s, enum signal sig, struct recovered *ou
     return ok;
 }
 
-/* A log file under another name than its own would be forgotten in silence. */
-static bool count_unknown_logs(struct store *s, str dir, struct arena *a, uint64_t *damaged,
-                               struct err *err)
+/* A log file under another name than its own would be forgotten in silence. Those that were set
+ * aside are told at every start, as segments are. */
+static bool count_unreadable_logs(struct store *s, str dir, struct arena *a, uint64_t *damaged,
+                                  struct err *err)
 {
     struct fs_entry *entries;
     size_t n;
     if (!fs_list(s->o.fs, dir, a, &entries, &n, err))
         return false;
     for (size_t i = 0; i < n; i++) {
-        if (wal_name_ok(entries[i].name) || wal_name_is_new(entries[i].name) ||
-            str_ends(entries[i].name, STR(".bad")))
+        bool is_bad = str_ends(entries[i].name, STR(".bad"));
+        if (wal_name_ok(entries[i].name) || wal_name_is_new(entries[i].name))
             continue;
-        LOG_WARN("wal_name_unreadable", "file=" STR_FMT "/" STR_FMT, STR_ARG(dir),
-                 STR_ARG(entries[i].name));
+        LOG_WARN(is_bad ? "wal_file_is_set_aside" : "wal_name_unreadable",
+                 "file=" STR_FMT "/" STR_FMT, STR_ARG(dir), STR_ARG(entries[i].name));
         (*damaged)++;
     }
     return true;
@@ -479,7 +486,7 @@ bool store_recover(struct store *s, struct recovered *out, struct err *err)
     struct arena a;
     arena_init(&a, SIZE_MAX, NULL);
     str dir = arena_fmt(&a, STR_FMT "/wal", STR_ARG(s->o.dir));
-    bool ok = count_unknown_logs(s, dir, &a, &damaged, err);
+    bool ok = count_unreadable_logs(s, dir, &a, &damaged, err);
     for (int k = 0; ok && k < SIGNAL_COUNT; k++) {
         struct wal_options wo = {.fs = s->o.fs,
                                  .dir = dir,

@@ -321,6 +321,48 @@ static void step_restart(struct life *l)
     model_verify(l, false);
 }
 
+/* The logs before an open, and which of them are shorter behind it. */
+struct log_sizes {
+    struct file_list files;
+    VEC(uint64_t) bytes;
+};
+
+static void note_logs(struct life *l, struct log_sizes *out)
+{
+    *out = (struct log_sizes){0};
+    arena_init(&out->files.a, SIZE_MAX, NULL);
+    list_files(l, STR("data/wal"), 1, &out->files);
+    for (size_t i = 0; i < out->files.paths.n; i++)
+        vec_push(&out->bytes, &out->files.a, file_size(l, out->files.paths.v[i]));
+}
+
+static bool any_shorter(struct life *l, struct log_sizes *before)
+{
+    bool yes = false;
+    for (size_t i = 0; i < before->bytes.n; i++)
+        yes = yes || (fs_exists(l->o.fs, before->files.paths.v[i]) &&
+                      file_size(l, before->files.paths.v[i]) < before->bytes.v[i]);
+    arena_deinit(&before->files.a);
+    return yes;
+}
+
+/* A start that is cut off. That it cut the end of a log, as after every power cut, only its own
+ * lines said. */
+static void cut_off_start(struct life *l)
+{
+    struct err err = ERR_OK;
+    struct log_sizes logs;
+    note_logs(l, &logs);
+    fs_sim_crash_at(l->sim, fs_sim_ops(l->sim) + prng_below(&l->r, 30));
+    if (l->d->open(&l->o, &l->s, &err)) {
+        (void)!store_maintain(l->s, prng_below(&l->r, 2) == 0, &err);
+        life_close(l);
+    }
+    l->s = NULL;
+    fs_sim_crash(l->sim);
+    l->told += any_shorter(l, &logs);
+}
+
 void life_power_cut(struct life *l)
 {
     (void)snprintf(l->trace, sizeof(l->trace), "power cut");
@@ -329,16 +371,8 @@ void life_power_cut(struct life *l)
     fs_sim_crash(l->sim);
     life_clear_faults(l);
     // Half of the time the machine goes down again while it recovers.
-    while (prng_below(&l->r, 2) == 0) {
-        struct err err = ERR_OK;
-        fs_sim_crash_at(l->sim, fs_sim_ops(l->sim) + prng_below(&l->r, 30));
-        if (l->d->open(&l->o, &l->s, &err)) {
-            (void)!store_maintain(l->s, prng_below(&l->r, 2) == 0, &err);
-            life_close(l);
-        }
-        l->s = NULL;
-        fs_sim_crash(l->sim);
-    }
+    while (prng_below(&l->r, 2) == 0)
+        cut_off_start(l);
     fs_sim_crash_at(l->sim, UINT64_MAX);
     life_open(l);
     deletes_opened(l);
