@@ -7,9 +7,10 @@ bool lq_check_matchers(struct parser *p, struct matchers m)
     for (size_t i = 0; i < m.n; i++)
         if (!matcher_accepts_empty(&m.v[i]))
             return true;
-    return lq_refuse(p, "queries require at least one regexp or equality matcher that does not "
-                        "have an empty-compatible value. For instance, app=~\".*\" does not "
-                        "meet this requirement, but app=~\".+\" will");
+    return lq_refuse_late(p,
+                          "queries require at least one regexp or equality matcher that does not "
+                          "have an empty-compatible value. For instance, app=~\".*\" does not "
+                          "meet this requirement, but app=~\".+\" will");
 }
 
 enum { PLAIN = 1, UNWRAPPED = 2, GROUPED = 4 };
@@ -38,13 +39,13 @@ void lq_check_range(struct parser *p, const struct logql_expr *e)
     const char *name = lq_range_op_name(op);
     lq_check_matchers(p, e->range.log.matchers);
     if (op == RANGE_QUANTILE && !e->range.has_param)
-        lq_refuse(p, "parameter required for operation %s", name);
+        lq_refuse_late(p, "parameter required for operation %s", name);
     if (op != RANGE_QUANTILE && e->range.has_param)
-        lq_refuse(p, "parameter %g not supported for operation %s", e->range.param, name);
+        lq_refuse_late(p, "parameter %g not supported for operation %s", e->range.param, name);
     if (e->range.by.given && !(allows[op] & GROUPED))
-        lq_refuse(p, "grouping not allowed for %s aggregation", name);
+        lq_refuse_late(p, "grouping not allowed for %s aggregation", name);
     if (e->range.unwrap.given && !(allows[op] & UNWRAPPED))
-        lq_refuse(p, "invalid aggregation %s with unwrap", name);
+        lq_refuse_late(p, "invalid aggregation %s with unwrap", name);
     if (!e->range.unwrap.given && !(allows[op] & PLAIN))
-        lq_refuse(p, "invalid aggregation %s without unwrap", name);
+        lq_refuse_late(p, "invalid aggregation %s without unwrap", name);
 }

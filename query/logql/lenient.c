@@ -188,6 +188,12 @@ str lenient_text(struct arena *a, str raw)
     return unescape(a, raw, false, &text) ? lenient_blank(a, text) : (str){0};
 }
 
+str lenient_exact(struct arena *a, str raw)
+{
+    str text;
+    return unescape(a, raw, false, &text) ? text : (str){0};
+}
+
 bool lenient_unescape_logfmt(struct arena *a, str raw, str *out)
 {
     return unescape(a, raw, true, out);

@@ -45,6 +45,8 @@ bool lenient_value(str in, size_t *pos, str *value, enum lenient_type *type, str
 /* The text of a string, decoded; empty when it has an escape that is none. U+FFFD becomes a blank.
  */
 str lenient_text(struct arena *a, str raw);
+/* The same, but U+FFFD stays. */
+str lenient_exact(struct arena *a, str raw);
 /* The same of a quoted value of logfmt, where \\' is an escape, too, and half of a surrogate pair
  * is U+FFFD. False: an escape that is none. */
 bool lenient_unescape_logfmt(struct arena *a, str raw, str *out);

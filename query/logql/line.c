@@ -232,7 +232,21 @@ bool lq_line_wants_prefix(const struct lq_line *l, str prefix)
     return false;
 }
 
-bool lq_line_extract(struct lq_line *l, str text, str value, bool replace)
+void lq_line_claim(struct lq_line *l, struct lq_name name, str value)
+{
+    lq_line_set(l, CAT_PARSED, name, value);
+    struct line_label *own = own_get(l, name);
+    l->n_found += !own->extracted && l->hints->restrict_names && lq_line_wants(l, name);
+    own->extracted = true;
+}
+
+bool lq_line_claimed(const struct lq_line *l, struct lq_name name)
+{
+    uint32_t at = own_find(l, name);
+    return at != NONE && l->v.v[at].extracted;
+}
+
+bool lq_line_extract(struct lq_line *l, str text, str value)
 {
     struct lq_name name = lq_name(text);
     if (l->hints->restrict_names && !lq_line_wants(l, name)) // x_extracted brings x along
@@ -243,13 +257,11 @@ bool lq_line_extract(struct lq_line *l, str text, str value, bool replace)
             return true;
     }
     struct line_label *own = own_get(l, name);
-    if (own != NULL && own->extracted && !replace)
+    if (own != NULL && own->extracted)
         return true;
-    bool is_new = own == NULL || !own->extracted;
     lq_line_set(l, CAT_PARSED, name, value);
     own_get(l, name)->extracted = true;
-    if (is_new)
-        l->n_found++;
+    l->n_found++;
     return !l->hints->restrict_names || l->n_found < l->hints->n;
 }
 
@@ -265,7 +277,8 @@ void lq_line_forget(struct lq_line *l, size_t n)
 void lq_line_fail(struct lq_line *l, str kind, str details)
 {
     l->err = kind;
-    l->err_details = details;
+    if (details.n > 0)
+        l->err_details = details;
 }
 
 /* ---- names ---- */

@@ -27,7 +27,7 @@ struct line_label {
     str value;
     enum line_cat cat;
     bool is_gone;
-    bool extracted; // set by a parser: later parsers leave it alone
+    bool extracted; // set by a parser or label_format: later parsers leave it alone
 };
 
 struct line_slot {
@@ -87,13 +87,17 @@ void lq_line_forget(struct lq_line *l, size_t n);
 /* The stream has it, dropped or not, or it is metadata: new labels of this name get the suffix. */
 bool lq_line_clashes(struct lq_line *l, struct lq_name name);
 struct lq_name lq_line_suffixed(struct lq_line *l, struct lq_name name);
-/* A parser's find: suffix, hints, first one wins (unless `replace`). false: all that is required
- * has been found, the parser may stop. */
-bool lq_line_extract(struct lq_line *l, str name, str value, bool replace);
+/* A parser's find: suffix, hints, first one wins, label_format's ones included. false: all that is
+ * required has been found, the parser may stop. */
+bool lq_line_extract(struct lq_line *l, str name, str value);
+/* Sets a parsed label that parsers behind leave alone. */
+void lq_line_claim(struct lq_line *l, struct lq_name name, str value);
+/* Was it made by a parser or by label_format, even if it is gone since? */
+bool lq_line_claimed(const struct lq_line *l, struct lq_name name);
 /* Could a label whose name starts with this (and goes on with "_") be required? */
 bool lq_line_wants_prefix(const struct lq_line *l, str prefix);
 bool lq_line_wants(const struct lq_line *l, struct lq_name name);
-/* A later error takes the place of an earlier one. */
+/* A later error takes the place of an earlier one; one without details leaves theirs. */
 void lq_line_fail(struct lq_line *l, str kind, str details);
 
 /* Label name out of a key: trimmed, other characters "_", "_" before a leading digit when first.

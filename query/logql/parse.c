@@ -11,6 +11,8 @@
 #include "storage/base/utf8.h"
 #include "storage/model/limits.h"
 
+#define BYTE_ORDER_MARK STR("\xEF\xBB\xBF")
+
 /* ---- tokens and errors ---- */
 
 static void parser_stop(struct parser *p)
@@ -61,13 +63,28 @@ const struct token *lq_peek(struct parser *p)
     return &p->next;
 }
 
+/* Functions are called by their token: RATE, BYTES_CONV. */
+static void token_name(const struct token *t, char *out, size_t max)
+{
+    bool is_function = t->kind == TOK_RANGE_OP || t->kind == TOK_VECTOR_OP ||
+                       t->kind == TOK_VECTOR || t->kind == TOK_CONV;
+    snprintf(out, max, STR_FMT "%s", STR_ARG(lq_tok_name(t)), t->kind == TOK_CONV ? "_CONV" : "");
+    for (size_t i = 0; is_function && out[i] != '\0'; i++)
+        if (out[i] >= 'a' && out[i] <= 'z')
+            out[i] = (char)(out[i] - 'a' + 'A');
+}
+
 bool lq_unexpected(struct parser *p, const char *expecting)
 {
     char text[ERR_TEXT_MAX];
     if (p->failed)
         return false;
-    snprintf(text, sizeof text, "syntax error: unexpected " STR_FMT "%s%s",
-             STR_ARG(lq_tok_name(&p->tok)), expecting[0] ? ", expecting " : "", expecting);
+    if (p->lx.in.n == 0)
+        return lq_refuse(p, "syntax error: unexpected $end");
+    char name[32];
+    token_name(&p->tok, name, sizeof name);
+    snprintf(text, sizeof text, "syntax error: unexpected %s%s%s", name,
+             expecting[0] ? ", expecting " : "", expecting);
     fail_at(p, p->tok.line, p->tok.col, text);
     return false;
 }
@@ -84,6 +101,18 @@ bool lq_refuse(struct parser *p, const char *fmt, ...)
     err_set(p->err, ERR_INVALID, "parse error : %s", text);
     parser_stop(p);
     return false;
+}
+
+bool lq_refuse_late(struct parser *p, const char *fmt, ...)
+{
+    char text[ERR_TEXT_MAX];
+    va_list args;
+    if (p->failed || p->late.code != ERR_NONE)
+        return false;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    return err_set(&p->late, ERR_INVALID, "parse error : %s", text);
 }
 
 bool lq_expect(struct parser *p, enum tok kind, const char *expecting)
@@ -123,11 +152,12 @@ bool lq_parse_number(struct parser *p, str text, double *out)
             ok = i > 0 && i + 1 < text.n && text.p[i - 1] != '_' && text.p[i + 1] != '_' &&
                  text.p[i - 1] != '.' && text.p[i + 1] != '.';
     }
-    if (!ok || !num_parse_f64(str_of(plain, n), out))
+    ok = ok && num_parse_f64(str_of(plain, n), out);
+    if (!ok || isinf(*out))
         return lq_refuse(p,
                          "unable to parse literal as a float: strconv.ParseFloat: parsing "
-                         "\"" STR_FMT "\": invalid syntax",
-                         STR_ARG(text));
+                         "\"" STR_FMT "\": %s",
+                         STR_ARG(text), ok ? "value out of range" : "invalid syntax");
     return true;
 }
 
@@ -239,6 +269,8 @@ static struct logql_expr *parse_range(struct parser *p)
         lq_next(p);
         lq_expect(p, TOK_COMMA, ",");
     }
+    if (!e->range.has_param && p->tok.kind != TOK_LPAREN && p->tok.kind != TOK_LBRACE)
+        lq_unexpected(p, "NUMBER or { or (");
     if (!parse_range_body(p, e))
         lq_unexpected(p, "");
     lq_expect(p, TOK_RPAREN, ")");
@@ -257,17 +289,20 @@ static void check_aggr(struct parser *p, struct logql_expr *e, str param)
     const char *name = lq_vector_op_name(op);
     bool wants = op == VEC_TOPK || op == VEC_BOTTOMK || op == VEC_APPROX_TOPK;
     if (!wants && param.n > 0)
-        lq_refuse(p, "unsupported parameter for operation %s(" STR_FMT ",", name, STR_ARG(param));
+        lq_refuse_late(p, "unsupported parameter for operation %s(" STR_FMT ",", name,
+                       STR_ARG(param));
     if (wants && param.n == 0)
-        lq_refuse(p, "parameter required for operation %s", name);
+        lq_refuse_late(p, "parameter required for operation %s", name);
     if (wants && !num_parse_i64(param, &e->aggr.k))
-        lq_refuse(p, "invalid parameter %s(" STR_FMT ",", name, STR_ARG(param));
+        lq_refuse_late(p, "invalid parameter %s(" STR_FMT ",", name, STR_ARG(param));
     if (wants && e->aggr.k <= 0)
-        lq_refuse(p, "invalid parameter (must be greater than 0) %s(" STR_FMT, name,
-                  STR_ARG(param));
+        lq_refuse_late(p, "invalid parameter (must be greater than 0) %s(" STR_FMT, name,
+                       STR_ARG(param));
     bool is_sort = op == VEC_SORT || op == VEC_SORT_DESC;
-    if ((op == VEC_APPROX_TOPK && e->aggr.by.given) || (is_sort && e->aggr.by.n > 0))
-        lq_refuse(p, "grouping not allowed for %s aggregation", name);
+    if (op == VEC_APPROX_TOPK && e->aggr.by.given)
+        lq_refuse_late(p, "grouping not allowed for %s aggregation", name);
+    if (is_sort && e->aggr.by.n > 0)
+        lq_refuse_late(p, "sort and sort_desc doesn't allow grouping by ");
 }
 
 static struct logql_expr *parse_aggr(struct parser *p)
@@ -504,9 +539,20 @@ static bool parser_init(struct parser *p, struct query *q, str text, struct err 
     if (text.n > LIMIT_LOGQL_QUERY)
         return err_set(err, ERR_INVALID, "parse error : input size too long (%zu > %d)", text.n,
                        LIMIT_LOGQL_QUERY);
-    lexer_init(&p->lx, text, &q->arena);
+    lexer_init(&p->lx,
+               str_starts(text, BYTE_ORDER_MARK) ? str_sub(text, BYTE_ORDER_MARK.n, text.n) : text,
+               &q->arena);
     lq_next(p);
     return true;
+}
+
+static bool parser_done(struct parser *p)
+{
+    if (!p->failed && p->late.code != ERR_NONE) {
+        *p->err = p->late;
+        p->failed = true;
+    }
+    return !p->failed;
 }
 
 bool logql_parse(struct query *q, str text, const struct logql_expr **out, struct err *err)
@@ -517,7 +563,7 @@ bool logql_parse(struct query *q, str text, const struct logql_expr **out, struc
     const struct logql_expr *e = parse_expr(&p, 0);
     if (!p.failed && p.tok.kind != TOK_END)
         lq_unexpected(&p, "");
-    if (p.failed)
+    if (!parser_done(&p))
         return false;
     *out = e;
     return query_room(q, 0, err);
@@ -549,7 +595,7 @@ bool logql_selector(struct query *q, str text, bool allow_empty, struct matchers
     }
     if (!p.failed && (m.n > 0 || !allow_empty))
         lq_check_matchers(&p, m);
-    if (p.failed)
+    if (!parser_done(&p))
         return false;
     *out = m;
     return true;

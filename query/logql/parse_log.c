@@ -177,9 +177,6 @@ static void parse_regexp(struct parser *p, struct stage *s)
         if (name.n == 0)
             continue;
         named++;
-        if (!label_name_valid(name))
-            lq_refuse(p, "invalid regexp parser: invalid extracted label name '" STR_FMT "'",
-                      STR_ARG(name));
         for (size_t k = 1; k < i; k++)
             if (str_eq(regex_group_name(s->re, k), name))
                 lq_refuse(p, "invalid regexp parser: duplicate extracted label name '" STR_FMT "'",
@@ -306,6 +303,8 @@ static struct label_cond *cond_new(struct parser *p)
 
 static struct label_cond *parse_cond(struct parser *p, unsigned min);
 
+#define COND_START "IDENTIFIER or ("
+
 static struct label_cond *parse_cond_primary(struct parser *p)
 {
     struct label_cond *c = cond_new(p);
@@ -319,7 +318,7 @@ static struct label_cond *parse_cond_primary(struct parser *p)
         return c;
     }
     c->name = p->tok.text;
-    if (!lq_expect(p, TOK_IDENT, ""))
+    if (!lq_expect(p, TOK_IDENT, COND_START))
         return c;
     enum tok op = p->tok.kind, value = lq_peek(p)->kind;
     if (op == TOK_RE || op == TOK_NRE || (is_matcher_op(op) && value == TOK_STRING)) {
@@ -402,7 +401,7 @@ static void parse_unwrap(struct parser *p, struct unwrap *u)
     while (p->tok.kind == TOK_PIPE) {
         lq_next(p);
         if (p->tok.kind != TOK_IDENT && p->tok.kind != TOK_LPAREN) {
-            lq_unexpected(p, "IDENTIFIER or (");
+            lq_unexpected(p, COND_START);
             return;
         }
         vec_push(&filters, &p->q->arena, parse_cond(p, 0));

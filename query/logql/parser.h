@@ -16,7 +16,8 @@ struct parser {
     struct token next; // one token ahead, when has_next
     bool has_next;
     bool failed;
-    uint32_t depth; // of the parser's own recursion
+    struct err late; // of a check that speaks only when the grammar has nothing to say
+    uint32_t depth;  // of the parser's own recursion
 };
 
 void lq_next(struct parser *p);
@@ -25,6 +26,9 @@ const struct token *lq_peek(struct parser *p); // the token behind the current o
 bool lq_unexpected(struct parser *p, const char *expecting);
 /* "parse error : ...": of checks, without a position. Keeps the first error. Returns false. */
 bool lq_refuse(struct parser *p, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* The same for what is looked at when all is read: any other error comes before it. Reading goes
+ * on. Returns false. */
+bool lq_refuse_late(struct parser *p, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Steps over a token of this kind, or complains. */
 bool lq_expect(struct parser *p, enum tok kind, const char *expecting);
 /* Counts recursion; false beyond LIMIT_AST_DEPTH. Pair with p->depth--. */

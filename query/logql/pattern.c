@@ -66,7 +66,7 @@ bool lq_pattern_parse(struct arena *a, str text, struct pattern *out, struct err
     if (!parse_nodes(a, text, out, err))
         return false;
     if (out->n_names == 0)
-        return err_set(err, ERR_INVALID, "at least one capture is required: invalid expression");
+        return err_set(err, ERR_INVALID, "at least one capture is required");
     for (size_t i = 0; i < out->n; i++)
         for (size_t k = i + 1; out->v[i].is_capture && out->v[i].text.n > 0 && k < out->n; k++)
             if (out->v[k].is_capture && str_eq(out->v[i].text, out->v[k].text))

@@ -73,14 +73,8 @@ static bool compile_one(struct query *q, const struct stage *s, struct lq_pipe *
     struct lq_stage out = {0};
     bool reads_line = pipe->reads_line;
     pipe->keeps_labels &= keeps_labels(s->kind);
-    if (!compilers[s->kind](q, s, pipe, &out, err)) {
-        struct buf b;
-        buf_init(&b, ERR_TEXT_MAX / 2);
-        lq_print_stage(&b, s);
-        err_in(err, "parse error : stage '" STR_FMT "' ", STR_ARG(buf_str(&b)));
-        buf_deinit(&b);
+    if (!compilers[s->kind](q, s, pipe, &out, err))
         return false;
-    }
     if (out.is_parser) { // reads it only when its labels are wanted
         pipe->has_parser = true;
         pipe->reads_line = reads_line;
@@ -90,6 +84,36 @@ static bool compile_one(struct query *q, const struct stage *s, struct lq_pipe *
     return true;
 }
 
+/* Stage `at` of v would not compile: *err says why, and gets the stage in front. Line filters that
+ * stand together are one stage, whose last fault counts. */
+static bool name_stage(struct query *q, const struct stage *const *v, size_t n, size_t at,
+                       struct err *err)
+{
+    size_t from = at, to = at + 1;
+    struct buf b;
+    while (v[at]->kind == STAGE_LINE_FILTER && from > 0 && v[from - 1]->kind == STAGE_LINE_FILTER)
+        from--;
+    while (v[at]->kind == STAGE_LINE_FILTER && to < n && v[to]->kind == STAGE_LINE_FILTER)
+        to++;
+    for (size_t i = to - 1; i > at; i--) {
+        struct lq_pipe none = {0};
+        struct err later = ERR_OK;
+        if (!compile_one(q, v[i], &none, &later)) {
+            *err = later;
+            break;
+        }
+    }
+    buf_init(&b, ERR_TEXT_MAX / 2);
+    for (size_t i = from; i < to; i++) {
+        if (i > from)
+            buf_add_char(&b, ' ');
+        lq_print_stage(&b, v[i]);
+    }
+    err_in(err, "parse error : stage '" STR_FMT "' ", STR_ARG(buf_str(&b)));
+    buf_deinit(&b);
+    return false;
+}
+
 bool lq_pipe_compile(struct query *q, const struct log_query *log, struct lq_pipe *out,
                      struct err *err)
 {
@@ -97,7 +121,7 @@ bool lq_pipe_compile(struct query *q, const struct log_query *log, struct lq_pip
     const struct stage **v = ordered(&q->arena, log);
     for (size_t i = 0; i < log->n; i++)
         if (!compile_one(q, v[i], out, err))
-            return false;
+            return name_stage(q, v, log->n, i, err);
     return true;
 }
 
@@ -116,8 +140,9 @@ bool lq_pipe_filters(struct query *q, const struct unwrap *u, struct lq_pipe *ou
     *out = (struct lq_pipe){0};
     for (size_t i = 0; i < u->n; i++) {
         struct stage s = {.kind = STAGE_LABEL_FILTER, .cond = u->filters[i]};
+        const struct stage *one = &s;
         if (!compile_one(q, &s, out, err))
-            return false;
+            return name_stage(q, &one, 1, 0, err);
     }
     return true;
 }

@@ -1,6 +1,7 @@
 /* stage_filter.c - line filters: substrings, regexes, patterns, addresses; or-chains.
  *
- * A chain hits when one of its members does; != !~ !> keep the lines without a hit. A regex that
+ * A chain hits when one of its members does; a member that any line hits ("", `.*`) counts only
+ * when it is alone, or negated. != !~ !> keep the lines without a hit. A regex that
  * must hold a literal is tried only on lines that do. */
 #include "query/logql/ip.h"
 #include "query/logql/pattern.h"
@@ -99,6 +100,12 @@ static bool add_must(struct query *q, struct lq_pipe *pipe, const struct filter 
     return m->kind == MEMBER_TEXT && pipe->must.n <= LOG_SELECT_MUST_MAX;
 }
 
+static bool hits_all(const struct member *m)
+{
+    return (m->kind == MEMBER_TEXT && m->text.n == 0) ||
+           (m->kind == MEMBER_RE && m->facts->matches_all);
+}
+
 bool lq_compile_line_filter(struct query *q, const struct stage *s, struct lq_pipe *pipe,
                             struct lq_stage *out, struct err *err)
 {
@@ -111,6 +118,11 @@ bool lq_compile_line_filter(struct query *q, const struct stage *s, struct lq_pi
     for (size_t i = 0; i < f->n; i++)
         if (!compile_member(q, op, &s->line.alts[i], &v[i], err))
             return false;
+    size_t kept = 0;
+    for (size_t i = 0; i < f->n && !f->negated; i++)
+        if (!hits_all(&v[i]))
+            v[kept++] = v[i];
+    f->n = kept > 0 ? kept : f->n;
     bool is_held = add_must(q, pipe, f);
     pipe->reads_line |= !is_held;
     *out = (struct lq_stage){.run = run_filter, .state = f, .is_held = is_held};

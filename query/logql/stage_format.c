@@ -122,10 +122,10 @@ static struct labels all_frozen(void *ctx, struct arena *a)
 static void rename_label(struct lq_line *l, const struct label_step *step)
 {
     str value;
-    enum line_cat cat;
+    enum line_cat cat; // errors are no labels here
     if (!lq_line_get_cat(l, step->source, &value, &cat))
         return;
-    lq_line_set(l, cat, step->label, value);
+    lq_line_claim(l, step->label, value);
     lq_line_del(l, step->source);
 }
 
@@ -151,7 +151,7 @@ static bool run_label_format(const struct lq_stage *s, struct lq_line *l, bool *
         if (is_frozen)
             env = (struct template_env){.ctx = &frozen, .get = get_frozen, .all = all_frozen};
         if (run_template(&step->format, l, &env, &text))
-            lq_line_set(l, CAT_PARSED, step->label, text);
+            lq_line_claim(l, step->label, text);
     }
     return true;
 }

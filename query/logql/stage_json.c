@@ -5,6 +5,7 @@
  * line's scratch memory. When the reader stumbles, the line is read again by lenient.h, which
  * takes what it can and knows the words for what is wrong. */
 #include "query/logql/lenient.h"
+#include "query/logql/path.h"
 #include "query/logql/pipeline.h"
 #include "storage/base/json_read.h"
 #include "storage/base/num.h"
@@ -97,7 +98,7 @@ static bool read_fields(const struct json_all *j, struct json_reader *r, struct 
         case JSON_TRUE:
         case JSON_FALSE: {
             str name = field_name(l, j->name, key);
-            if (name.n > 0 && !lq_line_extract(l, name, scalar_text(r, e, &l->scratch), false))
+            if (name.n > 0 && !lq_line_extract(l, name, scalar_text(r, e, &l->scratch)))
                 return true; // all that is needed has been found
             break;
         }
@@ -137,8 +138,7 @@ static enum found read_again(const struct json_all *j, str object, struct lq_lin
         if (type == LENIENT_OBJECT || type == LENIENT_ARRAY || type == LENIENT_NULL)
             continue;
         str name = field_name(l, j->name, key);
-        if (name.n > 0 &&
-            !lq_line_extract(l, name, lenient_scalar(&l->scratch, value, type), false))
+        if (name.n > 0 && !lq_line_extract(l, name, lenient_scalar(&l->scratch, value, type)))
             return FOUND_ALL;
     }
     if (step == LENIENT_END)
@@ -179,12 +179,6 @@ static struct buf *query_buf(struct query *q, size_t max)
 
 /* ---- expressions ---- */
 
-struct path_step {
-    bool is_index;
-    str key;
-    uint64_t index;
-};
-
 struct json_path {
     struct lq_name label;
     const struct path_step *v;
@@ -195,72 +189,6 @@ struct json_some {
     const struct json_path *v;
     size_t n;
 };
-
-static bool bad_path(str path, struct err *err)
-{
-    return err_set(err, ERR_INVALID, "cannot parse expression [" STR_FMT "]: syntax error",
-                   STR_ARG(path));
-}
-
-static bool path_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '-' || (uint8_t)c >= 0x80;
-}
-
-/* ["key"] or [3] at *at. */
-static bool bracket_step(struct query *q, str path, size_t *at, struct path_step *step,
-                         struct err *err)
-{
-    size_t i = *at + 1, from = i;
-    if (i < path.n && path.p[i] == '"') {
-        for (i++; i < path.n && path.p[i] != '"'; i++)
-            if (path.p[i] == '\\')
-                i++;
-        if (i >= path.n)
-            return bad_path(path, err);
-        step->key = json_unescape(&q->arena, str_sub(path, from + 1, i));
-        i++;
-    } else {
-        while (i < path.n && path.p[i] != ']')
-            i++;
-        step->is_index = true;
-        if (!num_parse_u64(str_sub(path, from, i), &step->index))
-            return bad_path(path, err);
-    }
-    if (i >= path.n || path.p[i] != ']')
-        return bad_path(path, err);
-    *at = i + 1;
-    return true;
-}
-
-static bool compile_path(struct query *q, str path, struct json_path *out, struct err *err)
-{
-    VEC(struct path_step) v = {0};
-    size_t i = 0;
-    while (i < path.n) {
-        struct path_step step = {0};
-        if (path.p[i] == '[') {
-            if (!bracket_step(q, path, &i, &step, err))
-                return false;
-        } else {
-            if (path.p[i] == '.' && v.n > 0)
-                i++;
-            size_t from = i;
-            while (i < path.n && path_char(path.p[i]))
-                i++;
-            if (i == from || (path.p[from] >= '0' && path.p[from] <= '9'))
-                return bad_path(path, err);
-            step.key = str_sub(path, from, i);
-        }
-        vec_push(&v, &q->arena, step);
-    }
-    if (v.n == 0)
-        return bad_path(path, err);
-    out->v = v.v;
-    out->n = v.n;
-    return true;
-}
 
 /* Goes one step into the value whose first event was e; *e is then the first event of the part. */
 static bool path_into(struct json_reader *r, const struct path_step *step, enum json_event *e,
@@ -383,10 +311,9 @@ static bool run_json_some(const struct lq_stage *s, struct lq_line *l, bool *kee
         if (!path_find(&j->v[i], l, &value, &found))
             found = path_find_again(&j->v[i], l, &value);
         if (found)
-            lq_line_set(l, CAT_PARSED, lq_line_clashes(l, name) ? lq_line_suffixed(l, name) : name,
-                        value);
-        else if (!lq_line_get(l, name, &old))
-            lq_line_set(l, CAT_PARSED, name, (str){0});
+            lq_line_claim(l, lq_line_clashes(l, name) ? lq_line_suffixed(l, name) : name, value);
+        if (!lq_line_get(l, name, &old)) // also one that the stream had until it was dropped
+            lq_line_claim(l, name, (str){0});
     }
     return true;
 }
@@ -407,7 +334,7 @@ bool lq_compile_json(struct query *q, const struct stage *s, struct lq_pipe *pip
     struct json_path *v = arena_array(&q->arena, struct json_path, s->n_extracts);
     for (size_t i = 0; i < s->n_extracts; i++) {
         v[i].label = lq_name(s->extracts[i].label);
-        if (!compile_path(q, s->extracts[i].path, &v[i], err))
+        if (!lq_path_json(&q->arena, s->extracts[i].path, &v[i].v, &v[i].n, err))
             return false;
     }
     some->v = v;
@@ -440,7 +367,7 @@ static bool run_unpack(const struct lq_stage *s, struct lq_line *l, bool *keep, 
     while ((step = lenient_next(&o, &l->scratch, &key, &value, &type)) == LENIENT_FIELD) {
         if (type != LENIENT_STRING)
             continue;
-        str text = lenient_text(&l->scratch, value);
+        str text = lenient_exact(&l->scratch, value);
         if (str_eq(key, ENTRY_KEY)) {
             entry = text;
             has_entry = true;
@@ -454,10 +381,10 @@ static bool run_unpack(const struct lq_stage *s, struct lq_line *l, bool *keep, 
     }
     if (!has_entry)
         return true;
-    for (size_t i = 0; i < found.n && !l->hints->none; i++) {
+    for (size_t i = found.n; i-- > 0 && !l->hints->none;) { // the last of a name wins
         str name = lq_sanitize(l, found.v[i].name, true);
         if (name.n > 0)
-            (void)lq_line_extract(l, name, found.v[i].value, false);
+            (void)lq_line_extract(l, name, found.v[i].value);
     }
     l->text = entry;
     return true;

@@ -3,10 +3,12 @@
  * Both legs of an `and` are always evaluated, because the second may set the error that a later
  * filter looks for. Comparisons with numbers drop a line without the label, and let one pass whose
  * value is no number: only text filters on __error__ can sort it out. */
+#include "query/lang/print.h"
 #include "query/logql/ip.h"
 #include "query/logql/pipeline.h"
 #include "storage/base/dur.h"
 #include "storage/base/num.h"
+#include "storage/model/limits.h"
 
 #define FILTER_ERR STR("LabelFilterErr")
 
@@ -14,8 +16,21 @@
 
 static bool no_number(struct lq_line *l, str value, str *why)
 {
-    *why = arena_fmt(&l->scratch, "strconv.ParseFloat: parsing \"" STR_FMT "\": invalid syntax",
-                     STR_ARG(value));
+    bool plain = true;
+    for (size_t i = 0; i < value.n && plain; i++)
+        plain = value.p[i] >= ' ' && value.p[i] < 0x7f && value.p[i] != '"' && value.p[i] != '\\';
+    if (plain) { // without a buffer of its own: this may be said of many lines
+        *why = arena_fmt(&l->scratch, "strconv.ParseFloat: parsing \"" STR_FMT "\": invalid syntax",
+                         STR_ARG(value));
+        return false;
+    }
+    struct buf b;
+    buf_init(&b, 4 * LIMIT_LINE); // an escape has four bytes
+    buf_add(&b, STR("strconv.ParseFloat: parsing "));
+    print_quoted(&b, value);
+    buf_add(&b, STR(": invalid syntax"));
+    *why = arena_dup(&l->scratch, buf_str(&b));
+    buf_deinit(&b);
     return false;
 }
 

@@ -3,6 +3,7 @@
  * Broken pairs are stepped over up to the next blank; --strict ends there with an error whose
  * position counts bytes from 1. */
 #include "query/logql/lenient.h"
+#include "query/logql/path.h"
 #include "query/logql/pipeline.h"
 #include "storage/base/utf8.h"
 
@@ -122,7 +123,7 @@ static void fail_line(struct lq_line *l, const struct scanner *s)
 
 struct logfmt {
     bool strict, keep_empty;
-    const struct extract *v;
+    str *keys;
     struct lq_name *labels;
     size_t n;
 };
@@ -145,18 +146,29 @@ static bool run_logfmt(const struct lq_stage *stage, struct lq_line *l, bool *ke
         str name = lq_sanitize(l, s.key, true);
         if (has_bad_utf8(&s, s.value))
             s.value = lenient_blank(&l->scratch, s.value);
-        if (name.n > 0 && !lq_line_extract(l, name, s.value, false))
+        if (name.n > 0 && !lq_line_extract(l, name, s.value))
             return true; // all that is needed has been found
     }
 }
 
+static bool is_label_of(const struct logfmt *f, str key)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (str_eq(f->labels[i].s, key))
+            return true;
+    return false;
+}
+
 /* One pair against the expressions; the labels' own names count as keys, too. A label that gets the
- * suffix keeps its first value, others their last: as Loki does. */
+ * suffix keeps its first value, others their last, and a key that an earlier stage has made a label
+ * of is not looked at: as Loki does. */
 static void match_pair(const struct logfmt *f, struct lq_line *l, const struct scanner *s)
 {
     str key = lq_sanitize(l, s->key, true), old;
+    if (!is_label_of(f, key) && lq_line_claimed(l, lq_name(key)))
+        return;
     for (size_t i = 0; i < f->n; i++) {
-        if (!str_eq(f->v[i].path, key) && !str_eq(f->v[i].label, key))
+        if (!str_eq(f->keys[i], key) && !str_eq(f->labels[i].s, key))
             continue;
         struct lq_name name = f->labels[i];
         if (lq_line_clashes(l, name)) {
@@ -164,7 +176,7 @@ static void match_pair(const struct logfmt *f, struct lq_line *l, const struct s
             if (lq_line_get(l, name, &old))
                 continue;
         }
-        lq_line_set(l, CAT_PARSED, name, has_bad_utf8(s, s->value) ? (str){0} : s->value);
+        lq_line_claim(l, name, has_bad_utf8(s, s->value) ? (str){0} : s->value);
     }
 }
 
@@ -174,8 +186,10 @@ static bool run_logfmt_some(const struct lq_stage *stage, struct lq_line *l, boo
     const struct logfmt *f = stage->state;
     struct scanner s = scan(l->text);
     enum pair got;
-    str old;
     (void)keep, (void)err;
+    for (size_t i = 0; i < f->n; i++)
+        if (!lq_line_clashes(l, f->labels[i]))
+            lq_line_set(l, CAT_PARSED, f->labels[i], (str){0});
     while ((got = next_pair(&s, &l->scratch)) != PAIR_END) {
         if (got == PAIR_OK) {
             match_pair(f, l, &s);
@@ -184,9 +198,6 @@ static bool run_logfmt_some(const struct lq_stage *stage, struct lq_line *l, boo
             return true;
         }
     }
-    for (size_t i = 0; i < f->n; i++)
-        if (!lq_line_get(l, f->labels[i], &old))
-            lq_line_set(l, CAT_PARSED, f->labels[i], (str){0});
     return true;
 }
 
@@ -194,16 +205,12 @@ bool lq_compile_logfmt(struct query *q, const struct stage *s, struct lq_pipe *p
                        struct lq_stage *out, struct err *err)
 {
     struct logfmt *f = arena_new(&q->arena, struct logfmt);
-    *f = (struct logfmt){s->strict, s->keep_empty, s->extracts,
+    *f = (struct logfmt){s->strict, s->keep_empty, arena_array(&q->arena, str, s->n_extracts),
                          arena_array(&q->arena, struct lq_name, s->n_extracts), s->n_extracts};
     for (size_t i = 0; i < f->n; i++) {
-        str path = f->v[i].path;
-        f->labels[i] = lq_name(f->v[i].label);
-        for (size_t k = 0; k < path.n; k++) // keys hold none of these
-            if (path.n == 0 || strchr(" =\"", path.p[k]) != NULL)
-                return err_set(err, ERR_INVALID,
-                               "cannot parse expression [" STR_FMT "]: syntax error",
-                               STR_ARG(path));
+        f->labels[i] = lq_name(s->extracts[i].label);
+        if (!lq_path_logfmt(s->extracts[i].path, &f->keys[i], err))
+            return false;
     }
     pipe->reads_line = true;
     *out = (struct lq_stage){

@@ -2,13 +2,6 @@
 #include "query/logql/pattern.h"
 #include "query/logql/pipeline.h"
 
-/* A named part of the line becomes a label; unlike json and logfmt it takes the place of an earlier
- * one. */
-static void set_part(struct lq_line *l, str name, str value)
-{
-    (void)lq_line_extract(l, name, value, true);
-}
-
 /* ---- regexp ---- */
 
 struct regexp_state {
@@ -25,9 +18,9 @@ static bool run_regexp(const struct lq_stage *s, struct lq_line *l, bool *keep, 
     if (!regex_exec(r->re, l->text, 0, r->groups, r->n, &hit, err))
         return false;
     for (size_t i = 1; hit && i < r->n; i++) {
-        str name = regex_group_name(r->re, i);
+        str name = lq_sanitize(l, regex_group_name(r->re, i), true); // may be (?P<1>)
         if (name.n > 0)
-            set_part(l, name, r->groups[i].p != NULL ? r->groups[i] : (str){0});
+            (void)lq_line_extract(l, name, r->groups[i].p != NULL ? r->groups[i] : (str){0});
     }
     return true;
 }
@@ -55,7 +48,7 @@ struct pattern_run {
 static void found_part(void *ctx, size_t node, str value)
 {
     struct pattern_run *run = ctx;
-    set_part(run->l, run->p->v[node].text, value);
+    (void)lq_line_extract(run->l, run->p->v[node].text, value);
 }
 
 static bool run_pattern(const struct lq_stage *s, struct lq_line *l, bool *keep, struct err *err)

@@ -106,9 +106,11 @@ const char *lq_vector_op_name(enum vector_op op)
 
 str lq_tok_name(const struct token *t)
 {
-    static const char *const plain[] = {"$end",   "IDENTIFIER",  "STRING",
-                                        "NUMBER", "DURATION",    "BYTES",
-                                        "RANGE",  "PARSER_FLAG", "IDENTIFIER"};
+    static const char *const plain[] = {"$end",   "IDENTIFIER",    "STRING",
+                                        "NUMBER", "DURATION",      "BYTES",
+                                        "RANGE",  "FUNCTION_FLAG", "IDENTIFIER"};
+    if (t->kind == TOK_OTHER && str_is(t->text, "]"))
+        return t->text;
     if (t->kind < COUNTOF(plain))
         return str_c(plain[t->kind]);
     for (size_t i = 0; i < COUNTOF(punct_tok); i++)
@@ -213,28 +215,149 @@ static void take_number(struct lexer *lx, struct token *t)
         t->kind = TOK_BYTES;
 }
 
-/* A run of letters of units behind digits that is neither duration nor size falls apart into a
- * number and a name, as it would without units. */
-static void split_number(struct lexer *lx, struct token *t)
+/* ---- numbers as Go's scanner sees them ---- */
+
+struct number_scan {
+    str in;
+    size_t pos;
+    bool digits;    // at least one so far
+    bool bad_under; // an underscore that separates no digits
+};
+
+static char number_at(const struct number_scan *s, size_t ahead)
 {
-    size_t from = (size_t)(t->text.p - lx->in.p), n = 0;
-    if (t->kind != TOK_NUMBER || (t->text.n > 1 && t->text.p[0] == '0' && is_letter(t->text.p[1])))
-        return;
-    while (n < t->text.n && (is_digit(t->text.p[n]) || t->text.p[n] == '.' || t->text.p[n] == '_'))
-        n++;
-    size_t e = n;
-    if (e < t->text.n && (t->text.p[e] == 'e' || t->text.p[e] == 'E')) {
-        e++;
-        if (e < t->text.n && (t->text.p[e] == '+' || t->text.p[e] == '-'))
-            e++;
-        size_t digits = e;
-        while (e < t->text.n && is_digit(t->text.p[e]))
-            e++;
-        if (e > digits)
-            n = e;
+    return s->pos + ahead < s->in.n ? s->in.p[s->pos + ahead] : '\0';
+}
+
+static bool is_hex(char c)
+{
+    return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+/* A run of digits and underscores. */
+static void number_digits(struct number_scan *s, bool hex)
+{
+    for (;; s->pos++) {
+        char c = number_at(s, 0), before = s->pos > 0 ? s->in.p[s->pos - 1] : '\0';
+        if (c == '_') { // between digits, or behind a prefix
+            char next = number_at(s, 1);
+            bool good = is_hex(before) || strchr("xXoO", before) != NULL;
+            s->bad_under |= !good || !(hex ? is_hex(next) : is_digit(next));
+        } else if (hex ? is_hex(c) : is_digit(c)) {
+            s->digits = true;
+        } else {
+            return;
+        }
     }
-    t->text.n = n;
+}
+
+static const char *exponent_fault(struct number_scan *s, char kind)
+{
+    if (kind == 'P')
+        return "'P' exponent requires hexadecimal mantissa";
+    if (kind == 'p')
+        return "'p' exponent requires hexadecimal mantissa";
+    s->pos++;
+    if (number_at(s, 0) == '+' || number_at(s, 0) == '-')
+        s->pos++;
+    s->digits = false;
+    number_digits(s, false);
+    return s->digits ? NULL : "exponent has no digits";
+}
+
+/* Where the number at the start of `in` ends, and what is wrong with it: NULL for nothing. */
+static const char *scan_number(str in, size_t *n)
+{
+    struct number_scan s = {.in = in};
+    char kind = in.n > 1 && in.p[0] == '0' ? in.p[1] : '\0';
+    bool hex = kind == 'x' || kind == 'X', octal = kind == 'o' || kind == 'O', is_float = false;
+    char bad = '\0';                          // of a literal in base 8
+    bool binary = kind == 'b' || kind == 'B'; // of which the reader of literals makes nothing
+    s.pos = hex || octal || binary ? 2 : 0;
+    number_digits(&s, hex);
+    for (size_t i = 1; i < s.pos && in.p[0] == '0' && !hex && bad == '\0'; i++)
+        bad = in.p[i] == '8' || in.p[i] == '9' ? in.p[i] : '\0';
+    if (number_at(&s, 0) == '.') {
+        if (octal)
+            return "invalid radix point in octal literal";
+        is_float = true;
+        s.pos++;
+        number_digits(&s, hex);
+    }
+    if (!s.digits)
+        return hex     ? "hexadecimal literal has no digits"
+               : octal ? "octal literal has no digits"
+                       : "decimal literal has no digits";
+    char e = number_at(&s, 0);
+    bool has_exponent = strchr(hex ? "pP" : "eEpP", e) != NULL && e != '\0';
+    const char *fault = has_exponent ? exponent_fault(&s, hex ? 'e' : e) : NULL;
+    if (fault == NULL && hex && is_float && !has_exponent)
+        fault = "hexadecimal mantissa requires a 'p' exponent";
+    if (fault == NULL && bad != '\0' && !is_float && !has_exponent)
+        fault = bad == '8' ? "invalid digit '8' in octal literal"
+                           : "invalid digit '9' in octal literal";
+    if (fault == NULL && s.bad_under)
+        fault = "'_' must separate successive digits";
+    *n = s.pos;
+    return fault;
+}
+
+/* What is neither duration nor size ends where Go's numbers end; the letters behind are a name. */
+static bool split_number(struct lexer *lx, struct token *t, struct err *err)
+{
+    if (t->kind != TOK_NUMBER)
+        return true;
+    size_t from = (size_t)(t->text.p - lx->in.p), n = 0;
+    const char *fault = scan_number(str_sub(lx->in, from, lx->in.n), &n);
+    if (fault != NULL)
+        return err_at(err, t->line, t->col, "%s", fault);
+    t->text = str_sub(lx->in, from, from + n);
     lx->pos = from + n;
+    return true;
+}
+
+/* ---- strings ---- */
+
+/* What Loki calls the fault of the string at pos, NULL when it is sound as far as that goes. */
+static const char *string_fault(const struct lexer *lx)
+{
+    char quote = lexer_peek(lx, 0);
+    for (size_t i = lx->pos + 1; i < lx->in.n && lx->in.p[i] != '\0'; i++) {
+        char c = lx->in.p[i];
+        if (c == quote)
+            return NULL;
+        if (quote == '`')
+            continue;
+        if (c == '\n')
+            break;
+        if (c != '\\' || ++i >= lx->in.n)
+            continue;
+        size_t digits = lx->in.p[i] == 'x'   ? 2
+                        : lx->in.p[i] == 'u' ? 4
+                        : lx->in.p[i] == 'U' ? 8
+                                             : 0;
+        for (size_t k = 1; k <= digits; k++)
+            if (i + k >= lx->in.n || !is_hex(lx->in.p[i + k]))
+                return "invalid char escape";
+        if (digits == 0 && strchr("abfnrtv\\\"01234567", lx->in.p[i]) == NULL)
+            return "invalid char escape";
+    }
+    return "literal not terminated";
+}
+
+static bool take_string(struct lexer *lx, struct token *t, struct err *err)
+{
+    size_t end = lx->pos + 1;
+    char quote = lexer_peek(lx, 0);
+    const char *fault = string_fault(lx);
+    t->kind = TOK_STRING;
+    while (end < lx->in.n && lx->in.p[end] != quote && lx->in.p[end] != '\0')
+        end++;
+    if (end < lx->in.n && lx->in.p[end] == '\0')
+        fault = "invalid character NUL";
+    if (fault != NULL)
+        return err_at(err, t->line, t->col, "%s", fault);
+    return lexer_string(lx, false, &t->text, err) || err_at(err, t->line, t->col, "invalid syntax");
 }
 
 /* Behind an opening bracket: everything up to the closing one. */
@@ -308,16 +431,14 @@ bool lq_tok_next(struct lexer *lx, struct token *out, struct err *err)
     const char *p;
     if (is_digit(c) || (c == '.' && is_digit(lexer_peek(lx, 1)))) {
         take_number(lx, &t);
-        split_number(lx, &t);
+        if (!split_number(lx, &t, err))
+            return false;
     } else if (is_letter(c)) {
         t.text = take_name(lx);
         classify_name(lx, &t);
     } else if (c == '"' || c == '`') {
-        t.kind = TOK_STRING;
-        if (!lexer_string(lx, false, &t.text, err)) {
-            err->line = t.line, err->col = t.col;
+        if (!take_string(lx, &t, err))
             return false;
-        }
     } else if (c == '[') {
         lx->pos++;
         if (!take_range(lx, &t, err))

@@ -75,8 +75,7 @@ bool loki_param_limit(const struct api_call *c, bool is_log_query, size_t *out, 
     str text;
     int64_t n = DEFAULT_LIMIT;
     if (api_param(c, STR("limit"), &text) && !num_parse_i64(text, &n))
-        return err_set(err, ERR_INVALID,
-                       "could not parse 'limit' parameter: \"" STR_FMT "\" is not a number",
+        return err_set(err, ERR_INVALID, "strconv.Atoi: parsing \"" STR_FMT "\": invalid syntax",
                        STR_ARG(text));
     if (n <= 0)
         return err_set(err, ERR_INVALID, "limit must be a positive value");
@@ -108,8 +107,8 @@ bool loki_param_duration(const struct api_call *c, const char *name, int64_t fal
     *out = fallback_ns;
     if (!api_param(c, str_c(name), &text) || duration_parse_prom(text, out, err))
         return true;
-    return err_set(err, ERR_INVALID, "could not parse '%s' parameter: not a duration: " STR_FMT,
-                   name, STR_ARG(text));
+    return err_set(err, ERR_INVALID, "cannot parse \"" STR_FMT "\" to a valid duration",
+                   STR_ARG(text));
 }
 
 bool loki_param_expr(struct api_call *c, const struct logql_expr **out, struct err *err)
@@ -340,18 +339,24 @@ static int64_t floor_to_step(int64_t t_ms, int64_t step_ms)
     return t_ms - (past < 0 ? past + step_ms : past);
 }
 
-static bool run_metric_range(struct api_call *c, const struct logql_expr *e, int64_t start,
-                             int64_t end, int64_t started, struct err *err)
+/* Log queries have no use for it, but must not bring a wrong one. */
+static bool param_step(const struct api_call *c, int64_t start, int64_t end, int64_t *step_ms,
+                       struct err *err)
 {
     int64_t step_ns, fallback = MAX((end - start) / NS_PER_S / 250, 1) * NS_PER_S;
-    struct matrix m;
     if (!loki_param_duration(c, "step", fallback, &step_ns, err))
         return false;
-    int64_t step = step_ns / NS_PER_MS;
-    if (step <= 0)
-        return err_set(err, ERR_INVALID,
-                       "zero or negative query resolution step widths are not accepted. Try a "
-                       "positive integer");
+    *step_ms = step_ns / NS_PER_MS;
+    return step_ns > 0 || err_set(err, ERR_INVALID,
+                                  "zero or negative query resolution step widths are not "
+                                  "accepted. Try a positive integer");
+}
+
+static bool run_metric_range(struct api_call *c, const struct logql_expr *e, int64_t start,
+                             int64_t end, int64_t step, int64_t started, struct err *err)
+{
+    struct matrix m;
+    step = MAX(step, 1);
     // Loki's frontend, as it is set by default, widens the range to whole steps of Unix time.
     int64_t start_ms = floor_to_step(ns_to_ms_floor(start), step);
     int64_t end_ms = -floor_to_step(-ns_to_ms_floor(end), step);
@@ -370,12 +375,13 @@ static bool run_metric_range(struct api_call *c, const struct logql_expr *e, int
 
 static bool run_range(struct api_call *c, struct err *err)
 {
-    int64_t started = clock_mono_ns(c->svc->clock), start, end, interval;
+    int64_t started = clock_mono_ns(c->svc->clock), start, end, step, interval;
     const struct logql_expr *e;
     struct logql_entries entries = {0};
     size_t limit;
     bool backward;
     if (!loki_param_range(c, &start, &end, err) || !loki_param_direction(c, &backward, err) ||
+        !param_step(c, start, end, &step, err) ||
         !loki_param_duration(c, "interval", 0, &interval, err))
         return false;
     if (interval < 0)
@@ -383,8 +389,8 @@ static bool run_range(struct api_call *c, struct err *err)
     if (!loki_param_expr(c, &e, err) || !loki_param_limit(c, !logql_is_metric(e), &limit, err))
         return false;
     if (logql_is_metric(e))
-        return run_metric_range(c, e, start, end, started, err);
-    if (start < end && !logql_logs(&c->q, e, start, end, backward, limit, interval, &entries, err))
+        return run_metric_range(c, e, start, end, step, started, err);
+    if (!logql_logs(&c->q, e, start, end, backward, limit, interval, &entries, err))
         return false;
     return write_entries(c, &entries, started, err);
 }

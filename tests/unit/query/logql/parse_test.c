@@ -62,7 +62,7 @@ static const struct {
 static const struct {
     const char *in, *error;
 } bad[] = {
-    {"", "parse error at line 1, col 1: syntax error: unexpected $end"},
+    {"", "parse error : syntax error: unexpected $end"},
     {"{", "parse error at line 1, col 2: syntax error: unexpected $end, expecting IDENTIFIER or }"},
     {"{a=\"b\"", "parse error at line 1, col 7: syntax error: unexpected $end, expecting } or ,"},
     {"{a=\"b\"} |= 5",
@@ -90,7 +90,7 @@ static const struct {
     {"{a=\"b\"} | x > 0x10", "unable to parse literal as a float"},
     {"-..u", "parse error at line 1, col 2: syntax error: unexpected ., expecting NUMBER"},
     {"{\xc3\xa9=\"b\"}", "parse error at line 1, col 2: syntax error: unexpected IDENTIFIER"},
-    {"{a=\"b", "parse error at line 1, col 4: unterminated quoted string"},
+    {"{a=\"b", "parse error at line 1, col 4: literal not terminated"},
 };
 
 static void query_up(struct query *q)
