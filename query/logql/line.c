@@ -265,9 +265,15 @@ bool lq_line_extract(struct lq_line *l, str text, str value)
     return !l->hints->restrict_names || l->n_found < l->hints->n;
 }
 
-void lq_line_forget(struct lq_line *l, size_t n)
+size_t lq_line_mark(struct lq_line *l)
 {
-    for (size_t i = n; i < l->v.n; i++) {
+    need_meta(l);
+    return l->v.n;
+}
+
+void lq_line_forget(struct lq_line *l, size_t mark)
+{
+    for (size_t i = mark; i < l->v.n; i++) {
         l->n_found -= l->v.v[i].extracted && !l->v.v[i].is_gone;
         l->v.v[i].is_gone = true;
         l->v.v[i].extracted = false;

@@ -82,8 +82,10 @@ bool lq_line_get(struct lq_line *l, struct lq_name name, str *value);
 bool lq_line_get_cat(struct lq_line *l, struct lq_name name, str *value, enum line_cat *cat);
 void lq_line_set(struct lq_line *l, enum line_cat cat, struct lq_name name, str value);
 void lq_line_del(struct lq_line *l, struct lq_name name);
-/* Forgets the labels that came in after there were `n` of them (l->v.n then). */
-void lq_line_forget(struct lq_line *l, size_t n);
+/* How many labels there are, metadata entered: what lq_line_forget(l, mark) goes back to, as far as
+ * labels came in since. */
+size_t lq_line_mark(struct lq_line *l);
+void lq_line_forget(struct lq_line *l, size_t mark);
 /* The stream has it, dropped or not, or it is metadata: new labels of this name get the suffix. */
 bool lq_line_clashes(struct lq_line *l, struct lq_name name);
 struct lq_name lq_line_suffixed(struct lq_line *l, struct lq_name name);

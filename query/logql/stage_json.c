@@ -151,14 +151,14 @@ static bool run_json(const struct lq_stage *s, struct lq_line *l, bool *keep, st
 {
     const struct json_all *j = s->state;
     struct json_reader r;
-    size_t n_before = l->v.n;
+    size_t before = lq_line_mark(l);
     (void)keep, (void)err;
     json_reader_init(&r, l->text);
     r.allow_trailing = true;
     bool is_clean = str_find(l->text, LENIENT_BAD_UTF8) == SIZE_MAX;
     if (is_clean && json_next(&r) == JSON_OBJECT && read_fields(j, &r, l))
         return true;
-    lq_line_forget(l, n_before);
+    lq_line_forget(l, before);
     buf_clear(j->name);
     (void)read_again(j, l->text, l, 0);
     return true;
