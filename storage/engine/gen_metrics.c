@@ -19,7 +19,7 @@ static_assert(sizeof(struct gen_series) == 32, "two in a cache line");
 
 /* ---- memory ---- */
 
-static void count_bytes(struct gen *g, size_t plus, size_t minus)
+void gen_count_bytes(struct gen *g, size_t plus, size_t minus)
 {
     atomic_fetch_add_explicit(&g->bytes, plus - minus, memory_order_relaxed);
     if (g->budget == NULL)
@@ -32,14 +32,14 @@ static void count_bytes(struct gen *g, size_t plus, size_t minus)
 
 static void *resize(struct gen *g, void *p, size_t before, size_t after)
 {
-    count_bytes(g, after, before);
+    gen_count_bytes(g, after, before);
     return mem_realloc(p, after);
 }
 
 /* The arena counts on nothing by itself: what it took since last time goes to the books. */
 static void count_arena(struct gen *g)
 {
-    count_bytes(g, g->arena.used, g->arena_counted);
+    gen_count_bytes(g, g->arena.used, g->arena_counted);
     g->arena_counted = g->arena.used;
 }
 
@@ -71,6 +71,7 @@ void gen_metrics_close(struct gen *g)
         mem_free(g->late.v[i].v);
     for (size_t i = 0; i < g->cap_starts; i++)
         mem_free(g->starts[i]);
+    gen_marks_free(g);
     mem_free(g->starts);
     mem_free(g->pages);
     mem_free(g->slabs);
@@ -106,7 +107,7 @@ static struct gen_series *series_make(struct gen *g, uint32_t id)
     g->n_pages = MAX(g->n_pages, page + 1);
     if (UNLIKELY(g->pages[page] == NULL)) {
         g->pages[page] = mem_zalloc(GEN_PAGE_IDS * sizeof(struct gen_series));
-        count_bytes(g, GEN_PAGE_IDS * sizeof(struct gen_series), 0);
+        gen_count_bytes(g, GEN_PAGE_IDS * sizeof(struct gen_series), 0);
     }
     return &g->pages[page][id & (GEN_PAGE_IDS - 1)];
 }
@@ -121,7 +122,7 @@ static uint32_t block_new(struct gen *g)
             g->cap_slabs = cap;
         }
         g->slabs[g->n_slabs++] = mem_alloc(GEN_SLAB * sizeof(struct gen_block));
-        count_bytes(g, GEN_SLAB * sizeof(struct gen_block), 0);
+        gen_count_bytes(g, GEN_SLAB * sizeof(struct gen_block), 0);
         if (g->n_blocks == 0)
             g->n_blocks = 1; // 0 means none
     }
@@ -310,7 +311,7 @@ static uint32_t stream_new(struct gen *g, int64_t t)
 {
     size_t before = g->streams.cap;
     vec_push(&g->streams, NULL, (struct gen_stream){.base = t});
-    count_bytes(g, g->streams.cap * sizeof g->streams.v[0], before * sizeof g->streams.v[0]);
+    gen_count_bytes(g, g->streams.cap * sizeof g->streams.v[0], before * sizeof g->streams.v[0]);
     uint32_t stream = (uint32_t)g->streams.n - 1;
     stream_push(g, stream, t);
     return stream;
@@ -411,7 +412,7 @@ static void add_late(struct gen *g, struct gen_series *s, uint32_t id, struct ge
         size_t before = g->late.cap * sizeof g->late.v[0] + hmap_bytes(&g->late_map);
         vec_push(&g->late, NULL, (struct gen_late_list){.id = id});
         hmap_put(&g->late_map, hash_mix(id, 1), i);
-        count_bytes(g, g->late.cap * sizeof g->late.v[0] + hmap_bytes(&g->late_map), before);
+        gen_count_bytes(g, g->late.cap * sizeof g->late.v[0] + hmap_bytes(&g->late_map), before);
     }
     struct gen_late_list *list = &g->late.v[i];
     if (late.h != NULL) {
@@ -423,7 +424,7 @@ static void add_late(struct gen *g, struct gen_series *s, uint32_t id, struct ge
     }
     size_t before = list->cap;
     vec_push(list, NULL, late);
-    count_bytes(g, list->cap * sizeof late, before * sizeof late);
+    gen_count_bytes(g, list->cap * sizeof late, before * sizeof late);
     s->flags |= SERIES_LATE;
 }
 
@@ -454,7 +455,7 @@ static struct gen_start *start_make(struct gen *g, uint32_t id)
     }
     if (g->starts[page] == NULL) {
         g->starts[page] = mem_zalloc(GEN_PAGE_IDS * sizeof(struct gen_start));
-        count_bytes(g, GEN_PAGE_IDS * sizeof(struct gen_start), 0);
+        gen_count_bytes(g, GEN_PAGE_IDS * sizeof(struct gen_start), 0);
     }
     return &g->starts[page][id & (GEN_PAGE_IDS - 1)];
 }
@@ -514,6 +515,7 @@ void gen_metrics_add(struct gen *g, uint32_t id, int64_t t_ms, double v, const s
             return;
         add_late(g, s, id, (struct gen_late){t_ms, start_ms, v, h});
     } else {
+        gen_mark_put(g, s, id);
         advance(g, s, t_ms);
         if (UNLIKELY(start_ms != 0 || (s->flags & SERIES_STARTS)))
             put_start(g, s, id, newest, t_ms, start_ms);
@@ -539,7 +541,7 @@ void gen_metrics_add_exemplar(struct gen *g, uint32_t id, int64_t t_ms, double v
     (void)series_make(g, id);
     vec_push(&g->exemplars, NULL,
              (struct gen_exemplar){id, t_ms, v, labels_dup(&g->arena, labels)});
-    count_bytes(g, (g->exemplars.cap - before) * sizeof g->exemplars.v[0], 0);
+    gen_count_bytes(g, (g->exemplars.cap - before) * sizeof g->exemplars.v[0], 0);
     count_arena(g);
 }
 
@@ -574,7 +576,7 @@ void gen_metrics_add_meta(struct gen *g, const struct metric_meta *meta)
         i = (uint32_t)g->metas.n;
         vec_push(&g->metas, NULL, (struct metric_meta){.name = arena_dup(&g->arena, meta->name)});
         hmap_put(&g->meta_map, hash64(meta->name), i);
-        count_bytes(g, g->metas.cap * sizeof g->metas.v[0] + hmap_bytes(&g->meta_map), before);
+        gen_count_bytes(g, g->metas.cap * sizeof g->metas.v[0] + hmap_bytes(&g->meta_map), before);
     }
     struct metric_meta *m = &g->metas.v[i];
     m->type = meta->type;
@@ -726,20 +728,21 @@ bool gen_metrics_bounds(const struct gen *g, uint32_t id, int64_t *t0_ms, int64_
     return true;
 }
 
-/* The bytes of a chunk in one piece. */
-static str chunk_bytes(const struct gen *g, const struct gen_series *s, struct arena *a)
+/* The bytes of a chunk in one piece, from a block on without its first `used` bytes. */
+static str chunk_bytes(const struct gen *g, const struct gen_series *s, uint32_t first, size_t used,
+                       struct arena *a)
 {
     size_t n = 0;
-    for (uint32_t b = s->first; b != s->last; b = gen_block_at(g, b)->next)
+    for (uint32_t b = first; b != s->last; b = gen_block_at(g, b)->next)
         n += GEN_BLOCK_DATA;
     n += s->used;
     char *p = arena_alloc(a, n + 8); // the token reader loads 8 bytes at once
     size_t at = 0;
-    for (uint32_t b = s->first; b != s->last; b = gen_block_at(g, b)->next, at += GEN_BLOCK_DATA)
+    for (uint32_t b = first; b != s->last; b = gen_block_at(g, b)->next, at += GEN_BLOCK_DATA)
         memcpy(p + at, gen_block_at(g, b)->data, GEN_BLOCK_DATA);
     memcpy(p + at, gen_block_at(g, s->last)->data, s->used);
     memset(p + n, 0, 8);
-    return (str){p, n};
+    return (str){p + used, n - used};
 }
 
 struct chunk_reader {
@@ -819,17 +822,23 @@ static void read_run(struct chunk_reader *c, uint32_t n)
         samples_push(c->out, gen_stream_time(c->st, i), v, NULL);
 }
 
-static void read_stream(struct chunk_reader *c)
+/* Goes on with the sample at that position; it may be one behind the last. */
+static void enter_stream(struct chunk_reader *c, uint64_t stream, uint64_t at)
 {
-    uint64_t stream = rd_varint(&c->r);
     ASSERT(stream < c->g->streams.n);
     c->st = &c->g->streams.v[stream];
-    c->at = (uint32_t)rd_varint(&c->r);
-    ASSERT(c->at < c->st->n);
+    c->at = (uint32_t)at;
+    ASSERT(at <= c->st->n);
     c->lo = stream_search(c->st, c->at, c->start_ms);
     c->hi = gen_stream_time(c->st, c->st->n - 1) <= c->end_ms
                 ? c->st->n
                 : stream_search(c->st, c->lo, c->end_ms + 1);
+}
+
+static void read_stream(struct chunk_reader *c)
+{
+    uint64_t stream = rd_varint(&c->r);
+    enter_stream(c, stream, rd_varint(&c->r));
 }
 
 static void read_hist(struct chunk_reader *c)
@@ -917,15 +926,24 @@ void gen_metrics_read(const struct gen *g, uint32_t id, int64_t start_ms, int64_
         return;
     if (s->n > 0) {
         struct arena_mark mark = arena_mark(a);
-        str bytes = chunk_bytes(g, s, a);
+        bool has_starts = (s->flags & SERIES_STARTS) != 0;
+        const struct gen_mark *m = has_starts ? NULL : gen_mark_find(g, id, start_ms);
+        str bytes =
+            m != NULL ? chunk_bytes(g, s, m->block, m->used, a) : chunk_bytes(g, s, s->first, 0, a);
         struct chunk_reader c = {.r = rd_of(bytes),
                                  .g = g,
-                                 .has_starts = (s->flags & SERIES_STARTS) != 0,
+                                 .has_starts = has_starts,
                                  .start_kind = START_UNKNOWN,
                                  .start_ms = start_ms,
                                  .end_ms = end_ms,
                                  .arena = a,
                                  .out = out};
+        if (m != NULL) {
+            c.value = m->value;
+            c.exponent = m->exponent;
+            c.is_xor = m->is_xor;
+            enter_stream(&c, m->stream, (uint64_t)m->at + 1);
+        }
         read_chunk(&c);
         if (!(s->flags & SERIES_HISTS)) // else the histograms lie behind the chunk's bytes
             arena_release(a, mark);

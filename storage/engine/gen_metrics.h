@@ -64,6 +64,16 @@ struct gen_start {
     uint8_t kind; // enum start_kind
 };
 
+/* The end of a sample of a long chunk: where reading can begin. */
+struct gen_mark {
+    int64_t value;
+    uint32_t before;     // the mark before of the series, 0 = none
+    uint32_t block;      // the next token is behind `used` of it
+    uint32_t stream, at; // of that sample
+    uint8_t used, exponent;
+    bool is_xor;
+};
+
 struct gen_exemplar {
     uint32_t id;
     int64_t t_ms;
@@ -79,6 +89,10 @@ struct gen {
     size_t n_pages, cap_pages;
     struct gen_start **starts; // pages by id, as `pages`; NULL until there is one
     size_t cap_starts;
+    struct gen_mark **mark_slabs; // numbers from 1
+    uint32_t **newest_marks;      // pages by id; NULL until there is one
+    size_t cap_mark_slabs, cap_newest_marks;
+    uint32_t n_marks;
     struct gen_block **slabs;
     size_t n_slabs, cap_slabs;
     uint32_t n_blocks;
@@ -110,6 +124,16 @@ void gen_metrics_add_exemplar(struct gen *g, uint32_t id, int64_t t_ms, double v
 /* Newer metadata of a family replaces older. */
 void gen_metrics_add_meta(struct gen *g, const struct metric_meta *meta);
 const struct metric_meta *gen_metrics_meta(const struct gen *g, str name); // NULL: not known
+
+/* gen_marks.c. Before a sample is added to the chunk of a series: marks where it stands, when it is
+ * long enough. */
+void gen_mark_put(struct gen *g, struct gen_series *s, uint32_t id);
+/* The newest mark with no sample from start_ms on before it; NULL: none. It knows nothing of start
+ * times. */
+const struct gen_mark *gen_mark_find(const struct gen *g, uint32_t id, int64_t start_ms);
+void gen_marks_free(struct gen *g);
+/* What the generation takes, in its statistics and its budget. */
+void gen_count_bytes(struct gen *g, size_t plus, size_t minus);
 
 /* The record of an id, NULL when the generation knows nothing of it. */
 static inline struct gen_series *gen_series(const struct gen *g, uint32_t id)

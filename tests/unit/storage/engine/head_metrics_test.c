@@ -324,12 +324,80 @@ static void lost_batch(void **state)
     buf_deinit(&second);
 }
 
+/* One sample of a series of the kind i. */
+static void add_sample(struct fixture *f, uint32_t i, int step, int n)
+{
+    static const double counts[] = {1, 2, 3};
+    static const struct hist_span spans[] = {{0, 3}};
+    struct hist h = {.count = 6, .sum = step, .pos = {spans, 1, counts, 3}};
+    int64_t now = T0 + step * 1000 + (i % 8 == 6 ? (int64_t)prng_below(&f->r, 900) : 0);
+    double v = i % 6 == 0                   ? 5
+               : i % 6 == 1                 ? (double)(step / 300)
+               : i % 6 == 2                 ? (double)step * 7 / 100
+               : i % 6 == 3 && step > n / 2 ? prng_unit(&f->r)
+                                            : (double)(step * 31 % 17);
+    if (i % 7 == 3 && prng_below(&f->r, 40) == 0)
+        v = f64_from_bits(STALE_NAN_BITS);
+    if (i % 8 == 5 && prng_below(&f->r, 3) == 0)
+        return;
+    bool has_start = i % 10 == 9 && step > n / 3; // as a sender that learned to say it
+    gen_metrics_add(f->gen, i, now, v, i % 9 == 8 ? &h : NULL, has_start ? now - 500 : 0);
+    if (i % 11 == 4 && prng_below(&f->r, 100) == 0)
+        gen_metrics_add(f->gen, i, now - 1500, v, NULL, 0); // late
+}
+
+/* Parts of a chunk, read from a mark on, are those of the whole. */
+static void parts_of_long_chunks(void **state)
+{
+    struct fixture *f = *state;
+    struct samples all = {0}, got = {0};
+    const int n = 3000;
+    for (int step = 0; step < n; step++)
+        for (uint32_t i = 0; i < SERIES; i++)
+            add_sample(f, i, step, n);
+    for (uint32_t i = 0; i < SERIES; i++) {
+        read_all(f->gen, i, &f->a, &all);
+        for (int round = 0; round < 200; round++) {
+            int64_t from = T0 + (int64_t)prng_below(&f->r, (uint64_t)n * 1000);
+            int64_t to = from + (int64_t)prng_below(&f->r, round % 2 ? 20000 : (uint64_t)n * 1000);
+            size_t lo = 0, hi = all.n;
+            while (lo < all.n && all.t[lo] < from)
+                lo++;
+            while (hi > lo && all.t[hi - 1] > to)
+                hi--;
+            samples_clear(&got);
+            gen_metrics_read(f->gen, i, from, to, &f->a, &got);
+            assert_int_equal(got.n, hi - lo);
+            for (size_t k = 0; k < got.n; k++) {
+                const struct hist *h = all.has_hists ? all.h[lo + k] : NULL;
+                assert_true(got.t[k] == all.t[lo + k]);
+                assert_true((got.has_hists && got.h[k] != NULL) == (h != NULL));
+                if (h != NULL)
+                    assert_true(hist_eq(got.h[k], h));
+                else
+                    assert_true(f64_bits(got.v[k]) == f64_bits(all.v[lo + k]));
+                assert_true((got.has_starts ? got.start[k] : 0) ==
+                            (all.has_starts ? all.start[lo + k] : 0));
+            }
+        }
+    }
+    assert_true(gen_mark_find(f->gen, 0, T0 + n * 1000) != NULL);
+    assert_null(gen_mark_find(f->gen, 0, T0));
+    samples_deinit(&all);
+    samples_deinit(&got);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(tokens), TEST(decimals),        TEST(far_times),
-        TEST(replay), TEST(broken_payloads), TEST(lost_batch),
+        TEST(tokens),
+        TEST(decimals),
+        TEST(far_times),
+        TEST(replay),
+        TEST(broken_payloads),
+        TEST(lost_batch),
+        TEST(parts_of_long_chunks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
