@@ -138,11 +138,19 @@ struct scan_stats {
 };
 
 /* -- metrics -- */
+/* Values from lo to hi or, outside, all the others and NaN. */
+struct value_range {
+    double lo, hi;
+    bool outside;
+};
 struct series_select {
     struct matchers matchers;
     int64_t start_ms, end_ms; // both inclusive
     struct ticker *ticker;    // may be NULL
     struct scan_stats *stats; // may be NULL
+    /* Series without a wanted value in the range may be left out, as far as that is known without
+     * looking at all of them; those with histograms never are. NULL: all values. */
+    const struct value_range *wanted;
 };
 struct series {
     struct labels labels;

@@ -88,6 +88,8 @@ struct metrics_writer {
     VEC(struct hash128) stream_hashes;
     struct hmap stream_map;
     struct recent recent[RECENT_STREAMS]; // newest first
+    VEC(struct value_bounds) bounds;      // of the open block
+    uint32_t n_bounds;                    // blocks
     // exemplars of the open block of 256 series
     uint32_t exem_block, n_exem;
     // info
@@ -104,7 +106,8 @@ bool metrics_writer_open(struct segment_writer *w, int level, struct metrics_wri
         "CREATE TABLE mdir(id INTEGER PRIMARY KEY, b BLOB);"
         "CREATE TABLE mdesc(name TEXT PRIMARY KEY, type INTEGER, unit TEXT, help TEXT) "
         "WITHOUT ROWID;"
-        "CREATE TABLE exem(id INTEGER PRIMARY KEY, b BLOB);";
+        "CREATE TABLE exem(id INTEGER PRIMARY KEY, b BLOB);"
+        "CREATE TABLE bounds(id INTEGER PRIMARY KEY, b BLOB);";
     ASSERT(level >= 0 && (size_t)level < COUNTOF(shapes));
     if (!segment_schema(w, schema, err) || !segment_labels_schema(w, "series", err))
         return false;
@@ -138,6 +141,7 @@ void metrics_writer_close(struct metrics_writer *mw)
     vec_free(&mw->m);
     vec_free(&mw->times);
     vec_free(&mw->members);
+    vec_free(&mw->bounds);
     vec_free(&mw->stream_hashes);
     hmap_deinit(&mw->stream_map);
     arena_deinit(&mw->arena);
@@ -363,6 +367,22 @@ static bool flush_group(struct metrics_writer *mw, struct err *err)
     return mw->dir_groups < DIR_GROUPS || flush_dir(mw, err);
 }
 
+static bool flush_bounds(struct metrics_writer *mw, struct err *err)
+{
+    if (mw->bounds.n == 0)
+        return true;
+    buf_clear(&mw->raw);
+    bounds_encode(mw->bounds.v, mw->bounds.n, &mw->raw);
+    mw->bounds.n = 0;
+    return put_blob(mw, "bounds", mw->n_bounds++, buf_str(&mw->raw), err);
+}
+
+static bool add_bounds(struct metrics_writer *mw, struct value_bounds b, struct err *err)
+{
+    vec_push(&mw->bounds, NULL, b);
+    return mw->bounds.n < BOUNDS_SERIES || flush_bounds(mw, err);
+}
+
 static size_t hist_window(const struct samples *s, size_t window)
 {
     size_t most = 0;
@@ -464,7 +484,7 @@ bool metrics_writer_add(struct metrics_writer *mw, str name, const struct sample
     }
     mw->group.n += s->n;
     end_series(mw, &m, s->t);
-    return true;
+    return add_bounds(mw, bounds_of_samples(s), err);
 }
 
 bool metrics_writer_add_decimals(struct metrics_writer *mw, str name, const struct decimals *d,
@@ -482,7 +502,7 @@ bool metrics_writer_add_decimals(struct metrics_writer *mw, str name, const stru
         return false;
     numbers_add(&mw->m, d->m, d->n);
     end_series(mw, &m, d->t);
-    return true;
+    return add_bounds(mw, bounds_of_decimals(d), err);
 }
 
 /* ---- exemplars and metadata ---- */
@@ -532,7 +552,7 @@ bool metrics_writer_finish(struct metrics_writer *mw, const struct metrics_label
                            struct segment_info *info, struct err *err)
 {
     if (!flush_group(mw, err) || !flush_pack(mw, err) || !flush_dir(mw, err) ||
-        !flush_exemplars(mw, err))
+        !flush_bounds(mw, err) || !flush_exemplars(mw, err))
         return false;
     if (labels->keys != NULL
             ? !segment_labels_write_keys(mw->w, "series", labels->keys, labels->which, mw->n_series,

@@ -8,6 +8,7 @@
  *   mdir(id, b)   256 groups: varint ordinal of the first series, varint groups, per group: varint
  *                 series, varint frames, per frame: varint length << 1 | begins a pack, zigzag
  *                 first time (difference to the frame before), varint last - first, varint samples
+ *   bounds(id, b) least and largest value of each series (segment_bounds.h); older files lack it
  *   mdesc(name, type, unit, help)  metric metadata
  *   exem(id, b)   exemplars of 256 series: varint n, each: u8 ordinal & 255, zigzag time, f64,
  *                 bytes labels (labels_encode)
@@ -17,6 +18,7 @@
 #pragma once
 
 #include "storage/engine/gen_metrics.h"
+#include "storage/engine/segment_bounds.h"
 #include "storage/engine/segment_labels.h"
 
 /* ---- writing; one thread ---- */
@@ -70,6 +72,7 @@ struct metrics_dir {
     size_t n_groups;
     struct metrics_frame *frames;
     size_t n_frames;
+    struct value_bounds *bounds; // by ordinal; NULL: not stored
     struct arena arena;
 };
 MUST_USE bool metrics_dir_get(struct segment *seg, struct metrics_dir **out, struct err *err);

@@ -111,6 +111,53 @@ static bool dir_read(struct dir_builder *b, struct err *err)
     return ok;
 }
 
+/* Segments that an older trivet wrote have none. */
+static bool bounds_stored(struct segment *seg, bool *out, struct err *err)
+{
+    struct segment_query *q;
+    bool row = false;
+    if (!segment_query_open(seg, "SELECT 1 FROM sqlite_master WHERE name = 'bounds'", NULL, 0, &q,
+                            err))
+        return false;
+    bool ok = segment_query_next(q, &row, err);
+    segment_query_close(q);
+    *out = row;
+    return ok;
+}
+
+static bool bounds_read(struct segment *seg, struct metrics_dir *d, size_t n_series,
+                        struct err *err)
+{
+    struct segment_query *q;
+    struct arena a;
+    bool row = false, ok;
+    size_t n = 0;
+    if (!bounds_stored(seg, &row, err))
+        return false;
+    if (!row)
+        return true;
+    if (!segment_query_open(seg, "SELECT b FROM bounds ORDER BY id", NULL, 0, &q, err))
+        return false;
+    d->bounds = arena_array(&d->arena, struct value_bounds, n_series);
+    arena_init(&a, SIZE_MAX, NULL);
+    while ((ok = segment_query_next(q, &row, err)) && row) {
+        uint8_t version;
+        size_t more = 0;
+        str raw;
+        arena_reset(&a);
+        ok = blob_unpack(segment_query_val(q, 0).s, BLOB_VERSION,
+                         BOUNDS_SERIES * sizeof(struct value_bounds), &a, &version, &raw, err);
+        if (ok && !bounds_decode(raw, d->bounds + n, n_series - n, &more))
+            ok = corrupt(seg, err, "bad bounds");
+        if (!ok)
+            break;
+        n += more;
+    }
+    arena_deinit(&a);
+    segment_query_close(q);
+    return ok && (n == n_series || corrupt(seg, err, "bounds and series differ in their number"));
+}
+
 static void dir_unload(struct segment_aux *aux)
 {
     struct metrics_dir *d = CONTAINER_OF(aux, struct metrics_dir, aux);
@@ -136,12 +183,13 @@ static bool dir_load(struct segment *seg, struct segment_aux **out, struct err *
             memcpy(d->groups, b.groups.v, b.groups.n * sizeof d->groups[0]);
         if (b.frames.n > 0)
             memcpy(d->frames, b.frames.v, b.frames.n * sizeof d->frames[0]);
+        ok = bounds_read(seg, d, (size_t)b.next, err);
         d->groups[d->n_groups] = (struct metrics_group){(uint32_t)b.next, 0, (uint32_t)d->n_frames};
         d->aux.bytes = sizeof *d + d->arena.used + segment_labels_bytes(d->labels);
         *out = &d->aux;
-    } else {
-        dir_unload(&d->aux);
     }
+    if (!ok)
+        dir_unload(&d->aux);
     vec_free(&b.groups);
     vec_free(&b.frames);
     return ok;

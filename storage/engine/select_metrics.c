@@ -45,6 +45,7 @@ struct series_reader {
     struct arena one; // the series given out
     struct samples samples;
     struct metrics_reader *readers; // one per cursor; those of segments are begun when wanted
+    struct metrics_reader *probes;  // the same for a look ahead of them; NULL: all is wanted
     struct series_source *sources;
     size_t n_sources;
 };
@@ -385,9 +386,13 @@ void series_reader_close(struct series_reader *r)
 {
     if (r == NULL)
         return;
-    for (size_t i = 0; i < r->it->n_cursors; i++)
+    for (size_t i = 0; i < r->it->n_cursors; i++) {
         if (r->readers[i].seg != NULL)
             metrics_reader_deinit(&r->readers[i]);
+        if (r->probes != NULL && r->probes[i].seg != NULL)
+            metrics_reader_deinit(&r->probes[i]);
+    }
+    mem_free(r->probes);
     mem_free(r->readers);
     mem_free(r->sources);
     samples_deinit(&r->samples);
@@ -417,13 +422,13 @@ static bool hide_samples(struct samples *s, size_t from, const struct hiding *h,
     return true;
 }
 
-static bool read_segment(struct series_reader *r, uint32_t cursor, uint32_t ordinal,
-                         struct labels labels, struct err *err)
+static bool read_segment(struct series_reader *r, struct metrics_reader *readers, uint32_t cursor,
+                         uint32_t ordinal, struct labels labels, struct err *err)
 {
     const struct cursor *c = &r->it->cursors[cursor];
     const struct series_select *sel = &r->it->sel;
     const struct segment_info *info = segment_info(c->seg);
-    struct metrics_reader *mr = &r->readers[cursor];
+    struct metrics_reader *mr = &readers[cursor];
     struct hiding h = {0};
     size_t from = r->samples.n;
     if (c->hiding.n > 0 && !hiding_match(&c->hiding, labels, &r->one, &h, err))
@@ -456,11 +461,57 @@ static void read_head(struct series_reader *r, uint32_t id)
         r->stats->samples += r->samples.n - before;
 }
 
+/* Does a segment say that none of the series' values are wanted? */
+static bool is_silent(const struct series_reader *r, struct series_at at)
+{
+    const struct cursor *c = &r->it->cursors[at.cursor];
+    return c->seg != NULL && c->dir->bounds != NULL &&
+           !bounds_meet(c->dir->bounds[c->ordinals[at.at]], r->it->sel.wanted);
+}
+
+/* Is nothing wanted of a series? Where some segments say so, the others are looked at ahead, which
+ * in a range of some days is the head and a few hours. */
+static bool is_unwanted(struct series_reader *r, const struct series_place *p, bool *out,
+                        struct err *err)
+{
+    bool any_silent = false;
+    *out = false;
+    for (size_t i = 0; i < p->n; i++)
+        any_silent |= is_silent(r, p->at[i]);
+    if (!any_silent)
+        return true;
+    if (r->probes == NULL)
+        r->probes = mem_zalloc((r->it->n_cursors + 1) * sizeof r->probes[0]);
+    for (size_t i = 0; i < p->n; i++) {
+        const struct cursor *c = &r->it->cursors[p->at[i].cursor];
+        uint32_t at = p->at[i].at;
+        if (is_silent(r, p->at[i]))
+            continue;
+        if (c->seg == NULL)
+            read_head(r, c->keys.ids[at]);
+        else if (!read_segment(r, r->probes, p->at[i].cursor, c->ordinals[at], p->labels, err))
+            return false;
+        if (samples_meet(&r->samples, r->it->sel.wanted))
+            return true;
+        samples_clear(&r->samples);
+    }
+    *out = true;
+    return true;
+}
+
 static bool read_place(struct series_reader *r, const struct series_place *p, struct err *err)
 {
     arena_reset(&r->one);
     samples_clear(&r->samples);
     r->n_sources = 0;
+    if (r->it->sel.wanted != NULL) {
+        bool unwanted;
+        if (!is_unwanted(r, p, &unwanted, err))
+            return false;
+        samples_clear(&r->samples);
+        if (unwanted)
+            return true;
+    }
     for (size_t i = 0; i < p->n; i++) {
         const struct cursor *c = &r->it->cursors[p->at[i].cursor];
         uint32_t at = p->at[i].at;
@@ -469,7 +520,7 @@ static bool read_place(struct series_reader *r, const struct series_place *p, st
             continue;
         }
         r->sources[r->n_sources++] = (struct series_source){c->segment, c->ordinals[at]};
-        if (!read_segment(r, p->at[i].cursor, c->ordinals[at], p->labels, err))
+        if (!read_segment(r, r->readers, p->at[i].cursor, c->ordinals[at], p->labels, err))
             return false;
     }
     samples_settle(&r->samples, 0);

@@ -1,5 +1,6 @@
 /* select_metrics_test.c - samples through a whole store: written, read, replayed, sealed, merged,
  * read again; always against a plain list of what was written. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -487,6 +488,89 @@ static void compaction(void **state)
     expect_all(f);
     reopen(f);
     expect_all(f);
+    expect_checked(f);
+}
+
+static bool is_wanted(const struct rec *x, const struct value_range *r)
+{
+    if (x->h != NULL)
+        return true;
+    bool inside = x->v >= r->lo && x->v <= r->hi;
+    return !is_stale(x->v) && inside != r->outside;
+}
+
+/* Who comes has all samples, who does not has no wanted one. Returns how many do not. */
+static size_t expect_wanted(struct fixture *f, int64_t start, int64_t end,
+                            const struct value_range *wanted)
+{
+    sort_recs(f);
+    struct snapshot *snap = snapshot(f);
+    struct series_select sel = {.start_ms = start, .end_ms = end, .wanted = wanted};
+    struct series_iter *it;
+    struct series x;
+    enum step step;
+    bool seen[SERIES] = {false};
+    size_t left_out = 0;
+    assert_true(series_iter_open(snap, &sel, NULL, &it, &f->err));
+    while ((step = series_next(it, &x, &f->err)) == STEP_ITEM) {
+        expect_series(f, &x, start, end);
+        seen[series_of(f, x.labels)] = true;
+    }
+    assert_int_equal(step, STEP_END);
+    series_iter_close(it);
+    const struct rec **all = mem_alloc((f->recs.n + 1) * sizeof *all);
+    for (uint32_t i = 0; i < SERIES; i++) {
+        size_t n = expected(f, i, start, end, all);
+        for (size_t k = 0; k < n && !seen[i]; k++)
+            assert_false(is_wanted(all[k], wanted));
+        left_out += n > 0 && !seen[i];
+    }
+    mem_free(all);
+    snapshot_close(snap);
+    return left_out;
+}
+
+/* A merged day, hours behind it in files and in memory. */
+static void wanted_values(void **state)
+{
+    static const struct value_range ranges[] = {
+        {5, 9, false},
+        {1, 1, false},
+        {1, 1, true},
+        {-INFINITY, -1, false},
+        {1e6, INFINITY, false},
+        {0, 0, false},
+        {-0.5, 0.5, true},
+        {1e299, INFINITY, false},
+        {0.1, 0.100000001, false},
+        {INFINITY, INFINITY, false},
+    };
+    struct fixture *f = *state;
+    for (int64_t hour = 0; hour < 30; hour++) {
+        scrape(f, T0_MS + hour * HOUR_MS, 20);
+        if (hour == 3) {
+            struct hist_span spans[2];
+            double counts[8];
+            struct hist h = some_hist(f, spans, counts);
+            new_batch(f);
+            add_hist(f, 8, T0_MS + hour * HOUR_MS + 1000000, &h);
+            add(f, 16, T0_MS + hour * HOUR_MS + 1000000, 7);
+            add(f, 24, T0_MS + hour * HOUR_MS + 1000000, NAN);
+            write_batch(f);
+        }
+        clock_manual_advance(&f->clock, ms_to_ns(HOUR_MS));
+        if (hour % 2 == 0 && hour < 29)
+            seal(f);
+        for (int i = 0; hour == 27 && i < 5; i++)
+            assert_true(store_maintain(f->s, false, &f->err));
+    }
+    for (size_t r = 0; r < COUNTOF(ranges); r++) {
+        bool any = expect_wanted(f, TIME_MIN_MS, TIME_MAX_MS, &ranges[r]) > 0;
+        assert_true(any == (r != 6)); // only of that range has every series something
+        expect_wanted(f, T0_MS + HOUR_MS, T0_MS + 20 * HOUR_MS, &ranges[r]);
+        expect_wanted(f, T0_MS + 23 * HOUR_MS, T0_MS + 26 * HOUR_MS, &ranges[r]);
+        expect_wanted(f, T0_MS + 29 * HOUR_MS, T0_MS + 31 * HOUR_MS, &ranges[r]);
+    }
     expect_checked(f);
 }
 
@@ -1027,22 +1111,12 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(write_seal_reopen),
-        TEST(late_and_repeated),
-        TEST(histograms),
-        TEST(compaction),
-        TEST(a_file_per_day),
-        TEST(every_matcher),
-        TEST(names_and_values),
-        TEST(exemplars_and_metadata),
-        TEST(exemplars_of_days),
-        TEST(refusals),
-        TEST(raw_hashes_and_idle_series),
-        TEST(memory_limit),
-        TEST(snapshots_stay),
-        TEST(readers_and_writers),
-        TEST(rotten_bytes),
-        TEST(crashes),
+        TEST(write_seal_reopen), TEST(late_and_repeated), TEST(histograms),
+        TEST(compaction),        TEST(wanted_values),     TEST(a_file_per_day),
+        TEST(every_matcher),     TEST(names_and_values),  TEST(exemplars_and_metadata),
+        TEST(exemplars_of_days), TEST(refusals),          TEST(raw_hashes_and_idle_series),
+        TEST(memory_limit),      TEST(snapshots_stay),    TEST(readers_and_writers),
+        TEST(rotten_bytes),      TEST(crashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
