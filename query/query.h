@@ -47,6 +47,7 @@ struct query {
     struct query_limits limits;
     struct scan_stats scan;
     uint64_t peak_samples;
+    int64_t prepare_ns, sort_ns; // PromQL: choosing series, ordering the result
     bool wants_counts;           // PromQL: of samples, step by step
     struct query_counts *counts; // of the last query that wanted them
     VEC(struct query_note) notes;

@@ -73,8 +73,8 @@ static void *worker(void *arg)
     for (struct link *link; (link = queue_pop(&lane->queue));) {
         struct job *job = CONTAINER_OF(link, struct job, link);
         int64_t start_ns = clock_mono_ns(w->clock);
-        atomic_fetch_add_explicit(&lane->wait_ns, (uint64_t)(start_ns - job->queued_ns),
-                                  memory_order_relaxed);
+        job->waited_ns = start_ns - job->queued_ns;
+        atomic_fetch_add_explicit(&lane->wait_ns, (uint64_t)job->waited_ns, memory_order_relaxed);
         atomic_fetch_add_explicit(&lane->running, 1, memory_order_relaxed);
         job->run(job);
         atomic_fetch_sub_explicit(&lane->running, 1, memory_order_relaxed);

@@ -32,6 +32,7 @@ struct job {
     atomic_bool canceled;          // set by the loop; whoever runs long looks at it
     struct note note;              // carries `done`
     int64_t queued_ns;             // monotonic
+    int64_t waited_ns;             // before run
 };
 
 struct work_options {

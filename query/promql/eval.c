@@ -520,7 +520,10 @@ static bool start(struct query *q, const struct promql_expr *x, struct grid grid
                        .is_range = is_range};
     if (q->wants_counts)
         q->counts = e->counts = counts_new(q, grid.n);
-    return source_open(e, x->root, err);
+    int64_t began = clock_mono_ns(q->clock);
+    bool ok = source_open(e, x->root, err);
+    q->prepare_ns += clock_mono_ns(q->clock) - began;
+    return ok;
 }
 
 static bool finish(struct eval *e, struct result *v, struct promql_result *out, struct err *err)
@@ -570,6 +573,8 @@ bool promql_range(struct query *q, const struct promql_expr *e, struct grid grid
     if (!start(q, e, grid, end_ms, true, &eval, err) || !eval_node(&eval, e->root, &v, err) ||
         !finish(&eval, &v, out, err))
         return false;
+    int64_t began = clock_mono_ns(q->clock);
     matrix_sort_labels(&out->matrix);
+    q->sort_ns += clock_mono_ns(q->clock) - began;
     return true;
 }

@@ -497,7 +497,10 @@ bool select_series(struct eval *e, const struct series_select *select, bool keep
                    const struct series_use *use, struct err *err)
 {
     struct series_iter *it;
-    if (!series_iter_open(e->snap, select, &e->q->budget, &it, err))
+    int64_t began = clock_mono_ns(e->q->clock);
+    bool opened = series_iter_open(e->snap, select, &e->q->budget, &it, err);
+    e->q->prepare_ns += clock_mono_ns(e->q->clock) - began;
+    if (!opened)
         return false;
     struct team *t = mem_zalloc(sizeof *t);
     t->e = e;

@@ -463,8 +463,10 @@ bool eval_range_result(struct eval *e, const struct node *n, const struct promql
     struct series_use use = {.fn = result_series, .ctx = &x};
     if (!each_series(e, n, &g, false, &use, err))
         return false;
+    int64_t began = clock_mono_ns(e->q->clock);
     if (x.series.n > 1)
         qsort(x.series.v, x.series.n, sizeof *x.series.v, series_cmp);
+    e->q->sort_ns += clock_mono_ns(e->q->clock) - began;
     for (size_t i = 1; i < x.series.n; i++)
         if (labels_eq(x.series.v[i - 1].labels, x.series.v[i].labels))
             return err_set(err, ERR_EXEC, "vector cannot contain metrics with the same labelset");

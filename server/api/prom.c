@@ -282,23 +282,39 @@ static void write_counts(struct json *j, const struct query *q, struct grid grid
     json_u64(j, q->peak_samples);
 }
 
-static void write_stats(struct json *j, struct api_call *c, struct grid grid, int64_t started_ns)
+/* In seconds, as upstream divides them: choosing series, evaluating, and ordering the result are
+ * the whole of it, which waiting for a thread precedes. */
+static void write_timings(struct json *j, const struct api_call *c, int64_t took_ns)
+{
+    int64_t inner = MAX(took_ns - c->q.prepare_ns - c->q.sort_ns, 0), queued = c->req->waited_ns;
+    const struct {
+        const char *name;
+        int64_t ns;
+    } phases[] = {
+        {"evalTotalTime", took_ns},
+        {"resultSortTime", c->q.sort_ns},
+        {"queryPreparationTime", c->q.prepare_ns},
+        {"innerEvalTime", inner},
+        {"execQueueTime", queued},
+        {"execTotalTime", took_ns + queued},
+    };
+    json_key(j, STR("timings"));
+    json_object(j);
+    for (size_t i = 0; i < COUNTOF(phases); i++) {
+        json_key(j, str_c(phases[i].name));
+        json_f64(j, (double)phases[i].ns / 1e9);
+    }
+    json_object_end(j);
+}
+
+static void write_stats(struct json *j, struct api_call *c, struct grid grid, int64_t took_ns)
 {
     str text;
     if (!c->q.wants_counts || !api_param(c, STR("stats"), &text))
         return;
-    double took = (double)(clock_mono_ns(c->svc->clock) - started_ns) / 1e9;
     json_key(j, STR("stats"));
     json_object(j);
-    json_key(j, STR("timings"));
-    json_object(j);
-    static const char *const phases[] = {"evalTotalTime", "resultSortTime", "queryPreparationTime",
-                                         "innerEvalTime", "execQueueTime",  "execTotalTime"};
-    for (size_t i = 0; i < COUNTOF(phases); i++) {
-        json_key(j, str_c(phases[i]));
-        json_f64(j, i == 0 || i == 3 || i == 5 ? took : 0);
-    }
-    json_object_end(j);
+    write_timings(j, c, took_ns);
     json_key(j, STR("samples"));
     json_object(j);
     write_counts(j, &c->q, grid, str_is(text, "all"));
@@ -315,7 +331,7 @@ size_t prom_cut_to_limit(struct api_call *c, size_t n, size_t limit)
 }
 
 static void write_result(struct api_call *c, struct promql_result *r, struct grid grid,
-                         bool is_range, size_t limit, int64_t started_ns)
+                         bool is_range, size_t limit, int64_t took_ns)
 {
     int64_t t_ms = grid.start_ms;
     static const char *const names[] = {"scalar", "vector", "matrix", "string"};
@@ -336,14 +352,13 @@ static void write_result(struct api_call *c, struct promql_result *r, struct gri
         write_scalar_value(&j, t_ms, 0, r->string.p ? r->string : STR(""));
     else
         write_scalar_value(&j, t_ms, r->matrix.series.v[0].v[0], (str){0});
-    write_stats(&j, c, grid, started_ns);
+    write_stats(&j, c, grid, took_ns);
     json_object_end(&j);
     prom_end_data(&j, c);
 }
 
 static bool run_instant(struct api_call *c, struct err *err)
 {
-    int64_t started = clock_mono_ns(c->svc->clock);
     int64_t t_ms;
     size_t limit;
     const struct promql_expr *e;
@@ -352,9 +367,11 @@ static bool run_instant(struct api_call *c, struct err *err)
         !prom_param_limit(c, &limit, err) || !param_query_options(c, err) ||
         !prom_param_expr(c, &e, err))
         return false;
+    int64_t began = clock_mono_ns(c->svc->clock);
     if (!promql_instant(&c->q, e, t_ms, &r, err)) // durations that are none are known here only
         return err->code == ERR_INVALID ? bad_param(err, "query") : false;
-    write_result(c, &r, (struct grid){t_ms, 0, 1}, false, limit, started);
+    write_result(c, &r, (struct grid){t_ms, 0, 1}, false, limit,
+                 clock_mono_ns(c->svc->clock) - began);
     return true;
 }
 
@@ -390,7 +407,6 @@ static bool param_grid(struct api_call *c, struct grid *out, int64_t *end_ms, st
 
 static bool run_range(struct api_call *c, struct err *err)
 {
-    int64_t started = clock_mono_ns(c->svc->clock);
     struct grid grid;
     int64_t end_ms = 0;
     size_t limit;
@@ -405,9 +421,10 @@ static bool run_range(struct api_call *c, struct err *err)
                        "query, must be Scalar or "
                        "instant Vector",
                        promql_type_name(promql_type(e)));
+    int64_t began = clock_mono_ns(c->svc->clock);
     if (!promql_range(&c->q, e, grid, end_ms, &r, err))
         return err->code == ERR_INVALID ? bad_param(err, "query") : false;
-    write_result(c, &r, grid, true, limit, started);
+    write_result(c, &r, grid, true, limit, clock_mono_ns(c->svc->clock) - began);
     return true;
 }
 

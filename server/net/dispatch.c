@@ -156,7 +156,9 @@ static void exchange_handle(struct exchange *x)
 
 static void job_run(struct job *job)
 {
-    exchange_handle(CONTAINER_OF(job, struct exchange, job));
+    struct exchange *x = CONTAINER_OF(job, struct exchange, job);
+    x->req.waited_ns = job->waited_ns;
+    exchange_handle(x);
 }
 
 static void job_done(struct job *job)

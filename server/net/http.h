@@ -53,6 +53,7 @@ struct http_request {
     str peer;             // address:port text
     const str *path_args; // values of the pattern's {names}, decoded, in order
     size_t n_path_args;
+    int64_t waited_ns; // for a thread of its lane
     /* Routes with HTTP_PARTS (HTTP/1; elsewhere a body comes whole): while not NULL, `body` is only
      * what came since the last call, and the handler leaves the reply alone. It sets the error when
      * something is wrong: ERR_BUSY and ERR_UNAVAILABLE mean that the bytes are taken, but it wants
