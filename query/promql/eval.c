@@ -10,6 +10,7 @@
 #include "query/lang/print.h"
 #include "query/promql/counts.h"
 #include "query/promql/fold.h"
+#include "query/promql/sieve.h"
 #include "query/promql/source.h"
 #include "storage/base/num.h"
 #include "storage/base/utf8.h"
@@ -205,8 +206,16 @@ static bool eval_unary(struct eval *e, const struct node *n, struct result *out,
 static bool eval_binary(struct eval *e, const struct node *n, struct result *out, struct err *err)
 {
     struct result l, r;
-    if (!eval_node(e, n->binary.l, &l, err) || !eval_node(e, n->binary.r, &r, err))
+    struct sieve sieve;
+    const struct node *rows = NULL;
+    if (sieve_of(n, &sieve, &rows) && (e->grid.n <= 1 || !rows->invariant)) {
+        bool is_left = rows == node_bare(n->binary.l);
+        if (!sieve_eval(e, rows, &sieve, is_left ? &l : &r, err) ||
+            !eval_node(e, is_left ? n->binary.r : n->binary.l, is_left ? &r : &l, err))
+            return false;
+    } else if (!eval_node(e, n->binary.l, &l, err) || !eval_node(e, n->binary.r, &r, err)) {
         return false;
+    }
     eval_where(e, n);
     *out = (struct result){.type = n->type};
     return binop_eval(e->q, &n->binary.b, &l.m, &r.m, &out->m, err);
@@ -318,7 +327,7 @@ static bool eval_aggr(struct eval *e, const struct node *n, struct result *out, 
     *out = (struct result){.type = PROMQL_VECTOR};
     if (fold_applies(n)) {
         bool done;
-        if (!fold_eval(e, n, &ag, &out->m, &done, err))
+        if (!fold_eval(e, n, &ag, NULL, &out->m, &done, err))
             return false;
         if (done)
             return true;

@@ -179,16 +179,16 @@ static void finish_group(const struct fold *f, struct group *g, size_t n)
     }
 }
 
-bool fold_eval(struct eval *e, const struct node *n, const struct aggr *ag, struct matrix *out,
-               bool *done, struct err *err)
+bool fold_eval(struct eval *e, const struct node *n, const struct aggr *ag,
+               const struct sieve *sieve, struct matrix *out, bool *done, struct err *err)
 {
     struct fold f = {.sink = {put_in_fold}, .ag = ag};
     const struct node *x = node_bare(n->aggr.expr);
     uint64_t samples = e->q->peak_samples;
     struct matrix m;
     hmap_init(&f.map, &e->q->arena);
-    bool ok = x->kind == NODE_SELECTOR ? selector_rows(e, x, PICK_VALUE, &f.sink, err)
-                                       : rollup_rows(e, x, &f.sink, err);
+    bool ok = x->kind == NODE_SELECTOR ? selector_rows(e, x, PICK_VALUE, sieve, &f.sink, err)
+                                       : rollup_rows(e, x, sieve, &f.sink, err);
     *done = ok;
     if (!ok && f.met_hist) {
         e->q->peak_samples = samples;

@@ -4,9 +4,12 @@
 
 #include "query/promql/eval.h"
 
+struct sieve;
+
 /* Can this aggregation be folded? The operator must need one pass, the expression be a selector or
  * a function over its windows. */
 bool fold_applies(const struct node *aggr);
-/* *done false: histograms turned up, which need the general way; nothing was changed then. */
+/* Of the series that pass the sieve (may be NULL). *done false: histograms turned up, which need
+ * the general way; nothing was changed then. */
 MUST_USE bool fold_eval(struct eval *e, const struct node *n, const struct aggr *ag,
-                        struct matrix *out, bool *done, struct err *err);
+                        const struct sieve *sieve, struct matrix *out, bool *done, struct err *err);

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "query/lang/print.h"
+#include "query/promql/sieve.h"
 #include "query/promql/start.h"
 
 /* ---- notes ---- */
@@ -239,6 +240,7 @@ static void slide(struct edge *x, const int64_t *t, size_t n, int64_t after, int
 struct run {
     struct rollup r;
     struct cells cells;
+    const struct sieve *sieve;
     struct row_sink *sink;
     bool drop_name;
 };
@@ -322,6 +324,7 @@ static bool roll_series(void *ctx, const struct samples *s, struct err *err)
         floats = !is_stale(x->cells.v[i]);
     if (floats && (r->call->call.func->flags & FUNC_COUNTER))
         info_not_counter(r);
+    sieve_cells(x->sieve, &x->cells, r->e->grid.n);
     return !x->cells.any ||
            x->sink->put(x->sink, r->e, &x->cells, s->labels, s->drop_name || x->drop_name, err);
 }
@@ -350,6 +353,7 @@ static void *copy_run(const void *ctx, struct eval *e, struct row_sink *sink, st
     struct run *y = arena_new(a, struct run);
     y->r = (struct rollup){.e = e, .call = x->r.call, .arg = x->r.arg, .g = x->r.g};
     memcpy(y->r.param, x->r.param, sizeof y->r.param);
+    y->sieve = x->sieve;
     y->sink = sink;
     y->drop_name = x->drop_name;
     cells_init_in(a, e->grid.n, &y->cells);
@@ -366,9 +370,16 @@ static void free_run(void *copy)
     rate_shapes_deinit(&x->r.shapes);
 }
 
-bool rollup_rows(struct eval *e, const struct node *n, struct row_sink *sink, struct err *err)
+/* Are its results values of the window? */
+static bool shows_samples(rollup_fn *fn)
 {
-    struct run x = {.r = {.e = e, .call = n}, .sink = sink};
+    return fn == roll_max || fn == roll_min || fn == roll_last || fn == roll_first;
+}
+
+bool rollup_rows(struct eval *e, const struct node *n, const struct sieve *sieve,
+                 struct row_sink *sink, struct err *err)
+{
+    struct run x = {.r = {.e = e, .call = n}, .sieve = sieve, .sink = sink};
     size_t params = 0;
     for (size_t i = 0; i < n->call.n_args; i++) {
         if (n->call.args[i]->type == PROMQL_MATRIX)
@@ -383,8 +394,12 @@ bool rollup_rows(struct eval *e, const struct node *n, struct row_sink *sink, st
     arena_init(&x.r.scratch, e->q->limits.max_memory, &e->q->budget);
     arena_init(&x.r.series, e->q->limits.max_memory, &e->q->budget);
     eval_where(e, x.r.arg);
+    struct value_range wanted;
     struct series_use use = {
         .fn = roll_series, .ctx = &x, .sink = sink, .copy = copy_run, .free = free_run};
+    if (sieve != NULL && shows_samples(n->call.func->rollup) && x.r.g.extend == EXTEND_NONE &&
+        sieve_range(sieve, &wanted))
+        use.wanted = &wanted;
     bool ok = each_series(e, x.r.arg, &x.r.g, false, &use, err);
     free_run(&x);
     return ok;
@@ -394,7 +409,7 @@ bool call_rollup(struct eval *e, const struct node *n, struct result *out, struc
 {
     struct matrix_sink s;
     matrix_sink_init(&s, e);
-    if (!rollup_rows(e, n, &s.sink, err))
+    if (!rollup_rows(e, n, NULL, &s.sink, err))
         return false;
     *out = (struct result){.type = PROMQL_VECTOR, .m = s.m};
     return true;

@@ -75,9 +75,9 @@ struct rollup {
 typedef bool rollup_fn(struct rollup *r, const struct window *w, struct point *out,
                        struct err *err);
 
-/* The rows of a call whose function has `rollup` set. */
-MUST_USE bool rollup_rows(struct eval *e, const struct node *n, struct row_sink *sink,
-                          struct err *err);
+/* The rows of a call whose function has `rollup` set, those that pass the sieve (may be NULL). */
+MUST_USE bool rollup_rows(struct eval *e, const struct node *n, const struct sieve *sieve,
+                          struct row_sink *sink, struct err *err);
 /* func->call of these functions. */
 bool call_rollup(struct eval *e, const struct node *n, struct result *out, struct err *err);
 

@@ -10,6 +10,7 @@
 #include "query/promql/extend.h"
 #include "query/promql/info.h"
 #include "query/promql/select.h"
+#include "query/promql/sieve.h"
 #include "storage/model/limits.h"
 
 #define SUBQUERY_STEP_MS (60 * MS_PER_S) // Prometheus' default evaluation interval
@@ -172,7 +173,8 @@ static bool each_of_selector(struct eval *e, const struct node *n, const struct 
                                    .start_ms = time_add(lo, 1),
                                    .end_ms = hi,
                                    .ticker = &e->q->ticker,
-                                   .stats = &e->q->scan};
+                                   .stats = &e->q->scan,
+                                   .wanted = use->wanted};
     return select_series(e, &select, keep_stale, use, err);
 }
 
@@ -243,6 +245,7 @@ struct instant {
     struct eval *e;
     const struct geometry *g;
     enum pick pick;
+    const struct sieve *sieve;
     struct row_sink *sink;
     struct cells cells;
 };
@@ -340,6 +343,7 @@ static bool instant_series(void *ctx, const struct samples *s, struct err *err)
         pick_smoothed(x, s);
     else
         pick_newest(x, s);
+    sieve_cells(x->sieve, &x->cells, x->e->grid.n);
     return !x->cells.any || x->sink->put(x->sink, x->e, &x->cells, s->labels, s->drop_name, err);
 }
 
@@ -347,22 +351,26 @@ static void *copy_instant(const void *ctx, struct eval *e, struct row_sink *sink
 {
     const struct instant *x = ctx;
     struct instant *y = arena_new(a, struct instant);
-    *y = (struct instant){.e = e, .g = x->g, .pick = x->pick, .sink = sink};
+    *y = (struct instant){.e = e, .g = x->g, .pick = x->pick, .sieve = x->sieve, .sink = sink};
     cells_init_in(a, e->grid.n, &y->cells);
     return y;
 }
 
-bool selector_rows(struct eval *e, const struct node *n, enum pick pick, struct row_sink *sink,
-                   struct err *err)
+bool selector_rows(struct eval *e, const struct node *n, enum pick pick, const struct sieve *sieve,
+                   struct row_sink *sink, struct err *err)
 {
     struct geometry g;
     if (!geometry_of(e, n, &g, err))
         return false;
-    struct instant x = {.e = e, .g = &g, .pick = pick, .sink = sink};
+    struct instant x = {.e = e, .g = &g, .pick = pick, .sieve = sieve, .sink = sink};
     cells_init(e, &x.cells);
     eval_where(e, n);
+    struct value_range wanted;
     struct series_use use = {
         .fn = instant_series, .ctx = &x, .sink = sink, .copy = copy_instant, .free = NULL};
+    if (sieve != NULL && pick == PICK_VALUE && g.extend == EXTEND_NONE &&
+        sieve_range(sieve, &wanted))
+        use.wanted = &wanted;
     return each_series(e, n, &g, g.extend != EXTEND_SMOOTHED, &use, err);
 }
 
@@ -371,7 +379,7 @@ bool eval_selector(struct eval *e, const struct node *n, enum pick pick, struct 
 {
     struct matrix_sink s;
     matrix_sink_init(&s, e);
-    if (!selector_rows(e, n, pick, &s.sink, err))
+    if (!selector_rows(e, n, pick, NULL, &s.sink, err))
         return false;
     *out = s.m;
     return true;

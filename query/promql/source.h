@@ -37,7 +37,8 @@ struct series_use {
     /* A ctx for another thread, whose e and sink these are; in the arena. NULL: this thread only.
      */
     void *(*copy)(const void *ctx, struct eval *e, struct row_sink *sink, struct arena *a);
-    void (*free)(void *copy); // NULL: there is nothing to free
+    void (*free)(void *copy);         // NULL: there is nothing to free
+    const struct value_range *wanted; // series without such a value need not come; NULL: all
 };
 
 /* n: NODE_SELECTOR, NODE_MATRIX, NODE_SUBQUERY. */
@@ -57,10 +58,11 @@ enum hist_reset derived_hint(const struct hist *before, const struct hist *h);
 /* Opens the snapshot of the query for everything that the tree can reach. */
 MUST_USE bool source_open(struct eval *e, const struct node *root, struct err *err);
 /* What an instant selector shows of its samples: times are in seconds. */
+struct sieve;
 enum pick { PICK_VALUE, PICK_TIME, PICK_START };
-/* The rows of an instant selector. */
+/* The rows of an instant selector, those that pass the sieve (may be NULL). */
 MUST_USE bool selector_rows(struct eval *e, const struct node *n, enum pick pick,
-                            struct row_sink *sink, struct err *err);
+                            const struct sieve *sieve, struct row_sink *sink, struct err *err);
 /* The same as a matrix. */
 MUST_USE bool eval_selector(struct eval *e, const struct node *n, enum pick pick,
                             struct matrix *out, struct err *err);
