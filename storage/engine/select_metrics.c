@@ -347,6 +347,17 @@ bool series_walk_at_seam(const struct series_iter *it)
     return group == c->dir->n_groups || c->dir->groups[group].first == ordinal;
 }
 
+/* Series of the cursor that its segment does not rule out. */
+static size_t wanted_of(const struct series_iter *it, const struct cursor *c)
+{
+    size_t n = 0;
+    if (it->sel.wanted == NULL || c->seg == NULL || c->dir->bounds == NULL)
+        return c->n;
+    for (size_t i = 0; i < c->n; i++)
+        n += bounds_meet(c->dir->bounds[c->ordinals[i]], it->sel.wanted);
+    return n;
+}
+
 uint64_t series_iter_weight(const struct series_iter *it)
 {
     uint64_t sum = 0;
@@ -361,7 +372,8 @@ uint64_t series_iter_weight(const struct series_iter *it)
         double span = (double)(info->t1_ns - info->t0_ns) + 1;
         double lo = (double)MAX(info->t0_ns, ms_to_ns(it->sel.start_ms));
         double hi = (double)MIN(info->t1_ns, ms_to_ns(it->sel.end_ms)) + 1;
-        sum += (uint64_t)((double)info->rows / (double)all * (double)c->n * (hi - lo) / span);
+        sum += (uint64_t)((double)info->rows / (double)all * (double)wanted_of(it, c) * (hi - lo) /
+                          span);
     }
     return sum;
 }
