@@ -6,8 +6,10 @@
  * rows wait until everything that belongs before them has been seen, because each one that is
  * returned hides its neighbours of all streams.
  *
- * What is kept is copied into an arena of its own; when much of it is dead, the living move to a
- * fresh one. */
+ * What is kept is copied into pools: values that are part of the line point into its copy, names
+ * are those of the row before where they are the same. When much of what was copied is dead, the
+ * living of the pool that has most of it move on, so that never more than one pool is there twice.
+ */
 #include <stdlib.h>
 
 #include "query/logql/pipeline.h"
@@ -15,12 +17,19 @@
 #include "storage/base/hmap.h"
 
 #define WASTE_MIN (512 * KIB) // of dead copies before the living move
+#define POOL_MIN  (500 * KIB) // of copies before the next pool: what an arena's chunks hold
+#define POOLS     64
 
 struct row {
     struct logql_entry e;
     struct labels stream; // as stored: orders equal times; shared by its rows
     uint64_t seq;         // of arrival from the iterator
-    size_t bytes;         // of copies
+    uint32_t bytes, pool; // of copies
+};
+
+struct pool {
+    struct arena a;
+    size_t live, dead; // bytes of copies
 };
 
 struct collector {
@@ -28,8 +37,10 @@ struct collector {
     bool backward;
     size_t limit;
     int64_t interval_ns;
-    struct arena *copies;
-    size_t live, dead; // bytes in copies
+    struct pool *pools;                   // POOLS of them
+    uint32_t pool;                        // that takes copies
+    size_t live, dead;                    // of all
+    struct labels last_meta, last_parsed; // the last copies in the pool
     VEC(struct row) rows;
     struct heap heap;
     uint64_t seq;
@@ -75,54 +86,142 @@ static void close_arena(void *a)
     arena_deinit(a);
 }
 
-static struct arena *copies_open(struct query *q)
+static void pools_open(struct collector *c)
 {
-    struct arena *a = arena_new(&q->arena, struct arena);
-    arena_init(a, q->limits.max_memory, &q->budget);
-    query_defer(q, close_arena, a);
-    return a;
+    c->pools = arena_zalloc(&c->q->arena, POOLS * sizeof c->pools[0]);
+    for (size_t i = 0; i < POOLS; i++) {
+        arena_init(&c->pools[i].a, c->q->limits.max_memory, &c->q->budget);
+        query_defer(c->q, close_arena, &c->pools[i].a);
+    }
 }
 
-static size_t labels_bytes(struct labels l)
+/* Copies go on in an empty pool, if there is one. */
+static void next_pool(struct collector *c)
 {
-    size_t n = l.n * sizeof *l.v;
-    for (size_t i = 0; i < l.n; i++)
-        n += l.v[i].name.n + l.v[i].value.n;
-    return n;
+    for (uint32_t i = 0; i < POOLS; i++) {
+        if (c->pools[i].live + c->pools[i].dead > 0)
+            continue;
+        c->pool = i;
+        c->last_meta = c->last_parsed = (struct labels){0};
+        return;
+    }
+}
+
+static bool is_part_of(str part, str whole)
+{
+    uintptr_t p = (uintptr_t)part.p, w = (uintptr_t)whole.p;
+    return part.n > 0 && p >= w && p - w <= whole.n && part.n <= whole.n - (p - w);
+}
+
+/* The name as the row before has it; both lists are sorted, *at is where it goes on. */
+static bool find_name(struct labels before, str name, size_t *at)
+{
+    int order = -1;
+    while (*at < before.n && (order = str_cmp(before.v[*at].name, name)) < 0)
+        (*at)++;
+    return *at < before.n && order == 0;
+}
+
+static char *put(str *s, char *p)
+{
+    if (s->n > 0)
+        memcpy(p, s->p, s->n);
+    s->p = p;
+    return p + s->n;
+}
+
+/* Labels of a row whose line `from` has become `to`; *before: of the row before, and then these. */
+static struct labels copy_labels(struct arena *a, struct labels l, str from, str to,
+                                 struct labels *before, size_t *bytes)
+{
+    struct label *v = arena_array(a, struct label, l.n);
+    size_t n = 0, at = 0;
+    for (size_t i = 0; i < l.n; i++) {
+        n += find_name(*before, l.v[i].name, &at) ? 0 : l.v[i].name.n;
+        n += is_part_of(l.v[i].value, from) ? 0 : l.v[i].value.n;
+    }
+    char *p = arena_alloc(a, n);
+    at = 0;
+    for (size_t i = 0; i < l.n; i++) {
+        v[i] = l.v[i];
+        if (find_name(*before, v[i].name, &at))
+            v[i].name = before->v[at].name;
+        else
+            p = put(&v[i].name, p);
+        if (is_part_of(v[i].value, from))
+            v[i].value.p = to.p + (v[i].value.p - from.p);
+        else
+            p = put(&v[i].value, p);
+    }
+    *bytes += n + l.n * sizeof v[0];
+    *before = (struct labels){v, l.n};
+    return *before;
+}
+
+/* About: a pool ends where its arena would take another chunk. */
+static bool fits_chunk(const struct arena *a, const struct row *r)
+{
+    size_t n = r->e.line.n + (r->e.meta.n + r->e.parsed.n) * 2 * sizeof(struct label);
+    return (size_t)(a->end - a->p) > n;
 }
 
 static void row_copy(struct collector *c, struct row *r, bool own_stream)
 {
-    r->e.line = arena_dup(c->copies, r->e.line);
-    r->e.meta = labels_dup(c->copies, r->e.meta);
-    r->e.parsed = labels_dup(c->copies, r->e.parsed);
-    r->bytes = r->e.line.n + labels_bytes(r->e.meta) + labels_bytes(r->e.parsed);
-    if (own_stream) {
-        r->e.stream = labels_dup(c->copies, r->e.stream);
-        r->bytes += labels_bytes(r->e.stream);
-    }
+    if (c->pools[c->pool].a.used >= POOL_MIN && !fits_chunk(&c->pools[c->pool].a, r))
+        next_pool(c);
+    struct pool *pool = &c->pools[c->pool];
+    str from = r->e.line;
+    size_t bytes = from.n + 1;
+    struct labels none = {0};
+    r->e.line = arena_dup(&pool->a, from);
+    r->e.meta = copy_labels(&pool->a, r->e.meta, from, r->e.line, &c->last_meta, &bytes);
+    r->e.parsed = copy_labels(&pool->a, r->e.parsed, from, r->e.line, &c->last_parsed, &bytes);
+    if (own_stream)
+        r->e.stream = copy_labels(&pool->a, r->e.stream, from, r->e.line, &none, &bytes);
+    r->bytes = (uint32_t)MIN(bytes, (size_t)UINT32_MAX);
+    r->pool = c->pool;
+    pool->live += r->bytes;
     c->live += r->bytes;
 }
 
 static void drop_copy(struct collector *c, const struct row *r)
 {
+    c->pools[r->pool].live -= r->bytes;
+    c->pools[r->pool].dead += r->bytes;
     c->live -= r->bytes;
     c->dead += r->bytes;
 }
 
-/* The living move when a good part is dead; for a moment they need their room twice. */
+static void move_rows(struct collector *c, struct row *rows, size_t n, uint32_t pool)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (rows[i].pool != pool)
+            continue;
+        c->live -= rows[i].bytes;
+        c->pools[pool].live -= rows[i].bytes;
+        row_copy(c, &rows[i], rows[i].e.stream.v != rows[i].stream.v);
+    }
+}
+
+/* Empties pools, those with most that is dead first, until little of it is left. */
 static void tidy_copies(struct collector *c)
 {
-    if (c->dead < c->live / 4 + WASTE_MIN)
-        return;
-    struct arena *old = c->copies;
-    c->copies = copies_open(c->q);
-    c->live = c->dead = 0;
-    for (size_t i = 0; i < c->rows.n; i++)
-        row_copy(c, &c->rows.v[i], c->rows.v[i].e.stream.v != c->rows.v[i].stream.v);
-    for (size_t i = 0; i < c->done.n; i++)
-        row_copy(c, &c->done.v[i], c->done.v[i].e.stream.v != c->done.v[i].stream.v);
-    arena_deinit(old); // its deferred deinit finds it empty
+    while (c->dead >= c->live / 4 + WASTE_MIN) {
+        uint32_t worst = c->pool;
+        for (uint32_t i = 0; i < POOLS; i++)
+            worst = c->pools[i].dead > c->pools[worst].dead ? i : worst;
+        if (worst == c->pool)
+            next_pool(c);
+        if (worst == c->pool) // every pool has something that lives: a little more waste
+            return;
+        struct pool *pool = &c->pools[worst];
+        size_t dead = pool->dead;
+        move_rows(c, c->rows.v, c->rows.n, worst);
+        move_rows(c, c->done.v, c->done.n, worst);
+        arena_deinit(&pool->a);
+        pool->live = pool->dead = 0;
+        c->dead -= dead;
+    }
 }
 
 /* ---- taking rows ---- */
@@ -304,11 +403,7 @@ bool logql_logs(struct query *q, const struct logql_expr *e, int64_t start_ns, i
                 struct err *err)
 {
     static const struct line_hints no_hints = {0};
-    struct collector c = {.q = q,
-                          .backward = backward,
-                          .limit = limit,
-                          .interval_ns = interval_ns,
-                          .copies = copies_open(q)};
+    struct collector c = {.q = q, .backward = backward, .limit = limit, .interval_ns = interval_ns};
     struct log_select wishes = {.start_ns = start_ns,
                                 .end_ns = end_ns,
                                 .backward = backward,
@@ -318,6 +413,7 @@ bool logql_logs(struct query *q, const struct logql_expr *e, int64_t start_ns, i
     struct lq_pipe pipe;
     struct lq_reader *reader;
     ASSERT(e->kind == EXPR_LOG);
+    pools_open(&c);
     if (!lq_pipe_compile(q, &e->log, &pipe, err) ||
         !lq_reader_open(q, &e->log, &wishes, &pipe, &no_hints, &reader, err))
         return false;

@@ -302,7 +302,8 @@ static bool hide_rows(struct log_piece *p, struct err *err)
 static bool load_block(const struct log_loader *ld, struct log_piece *p, bool full,
                        struct arena *scratch, struct err *err)
 {
-    warm_scratch(scratch, p);
+    if (!ld->is_short)
+        warm_scratch(scratch, p);
     struct log_pick pick = {
         .run = p->run_wanted,
         .start_ns = p->span.t0_ns,
@@ -410,7 +411,7 @@ static bool load_once(struct log_loader *ld, struct log_piece *p, bool full, str
         ok = load_block(ld, p, full, &ld->scratch, err);
     else
         load_gen(ld, p, ld->sel->want_meta || full);
-    if (ok && (p->arena.over || !arena_room(&p->arena, ld->reserve_bytes)))
+    if (ok && (p->arena.over || !budget_room(ld->budget, ld->reserve_bytes)))
         ok = log_loader_no_room(ld, err);
     if (!ok)
         arena_deinit(&p->arena);
@@ -547,8 +548,11 @@ void log_loader_drop_all(struct log_loader *ld)
 
 void log_loader_trim(struct log_loader *ld)
 {
-    while (!arena_room(&ld->scratch, ld->reserve_bytes) && make_room(ld))
+    // what others have, not what is left in a chunk of ours
+    while (!budget_room(ld->budget, ld->reserve_bytes) && make_room(ld))
         continue;
+    if (!budget_room(ld->budget, ld->reserve_bytes))
+        arena_deinit(&ld->scratch); // empty between blocks
 }
 
 static bool is_there(const struct log_piece *p, bool full, struct log_span span)
@@ -713,6 +717,7 @@ bool log_unit_open(struct log_loader *ld, struct log_unit *u, struct err *err)
 {
     struct log_source *s = u->source;
     u->is_open = true;
+    log_loader_trim(ld);
     if (!s->seg) {
         for (size_t i = 0; i < s->n; i++) {
             struct log_piece *p = arena_new(&u->arena, struct log_piece);

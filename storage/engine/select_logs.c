@@ -163,6 +163,14 @@ static int cmp_entry(const void *x, const void *y)
     return p < q ? -1 : p > q;
 }
 
+/* Backward, streams come in falling order, too: the rows of a stream that lie in two blocks of a
+ * unit are then asked for as the blocks lie, and no block is decoded twice. */
+static int cmp_entry_back(const void *x, const void *y)
+{
+    const struct entry *a = x, *b = y;
+    return a->stream != b->stream ? (a->stream > b->stream ? -1 : 1) : cmp_entry(x, y);
+}
+
 /* ---- counting without decoding ---- */
 
 static bool wants_counts(const struct log_iter *it)
@@ -284,7 +292,7 @@ static bool plan_step(struct log_iter *it, struct err *err)
     it->n_entries = v.n;
     it->next_entry = 0;
     if (v.n > 1)
-        qsort(v.v, v.n, sizeof v.v[0], cmp_entry);
+        qsort(v.v, v.n, sizeof v.v[0], it->sel.backward ? cmp_entry_back : cmp_entry);
     if (wants_counts(it))
         find_counted(it);
     expect_pieces(it);
