@@ -1,8 +1,8 @@
 /* detect.c - which fields there are to filter by: what metadata, the query's own parser, or JSON
  * and logfmt in the lines would make labels of.
  *
- * Looks at the entries of one finished log query. Lines are parsed only when the query has no
- * parser of its own: as JSON when they are an object, else as logfmt. */
+ * Looks at the entries of one finished log query. Lines are parsed only when the query's own parser
+ * found nothing in them: as JSON when they are an object, else as logfmt. */
 #include "query/logql/pipeline.h"
 #include "storage/base/dur.h"
 #include "storage/base/hmap.h"
@@ -183,6 +183,17 @@ static struct strs json_path_of(struct detect *d, struct lq_line *l, str name)
     }
 }
 
+/* Where the line has what became the field, if nothing is known yet. */
+static void find_path(struct detect *d, struct lq_line *l, struct field *f)
+{
+    str name = f->base.name, suffix = STR("_extracted");
+    if (f->base.path.n > 0)
+        return;
+    f->base.path = json_path_of(d, l, name);
+    if (f->base.path.n == 0 && str_ends(name, suffix)) // a name that the stream has, too
+        f->base.path = json_path_of(d, l, str_sub(name, 0, name.n - suffix.n));
+}
+
 /* ---- entries ---- */
 
 static bool add_line(struct detect *d, struct lq_line *l, const struct logql_entry *e,
@@ -202,12 +213,8 @@ static bool add_line(struct detect *d, struct lq_line *l, const struct logql_ent
     for (size_t i = 0; i < found.n; i++) {
         struct field *f = add(d, found.v[i].name, found.v[i].value,
                               is_json ? LOGQL_PARSER_JSON : LOGQL_PARSER_LOGFMT);
-        if (!f || !is_json || f->base.path.n > 0)
-            continue;
-        str name = f->base.name, suffix = STR("_extracted");
-        f->base.path = json_path_of(d, l, name);
-        if (f->base.path.n == 0 && str_ends(name, suffix)) // a name that the stream has, too
-            f->base.path = json_path_of(d, l, str_sub(name, 0, name.n - suffix.n));
+        if (f && is_json)
+            find_path(d, l, f);
     }
     return true;
 }
@@ -217,11 +224,18 @@ static bool add_entry(struct detect *d, struct lq_line *l, const struct logql_en
 {
     for (size_t i = 0; i < e->meta.n; i++)
         (void)add(d, e->meta.v[i].name, e->meta.v[i].value, 0);
-    for (size_t i = 0; i < e->parsed.n; i++)
-        (void)add(d, e->parsed.v[i].name, e->parsed.v[i].value, d->own_parsers);
-    if (d->own_parsers != 0)
-        return query_tick(d->q, err);
+    bool is_json = (d->own_parsers & LOGQL_PARSER_JSON) && str_starts(str_trim(e->line), STR("{"));
+    bool is_parsed = false;
     lq_line_stream(l, e->stream);
+    lq_line_begin(l, e->t_ns, e->line, NULL);
+    for (size_t i = 0; i < e->parsed.n; i++) {
+        struct field *f = add(d, e->parsed.v[i].name, e->parsed.v[i].value, d->own_parsers);
+        is_parsed = is_parsed || f;
+        if (f && is_json)
+            find_path(d, l, f);
+    }
+    if (is_parsed) // else the query's parser is not the line's
+        return query_tick(d->q, err);
     return add_line(d, l, e, err) && query_tick(d->q, err);
 }
 

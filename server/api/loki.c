@@ -200,14 +200,17 @@ bool loki_group(struct query *q, const struct logql_entries *entries, bool categ
     hmap_init(&out->map, a);
     for (size_t i = 0; i < entries->n; i++) {
         const struct logql_entry *e = &entries->v[i];
+        struct arena_mark mark = arena_mark(a);
         struct labels shown = categorize ? e->stream : union_labels(a, e);
         struct stream_key key = {out, shown};
         uint64_t hash = labels_hash(shown);
         uint32_t at = hmap_find(&out->map, hash, stream_eq, &key);
         if (at == HMAP_NONE) {
             at = (uint32_t)out->v.n;
-            vec_push(&out->v, a, (struct loki_stream){.labels = labels_dup(a, shown)});
+            vec_push(&out->v, a, (struct loki_stream){.labels = shown});
             hmap_put(&out->map, hash, at);
+        } else if (!categorize) {
+            arena_release(a, mark);
         }
         vec_push(&out->v.v[at].rows, a, (uint32_t)i);
         if (!query_tick(q, err))
@@ -359,7 +362,8 @@ static bool run_metric_range(struct api_call *c, const struct logql_expr *e, int
     step = MAX(step, 1);
     // Loki's frontend, as it is set by default, widens the range to whole steps of Unix time.
     int64_t start_ms = floor_to_step(ns_to_ms_floor(start), step);
-    int64_t end_ms = -floor_to_step(-ns_to_ms_floor(end), step);
+    int64_t end_ms = ns_to_ms_floor(end) + (end % NS_PER_MS != 0);
+    end_ms = -floor_to_step(-end_ms, step);
     uint64_t steps = (uint64_t)(end_ms - start_ms) / (uint64_t)step;
     if (steps > c->q.limits.max_steps)
         return err_set(err, ERR_INVALID,

@@ -47,8 +47,8 @@ static bool param_times(struct api_call *c, struct deletion *d, struct err *err)
         return err_set(err, ERR_INVALID, "start time not set");
     if (d->t1_ns > c->q.now_ns)
         return err_set(err, ERR_INVALID, "deletes in the future are not allowed");
-    if (d->t0_ns > d->t1_ns)
-        return err_set(err, ERR_INVALID, "start time can't be greater than end time");
+    if (d->t0_ns >= d->t1_ns)
+        return err_set(err, ERR_INVALID, "start time can't be greater than or equal to end time");
     return true;
 }
 

@@ -216,8 +216,11 @@ bool loki_run_patterns(struct api_call *c, struct err *err)
         return false;
     if (logql_is_metric(e))
         return err_set(err, ERR_INVALID, "only log selector is supported");
-    if (step < NS_PER_S)
-        step = NS_PER_S; // samples have whole seconds
+    if (step <= 0)
+        return err_set(err, ERR_INVALID,
+                       "zero or negative query resolution step widths are not accepted. Try a "
+                       "positive integer");
+    step = MAX(step, NS_PER_S); // samples have whole seconds
     if ((uint64_t)(end - start) / (uint64_t)step > c->q.limits.max_steps)
         return err_set(err, ERR_INVALID,
                        "exceeded maximum resolution of 11,000 points per time series. Try "
@@ -254,7 +257,26 @@ static void write_duration(struct json *j, const char *name, int64_t ns)
 {
     char text[64];
     json_key(j, str_c(name));
-    json_str(j, dur_print_go(text, ns));
+    json_str(j, dur_print_prom(text, ns / NS_PER_MS));
+}
+
+/* Resource attributes that become stream labels. */
+static void write_otlp_config(struct json *j, const struct config *cfg)
+{
+    json_key(j, STR("otlp_config"));
+    json_object(j);
+    json_key(j, STR("resource_attributes"));
+    json_object(j);
+    json_key(j, STR("attributes_config"));
+    json_array(j);
+    json_object(j);
+    json_kv_str(j, "action", STR("index_label"));
+    json_key(j, STR("attributes"));
+    write_strs(j, (struct strs){cfg->otlp_index_labels.v, cfg->otlp_index_labels.n});
+    json_object_end(j);
+    json_array_end(j);
+    json_object_end(j);
+    json_object_end(j);
 }
 
 /* What Drilldown reads to shape its page. */
@@ -267,6 +289,9 @@ bool loki_run_drilldown_limits(struct api_call *c, struct err *err)
     json_key(&j, STR("limits"));
     json_object(&j);
     json_kv_bool(&j, "discover_log_levels", true);
+    json_kv_bool(&j, "max_line_size_truncate", false);
+    json_kv_str(&j, "max_query_bytes_read", STR("0B"));
+    write_otlp_config(&j, cfg);
     json_kv_i64(&j, "max_entries_limit_per_query", (int64_t)cfg->max_lines);
     write_duration(&j, "max_query_length", 0);
     write_duration(&j, "max_query_lookback", 0);

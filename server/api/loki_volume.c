@@ -56,12 +56,12 @@ static void add_name(struct arena *a, struct strs *list, str name)
     *list = (struct strs){v, list->n + 1};
 }
 
-/* targetLabels, else the labels that the selector names. */
+/* targetLabels, else the labels that the selector names; none for {}: all. */
 static struct strs target_labels(struct api_call *c, struct matchers m)
 {
     struct strs out = {0};
     str text, part;
-    if (api_param(c, STR("targetLabels"), &text)) {
+    if (api_param(c, STR("targetLabels"), &text) && text.n > 0) {
         while (str_split(&text, ',', &part))
             if (str_trim(part).n > 0)
                 add_name(&c->q.arena, &out, str_trim(part));
@@ -104,7 +104,9 @@ static bool visit(void *ctx, struct labels stream, const uint64_t *bytes, struct
     struct volumes *all = ctx;
     struct arena scratch;
     arena_init(&scratch, SIZE_MAX, NULL);
-    struct labels shown = labels_keep(&scratch, stream, all->targets.v, all->targets.n);
+    struct labels shown = all->targets.n == 0
+                              ? stream
+                              : labels_keep(&scratch, stream, all->targets.v, all->targets.n);
     bool ok = true;
     if (!all->by_name)
         ok = count(all, shown, bytes, err);

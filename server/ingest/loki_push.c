@@ -89,10 +89,15 @@ static bool end_push(struct push *p, struct err *err)
 
 /* ---- label text ---- */
 
+/* Blanks, and comments to the end of the line. */
 static void skip_blanks(str s, size_t *i)
 {
-    while (*i < s.n && (s.p[*i] == ' ' || s.p[*i] == '\t' || s.p[*i] == '\n'))
-        (*i)++;
+    for (bool in_comment = false; *i < s.n; (*i)++) {
+        char c = s.p[*i];
+        in_comment = c == '#' || (in_comment && c != '\n');
+        if (!in_comment && c != ' ' && c != '\t' && c != '\n' && c != '\r')
+            return;
+    }
 }
 
 /* A string at s[*i] in one of Prometheus' three quotes; the common escapes. */
@@ -104,6 +109,8 @@ static bool quoted(struct arena *a, str s, size_t *i, str *out)
     size_t from = *i;
     bool escaped = false;
     for (; *i < s.n && s.p[*i] != quote; (*i)++) {
+        if (s.p[*i] == '\n' && quote != '`')
+            return false;
         if (s.p[*i] == '\\' && quote != '`') {
             escaped = true;
             (*i)++;
@@ -127,8 +134,10 @@ static bool quoted(struct arena *a, str s, size_t *i, str *out)
         static const char from_char[] = "abfnrtv\\\"'", to_char[] = "\a\b\f\n\r\t\v\\\"'";
         char c = raw.p[++k];
         const char *known = memchr(from_char, c, sizeof from_char - 1);
-        size_t digits = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
-        uint32_t cp = 0;
+        bool is_octal = c >= '0' && c <= '7';
+        size_t digits = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : is_octal ? 3 : 0;
+        uint32_t cp = 0, base = is_octal ? 8 : 16;
+        k -= is_octal; // its first digit
         if (known) {
             buf_add_char(&b, to_char[known - from_char]);
             continue;
@@ -138,12 +147,13 @@ static bool quoted(struct arena *a, str s, size_t *i, str *out)
             char h = raw.p[++k];
             uint32_t v = h >= '0' && h <= '9'                 ? (uint32_t)(h - '0')
                          : (h | 32) >= 'a' && (h | 32) <= 'f' ? (uint32_t)((h | 32) - 'a' + 10)
-                                                              : 16;
-            ok = v < 16;
-            cp = cp * 16 + v;
+                                                              : base;
+            ok = v < base;
+            cp = cp * base + v;
         }
         ok = ok && cp <= 0x10FFFF;
-        if (ok && c == 'x')
+        ok = ok && (!is_octal || cp <= UINT8_MAX);
+        if (ok && (c == 'x' || is_octal))
             buf_u8(&b, (uint8_t)cp);
         else if (ok)
             utf8_encode(&b, cp);
@@ -169,7 +179,7 @@ static bool parse_labels(struct push *p, str s, struct labels_builder *b, struct
         goto fail;
     if (metric.n > 0)
         labels_builder_add(b, STR("__name__"), metric);
-    if (i == s.n && metric.n > 0)
+    if (i == s.n) // a name alone, or nothing
         return true;
     if (i >= s.n || s.p[i++] != '{')
         goto fail;
@@ -179,9 +189,12 @@ static bool parse_labels(struct push *p, str s, struct labels_builder *b, struct
             return false;
         size_t from = i;
         str value;
-        while (i < s.n && s.p[i] != '=' && s.p[i] != ' ' && s.p[i] != ',' && s.p[i] != '}')
-            i++;
-        str name = str_sub(s, from, i);
+        str name;
+        if (!quoted(p->arena, s, &i, &name)) {
+            while (i < s.n && s.p[i] != '=' && s.p[i] != ' ' && s.p[i] != ',' && s.p[i] != '}')
+                i++;
+            name = str_sub(s, from, i);
+        }
         skip_blanks(s, &i);
         if (i >= s.n || s.p[i++] != '=')
             goto fail;
@@ -305,6 +318,14 @@ static bool json_fault(const struct json_reader *r, const char *what, struct err
                    r->error ? r->error : what);
 }
 
+static str scalar_text(const struct json_reader *r, enum json_event ev)
+{
+    return ev == JSON_NUMBER  ? r->text
+           : ev == JSON_TRUE  ? STR("true")
+           : ev == JSON_FALSE ? STR("false")
+                              : STR("null");
+}
+
 /* {"name":"value", ...} after its brace. */
 static bool read_pairs(struct push *p, struct json_reader *r, bool is_meta,
                        struct labels_builder *b, struct err *err)
@@ -314,9 +335,13 @@ static bool read_pairs(struct push *p, struct json_reader *r, bool is_meta,
         if (!has_room(p, err))
             return false;
         str name = json_text(r, p->arena);
-        if (json_next(r) != JSON_STRING)
+        ev = json_next(r);
+        bool is_scalar =
+            ev == JSON_NUMBER || ev == JSON_TRUE || ev == JSON_FALSE || ev == JSON_NULL;
+        if (ev != JSON_STRING &&
+            (is_meta || !is_scalar)) // Loki's reader takes labels as they stand
             return json_fault(r, "label and metadata values must be strings", err);
-        str value = json_text(r, p->arena);
+        str value = ev == JSON_STRING ? json_text(r, p->arena) : scalar_text(r, ev);
         if (is_meta) {
             if (!add_meta(p, name, value, err))
                 return false;
@@ -327,11 +352,12 @@ static bool read_pairs(struct push *p, struct json_reader *r, bool is_meta,
     return ev == JSON_OBJECT_END || json_fault(r, "expected an object of strings", err);
 }
 
-/* ["<ns>", "line", {metadata}?] after its bracket. */
+/* ["<ns>", "line", {metadata}?] after its bracket; what follows the metadata is left alone. */
 static bool read_value(struct push *p, struct json_reader *r, struct err *err)
 {
     int64_t t_ns;
-    if (json_next(r) != JSON_STRING || !num_parse_i64(r->text, &t_ns))
+    if (json_next(r) != JSON_STRING || str_starts(r->text, STR("+")) ||
+        !num_parse_i64(r->text, &t_ns))
         return json_fault(r, "the timestamp must be a string of nanoseconds", err);
     if (json_next(r) != JSON_STRING)
         return json_fault(r, "the line must be a string", err);
@@ -340,7 +366,9 @@ static bool read_value(struct push *p, struct json_reader *r, struct err *err)
     if (ev == JSON_OBJECT) {
         if (!read_pairs(p, r, true, NULL, err))
             return false;
-        ev = json_next(r);
+        while ((ev = json_next(r)) != JSON_ARRAY_END)
+            if (ev == JSON_ERROR || ev == JSON_END || !json_skip(r, ev))
+                return json_fault(r, "expected [timestamp, line, metadata]", err);
     }
     if (ev != JSON_ARRAY_END)
         return json_fault(r, "expected [timestamp, line, metadata]", err);

@@ -136,9 +136,17 @@ static bool on_scope(struct otlp_walk *w, str bytes, str schema_url, struct err 
     return true;
 }
 
+static bool is_zero(str id)
+{
+    for (size_t i = 0; i < id.n; i++)
+        if (id.p[i] != 0)
+            return false;
+    return true;
+}
+
 static void add_hex(struct logs_walk *t, str name, str id)
 {
-    if (id.n > 0 && id.n <= 16)
+    if (!is_zero(id) && id.n <= 16) // zeros are no id
         labels_builder_add(&t->meta, name, hex_str(t->walk.arena, id));
 }
 
@@ -241,9 +249,12 @@ static struct labels merge_meta(struct arena *a, struct labels own, struct label
             third = NULL;
             continue;
         }
-        if (third && str_eq(third->name, next->name))
+        v[n] = *next;
+        if (third && str_eq(third->name, next->name)) {
+            v[n].value = level_by(&next->value, NULL, STR("")); // in its usual spelling
             third = NULL;
-        v[n++] = *next;
+        }
+        n++;
         bool both = i < own.n && k < outer.n && order == 0;
         i += (size_t)(both || (i < own.n && next == &own.v[i]));
         k += (size_t)(both || (k < outer.n && next == &outer.v[k]));
