@@ -16,10 +16,11 @@ struct import_file {
     uint64_t read, size;
     int64_t time_ns;
     struct gunzip *gunzip; // NULL: plain
-    bool is_sniffed, is_at_end;
-    size_t n_in;     // compressed bytes, or the first ones
-    str in;          // of them, not used yet
-    size_t n, given; // of the block: filled, handed out
+    bool is_sniffed, is_at_end, has_failed;
+    struct err fault; // told when all lines before it are handed out
+    size_t n_in;      // compressed bytes, or the first ones
+    str in;           // of them, not used yet
+    size_t n, given;  // of the block: filled, handed out
     char packed[PIECE];
     char block[IMPORT_BLOCK];
 };
@@ -127,15 +128,20 @@ bool import_file_next(struct import_file *f, str *out, struct err *err)
     memmove(f->block, f->block + f->given, f->n - f->given);
     f->n -= f->given;
     f->given = 0;
-    while (!f->is_at_end && f->n < sizeof f->block) {
+    while (!f->is_at_end && !f->has_failed && f->n < sizeof f->block) {
         size_t n;
-        if (!fill(f, &n, err))
-            return false;
+        f->has_failed = !fill(f, &n, &f->fault);
+        if (f->has_failed)
+            break;
         f->n += n;
         f->is_at_end = n == 0;
     }
     size_t last = str_rfind_char(str_of(f->block, f->n), '\n');
     f->given = f->is_at_end ? f->n : last == SIZE_MAX ? 0 : last + 1;
+    if (f->has_failed && f->given == 0) {
+        *err = f->fault;
+        return false;
+    }
     if (f->n > 0 && f->given == 0)
         return err_set(err, ERR_INVALID, "a line is longer than %zu MiB", IMPORT_BLOCK / MIB);
     *out = str_of(f->block, f->given);
