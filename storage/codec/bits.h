@@ -21,7 +21,7 @@ static inline int64_t unzz(uint64_t u)
 }
 static inline unsigned bit_width(uint64_t u) // 0 for 0
 {
-    return u == 0 ? 0 : 64 - (unsigned)__builtin_clzll(u);
+    return 64 - (unsigned)__builtin_clzll(u | 1) - (u == 0); // no branch
 }
 static inline int64_t sub_wrap(int64_t a, int64_t b)
 {

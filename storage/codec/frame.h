@@ -37,6 +37,8 @@
 #define FRAME_SERIES_MAX  256
 #define FRAME_SAMPLES_MAX 16384
 #define FRAME_RAW_MAX     (32 * MIB)
+/* Differences within it are worked on in 32 bits: what is made of two of them still fits. */
+#define FRAME_NARROW (INT32_C(1) << 30)
 
 /* ---- writing; one thread ---- */
 
@@ -51,6 +53,10 @@ void frame_add(struct frame_writer *w, uint32_t stream, uint32_t start, const do
  * already spares the search for it. */
 void frame_add_decimals(struct frame_writer *w, uint32_t stream, uint32_t start, unsigned e,
                         const int64_t *m, size_t n);
+/* The same for values of which the differences are known: the first m, then d[i] = m[i] - m[i - 1],
+ * in [-FRAME_NARROW, FRAME_NARROW); d[0] is not looked at. Copies d. */
+void frame_add_deltas(struct frame_writer *w, uint32_t stream, uint32_t start, unsigned e,
+                      int64_t first, const int32_t *d, size_t n);
 /* The same for a series with histograms; h[i] NULL = float v[i]. */
 void frame_add_hists(struct frame_writer *w, uint32_t stream, uint32_t start,
                      const struct hist *const *h, const double *v, size_t n);

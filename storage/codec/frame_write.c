@@ -29,16 +29,16 @@
 #define STRETCH   32
 /* Residuals beyond this many ulps are exceptions. */
 #define ULP_MAX (INT64_C(1) << 22)
-/* Deltas of a narrow series lie in [-NARROW, NARROW): what is made of them still fits 32 bits. */
-#define NARROW (INT64_C(1) << 30)
 
-/* The deltas of m of one series, in units; d[0] = 0. Most series are narrow and are worked on in 32
- * bits, four at a time on any machine. */
+/* The deltas of m of one series, in units; d[0] = 0. Most series are narrow (FRAME_NARROW) and are
+ * worked on in 32 bits, four at a time on any machine. */
 struct deltas {
-    int64_t *d;
-    int32_t *d32;
-    size_t n; // 0 = there are none
-    bool narrow;
+    int64_t *d;   // when has_wide
+    int32_t *d32; // when narrow
+    size_t n;     // 0 = there are none
+    bool narrow, has_wide;
+    bool has_one; // one of them is 1
+    uint64_t any; // or of them
 };
 
 struct frame_writer {
@@ -286,20 +286,17 @@ static inline uint8_t *put_escape(uint8_t *rest, uint64_t h)
     return rest;
 }
 
-/* Of d, or when it is NULL of w->u. */
-static inline void put_split_of(struct frame_writer *w, const int64_t *d, size_t n, unsigned shift)
+static void put_split(struct frame_writer *w, const int64_t *d, size_t n, unsigned shift)
 {
     uint8_t *hi = (uint8_t *)buf_reserve(&w->hi, n * 11 + 1);
     uint8_t *lo = (uint8_t *)buf_reserve(&w->lo, (n * shift + w->bits.n) / 8 + 9);
     if (hi == NULL || lo == NULL)
         return;
-    const uint32_t *u32 = w->u;
     uint8_t *rest = hi + n;
     struct bit_writer bits = {lo, w->bits.acc, w->bits.n};
     uint64_t mask = (UINT64_C(1) << shift) - 1;
     for (size_t i = 0; i < n; i++) {
-        uint64_t u = d != NULL ? zz(d[i]) : u32[i];
-        uint64_t h = u >> shift;
+        uint64_t u = zz(d[i]), h = u >> shift;
         hi[i] = (uint8_t)MIN(h, (uint64_t)FRAME_ESCAPE);
         if (UNLIKELY(h >= FRAME_ESCAPE))
             rest = put_escape(rest, h);
@@ -310,14 +307,35 @@ static inline void put_split_of(struct frame_writer *w, const int64_t *d, size_t
     w->bits = bits;
 }
 
-static void put_split(struct frame_writer *w, const int64_t *d, size_t n, unsigned shift)
+/* The same for w->u; all: or of them. shift <= 25: at least two low parts are written at once. */
+static void put_split32(struct frame_writer *w, size_t n, unsigned shift, uint32_t all)
 {
-    put_split_of(w, d, n, shift);
-}
-
-static void put_split32(struct frame_writer *w, size_t n, unsigned shift)
-{
-    put_split_of(w, NULL, n, shift);
+    uint8_t *hi = (uint8_t *)buf_reserve(&w->hi, n * 6 + 1);
+    uint8_t *lo = (uint8_t *)buf_reserve(&w->lo, (n * shift + w->bits.n) / 8 + 9);
+    if (hi == NULL || lo == NULL)
+        return;
+    const uint32_t *u = w->u;
+    uint8_t *rest = hi + n;
+    for (size_t i = 0; i < n; i++)
+        hi[i] = (uint8_t)MIN(u[i] >> shift, (uint32_t)FRAME_ESCAPE);
+    for (size_t i = 0; all >> shift >= FRAME_ESCAPE && i < n; i++)
+        if (UNLIKELY(hi[i] == FRAME_ESCAPE))
+            rest = put_escape(rest, u[i] >> shift);
+    struct bit_writer bits = {lo, w->bits.acc, w->bits.n};
+    uint64_t mask = (UINT64_C(1) << shift) - 1;
+    size_t i = 0;
+    for (; shift <= FRAME_SHIFT_MAX / 4 && i + 4 <= n; i += 4)
+        put_low(&bits,
+                (u[i] & mask) << 3 * shift | (u[i + 1] & mask) << 2 * shift |
+                    (u[i + 2] & mask) << shift | (u[i + 3] & mask),
+                4 * shift);
+    for (; i + 2 <= n; i += 2)
+        put_low(&bits, (u[i] & mask) << shift | (u[i + 1] & mask), 2 * shift);
+    if (i < n)
+        put_low(&bits, u[i] & mask, shift);
+    w->hi.n += (size_t)(rest - hi);
+    w->lo.n += (size_t)(bits.p - lo);
+    w->bits = bits;
 }
 
 static void put_sparse(struct frame_writer *w, const int64_t *d, size_t n)
@@ -388,13 +406,15 @@ static const int64_t *pick_transform(struct frame_writer *w, size_t n, unsigned 
     return x + 1;
 }
 
-/* Bits of zz(x), near enough: the exponent of |x| + 1/2 is the width of |x|. In vectors. */
+/* Bits of zz(x), near enough, and WIDTH_BIAS more: the exponent of |2x| + 1/2. In vectors. */
+#define WIDTH_BIAS 126
 static inline uint32_t width32(int32_t x)
 {
-    float f = fabsf((float)x) + 0.5F;
+    float f = fabsf((float)x);
     uint32_t bits;
+    f = f + f + 0.5F;
     memcpy(&bits, &f, sizeof bits);
-    return (bits >> 23) - 126 + (uint32_t)(x != 0);
+    return bits >> 23;
 }
 
 static inline uint32_t zz32(int32_t x)
@@ -402,29 +422,47 @@ static inline uint32_t zz32(int32_t x)
     return ((uint32_t)x << 1) ^ (uint32_t)(x >> 31);
 }
 
+/* What the layout of a narrow series depends on, of its differences as zigzag. */
+struct spread {
+    uint32_t all;  // or of them
+    uint32_t zero; // how many are
+    uint32_t byte; // how many fit a byte
+};
+
+static inline void spread_add(struct spread *s, uint32_t u)
+{
+    s->all |= u;
+    s->zero += u == 0;
+    s->byte += u >> 8 == 0;
+}
+
 /* The same for a narrow series: fills w->u, n - 1 values. */
-static unsigned pick_narrow(struct frame_writer *w, size_t n)
+static unsigned pick_narrow(struct frame_writer *w, size_t n, struct spread *out)
 {
     bool has_prev = w->before.n == n;
     const int32_t *d = w->now.d32, *prev = has_prev ? w->before.d32 : d;
-    uint32_t plain = 0, second = 0, neighbour = 0;
+    uint32_t plain = 0, second = 0, neighbour = 0, bias = 0;
     for (size_t from = 2; from < n; from += stretch_stride(n)) {
         size_t end = MIN(from + STRETCH, n);
+        bias += WIDTH_BIAS * (uint32_t)(end - from);
         for (size_t i = from; i < end; i++) {
             plain += width32(d[i]);
             second += width32(d[i] - d[i - 1]);
             neighbour += width32(d[i] - prev[i]);
         }
     }
-    unsigned transform = best_transform(plain, second, has_prev ? neighbour : UINT32_MAX);
+    unsigned transform =
+        best_transform(plain - bias, second - bias, has_prev ? neighbour - bias : UINT32_MAX);
     uint32_t *u = w->u;
     const int32_t *minus = transform == FRAME_DELTA2 ? d - 1 : prev;
+    struct spread s = {0};
     if (transform == FRAME_DELTA)
         for (size_t i = 1; i < n; i++)
-            u[i - 1] = zz32(d[i]);
+            spread_add(&s, u[i - 1] = zz32(d[i]));
     else
         for (size_t i = 1; i < n; i++)
-            u[i - 1] = zz32(d[i] - minus[i]);
+            spread_add(&s, u[i - 1] = zz32(d[i] - minus[i]));
+    *out = s;
     return transform;
 }
 
@@ -482,22 +520,17 @@ static size_t count_wider(const uint32_t *u, size_t n, unsigned width) // width 
 }
 
 /* The same for a narrow series: the differences are w->u. */
-static unsigned put_narrow(struct frame_writer *w, size_t n)
+static unsigned put_narrow(struct frame_writer *w, size_t n, const struct spread *s)
 {
     const uint32_t *u = w->u;
-    uint32_t all = 0, non_zero = 0, wide = 0;
-    for (size_t i = 0; i < n; i++) {
-        all |= u[i];
-        non_zero += u[i] != 0;
-        wide += u[i] >> 8 != 0;
-    }
-    if ((size_t)non_zero * 3 < n) {
+    size_t non_zero = n - s->zero;
+    if (non_zero * 3 < n) {
         buf_varint(&w->meta, non_zero);
         put_sparse32(w, n);
         return FRAME_SPARSE;
     }
-    unsigned most = bit_width(all), usual = MIN(most, 8U), width;
-    if (wide > n / 50) { // by halves: the least width that few enough exceed
+    unsigned most = bit_width(s->all), usual = MIN(most, 8U), width;
+    if (n - s->byte > n / 50) { // by halves: the least width that few enough exceed
         usual = most;
         for (unsigned lo = 8; usual - lo > 1;) {
             unsigned mid = (lo + usual) / 2;
@@ -507,7 +540,7 @@ static unsigned put_narrow(struct frame_writer *w, size_t n)
     unsigned layout = pick_layout(usual, most, &width);
     buf_u8(&w->meta, (uint8_t)width);
     if (layout == FRAME_SPLIT)
-        put_split32(w, n, width);
+        put_split32(w, n, width, s->all);
     else
         put_planes32(w, n, width);
     return layout;
@@ -597,86 +630,156 @@ static uint64_t gcd(uint64_t a, uint64_t b) // gcd(0, a) = a
 }
 
 /* Greatest common divisor of the deltas: pages, kilobytes, whole seconds in ms. 1 for most series,
- * which shows after a few of them. */
-static uint64_t common_unit(const int64_t *d, size_t n)
+ * which shows after a few of them. It is no less than `least`, the power of two in all. */
+static uint64_t common_unit(const int64_t *d, size_t n, uint64_t least)
 {
     uint64_t unit = 0;
-    for (size_t i = 1; i < n && unit != 1; i++)
+    for (size_t i = 1; i < n && unit != least; i++)
         if (d[i] != 0)
             unit = gcd(d[i] < 0 ? -(uint64_t)d[i] : (uint64_t)d[i], unit);
-    return unit == 0 ? 1 : unit;
+    return unit;
 }
 
-static bool is_narrow(const int64_t *d, size_t n)
+static uint32_t common_unit32(const int32_t *d, size_t n, uint32_t least)
 {
-    uint64_t beyond = 0;
-    for (size_t i = 0; i < n; i++)
-        beyond |= (uint64_t)d[i] + (uint64_t)NARROW;
-    return beyond < 2 * (uint64_t)NARROW;
+    uint32_t unit = 0;
+    for (size_t i = 1; i < n && unit != least; i++) {
+        uint32_t a = (uint32_t)abs(d[i]), b = unit;
+        if (b != 0 && a % b == 0) // zeros, too, which are noise
+            continue;
+        unit = (uint32_t)gcd(b, a);
+    }
+    return unit;
 }
 
 /* d / unit without a division, since nothing remains: by the odd part's inverse modulo 2^64. */
+static uint64_t inverse_of(uint64_t odd)
+{
+    uint64_t inverse = odd; // right in 3 bits
+    for (int bits = 3; bits < 64; bits *= 2)
+        inverse *= 2 - odd * inverse;
+    return inverse;
+}
+
 static void divide_all(int64_t *d, size_t n, uint64_t unit)
 {
     int shift = __builtin_ctzll(unit);
-    uint64_t odd = unit >> shift, inverse = odd; // right in 3 bits
-    for (int bits = 3; bits < 64; bits *= 2)
-        inverse *= 2 - odd * inverse;
+    uint64_t inverse = inverse_of(unit >> shift);
     for (size_t i = 1; i < n; i++)
         d[i] = (int64_t)((uint64_t)(d[i] >> shift) * inverse);
+}
+
+static void divide_all32(int32_t *d, size_t n, uint32_t unit)
+{
+    int shift = __builtin_ctz(unit);
+    uint32_t inverse = (uint32_t)inverse_of(unit >> shift);
+    for (size_t i = 1; i < n; i++)
+        d[i] = (int32_t)((uint32_t)(d[i] >> shift) * inverse);
+}
+
+static bool make_narrow(struct deltas *x)
+{
+    const int64_t *d = x->d;
+    int32_t *d32 = x->d32;
+    uint64_t beyond = 0;
+    for (size_t i = 0, n = x->n; i < n; i++) {
+        beyond |= (uint64_t)d[i] + FRAME_NARROW;
+        d32[i] = (int32_t)d[i];
+    }
+    return beyond < 2 * (uint64_t)FRAME_NARROW;
+}
+
+static void make_wide(struct deltas *x)
+{
+    int64_t *d = x->d;
+    const int32_t *d32 = x->d32;
+    for (size_t i = 0, n = x->has_wide ? 0 : x->n; i < n; i++)
+        d[i] = d32[i];
+    x->has_wide = true;
 }
 
 /* Fills w->now from m. False: all values are the same. */
 static bool deltas_of(struct frame_writer *w, const int64_t *m, size_t n)
 {
-    int64_t *d = w->now.d;
-    uint64_t any = 0;
-    d[0] = 0;
+    struct deltas *x = &w->now;
+    uint64_t any = 0, beyond = 0;
+    int64_t *d = x->d;
+    int32_t *d32 = x->d32;
+    x->n = n;
+    d[0] = d32[0] = 0;
     for (size_t i = 1; i < n; i++) {
-        d[i] = m[i] - m[i - 1];
-        any |= (uint64_t)d[i];
+        int64_t diff = m[i] - m[i - 1];
+        any |= (uint64_t)diff;
+        beyond |= (uint64_t)diff + FRAME_NARROW;
+        d[i] = diff;
+        d32[i] = (int32_t)diff;
     }
-    w->now.n = n;
+    x->narrow = beyond < 2 * (uint64_t)FRAME_NARROW;
+    x->has_wide = true;
+    x->has_one = false;
+    x->any = any;
     return any != 0;
 }
 
-static void put_decimal(struct frame_writer *w, const int64_t *m, const double *v, size_t n, int e,
-                        bool any_k, size_t n_bad)
+/* Divides w->now by its unit. */
+static uint64_t take_unit(struct deltas *x)
+{
+    uint64_t least = x->any & (0 - x->any);
+    if (x->has_one || least == 0)
+        return 1;
+    uint64_t unit =
+        x->narrow ? common_unit32(x->d32, x->n, (uint32_t)least) : common_unit(x->d, x->n, least);
+    if (unit > 1 && x->narrow) {
+        divide_all32(x->d32, x->n, (uint32_t)unit);
+        x->has_wide = false;
+    } else if (unit > 1) {
+        divide_all(x->d, x->n, unit);
+        x->narrow = make_narrow(x);
+    }
+    return unit;
+}
+
+/* The differences of a series that is not constant, those in w->now. */
+static void put_changes(struct frame_writer *w, size_t n, uint64_t *unit, unsigned *transform,
+                        unsigned *layout)
+{
+    *unit = take_unit(&w->now);
+    if (w->now.narrow && (w->before.n != n || w->before.narrow)) {
+        struct spread spread;
+        *transform = pick_narrow(w, n, &spread);
+        *layout = put_narrow(w, n - 1, &spread);
+    } else {
+        make_wide(&w->now);
+        make_wide(&w->before);
+        const int64_t *diff = pick_transform(w, n, transform);
+        *layout = put_differences(w, diff, n - 1);
+    }
+    struct deltas now = w->now;
+    w->now = w->before;
+    w->before = now;
+}
+
+/* A series of decimals; changes: w->now holds its differences, else they are all 0. */
+static void put_decimal(struct frame_writer *w, int64_t first, bool changes, const double *v,
+                        size_t n, int e, bool any_k, size_t n_bad)
 {
     size_t mode_at = w->meta.n;
     buf_u8(&w->meta, 0);
-    buf_zigzag(&w->meta, m[0]);
+    buf_zigzag(&w->meta, first);
     unsigned transform = FRAME_CONSTANT, layout = 0;
     uint64_t unit = 1;
-    bool constant = !deltas_of(w, m, n);
-    if (constant && any_k && n_bad > 0) { // exceptions put 0 into k: make it one k for all
+    if (!changes && any_k && n_bad > 0) { // exceptions put 0 into k: make it one k for all
         size_t good = 0;
         while (good < n_bad && w->bad[good] == good)
             good++;
         for (size_t i = 0; i < n_bad; i++)
             w->k[w->bad[i]] = w->k[good];
     }
-    constant = constant && (!any_k || all_same(w->k, n));
-    if (constant) {
+    bool constant = !changes && (!any_k || all_same(w->k, n));
+    if (constant)
         w->before.n = 0;
-    } else {
-        struct deltas now = w->now;
-        unit = common_unit(now.d, n);
-        if (unit > 1)
-            divide_all(now.d, n, unit);
-        now.narrow = is_narrow(now.d, n);
-        for (size_t i = 0; now.narrow && i < n; i++)
-            now.d32[i] = (int32_t)now.d[i];
-        if (now.narrow && (w->before.n != n || w->before.narrow)) {
-            transform = pick_narrow(w, n);
-            layout = put_narrow(w, n - 1);
-        } else {
-            const int64_t *diff = pick_transform(w, n, &transform);
-            layout = put_differences(w, diff, n - 1);
-        }
-        w->now = w->before;
-        w->before = now;
-    }
+    else
+        put_changes(w, n, &unit, &transform, &layout);
     put_extras(w, v, n, constant, any_k, n_bad, unit);
     if (!w->meta.over)
         w->meta.p[mode_at] = (char)((unsigned)e | transform << 4 | layout << 6);
@@ -713,7 +816,7 @@ void frame_add(struct frame_writer *w, uint32_t stream, uint32_t start, const do
     if (e < 0 || e == FRAME_EXPONENTS || n_bad == n)
         put_xor(w, v, n);
     else
-        put_decimal(w, w->m, v, n, e, any_k, n_bad);
+        put_decimal(w, w->m[0], deltas_of(w, w->m, n), v, n, e, any_k, n_bad);
 }
 
 void frame_add_decimals(struct frame_writer *w, uint32_t stream, uint32_t start, unsigned e,
@@ -725,7 +828,35 @@ void frame_add_decimals(struct frame_writer *w, uint32_t stream, uint32_t start,
     if (n == 0)
         return;
     room_for(w, n);
-    put_decimal(w, m, NULL, n, (int)e, false, 0);
+    put_decimal(w, m[0], deltas_of(w, m, n), NULL, n, (int)e, false, 0);
+}
+
+void frame_add_deltas(struct frame_writer *w, uint32_t stream, uint32_t start, unsigned e,
+                      int64_t first, const int32_t *d, size_t n)
+{
+    ASSERT(e < FRAME_EXPONENTS);
+    put_head(w, stream, start, n);
+    w->before.n = n == 0 ? 0 : w->before.n;
+    if (n == 0)
+        return;
+    room_for(w, n);
+    struct deltas *x = &w->now;
+    uint32_t any = 0, beyond = 0, ones = 0;
+    int32_t *d32 = x->d32;
+    d32[0] = 0;
+    for (size_t i = 1; i < n; i++) {
+        d32[i] = d[i];
+        any |= (uint32_t)d[i];
+        beyond |= (uint32_t)d[i] + FRAME_NARROW;
+        ones += d[i] == 1;
+    }
+    ASSERT(beyond < 2 * (uint32_t)FRAME_NARROW);
+    x->n = n;
+    x->narrow = true;
+    x->has_wide = false;
+    x->has_one = ones != 0;
+    x->any = any;
+    put_decimal(w, first, any != 0, NULL, n, (int)e, false, 0);
 }
 
 void frame_add_hists(struct frame_writer *w, uint32_t stream, uint32_t start,

@@ -3,6 +3,7 @@
  * What a seal does with nearly all series: no floats, hence no division here and no search for
  * their exponent in the frame. Times that the series before had, too, are not written again. */
 #include "storage/codec/bits.h"
+#include "storage/codec/frame.h"
 #include "storage/codec/frame_format.h"
 #include "storage/engine/gen_tokens.h"
 
@@ -12,6 +13,8 @@
  * all others longer: frames have better ways for such a series. */
 #define LATE_EXPONENT 3
 #define LATE_PART     4
+/* Bytes of the differences that are read without a branch. */
+#define SHORT_MAX 4
 
 struct reader {
     struct decimals *out;
@@ -22,7 +25,8 @@ struct reader {
     size_t pieces;
     size_t i, n; // samples so far, in all
     unsigned exponent;
-    int64_t m; // of the newest
+    bool is_wide; // what is read goes to m
+    int64_t m;    // of the newest, when it is wide
 };
 
 static uint64_t low_bytes(struct rd *r, unsigned k) // k <= 8
@@ -65,6 +69,33 @@ static void end_piece(struct reader *c)
     c->piece = c->i;
 }
 
+/* From here on the samples are in m. */
+static void widen(struct reader *c)
+{
+    struct decimals *out = c->out;
+    c->is_wide = true;
+    c->m = c->i > 0 ? out->first : 0;
+    for (size_t i = 0; i < c->i; i++) {
+        c->m += i > 0 ? out->d[i] : 0;
+        out->m[i] = c->m;
+    }
+}
+
+/* Back to differences, when an exponent was all that was wide. */
+static void narrow(struct reader *c)
+{
+    const int64_t *m = c->out->m;
+    int32_t *d = c->out->d;
+    uint64_t beyond = 0;
+    for (size_t i = 1, n = c->i; i < n; i++) {
+        int64_t diff = m[i] - m[i - 1];
+        beyond |= (uint64_t)diff + FRAME_NARROW;
+        d[i] = (int32_t)diff;
+    }
+    c->out->first = m[0];
+    c->is_wide = beyond >= 2 * (uint64_t)FRAME_NARROW;
+}
+
 static bool rescale(struct reader *c, unsigned exponent)
 {
     int64_t *m = c->out->m, factor = (int64_t)frame_pow10[exponent - c->exponent];
@@ -80,7 +111,7 @@ static bool rescale(struct reader *c, unsigned exponent)
     return true;
 }
 
-/* Everything but differences and runs. False: no decimals. */
+/* Everything but short differences and runs. False: no decimals. */
 static bool read_rare(struct reader *c, const struct gen *g, uint8_t token)
 {
     if (token == TOKEN_STREAM) {
@@ -90,37 +121,71 @@ static bool read_rare(struct reader *c, const struct gen *g, uint8_t token)
         c->stream = (uint32_t)stream;
         c->at = (uint32_t)at;
         c->st = &g->streams.v[stream];
-    } else if (token == TOKEN_SKIP) {
+        return true;
+    }
+    if (token == TOKEN_SKIP) {
         end_piece(c);
         c->at += (uint32_t)rd_varint(&c->r);
-    } else if (token >= TOKEN_RESCALE && token < TOKEN_XOR_MODE) {
+        return true;
+    }
+    if (token >= TOKEN_XOR_MODE && token < TOKEN_RUN)
+        return false;
+    if (!c->is_wide)
+        widen(c);
+    size_t run = 1;
+    if (token < TOKEN_RESCALE) {
+        c->m += unzz(low_bytes(&c->r, token));
+    } else if (token >= TOKEN_RUN) {
+        run = (size_t)(token - TOKEN_RUN) + 1;
+    } else {
         if (!rescale(c, token & 15))
             return false;
         c->m = unzz(low_bytes(&c->r, rd_u8(&c->r)));
-        c->out->m[c->i++] = c->m;
-    } else {
-        return false;
     }
+    ASSERT(run <= c->n - c->i);
+    for (size_t end = c->i + run; c->i < end; c->i++)
+        c->out->m[c->i] = c->m;
+    if (token >= TOKEN_RESCALE && token < TOKEN_RUN)
+        narrow(c);
     return true;
+}
+
+/* The next tokens of differences and runs, up to another one. Which of them it is is noise in many
+ * a series: no branch. d is 0 from here on. */
+static void read_short(struct reader *c)
+{
+    static const uint32_t mask[SHORT_MAX + 1] = {0, 0xFF, 0xFFFF, 0xFFFFFF, 0x7FFFFFFF};
+    const uint8_t *p = c->r.p, *end = c->r.end;
+    int32_t *d = c->out->d;
+    size_t i = c->i, n = c->n;
+    while (p < end) {
+        int token = (int8_t)*p, is_run = token >> 31; // runs are negative
+        size_t k = (size_t)(token & ~is_run), run = 1 + (size_t)((token + TOKEN_RUN) & is_run);
+        uint32_t u;
+        memcpy(&u, p + 1, sizeof u);
+        if (UNLIKELY(k >= SHORT_MAX && (k > SHORT_MAX || u >> 31 != 0)))
+            break;
+        u &= mask[k];
+        ASSERT(run <= n - i);
+        d[i] = (int32_t)((u >> 1) ^ (UINT32_C(0) - (u & 1)));
+        i += run;
+        p += 1 + k;
+    }
+    c->r.p = p;
+    c->i = i;
 }
 
 static bool read_chunk(struct reader *c, const struct gen *g)
 {
-    int64_t *m = c->out->m;
+    memset(c->out->d, 0, c->n * sizeof c->out->d[0]);
     while (rd_left(&c->r) > 0) {
-        uint8_t token = *c->r.p++;
-        size_t run = token >= TOKEN_RUN ? (size_t)(token - TOKEN_RUN) + 1 : 1;
-        if (token < TOKEN_RESCALE)
-            c->m += unzz(low_bytes(&c->r, token));
-        ASSERT(run <= c->n - c->i || (token >= TOKEN_RESCALE && token < TOKEN_RUN));
-        if (token < TOKEN_RESCALE) {
-            m[c->i++] = c->m;
-        } else if (token >= TOKEN_RUN) {
-            for (size_t end = c->i + run; c->i < end; c->i++)
-                m[c->i] = c->m;
-        } else if (!read_rare(c, g, token)) {
+        if (c->i > 0 && !c->is_wide)
+            read_short(c);
+        bool is_first = c->i == 0;
+        if (rd_left(&c->r) > 0 && !read_rare(c, g, *c->r.p++))
             return false;
-        }
+        if (is_first && c->i > 0)
+            narrow(c);
     }
     ASSERT(!c->r.bad && c->i == c->n);
     return true;
@@ -132,6 +197,7 @@ static void reserve(struct decimals *d, size_t n, size_t bytes)
         d->cap = MAX(n, d->cap * 2);
         d->t = mem_realloc(d->t, d->cap * sizeof d->t[0]);
         d->m = mem_realloc(d->m, d->cap * sizeof d->m[0]);
+        d->d = mem_realloc(d->d, d->cap * sizeof d->d[0]);
     }
     if (d->cap_chunk < bytes) {
         d->cap_chunk = MAX(bytes, d->cap_chunk * 2);
@@ -158,12 +224,10 @@ static struct rd chunk_of(const struct gen *g, const struct gen_series *s, struc
 
 void gen_metrics_ahead(const struct gen *g, struct gen_ahead *x, const uint32_t *ids, size_t n)
 {
-    for (size_t i = 0; i < GEN_AHEAD; i++) { // each chain by a block that came since the last call
-        if (x->block[i] == 0)
-            continue;
-        x->block[i] = gen_block_at(g, x->block[i])->next;
-        if (x->block[i] != 0)
-            __builtin_prefetch(gen_block_at(g, x->block[i]));
+    for (size_t i = 0; i < GEN_AHEAD && g->n_blocks > 0;
+         i++) { // each chain by a block that came since the last call
+        x->block[i] = gen_block_at(g, x->block[i])->next; // of 0, none: 0
+        __builtin_prefetch(gen_block_at(g, x->block[i]));
     }
     const struct gen_series *s = n > GEN_AHEAD ? gen_series(g, ids[GEN_AHEAD]) : NULL;
     if (s != NULL && s->first != 0)
@@ -190,6 +254,7 @@ bool gen_metrics_decimals(const struct gen *g, uint32_t id, struct decimals *out
         return false;
     out->n = c.n;
     out->exponent = (uint8_t)c.exponent;
+    out->is_narrow = !c.is_wide;
     return true;
 }
 
@@ -197,6 +262,7 @@ void decimals_deinit(struct decimals *d)
 {
     mem_free(d->t);
     mem_free(d->m);
+    mem_free(d->d);
     mem_free(d->chunk);
     *d = (struct decimals){0};
 }

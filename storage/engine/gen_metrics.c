@@ -123,8 +123,10 @@ static uint32_t block_new(struct gen *g)
         }
         g->slabs[g->n_slabs++] = mem_alloc(GEN_SLAB * sizeof(struct gen_block));
         gen_count_bytes(g, GEN_SLAB * sizeof(struct gen_block), 0);
-        if (g->n_blocks == 0)
+        if (g->n_blocks == 0) {
             g->n_blocks = 1; // 0 means none
+            gen_block_at(g, 0)->next = 0;
+        }
     }
     gen_block_at(g, g->n_blocks)->next = 0;
     return g->n_blocks++;

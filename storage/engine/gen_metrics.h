@@ -207,9 +207,15 @@ void samples_settle(struct samples *s, size_t from);
 void gen_metrics_read(const struct gen *g, uint32_t id, int64_t start_ms, int64_t end_ms,
                       struct arena *a, struct samples *out);
 
-/* A series as its chunk has it when that is all it has: v = m / 10^exponent, no -0. */
+/* A series as its chunk has it when that is all it has: v = m / 10^exponent, no -0. Most are
+ * narrow: the first m, then d[i] = m[i] - m[i - 1], as frame_add_deltas takes them; of the others
+ * all m. */
 struct decimals {
-    int64_t *t, *m;
+    int64_t *t;
+    bool is_narrow;
+    int64_t first; // narrow
+    int32_t *d;    // narrow; d[0] means nothing
+    int64_t *m;    // not narrow
     size_t n, cap;
     uint8_t exponent;
     /* Says which times t holds: the same for the same. 0: times that no other series shares. */

@@ -150,6 +150,9 @@ static void cut_decimals(struct decimals *d, int64_t t0, int64_t t1, int64_t *ne
     if (n < d->n)
         *next = MIN(*next, d->t[n]);
     d->t += skip;
+    for (size_t i = 1; d->is_narrow && i <= skip && skip < d->n; i++)
+        d->first += d->d[i];
+    d->d += skip;
     d->m += skip;
     d->n = n - skip;
     d->times += d->times != 0 ? skip : 0; // they are numbered along a stream

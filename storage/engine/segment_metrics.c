@@ -33,7 +33,7 @@ static const struct {
 } shapes[] = {{120, 64, 1}, {480, 64, 3}, {720, 32, 6}};
 
 struct member {     // a series of the open group
-    size_t from, n; // samples in mw->group, of decimals in mw->m
+    size_t from, n; // samples in mw->group, of decimals in mw->m, of narrow ones in mw->d
     size_t times;   // of the first sample in mw->times; those of neighbours often are the same ones
     uint64_t key;   // decimals: struct decimals.times
     uint32_t stream; // of its first TS_STREAM_MAX samples; the next ones follow
@@ -41,8 +41,9 @@ struct member {     // a series of the open group
     size_t pos;      // next sample to write, relative to from
     size_t window;   // most samples in one frame
     bool has_hists, has_starts;
-    bool is_decimal;
+    bool is_decimal, is_narrow;
     uint8_t exponent;
+    int64_t first; // narrow: m of the next sample to write
 };
 
 struct recent {
@@ -72,6 +73,7 @@ struct metrics_writer {
     struct arena arena;   // histograms of the open group
     struct samples group; // of the open group but its times
     struct numbers m;     // of its decimals
+    VEC(int32_t) d;       // of its narrow ones
     struct numbers times;
     size_t group_n; // samples of the open group
     VEC(struct member) members;
@@ -139,6 +141,7 @@ void metrics_writer_close(struct metrics_writer *mw)
         mem_free(mw->recent[i].t);
     samples_deinit(&mw->group);
     vec_free(&mw->m);
+    vec_free(&mw->d);
     vec_free(&mw->times);
     vec_free(&mw->members);
     vec_free(&mw->bounds);
@@ -282,6 +285,15 @@ static int64_t window_end(const struct metrics_writer *mw)
     return end;
 }
 
+static void add_deltas(struct metrics_writer *mw, struct member *m, uint32_t stream, uint32_t start,
+                       size_t n)
+{
+    const int32_t *d = mw->d.v + m->from + m->pos;
+    frame_add_deltas(mw->frame, stream, start, m->exponent, m->first, d, n);
+    for (size_t i = 1; m->pos + n < m->n && i <= n; i++)
+        m->first += d[i];
+}
+
 /* One frame: all series of the group up to `end`. */
 static bool write_window(struct metrics_writer *mw, int64_t end, struct err *err)
 {
@@ -295,7 +307,9 @@ static bool write_window(struct metrics_writer *mw, int64_t end, struct err *err
         size_t n = end == INT64_MAX ? m->n - m->pos : ts_count_before(t, m->n - m->pos, end);
         uint32_t stream = m->stream + (uint32_t)(m->pos / TS_STREAM_MAX);
         uint32_t start = m->start + (uint32_t)(m->pos % TS_STREAM_MAX);
-        if (m->is_decimal)
+        if (m->is_narrow)
+            add_deltas(mw, m, stream, start, n);
+        else if (m->is_decimal)
             frame_add_decimals(mw->frame, stream, start, m->exponent, mw->m.v + at, n);
         else if (m->has_hists)
             frame_add_hists(mw->frame, stream, start, mw->group.h + at, mw->group.v + at, n);
@@ -361,7 +375,7 @@ static bool flush_group(struct metrics_writer *mw, struct err *err)
     buf_add(&mw->group_dir, buf_str(&mw->dir));
     mw->dir_groups++;
     mw->n_groups++;
-    mw->members.n = mw->m.n = mw->times.n = mw->group_n = 0;
+    mw->members.n = mw->m.n = mw->d.n = mw->times.n = mw->group_n = 0;
     samples_clear(&mw->group);
     arena_reset(&mw->arena);
     return mw->dir_groups < DIR_GROUPS || flush_dir(mw, err);
@@ -492,15 +506,24 @@ bool metrics_writer_add_decimals(struct metrics_writer *mw, str name, const stru
 {
     if (!begin_series(mw, name, d->n, err))
         return false;
-    struct member m = {.from = mw->m.n,
+    struct member m = {.from = d->is_narrow ? mw->d.n : mw->m.n,
                        .n = d->n,
                        .key = d->times,
                        .window = shapes[mw->level].samples,
                        .is_decimal = true,
-                       .exponent = d->exponent};
+                       .is_narrow = d->is_narrow,
+                       .exponent = d->exponent,
+                       .first = d->first};
     if (!place_times(mw, &m, d->t, err))
         return false;
-    numbers_add(&mw->m, d->m, d->n);
+    if (d->is_narrow) {
+        vec_reserve(&mw->d, NULL, mw->d.n + d->n);
+        if (d->n > 0)
+            memcpy(mw->d.v + mw->d.n, d->d, d->n * sizeof d->d[0]);
+        mw->d.n += d->n;
+    } else {
+        numbers_add(&mw->m, d->m, d->n);
+    }
     end_series(mw, &m, d->t);
     return add_bounds(mw, bounds_of_decimals(d), err);
 }

@@ -158,8 +158,11 @@ static void decimals(void **state)
             assert_true(i % 8 == 7 || got.times != 0);
             for (unsigned e = 0; e < got.exponent; e++)
                 p10 *= 10;
-            for (size_t k = 0; k < got.n; k++)
-                assert_true((double)got.m[k] / p10 == want[i].v[k]);
+            int64_t m = got.first;
+            for (size_t k = 0; k < got.n; k++) {
+                m += got.is_narrow && k > 0 ? got.d[k] : 0;
+                assert_true((double)(got.is_narrow ? m : got.m[k]) / p10 == want[i].v[k]);
+            }
         } else {
             assert_int_equal(got.n, 0);
             assert_true(i == 11 || i == 13 || i % 15 == 9);
