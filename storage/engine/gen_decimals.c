@@ -26,7 +26,8 @@ struct reader {
     size_t i, n; // samples so far, in all
     unsigned exponent;
     bool is_wide; // what is read goes to m
-    int64_t m;    // of the newest, when it is wide
+    int64_t m;    // of the newest
+    int64_t least, largest;
 };
 
 static uint64_t low_bytes(struct rd *r, unsigned k) // k <= 8
@@ -72,13 +73,11 @@ static void end_piece(struct reader *c)
 /* From here on the samples are in m. */
 static void widen(struct reader *c)
 {
-    struct decimals *out = c->out;
+    int64_t *to = c->out->m, m = c->out->first;
+    const int32_t *d = c->out->d;
     c->is_wide = true;
-    c->m = c->i > 0 ? out->first : 0;
-    for (size_t i = 0; i < c->i; i++) {
-        c->m += i > 0 ? out->d[i] : 0;
-        out->m[i] = c->m;
-    }
+    for (size_t i = 0, n = c->i; i < n; i++)
+        to[i] = m += i > 0 ? d[i] : 0;
 }
 
 /* Back to differences, when an exponent was all that was wide. */
@@ -106,6 +105,10 @@ static bool rescale(struct reader *c, unsigned exponent)
         if (m[i] >= most || m[i] <= -most)
             return false;
         m[i] *= factor;
+    }
+    if (c->i > 0) {
+        c->least *= factor;
+        c->largest *= factor;
     }
     c->exponent = exponent;
     return true;
@@ -142,6 +145,8 @@ static bool read_rare(struct reader *c, const struct gen *g, uint8_t token)
             return false;
         c->m = unzz(low_bytes(&c->r, rd_u8(&c->r)));
     }
+    c->least = MIN(c->least, c->m);
+    c->largest = MAX(c->largest, c->m);
     ASSERT(run <= c->n - c->i);
     for (size_t end = c->i + run; c->i < end; c->i++)
         c->out->m[c->i] = c->m;
@@ -158,6 +163,7 @@ static void read_short(struct reader *c)
     const uint8_t *p = c->r.p, *end = c->r.end;
     int32_t *d = c->out->d;
     size_t i = c->i, n = c->n;
+    int64_t m = c->m, least = c->least, largest = c->largest;
     while (p < end) {
         int token = (int8_t)*p, is_run = token >> 31; // runs are negative
         size_t k = (size_t)(token & ~is_run), run = 1 + (size_t)((token + TOKEN_RUN) & is_run);
@@ -168,11 +174,17 @@ static void read_short(struct reader *c)
         u &= mask[k];
         ASSERT(run <= n - i);
         d[i] = (int32_t)((u >> 1) ^ (UINT32_C(0) - (u & 1)));
+        m += d[i];
+        least = MIN(least, m);
+        largest = MAX(largest, m);
         i += run;
         p += 1 + k;
     }
     c->r.p = p;
     c->i = i;
+    c->m = m;
+    c->least = least;
+    c->largest = largest;
 }
 
 static bool read_chunk(struct reader *c, const struct gen *g)
@@ -245,7 +257,8 @@ bool gen_metrics_decimals(const struct gen *g, uint32_t id, struct decimals *out
     if (s == NULL || s->n == 0 ||
         (s->flags & (SERIES_XOR | SERIES_HISTS | SERIES_LATE | SERIES_STARTS)) != 0)
         return false;
-    struct reader c = {.out = out, .r = chunk_of(g, s, out), .n = s->n};
+    struct reader c = {
+        .out = out, .r = chunk_of(g, s, out), .n = s->n, .least = INT64_MAX, .largest = INT64_MIN};
     bool ok = read_chunk(&c, g);
     end_piece(&c);
     if (c.pieces > 1)
@@ -255,6 +268,8 @@ bool gen_metrics_decimals(const struct gen *g, uint32_t id, struct decimals *out
     out->n = c.n;
     out->exponent = (uint8_t)c.exponent;
     out->is_narrow = !c.is_wide;
+    out->least = c.least;
+    out->largest = c.largest;
     return true;
 }
 

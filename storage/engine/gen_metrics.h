@@ -213,9 +213,10 @@ void gen_metrics_read(const struct gen *g, uint32_t id, int64_t start_ms, int64_
 struct decimals {
     int64_t *t;
     bool is_narrow;
-    int64_t first; // narrow
-    int32_t *d;    // narrow; d[0] means nothing
-    int64_t *m;    // not narrow
+    int64_t first;          // narrow
+    int32_t *d;             // narrow; d[0] means nothing
+    int64_t *m;             // not narrow
+    int64_t least, largest; // of all m; none of a part of it is beyond
     size_t n, cap;
     uint8_t exponent;
     /* Says which times t holds: the same for the same. 0: times that no other series shares. */

@@ -62,15 +62,11 @@ struct value_bounds bounds_of_samples(const struct samples *s)
 
 struct value_bounds bounds_of_decimals(const struct decimals *d)
 {
-    int64_t lo = INT64_MAX, hi = INT64_MIN;
+    double p10 = frame_pow10[d->exponent];
     if (d->n == 0)
         return nothing;
-    for (size_t i = 0; i < d->n; i++) {
-        lo = MIN(lo, d->m[i]);
-        hi = MAX(hi, d->m[i]);
-    }
-    double p10 = frame_pow10[d->exponent];
-    return (struct value_bounds){half_down((double)lo / p10), half_up((double)hi / p10)};
+    return (struct value_bounds){half_down((double)d->least / p10),
+                                 half_up((double)d->largest / p10)};
 }
 
 static void put_half(struct buf *b, uint16_t half)

@@ -160,8 +160,9 @@ static void decimals(void **state)
                 p10 *= 10;
             int64_t m = got.first;
             for (size_t k = 0; k < got.n; k++) {
-                m += got.is_narrow && k > 0 ? got.d[k] : 0;
-                assert_true((double)(got.is_narrow ? m : got.m[k]) / p10 == want[i].v[k]);
+                m = !got.is_narrow ? got.m[k] : k > 0 ? m + got.d[k] : m;
+                assert_true(m >= got.least && m <= got.largest);
+                assert_true((double)m / p10 == want[i].v[k]);
             }
         } else {
             assert_int_equal(got.n, 0);
