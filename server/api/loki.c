@@ -629,7 +629,6 @@ static void get_buildinfo(void *ctx, struct http_request *req, struct http_reply
     loki_end_json(&j, rep);
 }
 
-#define GET_POST (HTTP_GET | HTTP_POST)
 const struct route loki_routes[] = {
     {GET_POST, "/loki/api/v1/query", LANE_QUERY, get_query, loki_refuse},
     {GET_POST, "/loki/api/v1/query_range", LANE_QUERY, get_query_range, loki_refuse},

@@ -6,6 +6,8 @@
 #include "server/net/http.h"
 #include "server/services.h"
 
+#define GET_POST (HTTP_GET | HTTP_POST) // of routes: long queries come as forms
+
 struct api_call {
     struct services *svc;
     struct http_request *req;

@@ -800,14 +800,14 @@ PROM_ENTRY(get_metadata, run_metadata)
 PROM_ENTRY(get_exemplars, run_exemplars)
 
 const struct route prom_routes[] = {
-    {GET_POST, "/api/v1/query", LANE_QUERY, get_query, prom_refuse},
-    {GET_POST, "/api/v1/query_range", LANE_QUERY, get_query_range, prom_refuse},
-    {GET_POST, "/api/v1/query_exemplars", LANE_QUERY, get_exemplars, prom_refuse},
-    {GET_POST, "/api/v1/format_query", LANE_QUERY, get_format_query, prom_refuse},
-    {GET_POST, "/api/v1/parse_query", LANE_QUERY, get_parse_query, prom_refuse},
-    {GET_POST, "/api/v1/labels", LANE_QUERY, get_labels, prom_refuse},
-    {GET_POST, "/api/v1/label/{name}/values", LANE_QUERY, get_label_values, prom_refuse},
-    {GET_POST, "/api/v1/series", LANE_QUERY, get_series, prom_refuse},
-    {GET_ONLY, "/api/v1/metadata", LANE_QUERY, get_metadata, prom_refuse},
+    {PROM_GET_POST, "/api/v1/query", LANE_QUERY, get_query, prom_refuse},
+    {PROM_GET_POST, "/api/v1/query_range", LANE_QUERY, get_query_range, prom_refuse},
+    {PROM_GET_POST, "/api/v1/query_exemplars", LANE_QUERY, get_exemplars, prom_refuse},
+    {PROM_GET_POST, "/api/v1/format_query", LANE_QUERY, get_format_query, prom_refuse},
+    {PROM_GET_POST, "/api/v1/parse_query", LANE_QUERY, get_parse_query, prom_refuse},
+    {PROM_GET_POST, "/api/v1/labels", LANE_QUERY, get_labels, prom_refuse},
+    {PROM_GET_POST, "/api/v1/label/{name}/values", LANE_QUERY, get_label_values, prom_refuse},
+    {PROM_GET_POST, "/api/v1/series", LANE_QUERY, get_series, prom_refuse},
+    {PROM_GET, "/api/v1/metadata", LANE_QUERY, get_metadata, prom_refuse},
     {0},
 };

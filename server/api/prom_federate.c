@@ -484,6 +484,6 @@ static void get_federate(void *ctx, struct http_request *req, struct http_reply 
 }
 
 const struct route prom_federate_routes[] = {
-    {GET_ONLY, "/federate", LANE_QUERY, get_federate, prom_refuse},
+    {PROM_GET, "/federate", LANE_QUERY, get_federate, prom_refuse},
     {0},
 };

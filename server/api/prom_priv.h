@@ -48,5 +48,5 @@ void prom_serve(prom_run_fn *run, void *ctx, struct http_request *req, struct ht
     {                                                                             \
         prom_serve(run, ctx, req, rep);                                           \
     }
-#define GET_ONLY (HTTP_GET | HTTP_AS_PROMETHEUS)
-#define GET_POST (HTTP_GET | HTTP_POST | HTTP_AS_PROMETHEUS)
+#define PROM_GET      (HTTP_GET | HTTP_AS_PROMETHEUS)
+#define PROM_GET_POST (GET_POST | HTTP_AS_PROMETHEUS)

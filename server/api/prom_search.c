@@ -366,8 +366,8 @@ PROM_ENTRY(get_labels, run_labels)
 PROM_ENTRY(get_values, run_values)
 
 const struct route prom_search_routes[] = {
-    {GET_POST, "/api/v1/search/metric_names", LANE_QUERY, get_metrics, prom_refuse},
-    {GET_POST, "/api/v1/search/label_names", LANE_QUERY, get_labels, prom_refuse},
-    {GET_POST, "/api/v1/search/label_values", LANE_QUERY, get_values, prom_refuse},
+    {PROM_GET_POST, "/api/v1/search/metric_names", LANE_QUERY, get_metrics, prom_refuse},
+    {PROM_GET_POST, "/api/v1/search/label_names", LANE_QUERY, get_labels, prom_refuse},
+    {PROM_GET_POST, "/api/v1/search/label_values", LANE_QUERY, get_values, prom_refuse},
     {0},
 };

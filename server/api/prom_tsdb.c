@@ -157,6 +157,6 @@ static void get_tsdb(void *ctx, struct http_request *req, struct http_reply *rep
 }
 
 const struct route prom_tsdb_routes[] = {
-    {GET_ONLY, "/api/v1/status/tsdb", LANE_QUERY, get_tsdb, prom_refuse},
+    {PROM_GET, "/api/v1/status/tsdb", LANE_QUERY, get_tsdb, prom_refuse},
     {0},
 };

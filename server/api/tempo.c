@@ -513,7 +513,6 @@ static void get_buildinfo(void *ctx, struct http_request *req, struct http_reply
     tempo_end_json(&j, rep);
 }
 
-#define GET_POST (HTTP_GET | HTTP_POST)
 const struct route tempo_routes[] = {
     {GET_POST, "/api/echo", LANE_LOOP, get_echo, NULL},
     {GET_POST, "/api/status/buildinfo", LANE_LOOP, get_buildinfo, NULL},

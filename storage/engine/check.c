@@ -115,9 +115,10 @@ static void check_deletions(struct checker *c, str tenant)
         struct deletion_set *set = NULL;
         str path =
             arena_fmt(&c->arena, STR_FMT "/" STR_FMT, STR_ARG(folder), STR_ARG(files[i].name));
+        uint32_t number;
         err = ERR_OK;
         buf_init(&bytes, DELETIONS_FILE_MAX);
-        if ((str_ends(files[i].name, STR(".del")) || str_ends(files[i].name, STR(".del2"))) &&
+        if (deletions_name_parse(files[i].name, &number) &&
             (!fs_read_all(c->fs, path, &bytes, &err) ||
              !deletion_set_read(buf_str(&bytes), &set, &err)))
             say(c, true, STR_FMT ": %s", STR_ARG(path), err.text);

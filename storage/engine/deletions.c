@@ -24,8 +24,7 @@ static str folder_of(const struct store_tenant *t, struct arena *a)
                      STR_ARG(tenant_name(t)));
 }
 
-/* "0000002a.del", and its twin "0000002a.del2". */
-static bool name_parse(str name, uint32_t *out)
+bool deletions_name_parse(str name, uint32_t *out)
 {
     uint32_t v = 0;
     str tail = str_sub(name, MIN(name.n, NAME_DIGITS), name.n);
@@ -149,7 +148,7 @@ static bool remove_older(struct store_tenant *t, str folder, const struct fs_ent
     bool ok = true;
     for (size_t i = 0; ok && i < n; i++) {
         str name = entries[i].name;
-        bool is_list = name_parse(name, &number);
+        bool is_list = deletions_name_parse(name, &number);
         if (str_is(name, ".new") || (is_list && number < t->deletions.file))
             ok = fs_unlink(t->store->o.fs,
                            arena_fmt(a, STR_FMT "/" STR_FMT, STR_ARG(folder), STR_ARG(name)), err);
@@ -169,7 +168,7 @@ static bool load_folder(struct store_tenant *t, str folder, struct arena *a, str
     if (!fs_list(s->o.fs, folder, a, &entries, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
-        newest = name_parse(entries[i].name, &number) ? MAX(newest, number) : newest;
+        newest = deletions_name_parse(entries[i].name, &number) ? MAX(newest, number) : newest;
     t->deletions.file = newest;
     if (newest > 0 &&
         (!load_either(t, folder, newest, &is_whole, a, err) || !fs_sync_dir(s->o.fs, folder, err)))

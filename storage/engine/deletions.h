@@ -56,6 +56,8 @@ MUST_USE bool deletion_set_add(struct deletion_set *set, const struct deletion *
 /* The file's bytes, and back. ERR_CORRUPT. */
 void deletion_set_write(const struct deletion_set *set, struct buf *out);
 MUST_USE bool deletion_set_read(str bytes, struct deletion_set **out, struct err *err);
+/* The number in the name of a list or of its twin; false: neither. */
+bool deletions_name_parse(str name, uint32_t *out);
 
 /* ---- what is hidden ---- */
 
