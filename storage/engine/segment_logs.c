@@ -54,8 +54,14 @@ struct logs_builder {
     VEC(struct log_row) block;
     VEC(struct log_known) known; // of the block's rows
     VEC(struct log_run) runs;
-    size_t block_raw;
+    size_t block_raw, block_max; // of lines and metadata; cut above the second
 };
+
+static size_t slice_raw(const struct seal_sink *sink)
+{
+    size_t wish = sink->work_max > 0 ? sink->work_max / 2 : LOG_SLICE_RAW;
+    return MAX(MIN(wish, LOG_SLICE_RAW), LOG_SLICE_RAW_MIN);
+}
 
 struct logs_builder *logs_builder_open(struct seal_sink *sink, int level,
                                        const struct labels *streams, size_t n)
@@ -65,6 +71,7 @@ struct logs_builder *logs_builder_open(struct seal_sink *sink, int level,
     b->level = level;
     b->streams = streams;
     b->n_streams = n;
+    b->block_max = MIN(LOG_BLOCK_RAW, slice_raw(sink) / 2);
     b->writer = log_writer_open();
     log_group_init(&b->group);
     for (size_t i = 0; i < LOG_PART_COUNT; i++)
@@ -193,7 +200,7 @@ static bool write_block(struct logs_builder *b, struct err *err)
 static bool block_add(struct logs_builder *b, const struct slice_row *r, struct err *err)
 {
     if (b->block.n > 0 &&
-        (b->block_raw + r->weight > LOG_BLOCK_RAW || b->block.n >= LOG_BLOCK_ROWS) &&
+        (b->block_raw + r->weight > b->block_max || b->block.n >= LOG_BLOCK_ROWS) &&
         !write_block(b, err))
         return false;
     if (b->runs.n == 0 || vec_last(&b->runs)->stream != r->stream)
@@ -380,12 +387,6 @@ static int cmp_time_weight(const void *x, const void *y)
 static int64_t day_of(int64_t t_ns)
 {
     return t_ns / DAY_NS - (t_ns % DAY_NS < 0);
-}
-
-static size_t slice_raw(const struct seal_sink *sink)
-{
-    size_t wish = sink->work_max > 0 ? sink->work_max / 2 : LOG_SLICE_RAW;
-    return MAX(MIN(wish, LOG_SLICE_RAW), LOG_SLICE_RAW_MIN);
 }
 
 /* Last times of all slices but the last: by weight, and where a day begins. */

@@ -23,7 +23,9 @@
 #include "storage/engine/signal.h"
 
 /* Bytes of lines and metadata of one slice, at most and at least: its rows take twice that while
- * they are sealed, so a small memory ceiling makes smaller slices. */
+ * they are sealed, and so do the columns of a block, so a small memory ceiling makes smaller
+ * slices, and blocks of half a slice at most (with 64 MB 2 MB; segments become 1 % larger by it).
+ */
 #define LOG_SLICE_RAW     (16 * MIB)
 #define LOG_SLICE_RAW_MIN (2 * MIB)
 /* A stream with this much in a slice gets its own blocks. */
