@@ -1,11 +1,12 @@
 /* memory.c - the thread that looks at resident memory; memory.h says why.
  *
- * Awake, it looks every LOOK_NS, and every LOOK_NEAR_NS above half of the ceiling: that is what
- * uncharged memory can grow unseen; reading /proc/self/statm is a few microseconds. Trimming walks
- * the allocator's free lists and unmaps whole pages that will fault in again: above three quarters
- * of the ceiling it is done often, more rarely when it does not gain anything; below a half only
- * now and then, where much is resident that nobody is charged for (a sealed generation leaves holes
- * all over the heap: 26 MB of 54 with 100,000 series). It takes a millisecond. */
+ * Awake, it looks the more often the nearer the ceiling is (look_pause), for uncharged memory grows
+ * unseen meanwhile; a look and the two switches of threads around it take twenty microseconds,
+ * which at one a millisecond was 4 % of what ingest takes. Trimming walks the allocator's free
+ * lists and unmaps whole pages that will fault in again: above three quarters of the ceiling it is
+ * done often, more rarely when it does not gain anything; below a half only now and then, where
+ * much is resident that nobody is charged for (a sealed generation leaves holes all over the heap:
+ * 26 MB of 54 with 100,000 series). It takes a millisecond. */
 #include "server/memory.h"
 
 #include <fcntl.h>
@@ -19,8 +20,9 @@
 #include "storage/base/num.h"
 #include "storage/store.h"
 
-#define LOOK_NS       (5 * NS_PER_MS)
-#define LOOK_NEAR_NS  (1 * NS_PER_MS)
+#define LOOK_MIN_NS   (1 * NS_PER_MS)
+#define LOOK_MAX_NS   (10 * NS_PER_MS)
+#define LOOK_SHARE    8 // looks while memory that is taken as fast as it can be written fills the rest
 #define QUIET_NS      (5 * NS_PER_S)    // without a poke until it trims once more and sleeps
 #define TRIM_EVERY_NS (50 * NS_PER_MS)  // between two trims
 #define TRIM_PAUSE_NS (500 * NS_PER_MS) // ... after one that gained less than a 32nd of the ceiling
@@ -111,10 +113,17 @@ static void look_at_once(void *ctx)
     atomic_flag_clear(&w->is_looking);
 }
 
+/* Fresh memory is written at about a byte a nanosecond. */
+static int64_t look_pause(size_t rss, size_t max)
+{
+    size_t left = max - MIN(rss, max);
+    return MIN(MAX((int64_t)(left / LOOK_SHARE), LOOK_MIN_NS), LOOK_MAX_NS);
+}
+
 static void look_and_trim(struct memory_watch *w)
 {
     size_t before = look(w), max = w->root->max;
-    w->look_ns = before > max / 2 ? LOOK_NEAR_NS : LOOK_NS;
+    w->look_ns = look_pause(before, max);
     int64_t now = clock_mono_ns(clock_real()); // the system's: what is watched is the real process
     bool is_near = before > max / 4 * 3 && now >= w->trim_ns,
          is_loose = before <= max / 2 && w->uncharged > max / 16 && now >= w->calm_ns;
@@ -199,7 +208,7 @@ bool memory_watch_open(struct budget *root, struct memory_watch **out, struct er
         return err_errno(err, "/proc/self/statm");
     struct memory_watch *w = mem_zalloc(sizeof *w);
     w->root = root;
-    w->look_ns = LOOK_NS;
+    w->look_ns = LOOK_MAX_NS;
     w->statm = fd;
     w->page = (size_t)sysconf(_SC_PAGESIZE);
     budget_init(&w->sqlite, "SQLite memory", SIZE_MAX, root);

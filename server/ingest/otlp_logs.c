@@ -363,7 +363,7 @@ static bool on_record(struct otlp_walk *w, str bytes, struct err *err)
     struct record m;
     str line;
     (void)err;
-    struct err inner = ERR_OK;
+    struct err inner; // hundreds of bytes, set by failures only
     labels_builder_clear(&t->meta);
     if (!read_record(t, bytes, &m, &inner) || !read_line(t, m.body, &line, &inner)) {
         batch_reject(b, 1, "%s", inner.text);

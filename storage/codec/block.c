@@ -11,6 +11,8 @@
 
 /* Below this many bytes a zstd frame's own header eats what it gains. */
 #define BLOB_ZSTD_MIN 48
+/* Of a size that is known last: a varint with leading zeros, which every reader takes. */
+#define BLOB_SIZE_BYTES 5
 
 int blob_level(int segment_level)
 {
@@ -42,6 +44,29 @@ static bool pack(uint8_t version, int zstd_level, bool numbers, str raw, struct 
     if (!out->over)
         buf_le32(out, crc32c((str){out->p + start, out->n - start}));
     if (out->over)
+        return err_set(err, ERR_LIMIT, "blob does not fit a buffer of %zu bytes", out->max);
+    return true;
+}
+
+size_t blob_open(uint8_t version, struct buf *out)
+{
+    size_t start = out->n;
+    buf_u8(out, version);
+    buf_u8(out, BLOB_STORED);
+    buf_add(out, (str){"\x80\x80\x80\x80\x80", BLOB_SIZE_BYTES});
+    return start;
+}
+
+bool blob_close(struct buf *out, size_t start, struct err *err)
+{
+    size_t body = start + 2 + BLOB_SIZE_BYTES;
+    uint64_t n = out->over ? 0 : out->n - body;
+    for (size_t i = 0; i < BLOB_SIZE_BYTES && !out->over; i++)
+        out->p[start + 2 + i] =
+            (char)((n >> (7 * i) & 0x7F) | (i + 1 < BLOB_SIZE_BYTES ? 0x80U : 0U));
+    if (!out->over)
+        buf_le32(out, crc32c((str){out->p + start, out->n - start}));
+    if (out->over || n >> (7 * BLOB_SIZE_BYTES) > 0)
         return err_set(err, ERR_LIMIT, "blob does not fit a buffer of %zu bytes", out->max);
     return true;
 }

@@ -22,6 +22,10 @@ MUST_USE bool blob_pack(uint8_t version, int zstd_level, str raw, struct buf *ou
 /* The same for columns of numbers and codes (zstd_pack_numbers). */
 MUST_USE bool blob_pack_numbers(uint8_t version, int zstd_level, str raw, struct buf *out,
                                 struct err *err);
+/* An envelope that is stored and written in its place: blob_open begins one in out and returns
+ * where, what is appended meanwhile is its body, blob_close ends it. ERR_LIMIT when out is full. */
+size_t blob_open(uint8_t version, struct buf *out);
+MUST_USE bool blob_close(struct buf *out, size_t start, struct err *err);
 /* Checks and decodes one whole blob. *raw borrows from `blob` when stored, else lies in the arena.
  * Any fault, also version 0 or more than raw_max bytes: ERR_CORRUPT. A version above version_max
  * behind a right checksum: ERR_UNSUPPORTED, so that nobody takes it for damage. */

@@ -13,6 +13,7 @@
 #define PAYLOAD_LINES 2 // versions
 #define PAYLOAD_PARTS 3
 #define HEAD_VERSION  1
+#define HEAD_LEVEL    (-1)      // half the time of level 1 for 1/200 more of the payload
 #define PAYLOAD_ZSTD  (4 * KIB) // fewer bytes are stored as they are, and lines not taken apart
 /* Lines after which shapes must have come again, if they are to be worth anything. */
 #define SHAPES_JUDGE 1024
@@ -134,7 +135,8 @@ enum { META_BYTES, META_PACKED, META_OF_LINE };
 struct parts {
     struct log_parted *parted;
     struct log_line line;
-    struct buf content; // VALUES; the rest comes at the end
+    struct buf *out; // VALUES, in their place in the payload; the rest comes at the end
+    size_t values_at;
     struct buf raw, meta;
 };
 
@@ -160,6 +162,17 @@ static void put_part_value(struct parts *w, str line, str value)
     }
 }
 
+/* Value i, unless it is that of the record before; bits: where in `meta` the record's bits are. */
+static void put_own_value(struct parts *w, const struct batch_log *log,
+                          const struct batch_log *before, size_t i, size_t bits)
+{
+    str value = log->meta.v[i].value;
+    if (w->meta.over || same(value, before->meta.v[i].value))
+        return;
+    w->meta.p[bits + i / 8] = (char)(w->meta.p[bits + i / 8] | 1 << (i % 8));
+    put_part_value(w, log->line, value);
+}
+
 /* before: the record before it. */
 static void put_part_meta(struct parts *w, const struct batch_log *log,
                           const struct batch_log *before)
@@ -175,13 +188,16 @@ static void put_part_meta(struct parts *w, const struct batch_log *log,
     if (bits)
         memset(bits, 0, n_bits);
     w->meta.n += n_bits;
+    if (is_alike) { // the others are shared
+        for (uint64_t own = log->alike->own; own; own &= own - 1)
+            put_own_value(w, log, before, (size_t)__builtin_ctzll(own), at);
+        return;
+    }
     for (size_t i = 0; i < l.n; i++) {
-        bool shared = is_alike && !(log->alike->own >> i & 1);
-        if (shared || (again && same(l.v[i].value, before->meta.v[i].value)))
-            continue;
-        if (bits && !w->meta.over)
-            w->meta.p[at + i / 8] = (char)(w->meta.p[at + i / 8] | 1 << (i % 8));
-        put_part_value(w, log->line, l.v[i].value);
+        if (bits)
+            put_own_value(w, log, before, i, at);
+        else
+            put_part_value(w, log->line, l.v[i].value);
     }
 }
 
@@ -196,9 +212,9 @@ static bool put_parts(const struct batch *b, struct parts *w, size_t text)
         log_line_split(l, log->line);
         uint32_t id = log_shapes_add(set, (str){l->text, l->n_text}, l->vars.v, l->vars.n);
         uint32_t shape = (id + 1) << 1 | l->loose_hex;
-        buf_varint(&w->content, shape - 2);
-        w->parted->rows[i] = (struct log_parted_row){(uint32_t)w->content.n, shape};
-        buf_add(&w->content, (str){(const char *)l->values, l->n_values});
+        buf_varint(w->out, shape - 2);
+        w->parted->rows[i] = (struct log_parted_row){(uint32_t)(w->out->n - w->values_at), shape};
+        buf_add(w->out, (str){(const char *)l->values, l->n_values});
         buf_zigzag(&w->raw, (int64_t)((uint64_t)log->t_ns - (uint64_t)before->t_ns));
         put_part_meta(w, log, before);
         before = log;
@@ -225,32 +241,33 @@ static void put_shapes(const struct log_shapes *s, struct buf *out)
     buf_add(out, (str){s->text.v, s->text.n});
 }
 
-static bool write_parts(const struct batch *b, struct parts *w, struct buf *out, struct err *err)
+/* What stands behind VALUES, and the envelope around all. */
+static bool write_parts(const struct batch *b, struct parts *w, size_t envelope, struct err *err)
 {
-    struct buf head;
-    size_t n_values = w->content.n, n_raw = w->raw.n;
-    buf_add(&w->content, buf_str(&w->raw));
+    struct buf head, *out = w->out;
+    size_t n_values = out->n - w->values_at, n_raw = w->raw.n;
+    buf_add(out, buf_str(&w->raw));
     buf_init(&head, PAYLOAD_RAW_MAX);
     put_streams(b, &head);
     put_shapes(&w->parted->shapes, &head);
     buf_add(&head, buf_str(&w->meta));
-    bool over = head.over || w->meta.over || w->raw.over;
-    bool ok = !over && blob_pack(HEAD_VERSION, 1, buf_str(&head), &w->content, err);
+    bool over = head.over || w->meta.over || w->raw.over || out->over;
+    bool ok = !over && blob_pack(HEAD_VERSION, HEAD_LEVEL, buf_str(&head), out, err);
     buf_deinit(&head);
-    buf_le32(&w->content, (uint32_t)n_values);
-    buf_le32(&w->content, (uint32_t)n_raw);
-    if (over || w->content.over)
-        return err_set(err, ERR_LIMIT, "batch needs more than %zu bytes", w->content.max);
-    if (!ok || !blob_pack(PAYLOAD_PARTS, 0, buf_str(&w->content), out, err))
+    buf_le32(out, (uint32_t)n_values);
+    buf_le32(out, (uint32_t)n_raw);
+    if (over || out->over)
+        return err_set(err, ERR_LIMIT, "batch needs more than %zu bytes", out->max);
+    if (!ok || !blob_close(out, envelope, err))
         return false;
-    w->parted->values = (str){out->p + out->n - 4 - w->content.n, n_values}; // crc behind it
+    w->parted->values = (str){out->p + w->values_at, n_values}; // RAW behind it
     return true;
 }
 
 /* *done false: nothing was written, the batch goes as lines. */
 static bool try_parts(struct batch *b, size_t text, struct buf *out, bool *done, struct err *err)
 {
-    struct parts w = {0};
+    struct parts w = {.out = out};
     bool ok = true;
     *done = false;
     if (text < PAYLOAD_ZSTD || !arena_room(b->arena, text))
@@ -258,17 +275,20 @@ static bool try_parts(struct batch *b, size_t text, struct buf *out, bool *done,
     w.parted = arena_new(b->arena, struct log_parted);
     w.parted->rows = arena_array(b->arena, struct log_parted_row, b->logs.n);
     log_shapes_init(&w.parted->shapes, b->arena);
-    buf_init(&w.content, PAYLOAD_RAW_MAX);
     buf_init(&w.raw, PAYLOAD_RAW_MAX);
     buf_init(&w.meta, PAYLOAD_RAW_MAX);
-    (void)buf_reserve(&w.content, text / 8 * 5); // mostly all that it takes
-    if (put_parts(b, &w, text)) {
-        *done = true;
-        ok = write_parts(b, &w, out, err);
+    (void)buf_reserve(out, text / 8 * 5); // mostly all that it takes
+    size_t envelope = blob_open(PAYLOAD_PARTS, out);
+    w.values_at = out->n;
+    *done = put_parts(b, &w, text);
+    if (*done) {
+        ok = write_parts(b, &w, envelope, err);
         b->parted = ok ? w.parted : NULL;
+    } else {
+        out->n = envelope;
+        out->over = false;
     }
     log_line_deinit(&w.line);
-    buf_deinit(&w.content);
     buf_deinit(&w.raw);
     buf_deinit(&w.meta);
     return ok;
