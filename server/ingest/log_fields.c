@@ -57,7 +57,8 @@ static const struct level_word known[] = {
  * not empty. */
 static inline bool is_word(str word, str text)
 {
-    return word.n == text.n && ((word.p[0] ^ text.p[0]) & ~0x20) == 0 && str_eq_nocase(word, text);
+    return word.n == text.n && ((word.p[0] ^ text.p[0]) & ~0x20) == 0 &&
+           (memcmp(word.p, text.p, word.n) == 0 || str_eq_nocase(word, text));
 }
 
 /* The canonical level of a known word, else empty. */

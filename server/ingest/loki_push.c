@@ -20,7 +20,8 @@ struct push {
     struct decode *d;
     struct arena *arena;
     uint32_t stream;
-    struct labels labels; // of the stream at hand
+    struct labels labels;      // of the stream at hand
+    struct level_source level; // what they say of it
     struct labels_builder meta;
 };
 
@@ -43,6 +44,7 @@ static bool begin_stream(struct push *p, struct labels_builder *b, struct err *e
     if (!labels_has(l, STR("service_name")))
         l = labels_with(p->arena, l, STR("service_name"), detect_service_name(l));
     p->labels = l;
+    p->level = level_source(l, NULL, 0);
     p->stream = (uint32_t)p->d->batch->streams.n;
     vec_push(&p->d->batch->streams, p->arena, (struct batch_stream){l});
     return true;
@@ -60,10 +62,25 @@ static bool add_meta(struct push *p, str name, str value, struct err *err)
     return true;
 }
 
+/* Most entries have no metadata of their own. */
+static void add_plain_entry(struct push *p, int64_t t_ns, str line)
+{
+    static const str name = STR_INIT("detected_level");
+    static const struct batch_alike alike = {.own = 1, .shared_n = sizeof "detected_level" - 1};
+    struct label *v = arena_new(p->arena, struct label);
+    *v = (struct label){name, level_by(p->level.field, p->level.number, line)};
+    vec_push(&p->d->batch->logs, p->arena,
+             (struct batch_log){p->stream, t_ns, line, {v, 1}, &alike});
+}
+
 static void add_entry(struct push *p, int64_t t_ns, str line)
 {
     struct labels given = {p->meta.pairs.v, p->meta.pairs.n}; // not sorted yet
     str level = {0};
+    if (given.n == 0) {
+        add_plain_entry(p, t_ns, line);
+        return;
+    }
     for (size_t i = 0; i < given.n; i++)
         if (str_is(given.v[i].name, "detected_level"))
             level = given.v[i].value;
@@ -389,20 +406,30 @@ static bool read_values(struct push *p, struct json_reader *r, struct err *err)
     return ev == JSON_ARRAY_END || json_fault(r, "expected [timestamp, line, metadata]", err);
 }
 
-/* One stream after its brace; "values" may come before "stream": then it is read at the end. */
+/* One stream after its brace. "values" may come before "stream": then they are passed over and read
+ * at the end; mostly they come after it and are read at once. */
 static bool read_stream(struct push *p, struct json_reader *r, struct err *err)
 {
     struct labels_builder labels;
     struct json_reader values = {0};
-    bool has_values = false;
+    bool has_stream = false, has_values = false, is_done = false;
     enum json_event ev;
     labels_builder_init(&labels, p->arena);
     while ((ev = json_next(r)) == JSON_KEY) {
         bool is_stream = str_is(r->text, "stream"), is_values = str_is(r->text, "values");
+        if (is_done && (is_stream || is_values))
+            return json_fault(r, "stream and values come once", err);
+        if (is_values && has_stream && !has_values) {
+            if (!begin_stream(p, &labels, err) || !read_values(p, r, err))
+                return false;
+            is_done = true;
+            continue;
+        }
         if (is_values) {
             values = *r;
             has_values = true;
         }
+        has_stream = has_stream || is_stream;
         ev = json_next(r);
         if (is_stream) {
             if (ev != JSON_OBJECT || !read_pairs(p, r, false, &labels, err))
@@ -414,7 +441,8 @@ static bool read_stream(struct push *p, struct json_reader *r, struct err *err)
     }
     if (ev != JSON_OBJECT_END)
         return json_fault(r, "expected a stream", err);
-    return begin_stream(p, &labels, err) && (!has_values || read_values(p, &values, err));
+    return is_done ||
+           (begin_stream(p, &labels, err) && (!has_values || read_values(p, &values, err)));
 }
 
 bool decode_loki_json(struct decode *d, str body, struct err *err)

@@ -17,12 +17,27 @@ struct name_slot {
     str raw, name;
 };
 
+/* Fields of a record that are metadata, in the order in which they follow its attributes. */
+enum field { OBSERVED, NUMBER, TEXT, DROPPED, FLAGS, TRACE, SPAN, EVENT, FIELDS };
+
+static const str field_names[FIELDS] = {
+    [OBSERVED] = STR_INIT("observed_timestamp"),
+    [NUMBER] = STR_INIT("severity_number"),
+    [TEXT] = STR_INIT("severity_text"),
+    [DROPPED] = STR_INIT("dropped_attributes_count"),
+    [FLAGS] = STR_INIT("flags"),
+    [TRACE] = STR_INIT("trace_id"),
+    [SPAN] = STR_INIT("span_id"),
+    [EVENT] = STR_INIT("event_name"),
+};
+
 /* How the metadata of a record came about: the next one mostly has the same names in the same
  * order, and then it is a copy, without a sort or a look at any name. */
 struct meta_plan {
     bool is_made;
     struct labels meta; // of the record that it was made of
     const struct batch_alike *alike;
+    unsigned fields; // of the record itself (enum field), bits; 0: it had attributes, too
     size_t n_own;
     str own[META_PLAN_MAX];    // names of the record's own pairs as they came
     uint8_t at[META_PLAN_MAX]; // and where in the metadata their values go
@@ -41,6 +56,7 @@ struct logs_walk {
     struct labels_builder meta; // of the record at hand
     struct meta_plan plan;
     struct name_slot names[NAME_CACHE];
+    struct name_slot keys[META_PLAN_MAX]; // of the attributes of records, by their place
 };
 
 /* Most records of a request have the same attribute names: normalise each once. */
@@ -65,7 +81,10 @@ static void add_attr(struct logs_walk *t, struct labels_builder *b, str key,
                      &v->map.v[i].value);
         return;
     }
-    str name = cached_name(t, key);
+    size_t at = MIN(b->pairs.n, (size_t)META_PLAN_MAX - 1);
+    if (!t->keys[at].raw.p || !str_eq(t->keys[at].raw, key)) // mostly that of the record before
+        t->keys[at] = (struct name_slot){key, cached_name(t, key)};
+    str name = t->keys[at].name;
     str text = v->kind == VALUE_STR ? v->s : value_text(a, v);
     if (name.n > 0 && text.n > 0)
         labels_builder_add(b, name, text);
@@ -102,11 +121,17 @@ static bool on_resource(struct otlp_walk *w, str bytes, str schema_url, struct e
     return true;
 }
 
-static void add_number(struct logs_walk *t, struct labels_builder *b, str name, uint64_t v)
+/* Numbers of severities are in each record. */
+static str number_text(struct arena *a, uint64_t v)
 {
+    static const str severities[] = {
+        STR_INIT("0"),  STR_INIT("1"),  STR_INIT("2"),  STR_INIT("3"),  STR_INIT("4"),
+        STR_INIT("5"),  STR_INIT("6"),  STR_INIT("7"),  STR_INIT("8"),  STR_INIT("9"),
+        STR_INIT("10"), STR_INIT("11"), STR_INIT("12"), STR_INIT("13"), STR_INIT("14"),
+        STR_INIT("15"), STR_INIT("16"), STR_INIT("17"), STR_INIT("18"), STR_INIT("19"),
+        STR_INIT("20"), STR_INIT("21"), STR_INIT("22"), STR_INIT("23"), STR_INIT("24")};
     char text[NUM_TEXT_MAX];
-    if (v != 0)
-        labels_builder_add(b, name, arena_dup(t->walk.arena, num_print_u64(text, v)));
+    return v < COUNTOF(severities) ? severities[v] : arena_dup(a, num_print_u64(text, v));
 }
 
 static void add_text(struct labels_builder *b, str name, str text)
@@ -130,7 +155,9 @@ static bool on_scope(struct otlp_walk *w, str bytes, str schema_url, struct err 
         add_attr(t, &outer, s.attrs.v[i].key, &s.attrs.v[i].value);
     add_text(&outer, STR("scope_name"), s.name);
     add_text(&outer, STR("scope_version"), s.version);
-    add_number(t, &outer, STR("scope_dropped_attributes_count"), s.dropped_attrs);
+    if (s.dropped_attrs != 0)
+        labels_builder_add(&outer, STR("scope_dropped_attributes_count"),
+                           number_text(w->arena, s.dropped_attrs));
     t->outer = labels_builder_done(&outer);
     t->plan.is_made = false;
     return true;
@@ -142,12 +169,6 @@ static bool is_zero(str id)
         if (id.p[i] != 0)
             return false;
     return true;
-}
-
-static void add_hex(struct logs_walk *t, str name, str id)
-{
-    if (!is_zero(id) && id.n <= 16) // zeros are no id
-        labels_builder_add(&t->meta, name, hex_str(t->walk.arena, id));
 }
 
 struct record {                          // a LogRecord; field numbers behind the members
@@ -218,6 +239,12 @@ static bool read_record(struct logs_walk *t, str bytes, struct record *out, stru
 static bool read_line(struct logs_walk *t, str body, str *line, struct err *err)
 {
     struct value v;
+    struct rd r = rd_of(body);
+    if (rd_u8(&r) == PB_TAG(1, PB_BYTES)) { // nearly all: one string
+        *line = rd_bytes(&r);
+        if (!r.bad && rd_left(&r) == 0)
+            return true;
+    }
     if (!otlp_value(t->walk.arena, body, 0, &v, err))
         return false;
     *line = v.kind == VALUE_STR     ? v.s
@@ -332,27 +359,62 @@ static struct labels follow_plan(const struct meta_plan *plan, struct arena *a, 
     return (struct labels){v, plan->meta.n};
 }
 
+struct fields {
+    struct label v[FIELDS]; // those that are there, in order
+    size_t n;
+    unsigned bits; // of enum field
+};
+
+static inline void put_field(struct fields *f, enum field which, str text)
+{
+    if (text.n == 0)
+        return;
+    f->v[f->n++] = (struct label){field_names[which], text};
+    f->bits |= 1U << which;
+}
+
+static inline void put_number(struct fields *f, struct arena *a, enum field which, uint64_t v)
+{
+    if (v != 0)
+        put_field(f, which, number_text(a, v));
+}
+
+static inline void put_id(struct fields *f, struct arena *a, enum field which, str id)
+{
+    if (!is_zero(id) && id.n <= 16) // zeros are no id
+        put_field(f, which, hex_str(a, id));
+}
+
 /* Metadata in Loki's order: of equal names the later one stays. */
 static struct labels finish_meta(struct logs_walk *t, const struct record *m, str line)
 {
     struct labels_builder *b = &t->meta;
+    struct arena *a = t->walk.arena;
+    struct fields f;
+    f.n = f.bits = 0;
     if (m->time != 0)
-        add_number(t, b, STR("observed_timestamp"), m->observed_time);
-    add_number(t, b, STR("severity_number"),
-               m->severity_number > 0 ? (uint64_t)m->severity_number : 0);
-    add_text(b, STR("severity_text"), m->severity_text);
-    add_number(t, b, STR("dropped_attributes_count"), m->dropped);
-    add_number(t, b, STR("flags"), m->flags);
-    add_hex(t, STR("trace_id"), m->trace_id);
-    add_hex(t, STR("span_id"), m->span_id);
-    add_text(b, STR("event_name"), m->event_name);
+        put_number(&f, a, OBSERVED, m->observed_time);
+    if (m->severity_number > 0)
+        put_number(&f, a, NUMBER, (uint64_t)m->severity_number);
+    put_field(&f, TEXT, m->severity_text);
+    put_number(&f, a, DROPPED, m->dropped);
+    put_number(&f, a, FLAGS, m->flags);
+    put_id(&f, a, TRACE, m->trace_id);
+    put_id(&f, a, SPAN, m->span_id);
+    put_field(&f, EVENT, m->event_name);
+    unsigned alone = b->pairs.n == 0 ? f.bits : 0;
+    if (alone && t->plan.is_made && alone == t->plan.fields)
+        return follow_plan(&t->plan, a, (struct labels){f.v, f.n}, line);
+    for (size_t i = 0; i < f.n; i++)
+        labels_builder_add(b, f.v[i].name, f.v[i].value);
     struct labels own = {b->pairs.v, b->pairs.n}; // as they came
     if (plan_fits(&t->plan, own))                 // no name is there twice, no value is empty
-        return follow_plan(&t->plan, t->walk.arena, own, line);
+        return follow_plan(&t->plan, a, own, line);
     struct labels parts[] = {labels_builder_done(b), t->outer};
-    struct labels meta = merge_meta(t->walk.arena, parts[0], parts[1],
+    struct labels meta = merge_meta(a, parts[0], parts[1],
                                     detect_level(t->stream_labels, parts, COUNTOF(parts), line));
     make_plan(t, own, meta);
+    t->plan.fields = alone;
     return meta;
 }
 

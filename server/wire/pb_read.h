@@ -17,7 +17,7 @@ struct pb_field {
 
 /* The next field; false at the end, and when the message is malformed (then r->bad). Groups are
  * malformed. */
-static inline bool pb_next(struct rd *r, struct pb_field *f)
+static inline __attribute__((always_inline)) bool pb_next(struct rd *r, struct pb_field *f)
 {
     if (r->bad || rd_left(r) == 0)
         return false;

@@ -59,14 +59,18 @@ void buf_le16(struct buf *b, uint16_t v);
 void buf_le32(struct buf *b, uint32_t v);
 void buf_le64(struct buf *b, uint64_t v);
 void buf_f64(struct buf *b, double v); // IEEE bits, little-endian
-/* The slow way of buf_varint: two bytes and more. */
+/* The slow way of buf_varint: three bytes and more, or no room. */
 void buf_varint_slow(struct buf *b, uint64_t v);
 static inline void buf_varint(struct buf *b, uint64_t v)
 {
-    if (LIKELY(v < 0x80))
-        buf_u8(b, (uint8_t)v);
-    else
+    if (UNLIKELY(v >= 0x4000 || b->over || b->cap - b->n < 2)) {
         buf_varint_slow(b, v);
+        return;
+    }
+    char *p = b->p + b->n; // the second byte is slack when one will do
+    p[0] = (char)(v < 0x80 ? v : v | 0x80);
+    p[1] = (char)(v >> 7);
+    b->n += v < 0x80 ? 1 : 2;
 }
 
 static inline void buf_zigzag(struct buf *b, int64_t v)

@@ -24,29 +24,25 @@ static int hex_value(char c)
     return -1;
 }
 
-/* The digits of four bytes, in the order of memory, of a number whose low byte is the first. */
-static uint64_t hex_digits(uint32_t four)
+/* Ids have 8 or 16 bytes. */
+typedef uint8_t hex_bytes __attribute__((vector_size(16)));
+
+/* Digits of nibbles. */
+static inline hex_bytes hex_digits(hex_bytes v)
 {
-    uint64_t w = four;
-    w = (w | w << 16) & UINT64_C(0x0000FFFF0000FFFF);
-    w = (w | w << 8) & UINT64_C(0x00FF00FF00FF00FF);
-    w = (w >> 4 | w << 8) & UINT64_C(0x0F0F0F0F0F0F0F0F); // high digits first
-    uint64_t letters = (w + UINT64_C(0x0606060606060606)) >> 4 & UINT64_C(0x0101010101010101);
-    return w + UINT64_C(0x3030303030303030) + letters * ('a' - '0' - 10);
+    return v + '0' + ((hex_bytes)(v > 9) & ('a' - '0' - 10));
 }
 
 static void hex_put(char *dst, str bytes)
 {
     size_t i = 0;
-    for (; i + 4 <= bytes.n; i += 4) {
-        uint32_t four;
-        memcpy(&four, bytes.p + i, sizeof four);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-        uint64_t digits = __builtin_bswap64(hex_digits(__builtin_bswap32(four)));
-#else
-        uint64_t digits = hex_digits(four);
-#endif
-        memcpy(dst + 2 * i, &digits, sizeof digits);
+    for (; i + 8 <= bytes.n; i += 8) {
+        hex_bytes v = {0};
+        memcpy(&v, bytes.p + i, 8);
+        hex_bytes high = hex_digits(v >> 4), low = hex_digits(v & 15);
+        v = __builtin_shufflevector(high, low, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7,
+                                    23);
+        memcpy(dst + 2 * i, &v, sizeof v);
     }
     for (; i < bytes.n; i++) {
         memcpy(dst + 2 * i, hex_pairs + 2 * (size_t)(uint8_t)bytes.p[i], 2);

@@ -66,13 +66,23 @@ static inline uint64_t rd_le64(struct rd *r)
 }
 
 double rd_f64(struct rd *r);
-/* The slow way of rd_varint: two bytes and more, or the end. */
+/* The slow way of rd_varint: three bytes and more, or the end. */
 uint64_t rd_varint_slow(struct rd *r);
 static inline uint64_t rd_varint(struct rd *r)
 {
-    if (LIKELY(r->p != r->end && *r->p < 0x80))
-        return *r->p++;
-    return rd_varint_slow(r);
+    const uint8_t *p = r->p;
+    if (LIKELY(p != r->end && p[0] < 0x80)) {
+        r->p = p + 1;
+        return p[0];
+    }
+    if (LIKELY(r->end - p > 1 && p[1] < 0x80)) { // p[0] is 0x80 or above
+        r->p = p + 2;
+        return (uint64_t)p[1] << 7 | (p[0] & 0x7F);
+    }
+    struct rd copy = *r; // the reader itself stays in registers where its address is not seen
+    uint64_t v = rd_varint_slow(&copy);
+    *r = copy;
+    return v;
 }
 
 static inline int64_t rd_zigzag(struct rd *r)

@@ -377,11 +377,6 @@ void labels_builder_clear(struct labels_builder *b)
     b->pairs.n = 0;
 }
 
-void labels_builder_add(struct labels_builder *b, str name, str value)
-{
-    vec_push(&b->pairs, b->arena, (struct label){name, value});
-}
-
 void labels_builder_set(struct labels_builder *b, str name, str value)
 {
     for (size_t i = 0; i < b->pairs.n; i++) {

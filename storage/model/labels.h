@@ -65,8 +65,11 @@ struct labels_builder {
 };
 void labels_builder_init(struct labels_builder *b, struct arena *arena);
 void labels_builder_clear(struct labels_builder *b);
-void labels_builder_add(struct labels_builder *b, str name,
-                        str value); // borrowed strings; order of arrival kept
+static inline void labels_builder_add(struct labels_builder *b, str name,
+                                      str value) // borrowed strings; order of arrival kept
+{
+    vec_push(&b->pairs, b->arena, ((struct label){name, value}));
+}
 void labels_builder_set(struct labels_builder *b, str name, str value); // replaces an earlier pair
 /* Sorted; of equal names the last one added wins, empty values vanish. Borrows the builder's arena.
  */

@@ -2,7 +2,7 @@
  * cost the server.
  *
  *     load MODE HOST:PORT PID REQUESTS [SECONDS]
- *     MODE  otlp-metrics | remote-write | otlp-logs | loki-push | otlp-traces
+ *     MODE  otlp-metrics | remote-write | otlp-logs | loki-push | loki-json | otlp-traces
  *
  * Bodies are made before each request and not counted; the figures are acknowledged records (and
  * raw megabytes) per second of the server's CPU time, all its threads together, read from
@@ -251,6 +251,35 @@ static void loki_push(struct load *l)
         die(err.text);
 }
 
+static void loki_json(struct load *l)
+{
+    struct buf *b = &l->body;
+    char line[512], id[33];
+    buf_add(b, STR("{\"streams\":["));
+    for (unsigned s = 0; s < 5; s++) {
+        buf_fmt(b,
+                "%s{\"stream\":{\"app\":\"app-%llu\",\"env\":\"prod\",\"host\":\"node-%u\"},"
+                "\"values\":[",
+                s > 0 ? "," : "", (unsigned long long)prng_below(&l->prng, 20), s);
+        for (unsigned i = 0; i < 1000; i++) {
+            int64_t t =
+                l->t_ns + (int64_t)(s * 1000 + i) * 1000 + (int64_t)prng_below(&l->prng, 1000);
+            size_t n = (size_t)log_line(l, line, sizeof line, id);
+            buf_fmt(b, "%s[\"%lld\",\"", i > 0 ? "," : "", (long long)t);
+            for (size_t k = 0; k < n; k++) {
+                if (line[k] == '"')
+                    buf_add_char(b, '\\');
+                buf_add_char(b, line[k]);
+            }
+            buf_add(b, STR("\"]"));
+            l->raw_bytes += n;
+        }
+        buf_add(b, STR("]}"));
+    }
+    buf_add(b, STR("]}"));
+    l->records += 5000;
+}
+
 /* 50 traces of the shop (span_corpus.h), about 950 spans. */
 static void otlp_traces(struct load *l)
 {
@@ -355,6 +384,7 @@ static const struct mode {
      true},
     {"otlp-logs", "/v1/logs", "", otlp_logs, NS_PER_S / 100, false},
     {"loki-push", "/loki/api/v1/push", "", loki_push, NS_PER_S / 100, true},
+    {"loki-json", "/loki/api/v1/push", "", loki_json, NS_PER_S / 100, false},
     {"otlp-traces", "/v1/traces", "", otlp_traces, NS_PER_S / 100, false},
 };
 
@@ -397,8 +427,8 @@ int main(int argc, char **argv)
         buf_clear(&l.head);
         buf_fmt(&l.head,
                 "POST %s HTTP/1.1\r\nhost: x\r\ncontent-type: "
-                "application/x-protobuf\r\n%scontent-length: %zu\r\n\r\n",
-                m->path, m->coding, body.n);
+                "application/%s\r\n%scontent-length: %zu\r\n\r\n",
+                m->path, m->make == loki_json ? "json" : "x-protobuf", m->coding, body.n);
         int64_t start = clock_mono_ns(clock_real());
         for (;;) {
             send_all(l.fd, buf_str(&l.head));
