@@ -26,6 +26,7 @@ static int hex_value(char c)
 
 /* Ids have 8 or 16 bytes. */
 typedef uint8_t hex_bytes __attribute__((vector_size(16)));
+typedef uint64_t hex_words __attribute__((vector_size(16)));
 
 /* Digits of nibbles. */
 static inline hex_bytes hex_digits(hex_bytes v)
@@ -37,8 +38,9 @@ static void hex_put(char *dst, str bytes)
 {
     size_t i = 0;
     for (; i + 8 <= bytes.n; i += 8) {
-        hex_bytes v = {0};
-        memcpy(&v, bytes.p + i, 8);
+        uint64_t word;
+        memcpy(&word, bytes.p + i, sizeof word);
+        hex_bytes v = (hex_bytes)(hex_words){word, 0}; // in a register all the way
         hex_bytes high = hex_digits(v >> 4), low = hex_digits(v & 15);
         v = __builtin_shufflevector(high, low, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7,
                                     23);
