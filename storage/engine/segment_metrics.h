@@ -18,6 +18,7 @@
 #pragma once
 
 #include "storage/engine/gen_metrics.h"
+#include "storage/engine/recent_times.h"
 #include "storage/engine/segment_bounds.h"
 #include "storage/engine/segment_labels.h"
 
@@ -73,6 +74,7 @@ struct metrics_dir {
     struct metrics_frame *frames;
     size_t n_frames;
     struct value_bounds *bounds; // by ordinal; NULL: not stored
+    struct recent_times *times;
     struct arena arena;
 };
 MUST_USE bool metrics_dir_get(struct segment *seg, struct metrics_dir **out, struct err *err);

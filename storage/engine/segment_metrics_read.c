@@ -162,6 +162,7 @@ static void dir_unload(struct segment_aux *aux)
 {
     struct metrics_dir *d = CONTAINER_OF(aux, struct metrics_dir, aux);
     segment_labels_close(d->labels);
+    recent_times_close(d->times);
     arena_deinit(&d->arena);
     mem_free(d);
 }
@@ -170,6 +171,7 @@ static bool dir_load(struct segment *seg, struct segment_aux **out, struct err *
 {
     struct dir_builder b = {.seg = seg};
     struct metrics_dir *d = mem_zalloc(sizeof *d);
+    d->times = recent_times_open();
     arena_init(&d->arena, SIZE_MAX, NULL);
     bool ok = segment_labels_open(seg, "series", &d->labels, err) && dir_read(&b, err);
     if (ok && b.next != segment_labels_count(d->labels))
@@ -323,6 +325,24 @@ static bool read_stream(struct metrics_reader *r, uint32_t number, const int64_t
            err_in(err, "%s: timestamp stream %u", segment_name(r->seg), number);
 }
 
+static bool load_times(struct metrics_reader *r, uint32_t number, struct times_piece *out,
+                       struct err *err)
+{
+    const int64_t *t;
+    size_t n;
+    if (!read_stream(r, number, &t, &n, err))
+        return false;
+    size_t from = ts_count_before(t, n, r->start_ms), to = n;
+    if (t[n - 1] > r->end_ms)
+        to = from + ts_count_before(t + from, n - from, r->end_ms + 1);
+    int64_t *kept = arena_array(&r->streams, int64_t, to - from);
+    if (to > from)
+        memcpy(kept, t + from, (to - from) * sizeof t[0]);
+    recent_times_put(r->dir->times, number, t, n, from, to);
+    *out = (struct times_piece){(uint32_t)n, (uint32_t)from, (uint32_t)to, kept};
+    return true;
+}
+
 /* What the range needs of a stream: of a day's timestamps few are worth their memory for a query
  * that looks at minutes. */
 static bool get_stream(struct metrics_reader *r, uint32_t number, const struct metrics_stream **out,
@@ -341,19 +361,11 @@ static bool get_stream(struct metrics_reader *r, uint32_t number, const struct m
         r->stream.n = 0;
         arena_reset(&r->streams);
     }
-    const int64_t *t;
-    size_t n;
-    if (!read_stream(r, number, &t, &n, err))
+    struct times_piece p;
+    if (!recent_times_find(r->dir->times, number, r->start_ms, r->end_ms, &r->streams, &p) &&
+        !load_times(r, number, &p, err))
         return false;
-    size_t from = ts_count_before(t, n, r->start_ms), to = n;
-    if (t[n - 1] > r->end_ms)
-        to = from + ts_count_before(t + from, n - from, r->end_ms + 1);
-    int64_t *kept = arena_array(&r->streams, int64_t, to - from);
-    if (to > from)
-        memcpy(kept, t + from, (to - from) * sizeof t[0]);
-    struct metrics_stream s = {
-        number, (uint32_t)n, (uint32_t)from, (uint32_t)to, kept,
-    };
+    struct metrics_stream s = {number, p.n, p.from, p.to, p.t_ms};
     vec_push(&r->stream, NULL, s);
     *out = vec_last(&r->stream);
     return true;
