@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -222,10 +223,55 @@ static void same_answers(void **state)
         "sum(timestamp(x_total)) - sum by () (last_over_time(x_total[1h] @ 20000))",
         "sum_over_time(x_total[5m] smoothed)",
         "sum(rate(x_total[5m] anchored))",
+        "x_total > 1e299",
+        "{i=~\"...\"} == 0",
+        "max by (job) (x_total) > 5000",
+        "count(0 > min_over_time({i=~\"...\"}[5m]))",
     };
     (void)state;
     for (size_t i = 0; i < COUNTOF(texts); i++)
         same(texts[i], whole, NULL);
+}
+
+/* What is sieved is what the operator would leave: `scalar` hides that the other side is a number.
+ */
+static void sieved(void **state)
+{
+    static const char *const rows[] = {
+        "x_total",
+        "{i=~\"...\"}",
+        "x_total offset 7m",
+        "max by (job) ({i=~\"...\"})",
+        "min(x_total)",
+        "max_over_time({i=~\"...\"}[3m])",
+        "min_over_time(x_total[3m])",
+        "last_over_time(x_total[10m])",
+        "rate({i=~\"...\"}[3m])",
+    };
+    static const char *const ops[] = {">", "<", ">=", "<=", "==", "!="};
+    static const char *const numbers[] = {"0", "1e299", "NaN"};
+    (void)state;
+    for (size_t i = 0; i < COUNTOF(rows) * COUNTOF(ops) * COUNTOF(numbers); i++) {
+        const char *row = rows[i % COUNTOF(rows)], *op = ops[i / COUNTOF(rows) % COUNTOF(ops)];
+        const char *number = numbers[i / COUNTOF(rows) / COUNTOF(ops)];
+        bool is_left = i % 3 == 0;
+        char text[128], plain[160];
+        struct answer x, y;
+        (void)snprintf(text, sizeof text, "%s %s %s", is_left ? number : row, op,
+                       is_left ? row : number);
+        if (is_left)
+            (void)snprintf(plain, sizeof plain, "scalar(vector(%s)) %s %s", number, op, row);
+        else
+            (void)snprintf(plain, sizeof plain, "%s %s scalar(vector(%s))", row, op, number);
+        ask(&x, text, whole, NULL, i % 2 == 0);
+        ask(&y, plain, whole, NULL, false);
+        assert_true(x.ok && y.ok);
+        x.q.notes.n = y.q.notes.n = 0; // say where in the text
+        x.q.peak_samples = y.q.peak_samples;
+        expect_same(text, &x, &y);
+        query_deinit(&x.q);
+        query_deinit(&y.q);
+    }
 }
 
 /* ---- limits ---- */
@@ -277,6 +323,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_answers),
+        cmocka_unit_test(sieved),
         cmocka_unit_test(same_limits),
         cmocka_unit_test(canceled_at_any_time),
     };
