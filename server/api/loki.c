@@ -193,7 +193,13 @@ static bool stream_eq(const void *ctx, uint32_t index)
     return labels_eq(key->streams->v.v[index].labels, key->labels);
 }
 
-bool loki_group(struct query *q, const struct logql_entries *entries, bool categorize,
+static uint32_t last_run(const struct loki_streams *s, struct labels shown)
+{
+    bool goes_on = s->v.n > 0 && labels_eq(s->v.v[s->v.n - 1].labels, shown);
+    return goes_on ? (uint32_t)s->v.n - 1 : HMAP_NONE;
+}
+
+bool loki_group(struct query *q, const struct logql_entries *entries, bool categorize, bool as_runs,
                 struct loki_streams *out, struct err *err)
 {
     struct arena *a = &q->arena;
@@ -203,12 +209,13 @@ bool loki_group(struct query *q, const struct logql_entries *entries, bool categ
         struct arena_mark mark = arena_mark(a);
         struct labels shown = categorize ? e->stream : union_labels(a, e);
         struct stream_key key = {out, shown};
-        uint64_t hash = labels_hash(shown);
-        uint32_t at = hmap_find(&out->map, hash, stream_eq, &key);
+        uint64_t hash = as_runs ? 0 : labels_hash(shown);
+        uint32_t at = as_runs ? last_run(out, shown) : hmap_find(&out->map, hash, stream_eq, &key);
         if (at == HMAP_NONE) {
             at = (uint32_t)out->v.n;
             vec_push(&out->v, a, (struct loki_stream){.labels = shown});
-            hmap_put(&out->map, hash, at);
+            if (!as_runs)
+                hmap_put(&out->map, hash, at);
         } else if (!categorize) {
             arena_release(a, mark);
         }
@@ -268,10 +275,10 @@ void loki_write_flags(struct json *j)
 }
 
 bool loki_write_streams(struct json *j, struct query *q, const struct logql_entries *entries,
-                        bool categorize, struct err *err)
+                        bool categorize, bool as_runs, struct err *err)
 {
     struct loki_streams streams = {0};
-    if (!loki_group(q, entries, categorize, &streams, err))
+    if (!loki_group(q, entries, categorize, as_runs, &streams, err))
         return false;
     json_array(j);
     for (size_t i = 0; i < streams.v.n && j->ok; i++) {
@@ -300,7 +307,7 @@ static bool write_entries(struct api_call *c, const struct logql_entries *entrie
     if (categorize) // before result: readers decide by it while streaming
         loki_write_flags(&j);
     json_key(&j, STR("result"));
-    if (!loki_write_streams(&j, &c->q, entries, categorize, err))
+    if (!loki_write_streams(&j, &c->q, entries, categorize, false, err))
         return false;
     loki_write_stats(&j, c, started_ns, entries->n);
     json_object_end(&j);

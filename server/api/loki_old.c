@@ -77,7 +77,7 @@ static bool write_entries(struct api_call *c, const struct logql_entries *entrie
     struct loki_streams streams = {0};
     struct buf labels;
     struct json j;
-    if (!loki_group(&c->q, entries, false, &streams, err))
+    if (!loki_group(&c->q, entries, false, false, &streams, err))
         return false;
     buf_init(&labels, MIB);
     loki_begin_json(&j, c->rep);

@@ -44,14 +44,16 @@ struct loki_streams {
     VEC(struct loki_stream) v;
     struct hmap map;
 };
-/* Groups entries (in order) by their shown labels; streams keep the order of their first entry. */
+/* Groups entries (in order) by their shown labels; streams keep the order of their first entry. As
+ * runs: only entries that follow each other, so that a stream may come again and all stay in order.
+ */
 MUST_USE bool loki_group(struct query *q, const struct logql_entries *entries, bool categorize,
-                         struct loki_streams *out, struct err *err);
+                         bool as_runs, struct loki_streams *out, struct err *err);
 /* "stats" */
 void loki_write_stats(struct json *j, struct api_call *c, int64_t started_ns, size_t entries);
 /* The array of streams with their entries, grouped by their shown labels. */
 MUST_USE bool loki_write_streams(struct json *j, struct query *q,
-                                 const struct logql_entries *entries, bool categorize,
+                                 const struct logql_entries *entries, bool categorize, bool as_runs,
                                  struct err *err);
 void loki_write_flags(struct json *j); // "encodingFlags"
 /* loki_tail.c: a WebSocket. */

@@ -117,6 +117,29 @@ static struct logql_entries not_sent(struct tail *t, struct arena *a, struct log
     return (struct logql_entries){v, n};
 }
 
+static int compare_times(const void *a, const void *b)
+{
+    const struct logql_entry *x = *(const struct logql_entry *const *)a;
+    const struct logql_entry *y = *(const struct logql_entry *const *)b;
+    if (x->t_ns != y->t_ns)
+        return x->t_ns < y->t_ns ? -1 : 1;
+    return x < y ? -1 : x > y; // as they arrived
+}
+
+/* What arrived together, in order of time: clients print entries as they come. */
+static struct logql_entries by_time(struct arena *a, struct logql_entries in)
+{
+    const struct logql_entry **order = arena_array(a, const struct logql_entry *, in.n);
+    struct logql_entry *v = arena_array(a, struct logql_entry, in.n);
+    for (size_t i = 0; i < in.n; i++)
+        order[i] = &in.v[i];
+    if (in.n > 1)
+        qsort(order, in.n, sizeof order[0], compare_times);
+    for (size_t i = 0; i < in.n; i++)
+        v[i] = *order[i];
+    return (struct logql_entries){v, in.n};
+}
+
 static void note_dropped(struct tail *t, const struct logql_entries *dropped)
 {
     struct sink_buf out;
@@ -153,7 +176,7 @@ static bool write_frame(struct tail *t, struct query *q, const struct logql_entr
     json_begin(&j, &out.sink);
     json_object(&j);
     json_key(&j, STR("streams"));
-    if (!loki_write_streams(&j, q, entries, t->categorize, err))
+    if (!loki_write_streams(&j, q, entries, t->categorize, true, err))
         return false;
     if (t->n_dropped > 0) {
         json_key(&j, STR("dropped_entries"));
@@ -194,7 +217,7 @@ static bool look_ahead(struct tail *t, struct query *q, const struct logql_expr 
     };
     if (!logql_tail(q, e, t->place, &wish, &found, err))
         return false;
-    struct logql_entries entries = not_sent(t, &q->arena, found.entries);
+    struct logql_entries entries = by_time(&q->arena, not_sent(t, &q->arena, found.entries));
     note_dropped(t, &found.dropped);
     return write_frame(t, q, &entries, err);
 }

@@ -114,6 +114,23 @@ def check_order(server):
         assert c.events["close"] == [[1000, ""]], c.events["close"]
 
 
+def check_interleaved(server):
+    """Entries of several streams come in order of time, a stream as often as that takes."""
+    t = now_ns()
+    body = json.dumps({"streams": [{"stream": {"app": app}, "values": [[str(t + k), f"{app}{k}"] for k in ks]}
+                                   for app, ks in (("x", (1, 3, 5)), ("y", (2, 4)))]}).encode()
+    ask = {"data": body, "headers": {"Content-Type": "application/json"}}
+    live = Client(server, '{app=~"x|y"}').opened()
+    time.sleep(0.5)
+    assert server.ask("/loki/api/v1/push", **ask)[0] == 204
+    back = Client(server, '{app=~"x|y"}').opened()
+    for c in (live, back):
+        until(lambda c=c: len(c.lines) == 5, "five entries")
+        assert [line[2] for line in c.lines] == ["x1", "y2", "x3", "y4", "x5"], c.lines
+        assert [len(s["values"]) for s in c.frames[0]["streams"]] == [1] * 5, c.frames
+        c.close()
+
+
 def check_delay(server):
     client = Client(server, '{app="d"}', delay_for=2).opened()
     time.sleep(1)
@@ -217,6 +234,7 @@ def main():
     with Server() as server:
         check_refusals(server)
         check_order(server)
+        check_interleaved(server)
         check_delay(server)
         check_each_once(server)
         check_limit(server)
