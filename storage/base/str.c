@@ -1,6 +1,10 @@
 /* str.c - the functions on borrowed strings that are too long for the header. Pure. */
 #include "storage/base/str.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 str str_c(const char *c)
 {
     return c ? (str){c, strlen(c)} : (str){0};
@@ -43,13 +47,54 @@ bool str_ends(str s, str suffix)
            (suffix.n == 0 || memcmp(s.p + (s.n - suffix.n), suffix.p, suffix.n) == 0);
 }
 
+/* Where the first and the last byte stand right but the rest does not: so many in a row are looked
+ * at, and one more every so many bytes. Beyond that memmem is linear in any text. */
+#define FIND_MISSES     64
+#define FIND_MISS_BYTES 32
+#define FIND_STEP       32
+#define FIND_NEEDLE_MIN 2
+
+/* Looks at 32 places at a time, by the needle's first and last byte. Begins at *from; moves it to
+ * where memmem has to go on. */
+static size_t find_wide(str s, str needle, size_t *from)
+{
+    size_t at = 0;
+#ifdef __SSE2__
+    size_t misses = 0, last = needle.n - 1;
+    __m128i a = _mm_set1_epi8(needle.p[0]), z = _mm_set1_epi8(needle.p[last]);
+    for (; at + last + FIND_STEP <= s.n && misses <= FIND_MISSES + at / FIND_MISS_BYTES;
+         at += FIND_STEP) {
+        const __m128i *p = (const __m128i *)(const void *)(s.p + at);
+        const __m128i *q = (const __m128i *)(const void *)(s.p + at + last);
+        __m128i low = _mm_and_si128(_mm_cmpeq_epi8(_mm_loadu_si128(p), a),
+                                    _mm_cmpeq_epi8(_mm_loadu_si128(q), z));
+        __m128i high = _mm_and_si128(_mm_cmpeq_epi8(_mm_loadu_si128(p + 1), a),
+                                     _mm_cmpeq_epi8(_mm_loadu_si128(q + 1), z));
+        uint32_t hits = (uint32_t)_mm_movemask_epi8(low) | (uint32_t)_mm_movemask_epi8(high) << 16;
+        for (; hits; hits &= hits - 1, misses++) {
+            size_t hit = at + (size_t)__builtin_ctz(hits);
+            if (memcmp(s.p + hit, needle.p, last) == 0)
+                return hit;
+        }
+    }
+#endif
+    *from = at;
+    return SIZE_MAX;
+}
+
 size_t str_find(str s, str needle)
 {
+    size_t from = 0;
     if (needle.n == 0)
         return 0;
     if (needle.n > s.n)
         return SIZE_MAX;
-    const char *hit = memmem(s.p, s.n, needle.p, needle.n);
+    if (needle.n >= FIND_NEEDLE_MIN) {
+        size_t hit = find_wide(s, needle, &from);
+        if (hit != SIZE_MAX)
+            return hit;
+    }
+    const char *hit = memmem(s.p + from, s.n - from, needle.p, needle.n);
     return hit ? (size_t)(hit - s.p) : SIZE_MAX;
 }
 

@@ -323,9 +323,14 @@ static void drop_impossible(struct reader *r)
     for (uint32_t t = 0; t < n; t++)
         possible[t] = log_rebuild_possible(&r->lines, t);
     r->kept = 0;
-    for (size_t i = 0; i < r->dir->rows; i++) {
-        r->keep[i] = r->keep[i] && possible[r->lines.ids[i]];
+    for (size_t i = 0; !r->lines.is_few && i < r->dir->rows; i++) {
+        r->keep[i] &= possible[r->lines.ids[i]]; // without a branch
         r->kept += r->keep[i];
+    }
+    for (size_t i = 0; r->lines.is_few && i < r->lines.n_few; i++) { // others are out already
+        bool *keep = &r->keep[r->lines.few[i]];
+        *keep = *keep && possible[r->lines.ids[r->lines.few[i]]];
+        r->kept += *keep;
     }
 }
 
@@ -560,6 +565,7 @@ static bool template_row(struct reader *r, struct result *out, struct rebuild_ou
     size_t n_refs = r->meta.ref_columns.n;
     if ((r->pick->line || r->pick->wanted.n_needles > 0) && !line_room(r, line, row, err))
         return false;
+    log_rebuild_seek(&r->lines, row);
     if (n_refs > 0)
         log_rebuild_refs(&r->lines, row, r->meta.ref_columns.v, n_refs,
                          r->first_refs + out->n * n_refs);
@@ -573,6 +579,18 @@ static bool template_row(struct reader *r, struct result *out, struct rebuild_ou
         out->len[out->n] = line->len;
     result_add(out, r, row);
     return true;
+}
+
+/* The next row that is kept, from `row` on; `end`: none. */
+static size_t next_row(struct reader *r, size_t row, size_t end)
+{
+    if (!r->walk_lines || r->lines.is_few) {
+        const bool *hit = memchr(r->keep + row, true, end - row);
+        return hit ? (size_t)(hit - r->keep) : end;
+    }
+    for (; row < end && !r->keep[row]; row++)
+        log_rebuild_skip(&r->lines, row);
+    return row;
 }
 
 static bool collect_templates(struct reader *r, struct result *out, struct err *err)
@@ -596,17 +614,15 @@ static bool collect_templates(struct reader *r, struct result *out, struct err *
     size_t row = 0, left = r->kept;
     for (size_t i = 0; i < r->dir->n_runs; i++) {
         out->run_start[i] = (uint32_t)out->n;
-        for (size_t end = row + r->dir->runs[i].rows; row < end && left > 0; row++) {
-            left -= r->keep[row];
-            if (!r->walk_lines) {
-                if (r->keep[row])
-                    result_add(out, r, row);
-            } else if (!r->keep[row]) {
-                log_rebuild_skip(&r->lines, row);
-            } else if (!template_row(r, out, &line, row, err)) {
+        size_t end = row + r->dir->runs[i].rows;
+        for (; left > 0 && (row = next_row(r, row, end)) < end; row++) {
+            left--;
+            if (!r->walk_lines)
+                result_add(out, r, row);
+            else if (!template_row(r, out, &line, row, err))
                 return false;
-            }
         }
+        row = end;
     }
     out->run_start[r->dir->n_runs] = (uint32_t)out->n;
     return true;

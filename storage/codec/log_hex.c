@@ -108,6 +108,27 @@ bool log_hex_index(struct log_hex *h, struct arena *a, struct err *err)
     return true;
 }
 
+void log_hex_walk_begin(struct log_hex_walk *w, struct log_hex *h, struct arena *a)
+{
+    h->index = arena_array(a, uint32_t, h->n);
+    *w = (struct log_hex_walk){.hex = h};
+}
+
+bool log_hex_walk_to(struct log_hex_walk *w, size_t i, struct err *err)
+{
+    const struct log_hex *h = w->hex;
+    size_t fresh = h->codes ? 0 : i - w->at;
+    for (size_t k = w->at; h->codes && k < i; k++)
+        fresh += h->codes[k] == 0;
+    w->at = i;
+    w->fresh += fresh;
+    size_t code = h->codes ? h->codes[i] : 0;
+    if (code > w->fresh || (code == 0 && w->fresh >= h->n_new))
+        return err_set(err, ERR_CORRUPT, "log block: bad reference in an id column");
+    h->index[i] = (uint32_t)(w->fresh - code);
+    return h->index[i] < h->n_new || err_set(err, ERR_CORRUPT, "log block: bad id column");
+}
+
 static unsigned hex_value(char c)
 {
     return c <= '9' ? (unsigned)c - '0' : (unsigned)c - 'a' + 10;

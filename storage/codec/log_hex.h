@@ -37,6 +37,15 @@ MUST_USE bool log_hex_data(struct rd *r, struct log_hex *h, struct err *err);
 /* Resolves the codes into the arena. */
 MUST_USE bool log_hex_index(struct log_hex *h, struct arena *a, struct err *err);
 
+/* The same for some values, in rising order: of others nothing is known. */
+struct log_hex_walk {
+    struct log_hex *hex;
+    size_t at, fresh; // so many new ones before `at`
+};
+void log_hex_walk_begin(struct log_hex_walk *w, struct log_hex *h, struct arena *a);
+/* Resolves value i, not below the one before and below n. */
+MUST_USE bool log_hex_walk_to(struct log_hex_walk *w, size_t i, struct err *err);
+
 /* n digits (lower case) into (n + 1) / 2 bytes, an odd last digit in the high half. */
 void log_hex_pack(const char *digits, size_t n, uint8_t *out);
 /* Writes n digits; may write one more byte behind them when n is odd. */

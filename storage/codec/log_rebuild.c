@@ -8,9 +8,8 @@
 
 #include "storage/codec/column.h"
 #include "storage/codec/log_print.h"
+#include "storage/codec/log_rebuild_ops.h"
 #include "storage/codec/log_template.h"
-
-#define INT_TEXT_MAX 20 // digits of a 64-bit number
 
 static bool corrupt(struct err *err, const char *what)
 {
@@ -36,7 +35,7 @@ static bool split_templates(struct rebuild *b, struct rd *sizes, struct err *err
             n_text <= n_vars) // a mark behind each piece
             return corrupt(err, "template");
         b->templates[i] = (struct rebuild_template){
-            .var = (uint32_t)var,
+            .op = (uint32_t)(var + i), // and the end of each
             .n_vars = (uint32_t)n_vars,
             .text = (uint32_t)text,
             .text_end = (uint32_t)(text + n_text),
@@ -119,7 +118,7 @@ void log_rebuild_match(struct rebuild *b, const struct log_needle *needles, size
         mark_text(b, needle->text, classes);
         if (needle->core.n > 0 && !needle->only_text)
             mark_text(b, needle->core, core);
-        if (needle->core_wide.n > 0)
+        if (needle->core_wide.n > 0 && !(needle->only_text && needle->is_word)) // it decides
             mark_text(b, needle->core_wide, wide);
         for (size_t t = 0; t < n_templates; t++) {
             if (classes[t])
@@ -179,98 +178,6 @@ static bool column_head(struct rebuild_column *c, struct rd *r, struct err *err)
     return true;
 }
 
-/* Kinds of variables: what their columns hold (0 = no such kind), digits of padded numbers, and
- * bytes that one makes at most (of ids: the column knows). */
-struct var_kind {
-    uint8_t kind, type, digits, max;
-};
-
-static struct var_kind kind_of(uint8_t kind)
-{
-    if (kind > LOG_VAR_PAD && kind <= LOG_VAR_PAD + LOG_INT_DIGITS)
-        return (struct var_kind){LOG_VAR_PAD, LOG_VAR_INT, (uint8_t)(kind - LOG_VAR_PAD),
-                                 INT_TEXT_MAX};
-    if (kind == LOG_VAR_INT)
-        return (struct var_kind){kind, LOG_VAR_INT, 0, INT_TEXT_MAX};
-    if (kind == LOG_VAR_HEX)
-        return (struct var_kind){kind, LOG_VAR_HEX, 0, 0};
-    if (kind == LOG_VAR_TEXT)
-        return (struct var_kind){kind, LOG_VAR_TEXT, 0, LOG_TEXT_VAR_MAX};
-    return (struct var_kind){0};
-}
-
-/* Ops of one template, and what its rows take from columns. */
-static struct rebuild_op *template_ops(struct rebuild *b, struct rd *r, struct rebuild_template *t,
-                                       uint32_t rows, struct rebuild_op *op)
-{
-    uint32_t text = t->text;
-    uint64_t line_max = t->fixed;
-    for (uint32_t j = 0; j < t->n_vars; j++, op++) {
-        uint64_t n_text = rd_varint(r);
-        struct var_kind k = kind_of(rd_u8(r));
-        uint64_t column = rd_varint(r);
-        if (r->bad || n_text >= t->text_end - text || column >= b->dir->n_columns || !k.kind ||
-            (k.kind == LOG_VAR_HEX && !t->has_hex_var) ||
-            (k.kind == LOG_VAR_TEXT && !t->has_text_var))
-            return NULL;
-        struct rebuild_column *c = &b->columns[column];
-        if (c->type != k.type)
-            return NULL;
-        c->used += rows;
-        line_max += k.kind == LOG_VAR_HEX ? c->digits : k.max;
-        *op = (struct rebuild_op){
-            .text = text,
-            .n_text = (uint32_t)n_text,
-            .column = (uint32_t)column,
-            .kind = k.kind,
-            .digits = k.digits,
-        };
-        text += (uint32_t)n_text + 1;
-    }
-    if (text >= t->text_end)
-        return NULL;
-    t->line_max = (uint32_t)MIN(line_max, (uint64_t)UINT32_MAX);
-    *op++ = (struct rebuild_op){.text = text, .n_text = t->text_end - text - 1};
-    return op;
-}
-
-/* Ops of all templates: those of template t begin at t->var + t's number. Checks that what all rows
- * take is what is there: this is what makes the walk safe, cursors cannot run over. Every variable
- * makes at least one byte, which bounds the work by the size of the lines. */
-static bool make_ops(struct rebuild *b, struct err *err)
-{
-    size_t n = b->n_vars + b->dir->n_templates;
-    if (!room(b->a, n * sizeof b->ops[0], err))
-        return false;
-    uint32_t *rows = arena_zalloc(b->a, b->dir->n_templates * sizeof rows[0]);
-    for (size_t i = 0; i < b->dir->rows; i++)
-        rows[b->ids[i]]++;
-    struct rd r = rd_of(b->lists);
-    struct rebuild_op *op = b->ops = arena_array(b->a, struct rebuild_op, n);
-    uint64_t total = 0;
-    for (uint32_t i = 0; i < b->dir->n_templates; i++) {
-        struct rebuild_template *t = &b->templates[i];
-        total += (uint64_t)rows[i] * ((uint64_t)t->n_vars + t->fixed);
-        if (total > b->dir->raw)
-            return corrupt(err, "line sizes");
-        op = template_ops(b, &r, t, rows[i], op);
-        if (!op)
-            return corrupt(err, "variables of a template");
-    }
-    if (rd_left(&r) > 0)
-        return corrupt(err, "end of variables");
-    for (size_t i = 0; i < b->dir->n_columns; i++) {
-        if (b->columns[i].used != b->columns[i].n)
-            return corrupt(err, "column size");
-    }
-    return true;
-}
-
-static const struct rebuild_op *ops_of(const struct rebuild *b, uint32_t template)
-{
-    return b->ops + b->templates[template].var + template;
-}
-
 /* ---- sequences of numbers ---- */
 
 static bool is_number(const struct rebuild_op *op)
@@ -327,7 +234,7 @@ static void find_places(struct rebuild *b, size_t i)
         return;
     b->places[i] = arena_zalloc(b->a, n_templates * sizeof b->places[i][0]);
     for (uint32_t t = 0; t < n_templates; t++) {
-        if (class_of(b, i, t) != REBUILD_MAYBE)
+        if (class_of(b, i, t) != REBUILD_MAYBE || !b->kept[t])
             continue;
         struct rebuild_places *places = &b->places[i][t];
         const struct rebuild_op *ops = ops_of(b, t), *op = ops;
@@ -369,16 +276,20 @@ static bool load_ints(struct rebuild *b, struct rebuild_column *c, struct err *e
     return true;
 }
 
-/* Templates of the rows that are kept. */
-static bool *kept_templates(const struct rebuild *b, const bool *keep, size_t *n_rows)
+/* Marks the templates of the rows that are kept; returns the number of these rows. */
+static size_t mark_kept(struct rebuild *b, const bool *keep)
 {
-    bool *kept = arena_zalloc(b->a, b->dir->n_templates);
-    *n_rows = 0;
-    for (size_t i = 0; i < b->dir->rows; i++) {
-        kept[b->ids[i]] |= keep[i];
-        *n_rows += keep[i];
+    size_t n = 0;
+    b->kept = arena_zalloc(b->a, b->dir->n_templates);
+    for (size_t k = 0; b->is_few && k < b->n_few; k++) {
+        b->kept[b->ids[b->few[k]]] |= keep[b->few[k]];
+        n += keep[b->few[k]];
     }
-    return kept;
+    for (size_t i = 0; !b->is_few && i < b->dir->rows; i++) {
+        b->kept[b->ids[i]] |= keep[i];
+        n += keep[i];
+    }
+    return n;
 }
 
 /* What one undecided template needs to be judged. */
@@ -396,21 +307,51 @@ static void need_needles(const struct rebuild *b, uint32_t template, uint8_t *wa
     }
 }
 
-static void need_columns(const struct rebuild *b, const bool *kept, const struct rebuild_need *need,
-                         uint8_t *wanted)
+/* Could metadata of the rows that are kept refer to the column? Only to what their lines show. */
+static bool may_refer(const struct rebuild *b, uint32_t column)
+{
+    bool any = !b->is_few;
+    for (size_t k = 0; k < b->n_few && !any; k++) {
+        for (const struct rebuild_op *op = ops_of(b, b->ids[b->few[k]]); op->kind && !any; op++)
+            any = op->column == column;
+    }
+    return any;
+}
+
+static void need_columns(const struct rebuild *b, const struct rebuild_need *need, uint8_t *wanted)
 {
     uint8_t want = need->line ? WANT_VALUES | WANT_BYTES : need->len ? WANT_VALUES : 0;
     for (uint32_t t = 0; t < b->dir->n_templates; t++) {
-        if (!kept[t] || !log_rebuild_possible(b, t))
+        if (!b->kept[t] || !log_rebuild_possible(b, t))
             continue;
         for (const struct rebuild_op *op = ops_of(b, t); want && op->kind; op++)
             wanted[op->column] |= want;
         need_needles(b, t, wanted);
     }
     for (size_t i = 0; i < need->n_refs; i++) {
-        if (need->refs[i] < b->dir->n_columns)
+        if (need->refs[i] < b->dir->n_columns && may_refer(b, need->refs[i]))
             wanted[need->refs[i]] |= WANT_VALUES | WANT_BYTES;
     }
+}
+
+/* Which of its values the rows show: of all of them, or of the few. */
+static bool index_column(struct rebuild *b, uint32_t column, struct err *err)
+{
+    struct log_hex *h = &b->columns[column].hex;
+    if (!room(b->a, h->n * 4, err))
+        return false;
+    if (!b->is_few)
+        return log_hex_index(h, b->a, err);
+    struct log_hex_walk walk;
+    log_hex_walk_begin(&walk, h, b->a);
+    for (size_t k = 0; k < b->n_few; k++) {
+        uint32_t at = log_rebuild_few_at(b, k, column);
+        for (const struct rebuild_op *op = ops_of(b, b->ids[b->few[k]]); op->kind; op++) {
+            if (op->column == column && !log_hex_walk_to(&walk, at++, err))
+                return false;
+        }
+    }
+    return true;
 }
 
 static bool load_bytes(struct rebuild *b, const uint8_t *wanted, str hexs, struct err *err)
@@ -421,8 +362,7 @@ static bool load_bytes(struct rebuild *b, const uint8_t *wanted, str hexs, struc
         if (c->type == LOG_VAR_HEX) {
             if (!log_hex_data(&r, &c->hex, err))
                 return false;
-            if ((wanted[i] & WANT_BYTES) &&
-                (!room(b->a, c->n * 4, err) || !log_hex_index(&c->hex, b->a, err)))
+            if ((wanted[i] & WANT_BYTES) && !index_column(b, (uint32_t)i, err))
                 return false;
         } else if (c->type == LOG_VAR_TEXT) { // lengths of all are needed to find the next column
             if (!load_ints(b, c, err))
@@ -509,7 +449,7 @@ static void find_hits(struct rebuild *b, size_t i, const uint8_t *wanted)
 static void narrow_classes(struct rebuild *b, size_t i)
 {
     for (uint32_t t = 0; b->hits[i] && t < b->dir->n_templates; t++) {
-        if (class_of(b, i, t) != REBUILD_VARIABLE)
+        if (class_of(b, i, t) != REBUILD_VARIABLE || !b->kept[t])
             continue;
         const struct rebuild_op *op = ops_of(b, t);
         while (op->kind && !b->hits[i][op->column])
@@ -566,6 +506,8 @@ static bool make_skips(struct rebuild *b, const bool *used, struct err *err)
 void log_rebuild_skip(struct rebuild *b, size_t row)
 {
     uint32_t t = b->ids[row];
+    if (b->is_few)
+        return;
     for (uint32_t i = b->skip_start[t]; i < b->skip_start[t + 1]; i++)
         b->hot[b->skips[i].column].at += b->skips[i].n;
 }
@@ -602,14 +544,14 @@ static bool numbers_fit(const struct rebuild *b, size_t i, uint32_t template, in
 }
 
 /* Marks the columns of exact numbers at all places in kept templates; false: there are none. */
-static bool number_columns(const struct rebuild *b, const bool *kept, bool *used)
+static bool number_columns(const struct rebuild *b, bool *used)
 {
     bool any = false;
     for (size_t i = 0; i < b->n_needles; i++) {
         const struct log_needle *n = &b->needles[i];
         for (uint32_t t = 0; b->places[i] && t < b->dir->n_templates; t++) {
             const struct rebuild_places *p = &b->places[i][t];
-            for (size_t k = 0; kept[t] && k < p->n * n->n_numbers; k++) {
+            for (size_t k = 0; b->kept[t] && k < p->n * n->n_numbers; k++) {
                 if (!n->numbers[k % n->n_numbers].exact)
                     continue;
                 used[p->v[k / n->n_numbers].column[k % n->n_numbers]] = true;
@@ -630,26 +572,36 @@ static bool all_numbers_fit(const struct rebuild *b, uint32_t template, int64_t 
     return true;
 }
 
+static bool has_places(const struct rebuild *b)
+{
+    bool any = false;
+    for (size_t i = 0; i < b->n_needles; i++)
+        any |= b->places[i] != NULL;
+    return any;
+}
+
 /* A walk over nothing but the columns of the needles' numbers. It mostly leaves so few rows that
  * the other columns need not be read. */
 static bool narrow_by_numbers(struct rebuild *b, bool *keep, const int64_t *t_ns, struct err *err)
 {
-    size_t n = b->dir->n_columns, n_rows;
+    size_t n = b->dir->n_columns;
     bool *used = arena_zalloc(b->a, n);
-    bool *kept = kept_templates(b, keep, &n_rows);
     for (uint32_t t = 0; t < b->dir->n_templates; t++)
-        kept[t] = kept[t] && log_rebuild_possible(b, t);
-    bool any = number_columns(b, kept, used);
+        b->kept[t] = b->kept[t] && log_rebuild_possible(b, t);
+    bool any = number_columns(b, used);
     for (size_t i = 0; any && i < n; i++) {
         if (used[i] && !load_ints(b, &b->columns[i], err))
             return false;
     }
     make_hot(b);
-    if (any && !make_skips(b, used, err))
+    if (any && !b->is_few && !make_skips(b, used, err))
         return false;
-    for (size_t row = 0; row < b->dir->rows; row++) {
+    size_t n_rows = b->is_few ? b->n_few : b->dir->rows;
+    for (size_t i = 0; i < n_rows; i++) {
+        size_t row = b->is_few ? b->few[i] : i;
         uint32_t t = b->ids[row];
-        keep[row] = keep[row] && kept[t] && (!any || all_numbers_fit(b, t, t_ns[row]));
+        log_rebuild_seek(b, row);
+        keep[row] = keep[row] && b->kept[t] && (!any || all_numbers_fit(b, t, t_ns[row]));
         if (any)
             log_rebuild_skip(b, row);
     }
@@ -683,18 +635,21 @@ bool log_rebuild_columns(struct rebuild *b, str ints, struct log_parts *parts, b
     }
     if (rd_left(&r) > 0)
         return corrupt(err, "column count");
-    if (!make_ops(b, err))
+    b->is_few = log_rebuild_find_few(b, keep);
+    size_t n_rows = mark_kept(b, keep);
+    if (!(b->is_few ? log_rebuild_few_ops(b, err) : log_rebuild_all_ops(b, err)))
         return false;
     for (size_t i = 0; i < b->n_needles; i++)
         find_places(b, i);
-    if (b->n_needles > 0 && !narrow_by_numbers(b, keep, need->t_ns, err))
-        return false;
-    size_t n_rows;
-    bool *kept = kept_templates(b, keep, &n_rows), *used = arena_zalloc(b->a, n);
+    if (has_places(b)) {
+        if (!narrow_by_numbers(b, keep, need->t_ns, err))
+            return false;
+        n_rows = mark_kept(b, keep);
+    }
     uint8_t *wanted = arena_zalloc(b->a, n);
     if (n_rows == 0)
         return room(b->a, 0, err);
-    need_columns(b, kept, need, wanted);
+    need_columns(b, need, wanted);
     if (!load_columns(b, parts, wanted, err))
         return false;
     make_hot(b);
@@ -702,11 +657,12 @@ bool log_rebuild_columns(struct rebuild *b, str ints, struct log_parts *parts, b
         find_hits(b, i, wanted);
         narrow_classes(b, i);
     }
-    if (b->n_needles == 0 && n_rows == b->dir->rows && (need->line || need->len))
-        return room(b->a, 0, err); // no row is passed over
+    if (b->is_few || (b->n_needles == 0 && n_rows == b->dir->rows && (need->line || need->len)))
+        return room(b->a, 0, err); // no row is passed over one by one
+    bool *used = arena_zalloc(b->a, n);
     for (uint32_t t = 0; t < b->dir->n_templates; t++) {
         for (const struct rebuild_op *op = ops_of(b, t);
-             kept[t] && op->kind && log_rebuild_possible(b, t); op++)
+             b->kept[t] && op->kind && log_rebuild_possible(b, t); op++)
             used[op->column] = true;
     }
     return make_skips(b, used, err) && room(b->a, 0, err);
@@ -861,11 +817,11 @@ static bool text_matches(const struct rebuild *b, uint32_t template, str line)
 /* A block has thousands of templates: those of the next rows are fetched ahead. */
 static inline void prefetch_template(const struct rebuild *b, size_t row)
 {
-    if (row + 8 >= b->dir->rows)
+    if (row + 8 >= b->dir->rows || b->is_few)
         return;
     __builtin_prefetch(&b->templates[b->ids[row + 8]]);
     const struct rebuild_template *t = &b->templates[b->ids[row + 3]];
-    const struct rebuild_op *op = b->ops + t->var + b->ids[row + 3];
+    const struct rebuild_op *op = b->ops + t->op;
     for (uint32_t i = 0; i <= MIN(t->n_vars, 16U); i += 4)
         __builtin_prefetch(op + i);
     for (uint32_t i = 0; i < MIN(t->fixed, 256U); i += 64)

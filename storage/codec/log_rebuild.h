@@ -2,8 +2,8 @@
  *
  * Order of use: log_rebuild_open (template text), log_rebuild_match (which templates can hold the
  * needles: often the whole answer), then the caller sets ids and log_rebuild_columns reads what the
- * rows that are left need, then one walk over all rows in order: log_rebuild_skip or
- * log_rebuild_row. Everything lives in one arena. One thread. */
+ * rows that are left need, then one walk over all rows in order: log_rebuild_skip, or
+ * log_rebuild_seek and log_rebuild_row. Everything lives in one arena. One thread. */
 #pragma once
 
 #include "storage/base/rd.h"
@@ -18,7 +18,7 @@ struct rebuild_op { // a piece of text and the variable behind it
 };
 
 struct rebuild_template {
-    uint32_t var, n_vars; // among those of all templates; its ops begin at var + its number
+    uint32_t op, n_vars; // its ops begin at op; few: if it is kept
     uint32_t text, text_end;
     uint32_t fixed;    // bytes of text without marks
     uint32_t line_max; // longest line that it can make
@@ -55,6 +55,13 @@ struct rebuild_skip { // what a row moves on
     uint32_t column, n;
 };
 
+/* Up to so many rows are looked up one by one: what a row takes out of the columns begins behind
+ * what the rows before it took. That costs less than walking over all of them. */
+#define REBUILD_FEW_LANES  3 // rows that are counted at once
+#define REBUILD_FEW_PASSES 3
+#define REBUILD_FEW        (REBUILD_FEW_LANES * REBUILD_FEW_PASSES)
+typedef uint32_t rebuild_lanes __attribute__((vector_size(16))); // and all rows in the last lane
+
 enum rebuild_class {
     REBUILD_NO,       // the template cannot hold the needle
     REBUILD_YES,      // its text does
@@ -74,7 +81,12 @@ struct rebuild {
     uint8_t *classes; // [needle][template]: enum rebuild_class
     // below: from log_rebuild_columns on
     const uint32_t *ids;    // template of each row, each below n_templates: the caller's
-    struct rebuild_op *ops; // of all templates: variables and end
+    struct rebuild_op *ops; // of all templates (few: of those that are kept): variables and end
+    bool *kept;             // per template: of a row that is kept
+    bool is_few;
+    size_t n_few;
+    uint32_t few[REBUILD_FEW];                 // their numbers, ascending
+    rebuild_lanes *few_at[REBUILD_FEW_PASSES]; // per column: values before each of them
     struct rebuild_column *columns;
     struct rebuild_hot *hot;
     /* Per template: its columns that the walk looks at; from skip_start[t] on. */
@@ -109,7 +121,10 @@ struct rebuild_need {
 MUST_USE bool log_rebuild_columns(struct rebuild *b, str ints, struct log_parts *parts, bool *keep,
                                   const struct rebuild_need *need, struct err *err);
 
+/* Steps over a row. When few are kept there is nothing to step over: */
 void log_rebuild_skip(struct rebuild *b, size_t row);
+/* Moves to a row that was kept; nothing when all are walked over. */
+void log_rebuild_seek(struct rebuild *b, size_t row);
 
 struct rebuild_out {
     char *at, *end; // where text goes; 32 bytes behind end are writable

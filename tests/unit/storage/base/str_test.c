@@ -77,6 +77,29 @@ static void test_search(void **state)
     assert_true(str_ends(s, STR("bc")) && str_ends(s, STR("")) && !str_ends(s, STR("xabcabc")));
 }
 
+/* Every place and length, in texts that nearly match everywhere. */
+static void test_find_places(void **state)
+{
+    (void)state;
+    char text[200], needle[80];
+    for (size_t kind = 0; kind < 3; kind++) {
+        for (size_t i = 0; i < sizeof text; i++)
+            text[i] = (char)(kind == 0 ? 'a' : kind == 1 ? "ab"[i % 2] : 'a' + (char)(i * i % 7));
+        for (size_t n = 1; n < sizeof needle; n += 7) {
+            for (size_t at = 0; at + n <= sizeof text; at++) {
+                memcpy(needle, text + at, n);
+                if (n > 2 && at % 3 == 0)
+                    needle[n / 2] = 'x'; // stands nowhere
+                for (size_t end = at + n; end <= sizeof text; end += 31) {
+                    const char *want = memmem(text, end, needle, n);
+                    assert_int_equal(str_find((str){text, end}, (str){needle, n}),
+                                     want ? (size_t)(want - text) : SIZE_MAX);
+                }
+            }
+        }
+    }
+}
+
 static void test_parts(void **state)
 {
     (void)state;
@@ -140,10 +163,10 @@ static void test_to_c(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_compare), cmocka_unit_test(test_eq_short),
-        cmocka_unit_test(test_search),  cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_split),   cmocka_unit_test(test_move),
-        cmocka_unit_test(test_to_c),
+        cmocka_unit_test(test_find_places), cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_eq_short),    cmocka_unit_test(test_search),
+        cmocka_unit_test(test_parts),       cmocka_unit_test(test_split),
+        cmocka_unit_test(test_move),        cmocka_unit_test(test_to_c),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
