@@ -326,13 +326,14 @@ static void count_skipped(struct log_loader *ld)
         ld->sel->stats->blocks_skipped++;
 }
 
-static void count_piece(struct log_loader *ld, const struct log_piece *p)
+/* Each decoding of a block counts: once too often is worth to be seen. */
+static void count_piece(struct log_loader *ld, const struct log_piece *p, bool is_first)
 {
     struct scan_stats *st = ld->sel->stats;
     if (!st)
         return;
-    st->lines += p->rows.rows_seen;
-    st->bytes += p->rows.bytes_seen;
+    st->lines += is_first ? p->rows.rows_seen : 0;
+    st->bytes += is_first ? p->rows.bytes_seen : 0;
     st->blocks++;
 }
 
@@ -595,8 +596,7 @@ bool log_piece_load(struct log_loader *ld, struct log_piece *p, bool full,
             return log_loader_no_room(ld, err);
     }
     add_loaded(ld, p, full);
-    if (is_first)
-        count_piece(ld, p);
+    count_piece(ld, p, is_first);
     return true;
 }
 

@@ -728,6 +728,38 @@ static void test_groups(void **state)
     check_life(f);
 }
 
+/* Many blocks, each of all streams, and less memory than all of them take decoded: streams take
+ * turns with the blocks of a step, so a step that is too long decodes each block once a stream. */
+static void test_turns(void **state)
+{
+    enum { BLOCKS = 16, LINES = 60 };
+    struct fixture *f = *state;
+    for (int day = 0; day < BLOCKS; day++) {
+        for (int i = 0; i < LINES * (int)f->n_streams; i++) {
+            str line = arena_fmt(&f->batch_arena, "day %d, %d: %0*d needle", day, i, 400, i);
+            struct batch_log log = {.stream = (uint32_t)i % (uint32_t)f->n_streams,
+                                    .t_ns = T0 + ((int64_t)day * 48 * 3600 + i) * NS_PER_S,
+                                    .line = line};
+            vec_push(&f->batch.logs, &f->batch_arena, log);
+            f->batch.raw_bytes += line.n;
+        }
+        flush(f);
+    }
+    maintain(f);
+    static const str needle[] = {STR_INIT("needle")};
+    for (int i = 0; i < 4; i++) { // both ways, alone and with helpers
+        struct budget budget;
+        struct query q = all_rows(i % 2);
+        budget_init(&budget, "query memory", 8 * MIB, NULL);
+        q.budget = &budget;
+        q.sel.must = needle;
+        q.sel.n_must = 1;
+        struct counted c = count_rows(f, q);
+        assert_int_equal(c.rows, BLOCKS * LINES * f->n_streams);
+        assert_in_range(c.stats.blocks, BLOCKS, BLOCKS + BLOCKS / 4); // decoded about once
+    }
+}
+
 struct kept {
     size_t rows;
     uint64_t sum; // of hashes, whatever the order
@@ -839,7 +871,8 @@ int main(void)
         LIFE(test_empty),       LIFE(test_life),       LIFE(test_odd_lines),
         LIFE(test_equal_times), LIFE(test_duplicates), LIFE(test_out_of_order),
         LIFE(test_days),        LIFE(test_compaction), LIFE(test_big),
-        LIFE(test_groups),      LIFE(test_tight),      LIFE(test_random_life),
+        LIFE(test_groups),      LIFE(test_turns),      LIFE(test_tight),
+        LIFE(test_random_life),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
