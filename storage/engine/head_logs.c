@@ -401,6 +401,48 @@ static struct log_known known_line(struct logs_gen *g, const struct known_lines 
                               k->shape[id] << 1 | (code & 1)};
 }
 
+/* First row of a sorted stream with t >= t_ns. */
+static size_t lower_bound(const struct gen_stream *s, int64_t t_ns)
+{
+    size_t lo = 0, hi = s->rows.n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (s->rows.v[mid].t_ns < t_ns)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+static bool row_holds(const struct head_log_row *row, const struct batch_log *log)
+{
+    if (row->line_n != log->line.n || !str_eq(head_log_line(row), log->line))
+        return false;
+    struct arena a;
+    arena_init(&a, SIZE_MAX, NULL);
+    bool same = labels_eq(head_log_meta(row, &a), log->meta);
+    arena_deinit(&a);
+    return same;
+}
+
+/* Does the stream have this very record? Readers show it once anyhow; left out here, it does not
+ * count twice in statistics either. Looks as far as that is cheap: among rows in order of time, at
+ * the newest ones of one time. A push that is sent again is found, the usual row costs a compare.
+ */
+static bool is_there(const struct gen_stream *s, const struct batch_log *log)
+{
+    if (log->t_ns > s->extent.t1_ns || !s->is_sorted || s->rows.n == 0)
+        return false;
+    size_t end = log->t_ns == s->extent.t1_ns ? s->rows.n : lower_bound(s, log->t_ns + 1);
+    for (size_t n = 0; n < SAME_TIME_PAIRS && end > 0 && s->rows.v[end - 1].t_ns == log->t_ns;
+         n++) {
+        if (row_holds(&s->rows.v[--end], log))
+            return true;
+    }
+    return false;
+}
+
 /* before: the record before it, when that is of the same stream. */
 static void put_row(struct logs_gen *g, struct gen_stream *s, const struct batch_log *log,
                     const struct batch_log *before, struct log_known known)
@@ -462,6 +504,7 @@ static void logs_apply(struct head *head, struct gen *gen, struct batch *b)
     if (rows == 0)
         g->batch0 = batch;
     struct gen_stream *s = NULL;
+    const struct batch_log *before = NULL; // the one put last
     for (size_t i = 0; i < b->logs.n; i++) {
         const struct batch_log *log = &b->logs.v[i];
         bool begins = i == 0 || log->stream != log[-1].stream;
@@ -470,7 +513,11 @@ static void logs_apply(struct head *head, struct gen *gen, struct batch *b)
             h->streams.v[s->id].last_ns = now;
             gen_touch(g, s, (uint32_t)(batch + 1 - g->batch0));
         }
-        put_row(g, s, log, begins ? NULL : log - 1, known_line(g, &known, i));
+        if (is_there(s, log))
+            continue;
+        put_row(g, s, log, begins || before != log - 1 ? NULL : before, known_line(g, &known, i));
+        before = log;
+        rows++;
         t0 = MIN(t0, log->t_ns);
         t1 = MAX(t1, log->t_ns);
     }
@@ -478,7 +525,7 @@ static void logs_apply(struct head *head, struct gen *gen, struct batch *b)
     atomic_store(&h->batches, batch + 1);
     atomic_store(&g->t0_ns, t0);
     atomic_store(&g->t1_ns, t1);
-    atomic_store(&g->rows, rows + b->logs.n);
+    atomic_store(&g->rows, rows);
     count_tables(g);
 }
 
@@ -615,20 +662,6 @@ static size_t clean_rows(struct head_log_row *v, size_t n)
         kept += same;
     }
     return kept;
-}
-
-/* First row of a sorted stream with t >= t_ns. */
-static size_t lower_bound(const struct gen_stream *s, int64_t t_ns)
-{
-    size_t lo = 0, hi = s->rows.n;
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (s->rows.v[mid].t_ns < t_ns)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
 }
 
 size_t head_logs_rows(struct head *head, struct gen *gen, uint32_t id, int64_t start_ns,
@@ -945,14 +978,15 @@ static void names_head_volumes(struct snapshot *snap, const uint32_t *ids, size_
             const struct gen_stream *s = overlap(snap->gens[k], ids[i], out->start_ns, out->end_ns);
             if (!s)
                 continue;
-            double per_row = (double)s->extent.bytes / (double)s->extent.rows;
             if (out->n_steps == 1 && s->extent.t0_ns >= out->start_ns &&
                 s->extent.t1_ns <= out->end_ns) {
                 volumes_add(out, i, s->extent.t0_ns, s->extent.t1_ns, (double)s->extent.bytes);
                 continue;
             }
-            for (size_t j = 0; j < s->rows.n; j++)
-                volumes_add(out, i, s->rows.v[j].t_ns, s->rows.v[j].t_ns, per_row);
+            for (size_t j = 0; j < s->rows.n; j++) {
+                const struct head_log_row *r = &s->rows.v[j];
+                volumes_add(out, i, r->t_ns, r->t_ns, (double)r->line_n + (double)r->meta_raw);
+            }
         }
     }
 }

@@ -349,10 +349,21 @@ void volumes_add(struct volumes *v, size_t i, int64_t t0_ns, int64_t t1_ns, doub
     // Offsets from the start: a range may span all of int64.
     uint64_t start = (uint64_t)v->start_ns, step = (uint64_t)v->step_ns;
     uint64_t off0 = (uint64_t)from - start, off1 = (uint64_t)to - start;
+    // The end of the last step is the end of the range: it belongs to both.
+    uint64_t end = v->n_steps > UINT64_MAX / step ? UINT64_MAX : v->n_steps * step;
+    if (off0 > end)
+        return;
+    off1 = MIN(off1, end);
+    uint64_t last = MIN(off1 / step, v->n_steps - 1);
+    // Rounded where steps meet, so that they add up to the whole.
+    uint64_t before = (uint64_t)from - (uint64_t)t0_ns;
     double per_ns = bytes / ((double)t1_ns - (double)t0_ns + 1);
-    for (uint64_t k = off0 / step; k <= off1 / step && k < v->n_steps; k++) {
-        uint64_t k0 = MAX(off0, k * step), k1 = MIN(off1, k * step + (step - 1));
-        v->by[i * v->n_steps + k] += (uint64_t)(per_ns * ((double)(k1 - k0) + 1) + 0.5);
+    uint64_t given = (uint64_t)(per_ns * (double)before + 0.5);
+    for (uint64_t k = MIN(off0 / step, last); k <= last; k++) {
+        uint64_t k1 = k < last ? k * step + (step - 1) : off1;
+        uint64_t upto = (uint64_t)(per_ns * ((double)before + (double)(k1 - off0) + 1) + 0.5);
+        v->by[i * v->n_steps + k] += upto - given;
+        given = upto;
     }
 }
 

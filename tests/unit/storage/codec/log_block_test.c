@@ -380,6 +380,42 @@ static void test_templates(void **state)
     arena_deinit(&d.a);
 }
 
+/* Windows with no, one and some more rows: what is looked up, and what is walked to. */
+static void test_few(void **state)
+{
+    (void)state;
+    struct data d;
+    data_init(&d);
+    struct prng rng;
+    prng_init(&rng, 99);
+    fill(&d, &rng, 3, 900);
+    struct blob_parts p;
+    struct log_dir dir;
+    parts_init(&p);
+    encode(&d, false, &p, &dir);
+    assert_int_equal(dir.kind, LOG_KIND_TEMPLATES);
+    for (size_t i = 0; i < 400; i++) {
+        bool run[3] = {i & 1, i & 2, true};
+        size_t row = prng_below(&rng, d.rows.n - 14);
+        struct log_needle needle;
+        str line = d.rows.v[row].line;
+        log_needle_init(&needle, str_sub(line, line.n / 3, line.n / 3 + i % 9));
+        struct log_pick pick = pick_all;
+        pick.run = run;
+        pick.start_ns = d.rows.v[row].t_ns;
+        pick.last_ns = pick.start_ns + (int64_t)(i % 14) * 1000000;
+        pick.wanted.needles = &needle;
+        pick.wanted.n_needles = i % 5 == 0;
+        for (int want = 0; want < 4; want++) {
+            pick.line = want & 1;
+            pick.meta = want & 2;
+            (void)check_pick(&d, &p, &dir, &pick);
+        }
+    }
+    parts_deinit(&p);
+    arena_deinit(&d.a);
+}
+
 static void check_needles(struct data *d, struct blob_parts *p, const struct log_dir *dir,
                           const str *texts, size_t n)
 {
@@ -763,12 +799,13 @@ static void test_budget(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_edges),     cmocka_unit_test(test_big_line),
-        cmocka_unit_test(test_limits),    cmocka_unit_test(test_templates),
-        cmocka_unit_test(test_needles),   cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_filter),    cmocka_unit_test(test_meta_shapes),
-        cmocka_unit_test(test_meta_base), cmocka_unit_test(test_meta_pairs),
-        cmocka_unit_test(test_damage),    cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_edges),       cmocka_unit_test(test_big_line),
+        cmocka_unit_test(test_limits),      cmocka_unit_test(test_templates),
+        cmocka_unit_test(test_needles),     cmocka_unit_test(test_few),
+        cmocka_unit_test(test_numbers),     cmocka_unit_test(test_filter),
+        cmocka_unit_test(test_meta_shapes), cmocka_unit_test(test_meta_base),
+        cmocka_unit_test(test_meta_pairs),  cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_budget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
