@@ -122,33 +122,45 @@ bool query_count_samples(struct query *q, uint64_t n, struct err *err)
     return true;
 }
 
-/* text lies in q's arena behind mark: it goes when it is a duplicate. */
-static void add_note(struct query *q, str text, bool is_info, struct arena_mark mark)
+static str note_key(const struct query_note *n)
 {
-    for (size_t i = 0; i < q->notes.n; i++) {
-        if (q->notes.v[i].is_info == is_info && str_eq(q->notes.v[i].text, text)) {
-            arena_release(&q->arena, mark);
-            return;
-        }
-    }
-    if (q->notes.n < LIMIT_QUERY_NOTES)
-        vec_push(&q->notes, &q->arena, (struct query_note){text, is_info});
+    return str_sub(n->text, 0, n->key_n);
 }
 
-static void note(struct query *q, bool is_info, const char *fmt, va_list args)
+/* Its text lies in q's arena behind mark: it goes when it is there already. The same with other
+ * details or in another place replaces the one before, as upstream. */
+static void add_note(struct query *q, struct query_note n, struct arena_mark mark)
+{
+    for (size_t i = 0; i < q->notes.n; i++) {
+        struct query_note *before = &q->notes.v[i];
+        if (before->is_info != n.is_info || !str_eq(note_key(before), note_key(&n)))
+            continue;
+        if (str_eq(before->text, n.text))
+            arena_release(&q->arena, mark);
+        else
+            *before = n;
+        return;
+    }
+    if (q->notes.n < LIMIT_QUERY_NOTES)
+        vec_push(&q->notes, &q->arena, n);
+}
+
+static void note(struct query *q, bool is_info, str about, const char *fmt, va_list args)
 {
     struct arena_mark mark = arena_mark(&q->arena);
     str text = arena_vfmt(&q->arena, fmt, args);
-    if (q->where.n > 0)
-        text = arena_fmt(&q->arena, STR_FMT " " STR_FMT, STR_ARG(text), STR_ARG(q->where));
-    add_note(q, text, is_info, mark);
+    size_t key_n = about.n > 0 ? about.n : text.n;
+    if (about.n > 0 || q->where.n > 0)
+        text = arena_fmt(&q->arena, STR_FMT STR_FMT "%s" STR_FMT, STR_ARG(about), STR_ARG(text),
+                         q->where.n > 0 ? " " : "", STR_ARG(q->where));
+    add_note(q, (struct query_note){text, MIN(key_n, text.n), is_info}, mark);
 }
 
 void query_warn(struct query *q, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
-    note(q, false, fmt, args);
+    note(q, false, STR(""), fmt, args);
     va_end(args);
 }
 
@@ -156,7 +168,15 @@ void query_info(struct query *q, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
-    note(q, true, fmt, args);
+    note(q, true, STR(""), fmt, args);
+    va_end(args);
+}
+
+void query_info_about(struct query *q, str about, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    note(q, true, about, fmt, args);
     va_end(args);
 }
 
@@ -235,7 +255,10 @@ bool query_gain_join(struct query *whole, struct query_gain *g, bool is_kept, st
 {
     for (size_t i = 0; i < g->n_notes; i++) {
         struct arena_mark mark = arena_mark(&whole->arena);
-        add_note(whole, arena_dup(&whole->arena, g->notes[i].text), g->notes[i].is_info, mark);
+        struct query_note n = g->notes[i];
+        n.text = arena_dup(&whole->arena, n.text);
+        n.key_n = MIN(n.key_n, n.text.n); // no room: an empty text
+        add_note(whole, n, mark);
     }
     whole->scan.samples += g->scan.samples;
     whole->scan.lines += g->scan.lines;

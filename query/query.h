@@ -23,6 +23,7 @@ struct query_limits {
 
 struct query_note { // warning or info
     str text;       // complete, as the API shows it: "PromQL warning: ... (1:5)"
+    size_t key_n;   // bytes of it that tell it from others: without details and place
     bool is_info;
 };
 
@@ -75,6 +76,8 @@ MUST_USE bool query_count_samples(struct query *q, uint64_t n, struct err *err);
 /* Duplicates are dropped. vector/ writes "PromQL warning: " or "PromQL info: " in front itself. */
 void query_warn(struct query *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void query_info(struct query *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* An info about something with details that change: the newest replaces those before. */
+void query_info_about(struct query *q, str about, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void query_defer(struct query *q, void (*fn)(void *), void *arg);
 
 /* A part of a query that another thread works on. `part` is a query of its own for that thread,

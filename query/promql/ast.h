@@ -31,7 +31,7 @@ enum dur_kind {
 
 struct dur {
     enum dur_kind kind;
-    uint32_t pos;
+    uint32_t pos, end; // [pos, end), without parentheses around it
     uint32_t depth;
     double seconds;          // NUMBER
     bool is_duration;        // NUMBER: written with units

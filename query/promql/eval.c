@@ -20,7 +20,9 @@
 void eval_where(struct eval *e, const struct node *n)
 {
     uint32_t line, col;
-    text_position(e->text, n->pos, &line, &col);
+    n = node_bare(n);
+    /* Upstream evaluates a subquery into a selector that has no place. */
+    text_position(e->text, n->kind == NODE_SUBQUERY ? 0 : n->pos, &line, &col);
     e->q->where = arena_fmt(&e->q->arena, "(%u:%u)", line, col);
 }
 
@@ -96,11 +98,12 @@ void matrix_sink_init(struct matrix_sink *s, struct eval *e)
 
 /* ---- durations ---- */
 
+/* Upstream tells the bytes where the duration begins and ends, not line and column. */
 static bool dur_fail(const struct eval *e, const struct dur *d, struct err *err, const char *text)
 {
     uint32_t line, col;
     text_position(e->text, d->pos, &line, &col);
-    return err_at(err, line, col, "%u:%u: %s", line, col, text);
+    return err_at(err, line, col, "%u:%u: %s", d->pos, d->end, text);
 }
 
 // NOLINTNEXTLINE(misc-no-recursion): depth is bounded by the parser

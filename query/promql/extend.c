@@ -32,11 +32,12 @@ static bool ends_of(const struct reach *r, size_t *first, size_t *last)
     return r->t_ms[*last] > r->start_ms && r->t_ms[*first] <= r->end_ms;
 }
 
-/* Do both ends lie between the same two samples? Then a counter's drop is before both. */
-static bool in_one_gap(const struct reach *r, size_t first, size_t last)
+/* Between x and y, the values of samples `left` and the next, at time t; upstream's order of
+ * operations, which decides the last bit. */
+static double line(const struct reach *r, size_t left, double x, double y, int64_t t)
 {
-    return r->smoothed && last == first + 1 && r->t_ms[first] < r->start_ms &&
-           r->t_ms[last] > r->end_ms;
+    double from = (double)(t - r->t_ms[left]), whole = (double)(r->t_ms[left + 1] - r->t_ms[left]);
+    return x + (y - x) * from / whole;
 }
 
 static double share(const struct reach *r, size_t left, int64_t t)
@@ -51,19 +52,17 @@ static double left_value(const struct reach *r, size_t first)
     double x = r->v[first], y = r->v[first + 1];
     if (r->is_counter && y < x)
         x = 0;
-    return x + (y - x) * share(r, first, r->start_ms);
+    return line(r, first, x, y, r->start_ms);
 }
 
-static double right_value(const struct reach *r, size_t first, size_t last)
+static double right_value(const struct reach *r, size_t last)
 {
     if (!r->smoothed || last == 0 || r->t_ms[last] <= r->end_ms)
         return r->v[last];
     double x = r->v[last - 1], y = r->v[last];
-    if (r->is_counter && y < x && in_one_gap(r, first, last))
+    if (r->is_counter && y < x) // the drop is counted by whoever compares with the sample before
         x = 0;
-    else if (r->is_counter && y < x)
-        y += x;
-    return x + (y - x) * share(r, last - 1, r->end_ms);
+    return line(r, last - 1, x, y, r->end_ms);
 }
 
 /* Samples strictly inside: [*from, *to). */
@@ -78,7 +77,7 @@ bool extend_delta(const struct reach *r, double *out)
     size_t first, last, from, to;
     if (!ends_of(r, &first, &last))
         return false;
-    double left = left_value(r, first), right = right_value(r, first, last), prev = left, lost = 0;
+    double left = left_value(r, first), right = right_value(r, last), prev = left, lost = 0;
     inside(r, first, last, &from, &to);
     for (size_t i = from; i < to && r->is_counter; i++) {
         if (r->v[i] < prev)
@@ -94,8 +93,9 @@ bool extend_delta(const struct reach *r, double *out)
 size_t extend_floats(const struct reach *r, int64_t *t_ms, double *v)
 {
     size_t first, last, from, to, n = 0;
-    if (!ends_of(r, &first, &last))
-        return 0;
+    bool any = ends_of(r, &first, &last);
+    if (!any && !(r->smoothed && r->n > 0 && r->t_ms[r->n - 1] <= r->start_ms))
+        return 0; // smoothed: the value before is carried on
     inside(r, first, last, &from, &to);
     t_ms[n] = r->start_ms;
     v[n++] = left_value(r, first);
@@ -104,7 +104,7 @@ size_t extend_floats(const struct reach *r, int64_t *t_ms, double *v)
         v[n++] = r->v[i];
     }
     t_ms[n] = r->end_ms;
-    v[n++] = right_value(r, first, last);
+    v[n++] = right_value(r, last);
     return n;
 }
 
@@ -203,20 +203,30 @@ bool extend_delta_hist(struct arena *a, const struct reach *r, struct hist *out,
 /* ---- instant selectors ---- */
 
 static enum smooth smooth_hist(struct arena *a, const struct reach *r, size_t i, int64_t t,
-                               const struct hist **out)
+                               const struct hist **out, struct extend_notes *notes)
 {
-    struct extend_notes notes = {0};
     if (is_custom(r->h[i]) != is_custom(r->h[i + 1]))
         return SMOOTH_MIXED_SCHEMAS;
-    struct hist made = between(a, r, i, t, &notes);
+    struct reach of = *r;
+    of.is_counter = r->h[i]->reset != HIST_GAUGE && r->h[i + 1]->reset != HIST_GAUGE;
+    struct hist made = between(a, &of, i, t, notes);
     struct hist *copy = arena_new(a, struct hist);
     *copy = hist_dup(a, &made);
     *out = copy;
     return SMOOTH_HIST;
 }
 
+static bool one_kind(const struct reach *r, int64_t from_ms, int64_t to_ms)
+{
+    size_t i = after(r, from_ms);
+    for (size_t k = i + 1; k < r->n && r->t_ms[k] <= to_ms && r->h != NULL; k++)
+        if ((r->h[k] != NULL) != (r->h[i] != NULL))
+            return false;
+    return true;
+}
+
 enum smooth smooth_at(struct arena *a, const struct samples *s, int64_t from_ms, int64_t t_ms,
-                      int64_t to_ms, double *v, const struct hist **h)
+                      int64_t to_ms, double *v, const struct hist **h, struct extend_notes *notes)
 {
     struct reach r = {.n = s->n, .t_ms = s->t_ms, .v = s->v, .h = s->h, .is_counter = true};
     size_t next = after(&r, t_ms);
@@ -225,15 +235,14 @@ enum smooth smooth_at(struct arena *a, const struct samples *s, int64_t from_ms,
     size_t i = next - 1;
     bool has_next = next < s->n && s->t_ms[next] <= to_ms && s->t_ms[i] < t_ms;
     const struct hist *x = s->h != NULL ? s->h[i] : NULL;
-    const struct hist *y = s->h != NULL && has_next ? s->h[next] : NULL;
-    if (has_next && (x != NULL) != (y != NULL))
+    if (!one_kind(&r, from_ms, to_ms))
         return SMOOTH_MIXED_KINDS;
     if (x == NULL) {
-        *v = s->v[i] + (has_next ? (s->v[next] - s->v[i]) * share(&r, i, t_ms) : 0);
+        *v = has_next ? line(&r, i, s->v[i], s->v[next], t_ms) : s->v[i];
         return SMOOTH_FLOAT;
     }
     if (has_next)
-        return smooth_hist(a, &r, i, t_ms, h);
+        return smooth_hist(a, &r, i, t_ms, h, notes);
     struct hist *copy = arena_new(a, struct hist);
     *copy = hist_dup(a, x);
     *h = copy;

@@ -25,7 +25,8 @@ bool extend_delta_hist(struct arena *a, const struct reach *r, struct hist *out,
                        struct extend_notes *notes);
 /* The window's samples with made-up ones at both ends: at most n + 2. Returns how many. */
 size_t extend_floats(const struct reach *r, int64_t *t_ms, double *v);
-/* The value at time t between two samples, or that of the last one before t. */
+/* The value at time t between two samples, or that of the last one before t. All samples of
+ * (from, to] are of one kind, or there is none. *notes gathers, and is not cleared. */
 enum smooth { SMOOTH_NONE, SMOOTH_FLOAT, SMOOTH_HIST, SMOOTH_MIXED_KINDS, SMOOTH_MIXED_SCHEMAS };
 enum smooth smooth_at(struct arena *a, const struct samples *s, int64_t from_ms, int64_t t_ms,
-                      int64_t to_ms, double *v, const struct hist **h);
+                      int64_t to_ms, double *v, const struct hist **h, struct extend_notes *notes);

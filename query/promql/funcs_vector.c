@@ -98,6 +98,14 @@ bool call_vector(struct eval *e, const struct node *n, struct result *out, struc
 
 /* ---- sorting ---- */
 
+/* A range has two ends, however few steps lie between them. */
+static bool is_range(const struct eval *e, const struct node *n)
+{
+    if (n->invariant)
+        return false;
+    return e->grid.n > 1 || (e->is_range && e->outer_end_ms != e->outer.start_ms);
+}
+
 static void warn_range(struct eval *e, const struct node *n)
 {
     eval_where(e, n);
@@ -116,7 +124,7 @@ static bool sort_values(struct eval *e, const struct node *n, bool desc, struct 
         v.m.series.v[k].h = NULL; // histograms have no order and go
     matrix_compact(&v.m);
     out->m = v.m;
-    if (e->grid.n > 1)
+    if (is_range(e, n))
         warn_range(e, n);
     else
         matrix_sort_value(&out->m, desc);
@@ -142,7 +150,7 @@ static bool sort_labels(struct eval *e, const struct node *n, bool desc, struct 
         names[i] = node_string(n->call.args[i + 1]);
     if (!eval_node(e, n->call.args[0], out, err))
         return false;
-    if (e->grid.n > 1)
+    if (is_range(e, n))
         warn_range(e, n);
     else
         matrix_sort_by_label(e->q, &out->m, names, n_names, desc);

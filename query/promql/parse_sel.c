@@ -178,6 +178,9 @@ static struct dur *dur_new(struct parser *p, enum dur_kind kind, uint32_t pos, c
     struct dur *d = arena_new(&p->q->arena, struct dur);
     uint32_t depth = MAX(l != NULL ? l->depth : 0, r != NULL ? r->depth : 0) + 1;
     *d = (struct dur){.kind = kind, .pos = pos, .depth = depth, .l = l, .r = r};
+    d->end = r != NULL ? r->end : l != NULL ? l->end : p->tok.end;
+    if (l != NULL && kind != DUR_NEG)
+        d->pos = l->pos;
     if (depth > LIMIT_AST_DEPTH)
         parser_fail(p, pos, "expression nested deeper than %d levels", LIMIT_AST_DEPTH);
     return d;
@@ -223,6 +226,7 @@ static struct dur *parse_dur_atom(struct parser *p, const char *context)
         parser_next(p);
         parser_expect(p, TOK_LPAREN, context, "\"(\"");
         parser_expect(p, TOK_RPAREN, context, "\")\"");
+        d->end = p->prev_end;
     } else if (t.kw == KW_MIN_OF || t.kw == KW_MAX_OF) {
         d = parse_dur_pair(p, t.kw == KW_MIN_OF ? DUR_MIN : DUR_MAX);
     } else {

@@ -22,6 +22,12 @@ enum note {
     NOTE_BOUNDS_SUM = 512,
 };
 
+/* Upstream names the metric here even when it has no name. */
+static str of_any_metric(struct rollup *r)
+{
+    return r->metric.n > 0 ? of_metric(r->e->q, r->metric) : STR(" for metric name \"\"");
+}
+
 /* Notes repeat from window to window: their text is made once per series. */
 static bool first_time(struct rollup *r, enum note note)
 {
@@ -35,7 +41,7 @@ void warn_mixed_kinds(struct rollup *r)
     if (!first_time(r, NOTE_MIXED_KINDS))
         return;
     query_warn(r->e->q, "PromQL warning: encountered a mix of histograms and floats" STR_FMT,
-               STR_ARG(of_metric(r->e->q, r->metric)));
+               STR_ARG(of_any_metric(r)));
 }
 
 void info_ignored_hists(struct rollup *r)
@@ -45,7 +51,7 @@ void info_ignored_hists(struct rollup *r)
     query_info(r->e->q,
                "PromQL info: ignored histograms in a range containing both floats and "
                "histograms" STR_FMT,
-               STR_ARG(of_metric(r->e->q, r->metric)));
+               STR_ARG(of_any_metric(r)));
 }
 
 void warn_mixed_schemas(struct rollup *r)

@@ -125,6 +125,8 @@ static double variance(const struct window *w)
     double n = (double)w->n, sum, squares;
     sums(w->v, w->n, w->v[0], &sum, &squares);
     sums(w->v, w->n, w->v[0] + sum / n, &sum, &squares);
+    if (isinf(squares)) // of finite values whose squares are too large
+        return squares;
     squares -= sum * sum / n;
     return (squares < 0 ? 0 : squares) / n;
 }

@@ -37,7 +37,7 @@ static bool range_of(const struct eval *e, const struct dur *d, int64_t *out, st
     if (*out > 0)
         return true;
     text_position(e->text, d->pos, &line, &col);
-    return err_at(err, line, col, "%u:%u: duration must be greater than 0", line, col);
+    return err_at(err, line, col, "%u:%u: duration must be greater than 0", d->pos, d->end);
 }
 
 bool geometry_of(const struct eval *e, const struct node *n, struct geometry *out, struct err *err)
@@ -205,6 +205,7 @@ static bool each_of_subquery(struct eval *e, const struct node *n, const struct 
 {
     struct eval inner = *e;
     struct result value;
+    str where = e->q->where; // of whoever asks, for what it says of the series
     inner.counts = NULL;
     if (!subquery_grid(e, n, g, &inner.grid, err))
         return false;
@@ -213,6 +214,7 @@ static bool each_of_subquery(struct eval *e, const struct node *n, const struct 
     if (!query_room(e->q, inner.grid.n * 3 * sizeof(double), err) ||
         !eval_node(&inner, n->subquery.expr, &value, err))
         return false;
+    e->q->where = where;
     int64_t *t_ms = arena_array(&e->q->arena, int64_t, inner.grid.n);
     double *v = arena_array(&e->q->arena, double, inner.grid.n);
     const struct hist **h = arena_array(&e->q->arena, const struct hist *, inner.grid.n);
@@ -311,13 +313,14 @@ static void pick_smoothed(struct instant *x, const struct samples *s)
 {
     struct query *q = x->e->q;
     bool mixed_kinds = false, mixed_schemas = false;
+    struct extend_notes notes = {0};
     str name = labels_get(s->labels, METRIC_NAME);
     for (size_t i = 0; i < x->e->grid.n; i++) {
         int64_t t = window_end(x->e, x->g, i);
         const struct hist *h;
         double v;
         enum smooth what =
-            smooth_at(&q->arena, s, t - x->g->range_ms, t, t + x->g->after_ms, &v, &h);
+            smooth_at(&q->arena, s, t - x->g->range_ms, t, t + x->g->after_ms, &v, &h, &notes);
         if (what == SMOOTH_HIST)
             cells_set_hist(&x->cells, i, h);
         else if (what == SMOOTH_FLOAT)
@@ -328,6 +331,10 @@ static void pick_smoothed(struct instant *x, const struct samples *s)
     if (mixed_kinds)
         query_warn(q, "PromQL warning: encountered a mix of histograms and floats" STR_FMT,
                    STR_ARG(of_metric(q, name)));
+    if (notes.sub_bounds)
+        query_info(q, "PromQL info: mismatched custom buckets were reconciled during subtraction");
+    if (notes.add_bounds)
+        query_info(q, "PromQL info: mismatched custom buckets were reconciled during addition");
     if (mixed_schemas)
         query_warn(q,
                    "PromQL warning: vector contains a mix of histograms with exponential and "

@@ -67,6 +67,33 @@ static bool many_to_many(struct matching *x, uint32_t s1, uint32_t s2, struct er
     return false;
 }
 
+/* Upstream goes step by step: the first step with duplicates on the one side, and in it the first
+ * of them in the order of series, are what its error names. False when there are any before
+ * `until`. */
+static bool no_duplicates(struct matching *x, size_t until, struct err *err)
+{
+    const struct joint_side *s = x->one;
+    size_t n = s->m->series.n;
+    uint32_t *group_of = arena_array(&x->q->arena, uint32_t, n);
+    uint32_t *seen = arena_array(&x->q->arena, uint32_t, x->j->n);
+    for (uint32_t g = 0; g < x->j->n; g++)
+        for (uint32_t m = s->start[g]; m < s->start[g + 1]; m++)
+            group_of[s->member[m]] = g;
+    for (size_t i = 0; i < until; i++) {
+        for (size_t g = 0; g < x->j->n && x->both[i]; g++)
+            seen[g] = NONE;
+        for (uint32_t k = 0; k < n && x->both[i]; k++) {
+            if (!cell_present(&s->m->series.v[k], i))
+                continue;
+            x->group = group_of[k];
+            if (seen[x->group] != NONE)
+                return many_to_many(x, seen[x->group], k, err);
+            seen[x->group] = k;
+        }
+    }
+    return true;
+}
+
 /* Which series of the one side is there at each step? */
 static bool index_one(struct matching *x, struct err *err)
 {
@@ -80,7 +107,7 @@ static bool index_one(struct matching *x, struct err *err)
             if (!cell_present(series, i))
                 continue;
             if (x->one_at[i] != NONE && x->both[i])
-                return many_to_many(x, x->one_at[i], s->member[m], err);
+                return no_duplicates(x, steps, err);
             x->one_at[i] = s->member[m];
         }
     }
@@ -171,8 +198,10 @@ static bool emit(struct matching *x, struct labels many, bool drop_name, struct 
         return true;
     struct labels l = result_labels(x, many, one);
     struct mseries *s;
-    bool drop =
-        !drops_at_once(x->b) && (drop_name || binop_drops_name(x->b)) && labels_has(l, METRIC_NAME);
+    /* Upstream forgets that the name of a compared or trimmed element was to go. */
+    bool forgets = x->b->dialect == DIALECT_PROMQL;
+    bool drop = !drops_at_once(x->b) && ((drop_name && !forgets) || binop_drops_name(x->b)) &&
+                labels_has(l, METRIC_NAME);
     return (!x->check_made || check_unique(x, l, err)) &&
            row_add(x->q, &x->row, x->out, l, drop, &s, err);
 }
@@ -203,7 +232,8 @@ static bool run_pair(struct matching *x, const struct mseries *s, bool any_one, 
         if (!pair_cell(x, operand_of(s, i), one, i))
             continue;
         if (x->taken[i] && x->b->match.card == CARD_ONE_TO_ONE)
-            return err_set(err, ERR_EXEC,
+            return no_duplicates(x, i + 1, err) &&
+                   err_set(err, ERR_EXEC,
                            "multiple matches for labels: many-to-one matching must be explicit "
                            "(group_left/group_right)");
         x->taken[i] = true;

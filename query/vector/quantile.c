@@ -7,6 +7,8 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
+#include <time.h>
 #include <stdlib.h>
 
 #include "query/vector/group.h"
@@ -57,11 +59,10 @@ static bool almost_equal(double a, double b)
     return diff / MIN(sum, DBL_MAX) < SMALL_DELTA;
 }
 
-/* Sorted, merged, monotonic; returns how many are left, 0 when there is no +Inf bucket. */
-static size_t prepare_buckets(struct bucket *b, size_t n, bool *forced)
+/* Sorted and merged; returns how many are left, 0 when there is no +Inf bucket. */
+static size_t prepare_buckets(struct bucket *b, size_t n)
 {
     size_t kept = 0;
-    *forced = false;
     if (n == 0)
         return 0;
     qsort(b, n, sizeof *b, cmp_bucket);
@@ -73,27 +74,35 @@ static size_t prepare_buckets(struct bucket *b, size_t n, bool *forced)
         else
             b[kept++] = b[i];
     }
-    for (size_t i = 1; i < kept; i++) {
-        if (almost_equal(b[i - 1].count, b[i].count)) {
-            b[i].count = b[i - 1].count;
-        } else if (b[i].count < b[i - 1].count) {
-            b[i].count = b[i - 1].count;
-            *forced = true;
-        }
-    }
     return kept;
 }
 
-double quantile_buckets(double q, struct bucket *b, size_t n, bool *forced)
+static void force_monotonic(struct bucket *b, size_t n, struct forced *forced)
 {
-    *forced = false;
+    for (size_t i = 1; i < n; i++) {
+        if (!almost_equal(b[i - 1].count, b[i].count) && b[i].count < b[i - 1].count) {
+            forced->lowest = forced->any ? MIN(forced->lowest, b[i].upper) : b[i].upper;
+            forced->highest = forced->any ? MAX(forced->highest, b[i].upper) : b[i].upper;
+            forced->diff = MAX(forced->diff, b[i - 1].count - b[i].count);
+            forced->any = true;
+        } else if (!almost_equal(b[i - 1].count, b[i].count)) {
+            continue;
+        }
+        b[i].count = b[i - 1].count;
+    }
+}
+
+double quantile_buckets(double q, struct bucket *b, size_t n, struct forced *forced)
+{
+    *forced = (struct forced){0};
     if (isnan(q))
         return NAN;
     if (q < 0)
         return -INFINITY;
     if (q > 1)
         return INFINITY;
-    n = prepare_buckets(b, n, forced);
+    n = prepare_buckets(b, n);
+    force_monotonic(b, n, forced);
     if (n < 2 || b[n - 1].count == 0 || isnan(b[n - 1].count))
         return NAN;
     double rank = q * b[n - 1].count;
@@ -134,8 +143,7 @@ static double rank_buckets(double v, const struct bucket *b, size_t n)
 
 double fraction_buckets(double lower, double upper, struct bucket *b, size_t n)
 {
-    bool forced;
-    n = prepare_buckets(b, n, &forced);
+    n = prepare_buckets(b, n); // upstream does not force these
     if (n == 0 || b[n - 1].count == 0 || isnan(lower) || isnan(upper))
         return NAN;
     if (lower >= upper)
@@ -249,12 +257,25 @@ double fraction_hist(double lower, double upper, const struct hist *h)
         return 0;
     size_t n;
     struct hist_bucket *b = open_buckets(h, &n);
+    /* Upstream takes a custom bucket around 0 for the zero bucket of a histogram without negative
+     * ones: it begins at 0. Its quantiles do not. */
+    for (size_t i = 0; i < n && is_custom(h); i++)
+        if (b[i].lower < 0 && b[i].upper >= 0)
+            b[i].lower = 0;
     double out = (rank_hist(h, b, n, upper) - rank_hist(h, b, n, lower)) / h->count;
     mem_free(b);
     return out;
 }
 
 /* ---- over a matrix ---- */
+
+/* Buckets of a metric that were forced to be monotonic. */
+struct fixes {
+    struct forced f; // of all of them
+    size_t n;        // groups of buckets, each at one step
+    int64_t from_ms, to_ms;
+    str about; // " for metric name "x""
+};
 
 struct run {
     struct query *q;
@@ -263,6 +284,7 @@ struct run {
     const double *lower, *upper; // fraction
     double *le;                  // per series; NaN = not a bucket
     struct bucket *buckets;      // room for the longest group
+    struct fixes fixes;
 };
 
 /* " for metric name "x"", or nothing. */
@@ -312,18 +334,64 @@ static void read_bounds(struct run *r)
     }
 }
 
+#define SECOND_MAX 48 // bytes of a second as RFC 3339 writes it, far years included
+
+static const char *print_second(char *text, int64_t ms)
+{
+    struct tm tm;
+    time_t s = (time_t)(ms / 1000);
+    if (gmtime_r(&s, &tm) == NULL || strftime(text, SECOND_MAX, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+        snprintf(text, SECOND_MAX, "%lld", (long long)s);
+    return text;
+}
+
+static void say_fixes(struct run *r)
+{
+    const struct fixes *x = &r->fixes;
+    char lowest[NUM_TEXT_MAX], highest[NUM_TEXT_MAX], from[SECOND_MAX], to[SECOND_MAX];
+    if (x->n == 0)
+        return;
+    str about =
+        arena_fmt(&r->q->arena,
+                  "PromQL info: input to histogram_quantile needed to be fixed for monotonicity "
+                  "(see https://prometheus.io/docs/prometheus/latest/querying/functions/"
+                  "#histogram_quantile)" STR_FMT,
+                  STR_ARG(x->about));
+    query_info_about(r->q, about,
+                     ", from buckets " STR_FMT " to " STR_FMT
+                     ", with a max diff of %.2g, over %zu samples from %s to %s",
+                     STR_ARG(num_print_f64_go(lowest, x->f.lowest)),
+                     STR_ARG(num_print_f64_go(highest, x->f.highest)), x->f.diff, x->n,
+                     print_second(from, x->from_ms), print_second(to, x->to_ms));
+    r->fixes = (struct fixes){0};
+}
+
+static void note_fix(struct run *r, const struct forced *f, size_t i, struct labels l)
+{
+    struct fixes *x = &r->fixes;
+    str about = of_metric(r->q, l);
+    if (!str_eq(about, x->about))
+        say_fixes(r);
+    int64_t t = grid_time(r->in->grid, i);
+    if (x->n++ == 0) {
+        *x = (struct fixes){*f, 1, t, t, about};
+        return;
+    }
+    x->f.lowest = MIN(x->f.lowest, f->lowest);
+    x->f.highest = MAX(x->f.highest, f->highest);
+    x->f.diff = MAX(x->f.diff, f->diff);
+    x->from_ms = MIN(x->from_ms, t);
+    x->to_ms = MAX(x->to_ms, t);
+}
+
 static double of_classic(struct run *r, size_t n, size_t i, struct labels l)
 {
+    struct forced forced;
     if (r->phi == NULL)
         return fraction_buckets(r->lower[i], r->upper[i], r->buckets, n);
-    bool forced;
     double v = quantile_buckets(r->phi[i], r->buckets, n, &forced);
-    if (forced)
-        query_info(r->q,
-                   "PromQL info: input to histogram_quantile needed to be fixed for monotonicity "
-                   "(see https://prometheus.io/docs/prometheus/latest/querying/functions/"
-                   "#histogram_quantile)" STR_FMT,
-                   STR_ARG(of_metric(r->q, l)));
+    if (forced.any)
+        note_fix(r, &forced, i, l);
     return v;
 }
 
@@ -406,6 +474,7 @@ static bool run_eval(struct run *r, struct matrix *out, struct err *err)
         if (!run_group(r, &g, j, &row, err) || !row_add(q, &row, &m, g.labels[j], true, &s, err))
             return false;
     }
+    say_fixes(r);
     *out = m;
     return true;
 }

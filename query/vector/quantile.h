@@ -10,9 +10,15 @@ double quantile_values(double q, double *v, size_t n);
 struct bucket {
     double upper, count; // cumulative
 };
-/* Sorts, merges equal bounds, makes monotonic; *forced tells that a visible correction was needed.
- * NaN without +Inf bucket. */
-double quantile_buckets(double q, struct bucket *b, size_t n, bool *forced);
+/* Buckets that were lifted to the count of the one before by more than the noise of floats. */
+struct forced {
+    bool any;
+    double lowest, highest; // their bounds
+    double diff;            // the largest lift
+};
+/* Sorts, merges equal bounds, makes monotonic; *forced tells of visible corrections. NaN without
+ * +Inf bucket. A fraction takes the counts as they are, as upstream. */
+double quantile_buckets(double q, struct bucket *b, size_t n, struct forced *forced);
 double fraction_buckets(double lower, double upper, struct bucket *b, size_t n);
 double quantile_hist(double q, const struct hist *h);
 double fraction_hist(double lower, double upper, const struct hist *h);

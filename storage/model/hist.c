@@ -821,7 +821,7 @@ static size_t negative_buckets(const struct hist *h, struct hist_bucket *dst, si
 size_t hist_buckets(const struct hist *h, struct hist_bucket *dst, size_t max)
 {
     size_t n = negative_buckets(h, dst, max);
-    if (h->zero_count > 0 && n < max) // a negative one has no place in the text and JSON forms
+    if (h->zero_count > 0 && n < max) // upstream lists no negative one
         dst[n++] = (struct hist_bucket){.lower = -h->zero_threshold,
                                         .upper = h->zero_threshold,
                                         .count = h->zero_count,
@@ -850,6 +850,16 @@ static void print_f64(struct buf *b, double v)
     buf_add(b, num_print_f64_go(dst, v));
 }
 
+static void print_bucket(struct buf *b, const struct hist_bucket *v)
+{
+    buf_add(b, v->lower_closed ? STR(", [") : STR(", ("));
+    print_f64(b, v->lower);
+    buf_add_char(b, ',');
+    print_f64(b, v->upper);
+    buf_add(b, v->upper_closed ? STR("]:") : STR("):"));
+    print_f64(b, v->count);
+}
+
 void hist_print(struct buf *b, const struct hist *h)
 {
     size_t max = hist_bucket_max(h);
@@ -859,14 +869,17 @@ void hist_print(struct buf *b, const struct hist *h)
     print_f64(b, h->count);
     buf_add(b, STR(", sum:"));
     print_f64(b, h->sum);
-    for (size_t i = 0; i < n; i++) {
-        buf_add(b, v[i].lower_closed ? STR(", [") : STR(", ("));
-        print_f64(b, v[i].lower);
-        buf_add_char(b, ',');
-        print_f64(b, v[i].upper);
-        buf_add(b, v[i].upper_closed ? STR("]:") : STR("):"));
-        print_f64(b, v[i].count);
-    }
+    size_t i = 0;
+    for (; i < n && v[i].upper < 0 && !is_custom(h); i++)
+        print_bucket(b, &v[i]);
+    if (h->zero_count < 0) // the text has it, while lists of buckets leave it out
+        print_bucket(b, &(struct hist_bucket){.lower = -h->zero_threshold,
+                                              .upper = h->zero_threshold,
+                                              .count = h->zero_count,
+                                              .lower_closed = true,
+                                              .upper_closed = true});
+    for (; i < n; i++)
+        print_bucket(b, &v[i]);
     buf_add_char(b, '}');
     mem_free(v);
 }

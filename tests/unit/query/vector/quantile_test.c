@@ -52,10 +52,10 @@ static void test_buckets(void **state)
     };
     for (size_t i = 0; i < COUNTOF(cases); i++) {
         struct bucket b[6];
-        bool forced;
+        struct forced forced;
         memcpy(b, cases[i].b, sizeof b);
         assert_close(quantile_buckets(cases[i].q, b, cases[i].n, &forced), cases[i].want);
-        assert_int_equal(forced, cases[i].forced);
+        assert_int_equal(forced.any, cases[i].forced);
     }
     struct bucket b[] = {{1, 2}, {2, 6}, {INF, 8}};
     assert_close(fraction_buckets(0, 1, b, 3), 0.25);
@@ -64,6 +64,11 @@ static void test_buckets(void **state)
     assert_close(fraction_buckets(2, INF, b, 3), 0.25);
     assert_close(fraction_buckets(2, 1, b, 3), 0);
     assert_close(fraction_buckets(NAN, 1, b, 3), NAN);
+    struct bucket falling[] = {{1, 6}, {2, 2}, {INF, 8}};
+    struct forced forced;
+    assert_close(fraction_buckets(0, 2, falling, 3), 0.25);
+    (void)quantile_buckets(0.5, falling, 3, &forced);
+    assert_true(forced.lowest == 2 && forced.highest == 2 && forced.diff == 4);
 }
 
 #define SIDE(first, ...)                                                                   \
@@ -121,6 +126,15 @@ static void test_native(void **state)
     assert_close(fraction_hist(2, 1, &pos), 0);
     assert_close(fraction_hist(0, 7.5, &custom), 4. / 8);
     assert_close(fraction_hist(10, INF, &custom), 2. / 8);
+    double around[] = {-3, -1, 1, 4};
+    struct hist zero_in = {.schema = HIST_SCHEMA_CUSTOM,
+                           .count = 15,
+                           .pos = SIDE(0, 1, 2, 4, 8),
+                           .custom = around,
+                           .n_custom = 4};
+    assert_close(fraction_hist(-INF, -2, &zero_in), 2. / 15);
+    assert_close(fraction_hist(-INF, -0.5, &zero_in), 3. / 15);
+    assert_close(fraction_hist(-INF, 0.5, &zero_in), 5. / 15);
     assert_close(fraction_hist(0, 1, &none), NAN);
 }
 
@@ -139,13 +153,14 @@ static void test_quantile_eval(void **state)
     assert_note(0, false,
                 "PromQL warning: bucket label \"le\" is missing or has a malformed value of "
                 "\"oops\" for metric name \"b\"");
-    assert_note(1, true,
-                "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see "
-                "https://prometheus.io/docs/prometheus/latest/querying/functions/"
-                "#histogram_quantile) for metric name \"b\"");
-    assert_note(2, false,
+    assert_note(1, false,
                 "PromQL warning: vector contains a mix of classic and native histograms for metric "
                 "name \"b\"");
+    assert_note(2, true,
+                "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see "
+                "https://prometheus.io/docs/prometheus/latest/querying/functions/"
+                "#histogram_quantile) for metric name \"b\", from buckets 2 to 2, with a max diff "
+                "of 2, over 1 samples from 1970-01-01T00:00:01Z to 1970-01-01T00:00:01Z");
     assert_true(fraction_eval(&q, params(2, 0), params(2, 1), &m, &out, &err));
     assert_matrix(&out, "~b{x=\"1\"} 0.3333333333333333 0.5\n~b{x=\"2\"} NaN _\n"
                         "~h{x=\"1\"} 0.5 _\n");
