@@ -95,10 +95,14 @@ static void test_notes(void **state)
     query_info(&q, "w %d", 1);
     q.where = STR("(1:5)");
     query_warn(&q, "w %d", 1);
-    assert_int_equal(q.notes.n, 3);
-    assert_note(0, false, "w 1");
+    assert_int_equal(q.notes.n, 2); // once, where it was said last
+    assert_note(0, false, "w 1 (1:5)");
     assert_note(1, true, "w 1");
-    assert_note(2, false, "w 1 (1:5)");
+    q.where = STR("(2:1)");
+    query_info_about(&q, STR("about x"), ", %d times", 1);
+    query_info_about(&q, STR("about x"), ", %d times", 2);
+    assert_int_equal(q.notes.n, 3);
+    assert_note(2, true, "about x, 2 times (2:1)");
     query_deinit(&q);
 }
 

@@ -185,7 +185,7 @@ static void test_add_sub(void **state)
     assert_int_equal(r.pos.n, 0);
     assert_int_equal(r.reset, HIST_GAUGE);
     assert_true(hist_sub(&arena, &y, &x, &r, &err));
-    assert_text(&r, "{count:-5, sum:-4, [-32,-16):1, [-2,-1):-3, (1,2]:1, "
+    assert_text(&r, "{count:-5, sum:-4, [-32,-16):1, [-2,-1):-3, [-0.001,0.001]:-1, (1,2]:1, "
                     "(2,4]:-3}");
 }
 
