@@ -166,15 +166,18 @@ class Keeper(threading.Thread):
         self.points += 1
 
     def check(self, server):
+        """Right behind the last query: memory may take a moment to fall back."""
+        def get(path, params=None):
+            return until(lambda: server.get(path, params), path, seconds=30)
         t = time.time() + 2
-        reply = server.get("/loki/api/v1/query", {"query": 'sum(count_over_time({app="keeper", writer="%s"}[1h]))' % self.name, "time": t})
+        reply = get("/loki/api/v1/query", {"query": 'sum(count_over_time({app="keeper", writer="%s"}[1h]))' % self.name, "time": t})
         lines = int(float(reply["data"]["result"][0]["value"][1]))
         assert lines == self.lines, f"{lines} of {self.lines} lines of {self.name}"
-        reply = server.get("/api/v1/query", {"query": 'count_over_time(keeper_points{writer="%s"}[1h])' % self.name, "time": t})
+        reply = get("/api/v1/query", {"query": 'count_over_time(keeper_points{writer="%s"}[1h])' % self.name, "time": t})
         points = int(reply["data"]["result"][0]["value"][1])
         assert points == self.points, f"{points} of {self.points} points of {self.name}"
         for trace_id in self.traces:
-            trace = server.get(f"/api/traces/{trace_id}")
+            trace = get(f"/api/traces/{trace_id}")
             assert sum(len(ss["spans"]) for b in trace["batches"] for ss in b["scopeSpans"]) == 5, trace_id
 
 
