@@ -8,6 +8,7 @@
 
 #define HALF_INF       0x7F80
 #define HALF_MINUS_INF 0xFF80
+#define LANES          8
 
 static const struct value_bounds unknown = {HALF_MINUS_INF, HALF_INF};
 static const struct value_bounds nothing = {HALF_INF, HALF_MINUS_INF};
@@ -39,25 +40,42 @@ static double of_half(uint16_t half)
 
 struct value_bounds bounds_of_samples(const struct samples *s)
 {
-    /* Comparisons with NaN are false, so that it moves no bound. Two pairs, since a chain of minima
-     * is as slow as its links. */
-    double lo[2] = {INFINITY, INFINITY}, hi[2] = {-INFINITY, -INFINITY};
-    size_t markers = 0, nans = 0;
+    /* Comparisons with NaN are false, so that it moves no bound. By lanes: a chain of minima is as
+     * slow as its links, and these become vectors. */
+    double lo[LANES], hi[LANES];
+    int64_t odd[LANES] = {0};
+    const double *v = s->v;
+    size_t n = s->n, i = 0, markers = 0, nans = 0;
     if (s->has_hists)
         return unknown;
-    for (size_t i = 0; i < s->n; i++) {
-        double v = s->v[i];
-        lo[i & 1] = v < lo[i & 1] ? v : lo[i & 1];
-        hi[i & 1] = v > hi[i & 1] ? v : hi[i & 1];
-        nans += v != v;
+    for (size_t k = 0; k < LANES; k++) {
+        lo[k] = INFINITY;
+        hi[k] = -INFINITY;
     }
-    for (size_t i = 0; nans > 0 && i < s->n; i++)
-        markers += is_stale(s->v[i]);
+    for (; i + LANES <= n; i += LANES)
+        for (size_t k = 0; k < LANES; k++) {
+            double x = v[i + k];
+            lo[k] = x < lo[k] ? x : lo[k];
+            hi[k] = x > hi[k] ? x : hi[k];
+            odd[k] += x != x;
+        }
+    for (; i < n; i++) {
+        lo[0] = MIN(v[i], lo[0]);
+        hi[0] = v[i] > hi[0] ? v[i] : hi[0];
+        odd[0] += v[i] != v[i];
+    }
+    for (size_t k = 0; k < LANES; k++) {
+        lo[0] = MIN(lo[0], lo[k]);
+        hi[0] = MAX(hi[0], hi[k]);
+        nans += (size_t)odd[k];
+    }
+    for (i = 0; nans > 0 && i < n; i++)
+        markers += is_stale(v[i]);
     if (nans > markers)
         return unknown;
-    if (s->n == nans)
+    if (n == nans)
         return nothing;
-    return (struct value_bounds){half_down(MIN(lo[0], lo[1])), half_up(MAX(hi[0], hi[1]))};
+    return (struct value_bounds){half_down(lo[0]), half_up(hi[0])};
 }
 
 struct value_bounds bounds_of_decimals(const struct decimals *d)
