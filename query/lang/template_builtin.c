@@ -287,6 +287,32 @@ static bool is_hex(char letter)
     return letter == 'x' || letter == 'X';
 }
 
+/* '#': the point always stands, and %g keeps its zeros, to six digits when no precision is given.
+ */
+static str keep_zeros(char *text, str s, const struct verb *v)
+{
+    char tail[16];
+    size_t start = s.p[0] == '-' || s.p[0] == '+', n = start, tail_n;
+    bool general = v->letter == 'g' || v->letter == 'G', seen = false, has_point = false;
+    int digits = !general ? 0 : v->has_prec ? MIN(v->prec, 40) : 6;
+    while (n < s.n && strchr("eEpP", text[n]) == NULL) {
+        has_point |= text[n] == '.';
+        seen |= text[n] >= '1' && text[n] <= '9';
+        digits -= seen && text[n] != '.';
+        n++;
+    }
+    tail_n = MIN(s.n - n, sizeof tail);
+    memcpy(tail, text + n, tail_n);
+    if (!has_point) {
+        digits -= n == start + 1 && text[start] == '0';
+        text[n++] = '.';
+    }
+    for (; digits > 0; digits--)
+        text[n++] = '0';
+    memcpy(text + n, tail, tail_n);
+    return str_of(text, n + tail_n);
+}
+
 static void put_float(struct buf *b, double f, const struct verb *v)
 {
     char text[NUM_TEXT_MAX + 512];
@@ -316,6 +342,8 @@ static void put_float(struct buf *b, double f, const struct verb *v)
             n = snprintf(text, sizeof text, "%.*g", prec, f);
         s = str_of(text, (size_t)n);
     }
+    if (v->sharp && isfinite(f) && strchr("eEfFgG", v->letter) != NULL)
+        s = keep_zeros(text, s, v);
     if ((v->plus || v->space) && s.p[0] != '-' && s.p[0] != '+') {
         memmove(text + 1, text, s.n);
         text[0] = v->plus ? '+' : ' ';
@@ -512,7 +540,8 @@ static void put_map(struct texec *x, struct buf *b, const struct verb *v, const 
 static void put_misfit(struct texec *x, struct buf *b, const struct verb *v, const struct tval *arg)
 {
     struct verb plain = *v;
-    plain.letter = 'v';
+    plain.letter = arg->kind == TVAL_FLOAT ? 'g' : 'v'; // where # means something else
+    plain.sharp &= arg->kind == TVAL_FLOAT;
     buf_fmt(b, "%%!%c(", v->letter);
     if (arg->kind == TVAL_NIL) {
         buf_add(b, STR("<nil>"));
@@ -523,11 +552,38 @@ static void put_misfit(struct texec *x, struct buf *b, const struct verb *v, con
     buf_add_char(b, ')');
 }
 
+/* %#v of lists and maps: as Go writes them in a program. */
+// NOLINTNEXTLINE(misc-no-recursion)
+static void put_syntax(struct texec *x, struct buf *b, const struct verb *v, const struct tval *arg)
+{
+    static const struct tval nothing = {0};
+    size_t n = arg->kind == TVAL_MAP ? arg->map.n : arg->list.n;
+    buf_fmt(b, "%s{", tval_type(arg));
+    for (size_t i = 0; i < n; i++) {
+        const struct tval *item = &nothing;
+        buf_add(b, i > 0 ? STR(", ") : STR(""));
+        if (arg->kind == TVAL_MAP) {
+            print_quoted(b, arg->map.v[i].key);
+            buf_add_char(b, ':');
+            item = &arg->map.v[i].value;
+        } else {
+            item = &arg->list.v[i];
+        }
+        if (item->kind == TVAL_NIL)
+            buf_add(b, STR("interface {}(nil)"));
+        else
+            put_arg(x, b, v, item);
+    }
+    buf_add_char(b, '}');
+}
+
 /* One argument, or an element of one. Depth is that of the value, which its parser bounds. */
 // NOLINTNEXTLINE(misc-no-recursion)
 static void put_arg(struct texec *x, struct buf *b, const struct verb *v, const struct tval *arg)
 {
-    if (arg->kind == TVAL_LIST)
+    if (v->letter == 'v' && v->sharp && (arg->kind == TVAL_LIST || arg->kind == TVAL_MAP))
+        put_syntax(x, b, v, arg);
+    else if (arg->kind == TVAL_LIST)
         put_list(x, b, v, arg);
     else if (arg->kind == TVAL_MAP)
         put_map(x, b, v, arg);
@@ -719,9 +775,10 @@ static bool escape(struct texec *x, const struct tval *args, size_t n,
                    void (*put)(struct buf *b, char c), struct tval *out)
 {
     struct buf b;
-    struct tval text = tval_str(STR("<no value>")); // of nil alone
-    if (n != 1 || args[0].kind != TVAL_NIL)
-        print_all(x, args, n, false, &text);
+    struct tval text = {0}, *texts = arena_array(x->a, struct tval, n);
+    for (size_t i = 0; i < n; i++)
+        texts[i] = args[i].kind == TVAL_NIL ? tval_str(STR("<no value>")) : args[i];
+    print_all(x, texts, n, false, &text);
     buf_init(&b, LIMIT_TEMPLATE_OUT);
     for (size_t i = 0; i < text.s.n; i++)
         put(&b, text.s.p[i]);
@@ -747,6 +804,9 @@ static void put_html(struct buf *b, char c)
         break;
     case '\'':
         buf_add(b, STR("&#39;"));
+        break;
+    case '\0':
+        buf_add(b, STR("\xEF\xBF\xBD")); // U+FFFD
         break;
     default:
         buf_add_char(b, c);

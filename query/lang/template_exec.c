@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "query/lang/print.h"
 #include "query/lang/template_int.h"
 #include "storage/base/num.h"
 #include "storage/model/limits.h"
@@ -90,7 +91,7 @@ static bool fail_arg(struct texec *x, const struct targ *arg)
     struct buf node;
     buf_init(&node, ERR_TEXT_MAX);
     put_operand(&node, x->t, arg);
-    fail_node(x, arg->pos, &node, NULL);
+    fail_node(x, arg->at, &node, NULL);
     buf_deinit(&node);
     return false;
 }
@@ -306,14 +307,37 @@ static const struct tval *find_var(const struct texec *x, str name)
     return NULL;
 }
 
+/* The node that errors of a chain name: of a pipeline or a call it is what was looked at last. */
+static bool fail_chain(struct texec *x, const struct targ *arg)
+{
+    if (arg->kind == TARG_FIELD || arg->kind == TARG_VAR)
+        return fail_arg(x, arg);
+    struct targ last = *x->at;
+    if (last.kind == TARG_FUNC) {
+        last.n_chain = 0;
+        last.end = last.pos + (uint32_t)last.name.n;
+    }
+    return fail_arg(x, &last);
+}
+
 static bool follow(struct texec *x, const struct targ *arg, struct tval v, struct tval *out)
 {
+    bool is_any = false; // came out of a map of anything: that is all its type says
     for (size_t i = 0; i < arg->n_chain; i++) {
         struct tval next;
-        if (v.kind == TVAL_NIL && arg->kind == TARG_PIPE) // nothing has no fields
-            next = v;
-        else if (!tval_field(x, &v, arg->chain[i], &next))
-            return fail_arg(x, arg);
+        str name = arg->chain[i];
+        bool has_fields = v.kind == TVAL_MAP || v.kind == TVAL_ROOT;
+        if (!is_any && v.kind == TVAL_NIL && arg->kind == TARG_PIPE)
+            continue; // what a call has not given has no fields either
+        if (is_any && v.kind == TVAL_NIL)
+            texec_fail(x, "nil pointer evaluating interface {}." STR_FMT, STR_ARG(name));
+        else if (is_any && !has_fields)
+            texec_fail(x, "can't evaluate field " STR_FMT " in type interface {}", STR_ARG(name));
+        else if (tval_field(x, &v, name, &next))
+            has_fields = true;
+        if (!has_fields || (is_any && v.kind == TVAL_NIL))
+            return fail_chain(x, arg);
+        is_any = v.kind == TVAL_MAP && !v.map.of_strings;
         v = next;
     }
     *out = v;
@@ -582,6 +606,12 @@ static enum tflow run_range(struct texec *x, const struct tnode *node, const str
         fail_cmd(x, &node->pipe->v[0], NULL);
         return FLOW_ERROR;
     }
+    if (over.kind == TVAL_INT && node->pipe->n_decl == 2) {
+        texec_fail(x, "can't use " STR_FMT " to iterate over more than one variable",
+                   STR_ARG(tval_text(x, &over)));
+        fail_cmd(x, &node->pipe->v[0], NULL);
+        return FLOW_ERROR;
+    }
     if (n == 0)
         return node->otherwise != NULL ? run_list(x, node->otherwise, dot) : FLOW_ON;
     for (size_t i = 0; i < n; i++) {
@@ -625,8 +655,18 @@ static enum tflow run_call(struct texec *x, const struct tnode *node, const stru
         x->depth--;
         return flow;
     }
-    texec_fail(x, "template: %s: template \"" STR_FMT "\" not defined", x->t->name,
-               STR_ARG(node->text));
+    struct buf b;
+    buf_init(&b, ERR_TEXT_MAX);
+    buf_add(&b, STR("{{template "));
+    print_quoted(&b, node->text);
+    if (node->pipe != NULL) {
+        buf_add_char(&b, ' ');
+        put_pipe(&b, x->t, node->pipe);
+    }
+    buf_add(&b, STR("}}"));
+    texec_fail(x, "template \"" STR_FMT "\" not defined", STR_ARG(node->text));
+    fail_node(x, node->pos, &b, NULL);
+    buf_deinit(&b);
     return FLOW_ERROR;
 }
 

@@ -606,10 +606,30 @@ static bool json_value(struct texec *x, struct json_reader *r, enum json_event e
     }
 }
 
+struct placed_pair {
+    struct tpair pair;
+    size_t place;
+};
+
 static int by_key(const void *a, const void *b)
 {
-    const struct tpair *x = a, *y = b;
-    return str_cmp(x->key, y->key);
+    const struct placed_pair *x = a, *y = b;
+    int c = str_cmp(x->pair.key, y->pair.key);
+    return c != 0 ? c : (x->place > y->place) - (x->place < y->place);
+}
+
+/* By key; of those that repeat the last one counts. Returns how many are left. */
+static size_t sort_pairs(struct arena *a, struct tpair *v, size_t n)
+{
+    struct placed_pair *placed = arena_array(a, struct placed_pair, n);
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        placed[i] = (struct placed_pair){v[i], i};
+    qsort(placed, n, sizeof *placed, by_key);
+    for (size_t i = 0; i < n; i++)
+        if (i + 1 == n || !str_eq(placed[i].pair.key, placed[i + 1].pair.key))
+            v[kept++] = placed[i].pair;
+    return kept;
 }
 
 /* Maps are sorted once they are complete; the values were just made here. */
@@ -631,7 +651,7 @@ static void sort_maps(struct arena *a, struct tval *v)
             sort_maps(a, &pairs[i].value);
         }
         if (v->map.n > 1)
-            qsort(pairs, v->map.n, sizeof *pairs, by_key);
+            v->map.n = sort_pairs(a, pairs, v->map.n);
         v->map.v = pairs;
     }
 }

@@ -80,6 +80,7 @@ enum targ_kind { TARG_FIELD, TARG_VAR, TARG_FUNC, TARG_CONST, TARG_DOT, TARG_PIP
 struct targ {
     enum targ_kind kind;
     uint32_t pos, end; // in the text
+    uint32_t at;       // where errors place it
     str name;          // VAR ("$x"), FUNC
     const str *chain;  // FIELD, VAR, PIPE: .a.b
     size_t n_chain;

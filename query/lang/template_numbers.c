@@ -151,8 +151,8 @@ static bool run_addf(ARGS)
         *out = tval_float(a);                   \
         return true;                            \
     }
-FOLD_FLOATS(run_maxf, isnan(a) || isnan(b) ? NAN : a > b ? a : b)
-FOLD_FLOATS(run_minf, isnan(a) || isnan(b) ? NAN : a < b ? a : b)
+FOLD_FLOATS(run_maxf, isnan(a) || isnan(b) ? NAN : a > b || (a == b && !signbit(a)) ? a : b)
+FOLD_FLOATS(run_minf, isnan(a) || isnan(b) ? NAN : a < b || (a == b && signbit(a)) ? a : b)
 
 static bool run_max(ARGS)
 {

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "query/lang/print.h"
 #include "query/lang/template_int.h"
 #include "storage/base/num.h"
 #include "storage/base/utf8.h"
@@ -26,6 +27,7 @@ enum titem {
     ITEM_DECLARE, // :=
     ITEM_ASSIGN,  // =
     ITEM_COMMA,
+    ITEM_CHAR, // that means nothing here
 };
 
 struct tparser {
@@ -40,7 +42,7 @@ struct tparser {
     bool spaced; // blanks stood before the item
     bool trim_next;
     bool failed;
-    unsigned depth, loops;
+    unsigned depth, loops, parens;
     VEC(str) vars;
 };
 
@@ -92,26 +94,85 @@ static str take_word(struct tparser *p)
     return str_sub(p->in, from, p->pos);
 }
 
+static bool has_any(str s, const char *set)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (strchr(set, s.p[i]) != NULL)
+            return true;
+    return false;
+}
+
+static void accept(struct tparser *p, const char *set)
+{
+    while (at(p, 0) != '\0' && strchr(set, at(p, 0)) != NULL)
+        p->pos++;
+}
+
+static bool accept_one(struct tparser *p, const char *set)
+{
+    bool hit = at(p, 0) != '\0' && strchr(set, at(p, 0)) != NULL;
+    p->pos += hit;
+    return hit;
+}
+
+/* The extent of a number as Go's templates cut it, which is wider than what is one: false when a
+ * letter follows, which is taken along for the error. */
+static bool number_extent(struct tparser *p)
+{
+    static const char decimal[] = "0123456789_", hex[] = "0123456789abcdefABCDEF_";
+    const char *digits = decimal;
+    (void)accept_one(p, "+-");
+    if (accept_one(p, "0"))
+        digits = accept_one(p, "xX")   ? hex
+                 : accept_one(p, "oO") ? "01234567_"
+                 : accept_one(p, "bB") ? "01_"
+                                       : decimal;
+    accept(p, digits);
+    if (accept_one(p, "."))
+        accept(p, digits);
+    if ((digits == decimal && accept_one(p, "eE")) || (digits == hex && accept_one(p, "pP"))) {
+        (void)accept_one(p, "+-");
+        accept(p, decimal);
+    }
+    if (!is_word(at(p, 0)))
+        return true;
+    p->pos++;
+    return false;
+}
+
 static void scan_number(struct tparser *p)
 {
     size_t from = p->pos;
-    if (at(p, 0) == '+' || at(p, 0) == '-')
-        p->pos++;
-    while (p->pos < p->in.n && (is_word(at(p, 0)) || at(p, 0) == '.' ||
-                                ((at(p, 0) == '-' || at(p, 0) == '+') &&
-                                 (p->in.p[p->pos - 1] == 'e' || p->in.p[p->pos - 1] == 'E'))))
-        p->pos++;
+    bool sound = number_extent(p);
+    if (sound && (at(p, 0) == '+' || at(p, 0) == '-')) { // would be a complex number
+        (void)number_extent(p);
+        sound = false;
+    }
     str s = str_sub(p->in, from, p->pos);
     int64_t i;
-    double f;
+    double v;
     p->item = ITEM_CONST;
-    char last = s.p[s.n - 1]; // no nan, no infinity
-    if (ttext_int(s, &i))
-        p->value = tval_int(i);
-    else if (num_parse_f64(s, &f) && (is_digit(last) || last == '.' || str_starts(s, STR("0x"))))
-        p->value = tval_float(f);
-    else
+    if (!sound)
         tfail(p, "bad number syntax: \"" STR_FMT "\"", STR_ARG(s));
+    else if (ttext_int(s, &i))
+        p->value = tval_int(i);
+    else if (!num_parse_f64(s, &v))
+        tfail(p, "illegal number syntax: \"" STR_FMT "\"", STR_ARG(s));
+    else if (!has_any(s, ".eEpP"))
+        tfail(p, "integer overflow: \"" STR_FMT "\"", STR_ARG(s));
+    else
+        p->value = tval_float(v);
+}
+
+/* Does the quoted text at pos come to its end? */
+static bool quote_closes(const struct tparser *p)
+{
+    for (size_t i = p->pos + 1; i < p->in.n && p->in.p[i] != '\n'; i++) {
+        if (p->in.p[i] == p->in.p[p->pos])
+            return true;
+        i += p->in.p[i] == '\\';
+    }
+    return false;
 }
 
 static void scan_string(struct tparser *p)
@@ -122,7 +183,11 @@ static void scan_string(struct tparser *p)
     lexer_init(&lx, p->in, p->t->arena);
     lx.pos = p->pos;
     if (!lexer_string(&lx, false, &s, &err)) {
-        tfail(p, "unterminated quoted string");
+        bool closed = quote_closes(p);
+        tfail(p, "%s",
+              at(p, 0) == '`' ? "unterminated raw quoted string"
+              : closed        ? "invalid syntax"
+                              : "unterminated quoted string");
         return;
     }
     p->pos = lx.pos;
@@ -139,13 +204,19 @@ static void scan_char(struct tparser *p)
     size_t len = 0;
     lexer_init(&lx, p->in, p->t->arena);
     lx.pos = p->pos;
-    if (!lexer_string(&lx, true, &s, &err) || s.n == 0) {
+    if (!quote_closes(p)) {
         tfail(p, "unterminated character constant");
         return;
     }
-    p->pos = lx.pos;
+    if (!lexer_string(&lx, true, &s, &err) || s.n == 0) {
+        tfail(p, "invalid syntax");
+        return;
+    }
     p->item = ITEM_CONST;
     p->value = tval_int((int64_t)utf8_decode(s, &len));
+    if (len < s.n)
+        tfail(p, "malformed character constant: " STR_FMT, STR_ARG(str_sub(p->in, p->pos, lx.pos)));
+    p->pos = lx.pos;
 }
 
 /* "}}", or blank and "-}}" which trims what follows. */
@@ -163,10 +234,24 @@ static bool scan_end(struct tparser *p)
     return false;
 }
 
+/* What must follow a name. */
+static void end_name(struct tparser *p)
+{
+    char c = at(p, 0);
+    size_t len;
+    if (p->pos >= p->in.n || is_space(c) || (c != '\0' && strchr(".,|:)(", c) != NULL) ||
+        (c == '}' && at(p, 1) == '}'))
+        return;
+    uint32_t r = utf8_decode(str_sub(p->in, p->pos, p->in.n), &len);
+    tfail(p, "bad character U+%04X '" STR_FMT "'", r,
+          STR_ARG(str_sub(p->in, p->pos, p->pos + len)));
+}
+
 static void scan_name(struct tparser *p)
 {
     p->item = ITEM_WORD;
     p->word = take_word(p);
+    end_name(p);
     if (str_is(p->word, "true") || str_is(p->word, "false")) {
         p->item = ITEM_CONST;
         p->value = tval_bool(p->word.p[0] == 't');
@@ -190,18 +275,23 @@ static void scan(struct tparser *p)
         p->item = ITEM_END;
     } else if (scan_end(p)) {
         p->item = ITEM_END;
-    } else if (is_digit(c) || (c == '.' && is_digit(next)) ||
-               ((c == '-' || c == '+') && (is_digit(next) || next == '.'))) {
+    } else if (is_digit(c) || (c == '.' && is_digit(next)) || c == '-' || c == '+') {
         scan_number(p);
     } else if (c == '.' && is_word(next)) {
         p->pos++;
         p->item = ITEM_FIELD;
         p->word = take_word(p);
+        end_name(p);
+    } else if (c == '.') {
+        p->pos++;
+        p->item = ITEM_DOT;
+        end_name(p);
     } else if (c == '$') {
         p->pos++;
         take_word(p);
         p->item = ITEM_VARIABLE;
         p->word = str_sub(p->in, p->item_pos, p->pos);
+        end_name(p);
     } else if (c == '"' || c == '`') {
         scan_string(p);
     } else if (c == '\'') {
@@ -212,14 +302,13 @@ static void scan(struct tparser *p)
         p->pos += 2;
         p->item = ITEM_DECLARE;
     } else {
-        static const char chars[] = ".|()=,";
-        static const enum titem items[] = {ITEM_DOT,    ITEM_PIPE,   ITEM_LPAREN,
-                                           ITEM_RPAREN, ITEM_ASSIGN, ITEM_COMMA};
+        static const char chars[] = "|()=,";
+        static const enum titem items[] = {ITEM_PIPE, ITEM_LPAREN, ITEM_RPAREN, ITEM_ASSIGN,
+                                           ITEM_COMMA};
         const char *found = c != '\0' ? strchr(chars, c) : NULL;
-        if (found == NULL)
-            tfail(p, "unexpected \"%c\" in operand", c >= 0x20 && c < 0x7f ? c : '?');
-        else
-            p->item = items[found - chars];
+        p->item = found != NULL ? items[found - chars] : ITEM_CHAR;
+        if (found == NULL && (c < 0x20 || c >= 0x7f))
+            tfail(p, "unrecognized character in action: U+%04X", (unsigned)(uint8_t)c);
         p->pos++;
     }
     p->item_end = (uint32_t)p->pos;
@@ -227,26 +316,33 @@ static void scan(struct tparser *p)
         p->item = ITEM_END;
 }
 
-static const char *item_name(const struct tparser *p)
+/* "unexpected ... in WHERE": words of the language in <>, everything else quoted, cut after ten
+ * characters. */
+static bool unexpected(struct tparser *p, const char *where)
 {
-    switch (p->item) {
-    case ITEM_END:
-        return "}}";
-    case ITEM_PIPE:
-        return "|";
-    case ITEM_LPAREN:
-        return "(";
-    case ITEM_RPAREN:
-        return ")";
-    case ITEM_DECLARE:
-        return ":=";
-    case ITEM_ASSIGN:
-        return "=";
-    case ITEM_COMMA:
-        return ",";
-    default:
-        return "operand";
-    }
+    static const char *const words[] = {"block", "break", "continue", "define", "else",     "end",
+                                        "if",    "range", "nil",      "with",   "template", "."};
+    str text = p->item == ITEM_END ? STR("}}") : str_sub(p->in, p->item_pos, p->item_end), cut;
+    if (p->failed)
+        return false;
+    if (p->item == ITEM_RPAREN)
+        return tfail(p, "unexpected right paren");
+    if (p->item == ITEM_END && p->parens > 0)
+        return tfail(p, "unclosed left paren");
+    for (size_t i = 0; i < COUNTOF(words); i++)
+        if (str_eq(text, str_c(words[i])))
+            return tfail(p, "unexpected <%s> in %s", words[i], where);
+    size_t n = 0, len;
+    for (size_t chars = 0; n < text.n && chars < 10; chars++, n += len)
+        (void)utf8_decode(str_sub(text, n, text.n), &len);
+    cut = str_sub(text, 0, n);
+    struct buf b;
+    buf_init(&b, ERR_TEXT_MAX);
+    print_quoted(&b, cut);
+    tfail(p, "unexpected " STR_FMT "%s in %s", STR_ARG(buf_str(&b)), n < text.n ? "..." : "",
+          where);
+    buf_deinit(&b);
+    return false;
 }
 
 /* ---- pipelines ---- */
@@ -261,12 +357,24 @@ static bool var_known(const struct tparser *p, str name)
     return str_is(name, "$");
 }
 
+static bool is_keyword(str word)
+{
+    static const char *const words[] = {"block", "break", "continue", "define",   "else",
+                                        "end",   "if",    "range",    "template", "with"};
+    for (size_t i = 0; i < COUNTOF(words); i++)
+        if (str_eq(word, str_c(words[i])))
+            return true;
+    return false;
+}
+
 /* .a.b directly behind an operand. */
 static void parse_chain(struct tparser *p, struct targ *arg, str first)
 {
     VEC(str) v = {0};
     if (first.n > 0)
         vec_push(&v, p->t->arena, first);
+    if (p->item == ITEM_FIELD && !p->spaced && arg->kind != TARG_PIPE && arg->kind != TARG_FUNC)
+        arg->at = p->item_pos; // Go's node begins there
     while (p->item == ITEM_FIELD && !p->spaced) {
         vec_push(&v, p->t->arena, p->word);
         arg->end = p->item_end;
@@ -279,13 +387,16 @@ static void parse_chain(struct tparser *p, struct targ *arg, str first)
 // NOLINTNEXTLINE(misc-no-recursion): depth is counted against LIMIT_AST_DEPTH
 static bool parse_operand(struct tparser *p, struct targ *arg)
 {
-    *arg = (struct targ){.pos = p->item_pos, .end = p->item_end, .name = p->word};
+    *arg =
+        (struct targ){.pos = p->item_pos, .at = p->item_pos, .end = p->item_end, .name = p->word};
     switch (p->item) {
     case ITEM_WORD:
         if (str_is(p->word, "nil")) {
             arg->kind = TARG_CONST;
             break;
         }
+        if (is_keyword(p->word))
+            return false;
         arg->kind = TARG_FUNC;
         arg->func = tfunc_find(p->word);
         if (arg->func == NULL)
@@ -322,8 +433,10 @@ static bool parse_operand(struct tparser *p, struct targ *arg)
         arg->kind = TARG_PIPE;
         if (++p->depth > LIMIT_AST_DEPTH)
             return tfail(p, "nested deeper than %d levels", LIMIT_AST_DEPTH);
+        p->parens++;
         scan(p);
         arg->pipe = parse_pipe(p, ITEM_RPAREN, "parenthesized pipeline");
+        p->parens--;
         p->depth--;
         arg->end = p->item_end;
         scan(p);
@@ -333,7 +446,20 @@ static bool parse_operand(struct tparser *p, struct targ *arg)
         return false;
     }
     scan(p);
+    if (p->item == ITEM_FIELD && !p->spaced) {
+        str term = str_sub(p->in, arg->pos, arg->end);
+        struct buf b;
+        buf_init(&b, ERR_TEXT_MAX);
+        print_quoted(&b, term);
+        tfail(p, "unexpected . after term " STR_FMT, STR_ARG(buf_str(&b)));
+        buf_deinit(&b);
+    }
     return true;
+}
+
+static bool ends_command(enum titem item)
+{
+    return item == ITEM_END || item == ITEM_RPAREN || item == ITEM_PIPE;
 }
 
 static bool parse_command(struct tparser *p, struct tcmd *cmd)
@@ -345,15 +471,20 @@ static bool parse_command(struct tparser *p, struct tcmd *cmd)
     while (!p->failed && parse_operand(p, &arg)) {
         vec_push(&v, p->t->arena, arg);
         cmd->end = arg.end;
+        if (!p->spaced && !ends_command(p->item))
+            unexpected(p, "operand");
     }
     cmd->v = v.v;
     cmd->n = v.n;
+    if (v.n > 0 && !ends_command(p->item))
+        unexpected(p, "operand");
     return !p->failed && v.n > 0;
 }
 
 /* $x := , $i, $e := , $x = in front of a pipeline. */
-static void parse_declaration(struct tparser *p, struct tpipe *pipe, bool is_range)
+static void parse_declaration(struct tparser *p, struct tpipe *pipe, const char *where)
 {
+    bool is_range = str_is(str_c(where), "range");
     struct tparser before = *p;
     str first = p->word, second = {0};
     if (p->item != ITEM_VARIABLE)
@@ -367,6 +498,10 @@ static void parse_declaration(struct tparser *p, struct tpipe *pipe, bool is_ran
             return;
         }
         scan(p);
+    }
+    if (p->item == ITEM_COMMA) {
+        tfail(p, "too many declarations in %s", where);
+        return;
     }
     if (p->failed || (p->item != ITEM_DECLARE && p->item != ITEM_ASSIGN)) {
         if (!p->failed) {
@@ -388,23 +523,27 @@ static struct tpipe *parse_pipe(struct tparser *p, enum titem end, const char *w
 {
     struct tpipe *pipe = arena_new(p->t->arena, struct tpipe);
     VEC(struct tcmd) v = {0};
-    parse_declaration(p, pipe, str_is(str_c(where), "range"));
+    parse_declaration(p, pipe, where);
     for (;;) {
         struct tcmd cmd = {0};
+        if (v.n > 0 && p->item == end) // "x |" is taken
+            break;
         if (!parse_command(p, &cmd)) {
             if (p->item == end)
                 tfail(p, "missing value for %s", where);
             else
-                tfail(p, "unexpected \"%s\" in %s", item_name(p), where);
+                unexpected(p, where);
             break;
         }
+        if (v.n > 0 && (cmd.v[0].kind == TARG_CONST || cmd.v[0].kind == TARG_DOT))
+            tfail(p, "non executable command in pipeline stage %zu", v.n + 1);
         vec_push(&v, p->t->arena, cmd);
         if (p->item != ITEM_PIPE)
             break;
         scan(p);
     }
     if (p->item != end)
-        tfail(p, "unexpected \"%s\" in %s", item_name(p), where);
+        unexpected(p, where);
     for (size_t i = 0; i < pipe->n_decl; i++) {
         if (pipe->assigns && !var_known(p, pipe->decl[i]))
             tfail(p, "undefined variable \"" STR_FMT "\"", STR_ARG(pipe->decl[i]));
@@ -457,22 +596,19 @@ static bool parse_text(struct tparser *p, struct tlist *list)
     return true;
 }
 
-/* Comment at pos (blanks before it allowed); false when there is none. */
+/* Comment right at pos; false when there is none. */
 static bool parse_comment(struct tparser *p)
 {
-    size_t i = p->pos;
-    while (i < p->in.n && is_space(p->in.p[i]))
-        i++;
-    if (!str_starts(str_sub(p->in, i, p->in.n), STR("/*")))
+    if (p->in.p[p->pos - 1] == '-' && p->pos < p->in.n) // a trim mark has its blank
+        p->pos += str_starts(str_sub(p->in, p->pos + 1, p->in.n), STR("/*"));
+    if (!str_starts(str_sub(p->in, p->pos, p->in.n), STR("/*")))
         return false;
-    size_t end = str_find(str_sub(p->in, i, p->in.n), STR("*/"));
+    size_t end = str_find(str_sub(p->in, p->pos + 2, p->in.n), STR("*/"));
     if (end == SIZE_MAX)
         return !tfail(p, "unclosed comment");
-    p->pos = i + end + 2;
-    size_t before = p->pos;
-    while (p->pos < p->in.n && is_space(p->in.p[p->pos]))
-        p->pos++;
-    p->spaced = p->pos > before;
+    p->pos += end + 4;
+    p->spaced = is_space(at(p, 0)) && at(p, 1) == '-';
+    p->pos += p->spaced;
     if (!scan_end(p))
         tfail(p, "comment ends before closing delimiter");
     return true;
@@ -481,7 +617,7 @@ static bool parse_comment(struct tparser *p)
 static void expect_end(struct tparser *p, const char *where)
 {
     if (p->item != ITEM_END)
-        tfail(p, "unexpected \"%s\" in %s", item_name(p), where);
+        unexpected(p, where);
 }
 
 /* if, with, range; `else if` and `else with` become a list with one node. */
@@ -511,6 +647,8 @@ static struct tnode parse_control(struct tparser *p, enum tnode_kind kind, const
             vec_push(&other->v, p->t->arena, next);
             stop = STOP_END; // taken by the inner one
         } else {
+            if (p->item == ITEM_WORD && (str_is(p->word, "if") || str_is(p->word, "with")))
+                unexpected(p, "input");
             expect_end(p, "else");
             stop = parse_list(p, &other);
         }
@@ -537,7 +675,7 @@ static void parse_define(struct tparser *p, struct tlist *list, bool is_block)
     scan(p);
     str name = p->value.s;
     if (p->item != ITEM_CONST || p->value.kind != TVAL_STR) {
-        tfail(p, "unexpected \"%s\" in %s clause", item_name(p), is_block ? "block" : "define");
+        unexpected(p, is_block ? "block clause" : "define clause");
         return;
     }
     scan(p);
@@ -559,10 +697,11 @@ static void parse_call(struct tparser *p, struct tlist *list)
     struct tnode node = {.kind = TNODE_CALL, .pos = p->item_pos};
     scan(p);
     if (p->item != ITEM_CONST || p->value.kind != TVAL_STR) {
-        tfail(p, "unexpected \"%s\" in template clause", item_name(p));
+        unexpected(p, "template clause");
         return;
     }
     node.text = p->value.s;
+    node.pos = p->item_pos;
     scan(p);
     if (p->item != ITEM_END)
         node.pipe = parse_pipe(p, ITEM_END, "template clause");
@@ -595,7 +734,7 @@ static bool parse_action(struct tparser *p, struct tlist *list, enum tstop *stop
             }
             return true;
         }
-        if (str_is(p->word, "define") || str_is(p->word, "block")) {
+        if ((str_is(p->word, "define") && p->depth == 0) || str_is(p->word, "block")) {
             parse_define(p, list, p->word.p[0] == 'b');
             return false;
         }
@@ -607,8 +746,9 @@ static bool parse_action(struct tparser *p, struct tlist *list, enum tstop *stop
             enum tnode_kind kind = p->word.p[0] == 'b' ? TNODE_BREAK : TNODE_CONTINUE;
             if (p->loops == 0)
                 tfail(p, "{{" STR_FMT "}} outside {{range}}", STR_ARG(p->word));
+            const char *where = kind == TNODE_BREAK ? "{{break}}" : "{{continue}}";
             scan(p);
-            expect_end(p, "break or continue");
+            expect_end(p, where);
             vec_push(&list->v, p->t->arena, (struct tnode){.kind = kind});
             return false;
         }

@@ -377,8 +377,9 @@ static size_t run_file(const char *path, bool is_divided, bool update)
     return failures;
 }
 
-static const char *const files[] = {"logs.test",   "parsers.test",   "formats.test", "metrics.test",
-                                    "errors.test", "templates.test", "corners.test"};
+static const char *const files[] = {"logs.test",    "parsers.test",       "formats.test",
+                                    "metrics.test", "errors.test",        "templates.test",
+                                    "corners.test", "templates_more.test"};
 
 static void scripts(void **state)
 {
