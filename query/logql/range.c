@@ -33,6 +33,7 @@ struct ranger {
     struct lq_pipe pipe, filters;
     struct line_hints hints;
     enum keep_mode mode;
+    bool drop_empty;           // the grouping leaves out labels without a value
     VEC(struct lq_name) names; // of KEEP_BY (sorted), KEEP_WITHOUT
     struct lq_name unwrap;
     bool want_line, want_meta;
@@ -100,6 +101,7 @@ static void plan_names(struct ranger *r, const struct grouping *outer)
 {
     const struct grouping *g = outer != NULL ? outer : &r->e->range.by;
     r->mode = KEEP_ALL;
+    r->drop_empty = g->given && (g->without || outer == NULL);
     if (r->e->range.op == RANGE_ABSENT || (g->given && !g->without && g->n == 0))
         r->mode = KEEP_NONE;
     else if (g->given && !g->without)
@@ -143,7 +145,7 @@ static struct labels line_key(struct ranger *r, struct lq_line *l)
     case KEEP_BY:
         for (size_t i = 0; i < r->names.n; i++) {
             str value;
-            if (lq_line_get(l, r->names.v[i], &value))
+            if (lq_line_get(l, r->names.v[i], &value) && !(r->drop_empty && value.n == 0))
                 r->key[n++] = (struct label){r->names.v[i].s, value};
         }
         return (struct labels){r->key, n};
@@ -151,7 +153,8 @@ static struct labels line_key(struct ranger *r, struct lq_line *l)
         all = lq_line_all(l, &l->scratch);
         struct label *v = arena_array(&l->scratch, struct label, all.n);
         for (size_t i = 0; i < all.n; i++)
-            if (!has_name(r, r->names.v, r->names.n, all.v[i].name))
+            if (!has_name(r, r->names.v, r->names.n, all.v[i].name) &&
+                !(r->drop_empty && all.v[i].value.n == 0))
                 v[n++] = all.v[i];
         return (struct labels){v, n};
     }
@@ -345,11 +348,40 @@ static bool read_store(struct ranger *r, size_t from, size_t to, struct err *err
     return ok;
 }
 
+static bool reads_text(enum stage_kind k)
+{
+    return k == STAGE_LINE_FILTER || k == STAGE_JSON || k == STAGE_LOGFMT || k == STAGE_REGEXP ||
+           k == STAGE_PATTERN || k == STAGE_UNPACK;
+}
+
+/* A line_format whose line nobody looks at is not run, so it cannot fail either; only a fault of
+ * the template itself is told. */
+static bool compile_stages(struct query *q, const struct logql_expr *e, struct lq_pipe *out,
+                           struct err *err)
+{
+    const struct log_query *log = &e->range.log;
+    bool is_read = e->range.op == RANGE_BYTES || e->range.op == RANGE_BYTES_RATE;
+    struct stage *stages = arena_array(&q->arena, struct stage, log->n);
+    struct log_query kept = *log;
+    struct lq_pipe unused;
+    size_t at = log->n;
+    for (size_t i = log->n; i-- > 0;) {
+        is_read |= reads_text(log->stages[i].kind);
+        if (is_read || log->stages[i].kind != STAGE_LINE_FORMAT)
+            stages[--at] = log->stages[i];
+    }
+    kept.stages = stages + at;
+    kept.n = log->n - at;
+    if (kept.n < log->n && !lq_pipe_compile(q, log, &unused, err))
+        return false;
+    return lq_pipe_compile(q, &kept, out, err);
+}
+
 static bool ranger_open(struct ranger *r, struct query *q, const struct logql_expr *e,
                         const struct grouping *outer, struct grid grid, struct err *err)
 {
     *r = (struct ranger){.q = q, .e = e, .outer = outer, .grid = grid, .static_series = HMAP_NONE};
-    if (!lq_pipe_compile(q, &e->range.log, &r->pipe, err) ||
+    if (!compile_stages(q, e, &r->pipe, err) ||
         !lq_pipe_filters(q, &e->range.unwrap, &r->filters, err) ||
         !lq_cuts_init(q, &r->cuts, grid, e->range.range_ns, e->range.offset_ns, err))
         return false;

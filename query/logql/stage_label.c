@@ -14,14 +14,26 @@
 
 /* ---- text to number ---- */
 
+/* A number with an exponent that is no number because of it. */
+static bool is_too_large(str value)
+{
+    double mantissa;
+    int64_t exponent;
+    size_t at = str_find_char(value, 'e');
+    at = at == SIZE_MAX ? str_find_char(value, 'E') : at;
+    return at != SIZE_MAX && num_parse_f64(str_sub(value, 0, at), &mantissa) &&
+           num_parse_i64(str_sub(value, at + 1, value.n), &exponent);
+}
+
 static bool no_number(struct lq_line *l, str value, str *why)
 {
     bool plain = true;
     for (size_t i = 0; i < value.n && plain; i++)
         plain = value.p[i] >= ' ' && value.p[i] < 0x7f && value.p[i] != '"' && value.p[i] != '\\';
     if (plain) { // without a buffer of its own: this may be said of many lines
-        *why = arena_fmt(&l->scratch, "strconv.ParseFloat: parsing \"" STR_FMT "\": invalid syntax",
-                         STR_ARG(value));
+        *why = arena_fmt(&l->scratch, "strconv.ParseFloat: parsing \"" STR_FMT "\": %s",
+                         STR_ARG(value),
+                         is_too_large(value) ? "value out of range" : "invalid syntax");
         return false;
     }
     struct buf b;

@@ -189,7 +189,7 @@ static bool run_logfmt_some(const struct lq_stage *stage, struct lq_line *l, boo
     (void)keep, (void)err;
     for (size_t i = 0; i < f->n; i++)
         if (!lq_line_clashes(l, f->labels[i]))
-            lq_line_set(l, CAT_PARSED, f->labels[i], (str){0});
+            lq_line_claim(l, f->labels[i], (str){0});
     while ((got = next_pair(&s, &l->scratch)) != PAIR_END) {
         if (got == PAIR_OK) {
             match_pair(f, l, &s);

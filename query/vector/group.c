@@ -3,13 +3,32 @@
 
 #include "storage/base/hmap.h"
 
+/* Parsed labels of logs may be empty; `without` takes those away, too. */
+static struct labels without_empty(struct arena *a, struct labels in)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < in.n; i++)
+        n += in.v[i].value.n > 0;
+    if (n == in.n)
+        return in;
+    struct label *v = arena_array(a, struct label, n);
+    n = 0;
+    for (size_t i = 0; i < in.n; i++)
+        if (in.v[i].value.n > 0)
+            v[n++] = in.v[i];
+    return (struct labels){v, n};
+}
+
 struct labels aggr_group_labels(struct arena *a, const struct aggr *ag, struct labels in)
 {
     if (!ag->without)
         return labels_keep(a, in, ag->names, ag->n_names);
     if (ag->dialect == DIALECT_PROMQL)
         in = labels_without(a, in, METRIC_NAME);
-    return labels_drop(a, in, ag->names, ag->n_names);
+    in = labels_drop(a, in, ag->names, ag->n_names);
+    if (ag->dialect == DIALECT_LOGQL)
+        in = without_empty(a, in);
+    return in;
 }
 
 struct find_group {

@@ -127,7 +127,7 @@ static const struct {
     {"a\n{{ nosuch }}", "template: line:2: function \"nosuch\" not defined", false},
     {"{{if .a}}x", "template: line:1: unexpected EOF", false},
     {"{{end}}", "unexpected {{end}}", false},
-    {"{{ .a | }}", "missing value for command", false},
+    {"{{ | }}", "unexpected \"|\" in command", false},
     {"{{ $x }}", "undefined variable \"$x\"", false},
     {"{{/* x }}", "unclosed comment", false},
     {"{{break}}", "{{break}} outside {{range}}", false},
