@@ -9,6 +9,7 @@
 #include "storage/codec/log_block.h"
 #include "storage/codec/log_hex.h"
 #include "storage/codec/log_meta.h"
+#include "storage/codec/log_path.h"
 
 #define PAYLOAD_LINES 2 // versions
 #define PAYLOAD_PARTS 3
@@ -135,6 +136,7 @@ enum { META_BYTES, META_PACKED, META_OF_LINE };
 struct parts {
     struct log_parted *parted;
     struct log_line line;
+    struct log_paths paths;
     struct buf *out; // VALUES, in their place in the payload; the rest comes at the end
     size_t values_at;
     struct buf raw, meta;
@@ -209,8 +211,7 @@ static bool put_parts(const struct batch *b, struct parts *w, size_t text)
     for (size_t i = 0; i < b->logs.n; i++) {
         const struct batch_log *log = &b->logs.v[i];
         struct log_line *l = &w->line;
-        log_line_split(l, log->line);
-        uint32_t id = log_shapes_add(set, (str){l->text, l->n_text}, l->vars.v, l->vars.n);
+        uint32_t id = log_paths_split(&w->paths, set, l, log->line);
         uint32_t shape = (id + 1) << 1 | l->loose_hex;
         buf_varint(w->out, shape - 2);
         w->parted->rows[i] = (struct log_parted_row){(uint32_t)(w->out->n - w->values_at), shape};
@@ -289,6 +290,7 @@ static bool try_parts(struct batch *b, size_t text, struct buf *out, bool *done,
         out->over = false;
     }
     log_line_deinit(&w.line);
+    log_paths_deinit(&w.paths);
     buf_deinit(&w.raw);
     buf_deinit(&w.meta);
     return ok;

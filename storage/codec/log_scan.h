@@ -6,6 +6,10 @@
  * LOG_SCAN_SLACK readable bytes behind them. Any thread. */
 #pragma once
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "storage/base/str.h"
 
 #define LOG_SCAN_SLACK 32
@@ -26,6 +30,23 @@ static inline log_bytes log_classes16(log_bytes c)
     log_bytes letter = (log_bytes)((c | 0x20) - 'a' <= 'z' - 'a');
     log_bytes hex = (log_bytes)(c - 'a' <= 'f' - 'a');
     return (digit & LOG_CLASS_DIGIT) | (hex & LOG_CLASS_HEX) | (letter & ~hex & LOG_CLASS_LETTER);
+}
+
+/* One bit per byte of a vector of 0 and 0xFF; the first byte is the lowest bit. */
+static inline uint64_t log_bits16(log_bytes mask)
+{
+#ifdef __SSE2__ // of every x86-64
+    return (uint64_t)(unsigned)_mm_movemask_epi8((__m128i)mask);
+#else
+    uint64_t half[2];
+    memcpy(half, &mask, sizeof half);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    half[0] = __builtin_bswap64(half[0]);
+    half[1] = __builtin_bswap64(half[1]);
+#endif
+    const uint64_t pick = UINT64_C(0x8040201008040201), sum = UINT64_C(0x0101010101010101);
+    return ((half[0] & pick) * sum >> 56) | ((half[1] & pick) * sum >> 56 << 8);
+#endif
 }
 
 static inline enum log_class log_class(char c)
@@ -79,17 +100,25 @@ static inline size_t log_scan_run(const uint8_t *classes, unsigned *all)
     }
 }
 
-/* Value of n digits, n <= 18. */
-static inline uint64_t log_scan_digits(const char *p, size_t n)
+/* Value of n digits, 1 <= n <= 8. */
+static inline uint64_t log_scan_digits8(const char *p, size_t n)
 {
-    uint64_t high = 0;
-    for (; n > 8; n--)
-        high = high * 10 + (uint64_t)(*p++ - '0');
-    uint64_t w = (log_scan_word(p) - UINT64_C(0x3030303030303030)) << (8 * (8 - n)); // n >= 1
+    uint64_t w = (log_scan_word(p) - UINT64_C(0x3030303030303030)) << (8 * (8 - n));
     w = (w * 10 + (w >> 8)) & UINT64_C(0x00FF00FF00FF00FF);
     w = (w * 100 + (w >> 16)) & UINT64_C(0x0000FFFF0000FFFF);
-    w = (w * 10000 + (w >> 32)) & UINT64_C(0x00000000FFFFFFFF);
+    return (w * 10000 + (w >> 32)) & UINT64_C(0x00000000FFFFFFFF);
+}
+
+/* Value of n digits, 1 <= n <= 18. */
+static inline uint64_t log_scan_digits(const char *p, size_t n)
+{
+    if (LIKELY(n <= 8))
+        return log_scan_digits8(p, n);
+    uint64_t high = 0;
+    for (; n > 16; n--)
+        high = high * 10 + (uint64_t)(*p++ - '0');
     static const uint64_t powers[9] = {1,      10,      100,      1000,     10000,
                                        100000, 1000000, 10000000, 100000000};
-    return high * powers[n] + w;
+    high = high * powers[n - 8] + log_scan_digits8(p, n - 8);
+    return high * powers[8] + log_scan_digits8(p + n - 8, 8);
 }

@@ -38,6 +38,7 @@ void log_templates_deinit(struct log_templates *t)
     log_shapes_deinit(&t->shapes);
     vec_free(&t->var_columns);
     log_line_deinit(&t->line);
+    log_paths_deinit(&t->paths);
     vec_free(&t->known);
     *t = (struct log_templates){0};
 }
@@ -46,6 +47,7 @@ void log_templates_clear(struct log_templates *t)
 {
     memset(t->column_slots, 0, COLUMN_SLOTS * sizeof t->column_slots[0]);
     log_shapes_clear(&t->shapes);
+    log_paths_clear(&t->paths);
     t->n_columns = t->raw = 0;
     t->ids.n = t->ref_start.n = t->refs.n = t->var_columns.n = t->known.n = 0;
     t->loose_hex = t->full = false;
@@ -139,15 +141,6 @@ static void assign_columns(struct log_templates *t, uint32_t id)
     }
 }
 
-static uint32_t template_of(struct log_templates *t, str text, const struct log_var *vars,
-                            size_t n_vars)
-{
-    uint32_t id = log_shapes_add(&t->shapes, text, vars, n_vars);
-    if (UNLIKELY(t->var_columns.n < t->shapes.vars.n))
-        assign_columns(t, id);
-    return id;
-}
-
 static const uint8_t *put_bytes(struct log_column *c, const uint8_t *p, size_t n)
 {
     vec_reserve(&c->bytes, NULL, c->bytes.n + n + LOG_VALUES_SLACK);
@@ -209,8 +202,9 @@ static bool is_worth_more(const struct log_templates *t)
 bool log_templates_add(struct log_templates *t, str line)
 {
     struct log_line *l = &t->line;
-    log_line_split(l, line);
-    uint32_t id = template_of(t, (str){l->text, l->n_text}, l->vars.v, l->vars.n);
+    uint32_t id = log_paths_split(&t->paths, &t->shapes, l, line);
+    if (UNLIKELY(t->var_columns.n < t->shapes.vars.n))
+        assign_columns(t, id);
     if (t->full)
         return false;
     t->loose_hex |= l->loose_hex;
@@ -228,9 +222,13 @@ bool log_templates_add_known(struct log_templates *t, const struct log_shapes *s
         memset(t->known.v + t->known.n, 0, (set->v.n - t->known.n) * sizeof t->known.v[0]);
         t->known.n = set->v.n;
     }
-    if (UNLIKELY(!t->known.v[shape]))
-        t->known.v[shape] = 1 + template_of(t, log_shape_text(set, shape),
-                                            log_shape_vars(set, shape), set->v.v[shape].n_vars);
+    if (UNLIKELY(!t->known.v[shape])) {
+        uint32_t id = log_shapes_add(&t->shapes, log_shape_text(set, shape),
+                                     log_shape_vars(set, shape), set->v.v[shape].n_vars);
+        t->known.v[shape] = 1 + id;
+        if (t->var_columns.n < t->shapes.vars.n)
+            assign_columns(t, id);
+    }
     if (t->full)
         return false;
     t->loose_hex |= known.shape & 1;

@@ -16,7 +16,7 @@
 #include "storage/base/vec.h"
 #include "storage/codec/log_hex.h"
 #include "storage/codec/log_scan.h"
-#include "storage/codec/log_token.h"
+#include "storage/codec/log_path.h"
 
 /* More columns than this: the lines do not fit the picture, kind 1 takes them. */
 #define LOG_COLUMNS_MAX 32768
@@ -49,9 +49,10 @@ struct log_templates {
     VEC(uint32_t) ids;         // template of each row
     VEC(uint32_t) ref_start;   // per row: first of its refs
     VEC(struct log_hex_ref) refs;
-    struct log_line line; // the line at hand
-    VEC(uint32_t) known;  // template of a shape of the set that lines are known in, + 1
-    bool full;            // too many columns
+    struct log_line line;   // the line at hand
+    struct log_paths paths; // of the shapes
+    VEC(uint32_t) known;    // template of a shape of the set that lines are known in, + 1
+    bool full;              // too many columns
     bool loose_hex;
     uint8_t text_run;    // longest run of letters in a text variable
     uint64_t text_chars; // that occur in text variables (log_char_bits)

@@ -4,14 +4,11 @@
  * segment is merged. */
 #include "storage/codec/log_token.h"
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
 #include "storage/base/hash.h"
 #include "storage/codec/log_block.h"
 #include "storage/codec/log_hex.h"
 #include "storage/codec/log_scan.h"
+#include "storage/codec/log_token_priv.h"
 
 #define SHAPES_MIN 256 // slots
 /* Bytes behind a line that may be read, and behind results that may be written. */
@@ -87,7 +84,7 @@ uint32_t log_shapes_add(struct log_shapes *s, str text, const struct log_var *va
     vec_push(&s->v, s->arena,
              (struct log_shape){(uint32_t)s->text.n, (uint32_t)text.n, (uint32_t)s->vars.n,
                                 (uint32_t)n_vars});
-    vec_reserve(&s->text, s->arena, s->text.n + text.n);
+    vec_reserve(&s->text, s->arena, s->text.n + text.n + LOG_SCAN_SLACK);
     if (text.n > 0)
         memcpy(s->text.v + s->text.n, text.p, text.n);
     s->text.n += text.n;
@@ -129,37 +126,25 @@ static void make_room(struct log_line *l, size_t n)
     l->cap = cap;
 }
 
-/* One bit per byte of a vector of 0 and 0xFF; the first byte is the lowest bit. */
-static inline uint64_t bits16(log_bytes mask)
+void log_line_copy(struct log_line *l, str line)
 {
-#ifdef __SSE2__ // of every x86-64
-    return (uint64_t)(unsigned)_mm_movemask_epi8((__m128i)mask);
-#else
-    uint64_t half[2];
-    memcpy(half, &mask, sizeof half);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    half[0] = __builtin_bswap64(half[0]);
-    half[1] = __builtin_bswap64(half[1]);
-#endif
-    const uint64_t pick = UINT64_C(0x8040201008040201), sum = UINT64_C(0x0101010101010101);
-    return ((half[0] & pick) * sum >> 56) | ((half[1] & pick) * sum >> 56 << 8);
-#endif
-}
-
-/* Copies the line and classifies its bytes; behind it nothing but `other`. */
-static void classify(struct log_line *l, str line)
-{
+    make_room(l, line.n);
     if (line.n > 0)
         memcpy(l->copy, line.p, line.n);
     memset(l->copy + line.n, 0, SLACK);
+}
+
+/* Classifies the bytes of the copy; behind it nothing but `other`. */
+static void classify(struct log_line *l, str line)
+{
     for (size_t w = 0; w <= line.n / 64; w++) {
         uint64_t digit = 0, hex = 0, letter = 0;
         for (unsigned k = 0; k < 64 && 64 * w + k < line.n; k += 16) {
             log_bytes c;
             memcpy(&c, l->copy + 64 * w + k, sizeof c);
-            digit |= bits16((log_bytes)(c - '0' <= 9)) << k;
-            hex |= bits16((log_bytes)(c - 'a' <= 'f' - 'a')) << k;
-            letter |= bits16((log_bytes)((c | 0x20) - 'a' <= 'z' - 'a')) << k;
+            digit |= log_bits16((log_bytes)(c - '0' <= 9)) << k;
+            hex |= log_bits16((log_bytes)(c - 'a' <= 'f' - 'a')) << k;
+            letter |= log_bits16((log_bytes)((c | 0x20) - 'a' <= 'z' - 'a')) << k;
         }
         l->digit[w] = digit;
         l->hex[w] = hex | digit;
@@ -226,57 +211,13 @@ static inline void put_var(struct split *k, size_t begin, size_t end, uint16_t k
     k->at = end;
 }
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-/* Numbers that are printed with a fixed number of digits: "07" and "12" of a clock or date, ".050"
- * and ".123" of a decimal fraction. All of them take the form with leading zeros; else each would
- * make two templates of one, and a line has many. */
-static inline bool is_fixed_width(const struct split *k, const char *p, size_t n)
-{
-    char before = p > k->p ? p[-1] : ' ';
-    const char *next = p + n;
-    char after = next < k->end ? *next : ' ';
-    if (n == 2 && (before == ':' || after == ':' || before == '-' || after == '-'))
-        return true;
-    if (LIKELY(before != '.') || (after == '.' && next + 1 < k->end && is_digit(next[1])))
-        return false;
-    const char *whole = p - 1; // what stands before the point: one number, no address or version
-    while (whole > k->p && is_digit(whole[-1]))
-        whole--;
-    return whole < p - 1 && (whole == k->p || whole[-1] != '.');
-}
-
-/* Lengths of numbers are not to be foreseen: no branches. */
-static inline uint8_t *put_varint(uint8_t *p, uint64_t v)
-{
-    if (UNLIKELY(v >> 56)) {
-        for (; v >= 0x80; v >>= 7)
-            *p++ = (uint8_t)(v | 0x80);
-        *p++ = (uint8_t)v;
-        return p;
-    }
-    unsigned bits = 63 - (unsigned)__builtin_clzll(v | 1), more = bits * 37 >> 8; // bits / 7
-    uint64_t x = (v & UINT64_C(0x0FFFFFFF)) | (v & UINT64_C(0x00FFFFFFF0000000)) << 4;
-    x = (x & UINT64_C(0x00003FFF00003FFF)) | (x & UINT64_C(0x0FFFC0000FFFC000)) << 2;
-    x = (x & UINT64_C(0x007F007F007F007F)) | (x & UINT64_C(0x3F803F803F803F80)) << 1;
-    x |= UINT64_C(0x8080808080808080) & ((UINT64_C(1) << (8 * more)) - 1);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    x = __builtin_bswap64(x);
-#endif
-    memcpy(p, &x, sizeof x);
-    return p + more + 1;
-}
-
 static inline void put_int(struct split *k, size_t begin, size_t end)
 {
     const char *p = k->p + begin;
     size_t n = end - begin;
-    bool fixed = (p[0] == '0' && n > 1) || is_fixed_width(k, p, n);
+    bool fixed = (p[0] == '0' && n > 1) || log_is_fixed(k->p, k->end, p, n);
     put_var(k, begin, end, (uint16_t)(fixed ? LOG_VAR_PAD + n : LOG_VAR_INT), 0);
-    k->value = put_varint(k->value, log_scan_digits(p, n));
+    k->value = log_put_varint(k->value, log_scan_digits(p, n));
 }
 
 static void put_hex(struct split *k, size_t begin, size_t end)
@@ -297,30 +238,15 @@ static void put_text(struct split *k, size_t begin, size_t end)
     k->value += n;
 }
 
-/* Could a part of the run be taken for a hex id: 8 hex digits or more, letters and digits? */
-static bool has_hex_part(const char *p, size_t n)
-{
-    size_t hex = 0;
-    unsigned classes = 0;
-    for (size_t i = 0; i < n; i++) {
-        enum log_class c = log_class(p[i]);
-        hex = c != LOG_CLASS_LETTER ? hex + 1 : 0;
-        classes = hex ? classes | c : 0;
-        if (hex >= LOG_HEX_MIN && classes == (LOG_CLASS_DIGIT | LOG_CLASS_HEX))
-            return true;
-    }
-    return false;
-}
-
 /* A run that is neither word, number nor id; `digit`: its first digit. */
 static void put_mixed(struct split *k, size_t begin, size_t digit, size_t end)
 {
     size_t n = end - begin;
     const uint64_t *digits = k->l->digit;
-    k->l->loose_hex = k->l->loose_hex || (n >= LOG_HEX_MIN && has_hex_part(k->p + begin, n));
+    k->l->loose_hex = k->l->loose_hex || (n >= LOG_HEX_MIN && log_has_hex_part(k->p + begin, n));
     size_t changes = 0;
     for (size_t i = begin + 1; i < end && n >= LOG_TEXT_VAR_MIN && n <= LOG_TEXT_VAR_MAX; i++)
-        changes += is_digit(k->p[i]) != is_digit(k->p[i - 1]);
+        changes += log_is_digit(k->p[i]) != log_is_digit(k->p[i - 1]);
     if (changes >= LOG_TEXT_VAR_CHANGES) {
         put_text(k, begin, end);
         return;
@@ -349,7 +275,7 @@ static bool put_prefixed_hex(struct split *k, size_t begin, size_t end)
 
 void log_line_split(struct log_line *l, str line)
 {
-    make_room(l, line.n);
+    log_line_copy(l, line);
     classify(l, line);
     l->vars.n = l->hexs.n = 0;
     l->loose_hex = false;

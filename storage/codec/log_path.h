@@ -1,0 +1,44 @@
+/* log_path.h - lines whose shape came before are recognised, not taken apart.
+ *
+ * Programs print the same few hundred shapes again and again. A set of paths holds those that a set
+ * of shapes (log_token.h) got lately as a tree: from a place in a line the texts that came next
+ * (gaps), behind each the kinds of variables that followed it. A line is walked through it: compare
+ * the text, read the value, go on; at its end stands the number of its shape, with no table of
+ * classes, no copy of the text, no hash. Where the tree does not lead on, the line is taken apart
+ * as log_token.h says, and its path is added. Both ways give the same shape and the same values for
+ * any line, bit for bit.
+ *
+ * A set of paths belongs to one set of shapes and to one thread. */
+#pragma once
+
+#include "storage/codec/log_token.h"
+
+struct log_gap {     // text before a variable, or behind the last
+    uint32_t text;   // in the text of the set's shapes
+    uint32_t n;      // bytes of it
+    uint16_t first;  // bits of those of its first sixteen bytes
+    uint8_t before;  // what its last byte says of what is behind it
+    uint32_t tail;   // letters at its end
+    uint32_t next;   // the next gap at the same place, + 1
+    uint32_t option; // the first variable that may follow, + 1
+    uint32_t end;    // the shape that ends with it, + 1
+};
+
+struct log_option { // a variable
+    uint32_t kind;  // LOG_VAR_* | digits << 16
+    uint32_t next;  // another one behind the same gap, + 1
+    uint32_t gaps;  // the first gap behind it, + 1
+};
+
+struct log_paths { // zero value: empty
+    VEC(struct log_gap) gaps;
+    VEC(struct log_option) options;
+    uint32_t first; // gap at the beginning of lines, + 1
+    uint32_t lines, misses;
+};
+
+void log_paths_deinit(struct log_paths *w);
+void log_paths_clear(struct log_paths *w); // with its set of shapes
+/* Takes a line apart: the number of its shape, which the set has then; values, hexs and loose_hex
+ * of l as from log_line_split. The text and variables of the shape are not in l. */
+uint32_t log_paths_split(struct log_paths *w, struct log_shapes *set, struct log_line *l, str line);
