@@ -103,7 +103,7 @@ MUST_USE bool log_block_write(struct log_writer *w, const struct log_row *rows,
                               const struct log_run *runs, size_t n_runs, int zstd_level,
                               struct buf *parts, struct err *err);
 /* The same; known, one per row: what is known of its line in the set (log_token.h), which need not
- * be found again. */
+ * be found again. The line of such a row may be no text but a length (p NULL). */
 MUST_USE bool log_block_write_known(struct log_writer *w, const struct log_row *rows,
                                     const struct log_shapes *shapes, const struct log_known *known,
                                     const struct log_run *runs, size_t n_runs, int zstd_level,

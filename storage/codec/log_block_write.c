@@ -188,6 +188,23 @@ static void put_template_lines(struct log_writer *w, const struct input *in)
     add_line_keys(w);
 }
 
+/* The rows with the text of all their lines. */
+static const struct log_row *with_text(struct log_writer *w, const struct input *in)
+{
+    struct log_row *rows = arena_array(&w->arena, struct log_row, in->n);
+    memcpy(rows, in->rows, in->n * sizeof rows[0]);
+    for (size_t i = 0; i < in->n; i++) {
+        struct log_known k = in->known[i];
+        if (rows[i].line.p || !k.shape)
+            continue;
+        char *text = arena_alloc(&w->arena, rows[i].line.n + LOG_SCAN_SLACK);
+        ASSERT(log_line_put(in->shapes, (k.shape >> 1) - 1, k.values, text) ==
+               text + rows[i].line.n);
+        rows[i].line.p = text;
+    }
+    return rows;
+}
+
 static bool has_meta(const struct input *in)
 {
     for (size_t i = 0; i < in->n; i++) {
@@ -235,11 +252,15 @@ static enum log_verdict try_templates(struct log_writer *w, const struct input *
     return log_templates_judge(&w->templates);
 }
 
-static bool write_kind(struct log_writer *w, const struct input *in, enum log_kind kind,
+static bool write_kind(struct log_writer *w, const struct input *input, enum log_kind kind,
                        int zstd_level, struct buf *parts, struct err *err)
 {
+    struct input with = *input;
+    const struct input *in = &with;
     bool templates = kind == LOG_KIND_TEMPLATES;
     arena_reset(&w->arena);
+    if (!templates && in->known)
+        with.rows = with_text(w, in);
     w->keys.v.n = 0;
     for (size_t i = 0; i < LOG_PART_COUNT; i++)
         buf_clear(&w->raw[i]);

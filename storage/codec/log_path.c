@@ -15,8 +15,9 @@
 #define BEFORE_OPEN  4 // no letter or digit: what is behind begins a run
 /* Texts at one place: with more of them they are no texts but values. */
 #define GAPS_MAX 24
-/* Lines after which most of them must have been recognised, or the walk is a waste. */
-#define LINES_JUDGE 256
+/* How many more lines may have been missed than recognised, while the tree is small; then the walk
+ * is a waste. */
+#define MISSES_MORE 192
 /* Paths of more than this are not kept. */
 #define OPTIONS_MAX 65536
 
@@ -30,7 +31,7 @@ void log_paths_deinit(struct log_paths *w)
 void log_paths_clear(struct log_paths *w)
 {
     w->gaps.n = w->options.n = 0;
-    w->first = w->lines = w->misses = 0;
+    w->first = w->hits = w->misses = 0;
 }
 
 /* ---- learning ---- */
@@ -298,20 +299,22 @@ static uint32_t walk(const struct log_paths *w, const struct log_shapes *set, st
 
 uint32_t log_paths_split(struct log_paths *w, struct log_shapes *set, struct log_line *l, str line)
 {
-    bool tries = w->lines < LINES_JUDGE || w->misses <= w->lines / 2;
+    bool tries = w->misses <= w->hits + MISSES_MORE;
     if (tries) {
-        w->lines++;
         log_line_copy(l, line);
         l->hexs.n = 0;
         l->loose_hex = false;
         uint32_t found = walk(w, set, l, line.n);
-        if (LIKELY(found))
+        if (LIKELY(found)) {
+            w->hits++;
             return found - 1;
+        }
         w->misses++;
     }
     log_line_split(l, line);
+    size_t n = set->v.n;
     uint32_t id = log_shapes_add(set, (str){l->text, l->n_text}, l->vars.v, l->vars.n);
-    if (tries)
+    if (tries && id < n) // shapes that come once are not worth it
         learn(w, set, id);
     return id;
 }

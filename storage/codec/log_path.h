@@ -5,8 +5,8 @@
  * (gaps), behind each the kinds of variables that followed it. A line is walked through it: compare
  * the text, read the value, go on; at its end stands the number of its shape, with no table of
  * classes, no copy of the text, no hash. Where the tree does not lead on, the line is taken apart
- * as log_token.h says, and its path is added. Both ways give the same shape and the same values for
- * any line, bit for bit.
+ * as log_token.h says; a shape that comes the second time gets its path. Both ways give the same
+ * shape and the same values for any line, bit for bit.
  *
  * A set of paths belongs to one set of shapes and to one thread. */
 #pragma once
@@ -33,8 +33,8 @@ struct log_option { // a variable
 struct log_paths { // zero value: empty
     VEC(struct log_gap) gaps;
     VEC(struct log_option) options;
-    uint32_t first; // gap at the beginning of lines, + 1
-    uint32_t lines, misses;
+    uint32_t first;        // gap at the beginning of lines, + 1
+    uint32_t hits, misses; // lines so far
 };
 
 void log_paths_deinit(struct log_paths *w);

@@ -7,6 +7,7 @@
 #include "storage/base/hash.h"
 #include "storage/codec/log_block.h"
 #include "storage/codec/log_hex.h"
+#include "storage/codec/log_print.h"
 #include "storage/codec/log_scan.h"
 #include "storage/codec/log_token_priv.h"
 
@@ -365,4 +366,42 @@ bool log_line_join(const struct log_shapes *s, uint32_t id, struct rd *r, char *
     memcpy(p, text.p, rest);
     *out = p + rest;
     return !r->bad;
+}
+
+char *log_line_put(const struct log_shapes *s, uint32_t id, const uint8_t *values, char *out)
+{
+    str text = log_shape_text(s, id);
+    const struct log_var *v = log_shape_vars(s, id), *end = v + s->v.v[id].n_vars;
+    for (; v < end; v++) {
+        uint64_t value;
+        out = log_print_text(out, text.p, v->n_text);
+        text = str_sub(text, (size_t)v->n_text + 1, text.n);
+        if (v->kind == LOG_VAR_HEX) {
+            out = log_print_hex(out, values, v->digits);
+            values += (v->digits + 1U) / 2;
+        } else if (v->kind == LOG_VAR_TEXT) {
+            out = log_print_text(out, (const char *)values + 1, *values);
+            values += 1 + *values;
+        } else {
+            values = log_value_int(values, &value);
+            out = v->kind == LOG_VAR_INT ? log_print_int(out, value)
+                                         : log_print_padded(out, value, v->kind - LOG_VAR_PAD);
+        }
+    }
+    return log_print_text(out, text.p, text.n - 1);
+}
+
+const uint8_t *log_values_end(const struct log_shapes *s, uint32_t id, const uint8_t *values)
+{
+    const struct log_var *v = log_shape_vars(s, id), *end = v + s->v.v[id].n_vars;
+    uint64_t value;
+    for (; v < end; v++) {
+        if (v->kind == LOG_VAR_HEX)
+            values += (v->digits + 1U) / 2;
+        else if (v->kind == LOG_VAR_TEXT)
+            values += 1 + *values;
+        else
+            values = log_value_int(values, &value);
+    }
+    return values;
 }

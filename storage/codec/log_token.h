@@ -112,6 +112,12 @@ struct log_known {
 /* Bytes of the values at r that the shape says, skipped; false: they are not there or no encoder's.
  * Appends the line to out, which has room for log_values_room bytes, when that is not NULL. */
 MUST_USE bool log_line_join(const struct log_shapes *s, uint32_t id, struct rd *r, char **out);
+/* The same of values that log_line_split or log_line_join saw, with LOG_VALUES_SLACK bytes behind
+ * them; text of the set has LOG_SCAN_SLACK bytes behind it, out has room for the line and as many.
+ * Returns the end of the line. */
+char *log_line_put(const struct log_shapes *s, uint32_t id, const uint8_t *values, char *out);
+/* The place behind such values. */
+const uint8_t *log_values_end(const struct log_shapes *s, uint32_t id, const uint8_t *values);
 /* Bytes of such a line are at most this. SIZE_MAX: the shape is broken. */
 size_t log_line_room(const struct log_shapes *s, uint32_t id);
 

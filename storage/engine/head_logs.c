@@ -19,8 +19,6 @@
 
 /* A stream without rows in any generation is forgotten this long after its last record. */
 #define STREAM_IDLE_NS (3600 * NS_PER_S)
-/* Rows of one time that are compared pair by pair; more go through a hash table. */
-#define SAME_TIME_PAIRS 16
 
 struct stream_state {
     uint32_t gens;   // open generations with rows of it
@@ -49,12 +47,12 @@ struct gen_stream {
 
 struct logs_gen {
     struct logs_head *head;
-    struct arena arena; // lines and metadata
-    /* Of lines that were taken apart; the writer's, then the sealer's. Values, a piece a batch, lie
-     * on the heap: in the arena each would leave most of a chunk unused. */
+    struct arena arena; // lines, metadata and shapes
+    /* Values of lines that were taken apart, a piece a batch, lie on the heap: in the arena each
+     * would leave most of a chunk unused. */
     VEC(uint8_t *) values;
     size_t values_bytes;
-    struct log_shapes shapes;
+    struct log_shapes shapes; // in the arena, under the lock; readers have copies of the struct
     VEC(struct gen_stream) streams;
     struct hmap by_id;
     uint32_t newest;    // the stream with the newest row, or NO_STREAM
@@ -140,8 +138,6 @@ static void logs_gen_close(struct gen *gen)
     for (size_t i = 0; i < g->values.n; i++)
         mem_free(g->values.v[i]);
     vec_free(&g->values);
-    if (g->shapes.cap > 0)
-        log_shapes_deinit(&g->shapes);
     budget_give(g->head->env.budget, g->table_bytes);
     arena_deinit(&g->arena);
     mem_free(g);
@@ -375,8 +371,6 @@ static struct known_lines keep_known(struct logs_gen *g, const struct batch *b)
     struct known_lines k = {.parted = b->parted};
     if (!k.parted)
         return k;
-    if (g->shapes.cap == 0)
-        log_shapes_init(&g->shapes, NULL);
     str values = k.parted->values;
     uint8_t *copy = mem_alloc(values.n + LOG_VALUES_SLACK);
     memcpy(copy, values.p, values.n);
@@ -392,6 +386,8 @@ static struct log_known known_line(struct logs_gen *g, const struct known_lines 
 {
     if (!k->parted)
         return (struct log_known){0};
+    if (UNLIKELY(g->shapes.cap == 0))
+        log_shapes_init(&g->shapes, &g->arena);
     const struct log_shapes *from = &k->parted->shapes;
     uint32_t code = k->parted->rows[row].shape, id = (code >> 1) - 1;
     if (UNLIKELY(!k->shape[id]))
@@ -415,13 +411,15 @@ static size_t lower_bound(const struct gen_stream *s, int64_t t_ns)
     return lo;
 }
 
-static bool row_holds(const struct head_log_row *row, const struct batch_log *log)
+static bool row_holds(const struct logs_gen *g, const struct head_log_row *row,
+                      const struct batch_log *log)
 {
-    if (row->line_n != log->line.n || !str_eq(head_log_line(row), log->line))
+    if (row->line_n != log->line.n)
         return false;
     struct arena a;
     arena_init(&a, SIZE_MAX, NULL);
-    bool same = labels_eq(head_log_meta(row, &a), log->meta);
+    bool same = str_eq(head_log_line(row, &g->shapes, &a), log->line) &&
+                labels_eq(head_log_meta(row, &a), log->meta);
     arena_deinit(&a);
     return same;
 }
@@ -430,14 +428,15 @@ static bool row_holds(const struct head_log_row *row, const struct batch_log *lo
  * count twice in statistics either. Looks as far as that is cheap: among rows in order of time, at
  * the newest ones of one time. A push that is sent again is found, the usual row costs a compare.
  */
-static bool is_there(const struct gen_stream *s, const struct batch_log *log)
+static bool is_there(const struct logs_gen *g, const struct gen_stream *s,
+                     const struct batch_log *log)
 {
     if (log->t_ns > s->extent.t1_ns || !s->is_sorted || s->rows.n == 0)
         return false;
     size_t end = log->t_ns == s->extent.t1_ns ? s->rows.n : lower_bound(s, log->t_ns + 1);
     for (size_t n = 0; n < SAME_TIME_PAIRS && end > 0 && s->rows.v[end - 1].t_ns == log->t_ns;
          n++) {
-        if (row_holds(&s->rows.v[--end], log))
+        if (row_holds(g, &s->rows.v[--end], log))
             return true;
     }
     return false;
@@ -448,10 +447,11 @@ static void put_row(struct logs_gen *g, struct gen_stream *s, const struct batch
                     const struct batch_log *before, struct log_known known)
 {
     struct head_meta_plan plan = head_meta_plan(&s->meta, &g->arena, log, before);
-    char *data = arena_alloc(&g->arena, log->line.n + plan.size);
-    if (log->line.n > 0)
-        memcpy(data, log->line.p, log->line.n);
-    head_meta_put(&plan, log->meta, data + log->line.n);
+    size_t text = known.shape ? 0 : log->line.n;
+    char *data = text + plan.size > 0 ? arena_alloc(&g->arena, text + plan.size) : NULL;
+    if (text > 0)
+        memcpy(data, log->line.p, text);
+    head_meta_put(&plan, log->meta, data + text);
     s->is_sorted &= log->t_ns >= s->extent.t1_ns;
     s->extent.t0_ns = MIN(s->extent.t0_ns, log->t_ns);
     s->extent.t1_ns = MAX(s->extent.t1_ns, log->t_ns);
@@ -475,8 +475,7 @@ static void put_row(struct logs_gen *g, struct gen_stream *s, const struct batch
 static void count_tables(struct logs_gen *g)
 {
     size_t now = (size_t)atomic_load(&g->rows) * sizeof(struct head_log_row) * 3 / 2 +
-                 g->streams.n * (sizeof(struct gen_stream) + 32) + g->values_bytes +
-                 log_shapes_bytes(&g->shapes);
+                 g->streams.n * (sizeof(struct gen_stream) + 32) + g->values_bytes;
     if (now > g->table_bytes)
         budget_force(g->head->env.budget, now - g->table_bytes);
     g->table_bytes = MAX(now, g->table_bytes);
@@ -513,7 +512,7 @@ static void logs_apply(struct head *head, struct gen *gen, struct batch *b)
             h->streams.v[s->id].last_ns = now;
             gen_touch(g, s, (uint32_t)(batch + 1 - g->batch0));
         }
-        if (is_there(s, log))
+        if (is_there(g, s, log))
             continue;
         put_row(g, s, log, begins || before != log - 1 ? NULL : before, known_line(g, &known, i));
         before = log;
@@ -597,79 +596,14 @@ bool head_logs_extent(struct head *head, struct gen *gen, uint32_t id, struct he
     return found;
 }
 
-static int cmp_row(const void *x, const void *y)
-{
-    const struct head_log_row *a = x, *b = y;
-    if (a->t_ns != b->t_ns)
-        return a->t_ns < b->t_ns ? -1 : 1;
-    return a->arrival < b->arrival ? -1 : a->arrival > b->arrival;
-}
-
-static str meta_bytes(const struct head_log_row *row)
-{
-    return (str){row->data + row->line_n, row->meta_n};
-}
-
-static bool same_row(const struct head_log_row *a, const struct head_log_row *b)
-{
-    return str_eq(head_log_line(a), head_log_line(b)) && a->meta_raw == b->meta_raw &&
-           head_meta_eq(meta_bytes(a), meta_bytes(b));
-}
-
-static bool row_is(const void *ctx, uint32_t index)
-{
-    const struct head_log_row *const *key = ctx; // the row looked for, the first of the rows
-    return same_row(key[0], &key[1][index]);
-}
-
-/* Keeps the first of equal rows among n of one time; returns how many stay. */
-static size_t unique_rows(struct head_log_row *v, size_t n)
-{
-    size_t kept = 0;
-    struct hmap map = {0};
-    for (size_t i = 0; i < n; i++) {
-        struct head_log_row row = v[i]; // v[kept] may be the same place
-        bool found = false;
-        uint64_t hash = 0;
-        if (n <= SAME_TIME_PAIRS) {
-            for (size_t j = 0; j < kept && !found; j++)
-                found = same_row(&v[j], &row);
-        } else {
-            const struct head_log_row *key[2] = {&row, v};
-            hash = hash_mix(hash64(head_log_line(&row)), head_meta_hash(meta_bytes(&row)));
-            found = hmap_find(&map, hash, row_is, key) != HMAP_NONE;
-        }
-        if (found)
-            continue;
-        v[kept] = row;
-        if (n > SAME_TIME_PAIRS)
-            hmap_put(&map, hash, (uint32_t)kept);
-        kept++;
-    }
-    hmap_deinit(&map);
-    return kept;
-}
-
-static size_t clean_rows(struct head_log_row *v, size_t n)
-{
-    size_t kept = 0;
-    for (size_t i = 0, end; i < n; i = end) {
-        end = i + 1;
-        while (end < n && v[end].t_ns == v[i].t_ns)
-            end++;
-        size_t same = end - i > 1 ? unique_rows(v + i, end - i) : 1;
-        memmove(v + kept, v + i, same * sizeof v[0]);
-        kept += same;
-    }
-    return kept;
-}
-
 size_t head_logs_rows(struct head *head, struct gen *gen, uint32_t id, int64_t start_ns,
-                      int64_t last_ns, struct arena *a, struct head_log_row **out)
+                      int64_t last_ns, struct arena *a, struct head_log_row **out,
+                      struct log_shapes *shapes)
 {
     struct logs_head *h = head_of(head);
     size_t n = 0;
     read_lock(h);
+    *shapes = gen_of(gen)->shapes;
     const struct gen_stream *s = gen_find(gen_of(gen), id);
     bool is_sorted = s && s->is_sorted;
     size_t from = is_sorted ? lower_bound(s, start_ns) : 0;
@@ -682,8 +616,8 @@ size_t head_logs_rows(struct head *head, struct gen *gen, uint32_t id, int64_t s
     }
     unlock(h);
     if (!is_sorted && n > 1)
-        qsort(*out, n, sizeof(struct head_log_row), cmp_row);
-    return clean_rows(*out, n);
+        head_log_rows_sort(*out, n);
+    return head_log_rows_clean(*out, n, shapes, a);
 }
 
 uint64_t head_logs_arrived(const struct head *head)
@@ -741,11 +675,13 @@ static size_t batch_bound(const struct gen_stream *s, uint64_t batch)
 }
 
 size_t head_logs_fresh_rows(struct head *head, struct gen *gen, uint32_t id, uint64_t after,
-                            uint64_t last, struct arena *a, struct head_log_row **out)
+                            uint64_t last, struct arena *a, struct head_log_row **out,
+                            struct log_shapes *shapes)
 {
     struct logs_head *h = head_of(head);
     const struct logs_gen *g = gen_of(gen);
     read_lock(h);
+    *shapes = g->shapes;
     const struct gen_stream *s = gen_find(g, id);
     size_t from = s ? batch_bound(s, gen_batch(g, after)) : 0;
     size_t to = s ? batch_bound(s, gen_batch(g, last)) : 0;
@@ -755,19 +691,8 @@ size_t head_logs_fresh_rows(struct head *head, struct gen *gen, uint32_t id, uin
         memcpy(*out, s->rows.v + from, n * sizeof **out);
     unlock(h);
     if (n > 1)
-        qsort(*out, n, sizeof **out, cmp_row);
-    return clean_rows(*out, n);
-}
-
-struct labels head_log_meta(const struct head_log_row *row, struct arena *a)
-{
-    return head_meta_get(meta_bytes(row), a);
-}
-
-struct log_row head_log_row(const struct head_log_row *row, struct arena *a)
-{
-    struct head_meta_parts m = head_meta_parts(meta_bytes(row), a);
-    return (struct log_row){row->t_ns, head_log_line(row), m.pairs, m.base, m.own};
+        head_log_rows_sort(*out, n);
+    return head_log_rows_clean(*out, n, shapes, a);
 }
 
 const struct log_shapes *head_logs_shapes(struct gen *gen)

@@ -202,35 +202,42 @@ static bool has_pairs(const struct log_loader *ld, struct labels l)
     return true;
 }
 
+/* Does the row hold what is looked for? Lines that do not are put together for that alone. */
+static bool is_row_wanted(struct log_loader *ld, const struct head_log_row *row,
+                          const struct log_shapes *shapes)
+{
+    struct arena_mark mark = arena_mark(&ld->scratch);
+    bool is = (ld->wanted.n_needles == 0 ||
+               holds_needles(ld, head_log_line(row, shapes, &ld->scratch))) &&
+              (ld->wanted.n_meta == 0 || has_pairs(ld, head_log_meta(row, &ld->scratch)));
+    arena_release(&ld->scratch, mark);
+    return is;
+}
+
 /* Rows of one stream of a generation, in the shape of a block with one run. */
-static void load_gen(struct log_loader *ld, struct log_piece *p, bool meta)
+static void load_gen(struct log_loader *ld, struct log_piece *p, bool full)
 {
     struct arena *a = &p->arena;
     struct head_log_row *v;
+    struct log_shapes shapes;
     size_t n = head_logs_rows(ld->snap->head, p->unit->source->gen, p->gen_id, p->span.t0_ns,
-                              p->span.t1_ns, a, &v);
+                              p->span.t1_ns, a, &v, &shapes);
     uint32_t *run_start = arena_array(a, uint32_t, 2);
     int64_t *t_ns = arena_array(a, int64_t, n);
-    str *line = arena_array(a, str, n);
+    str *line = ld->sel->want_line || full ? arena_array(a, str, n) : NULL;
     uint32_t *len = arena_array(a, uint32_t, n);
-    struct labels *metas = meta ? arena_array(a, struct labels, n) : NULL;
+    struct labels *metas = ld->sel->want_meta || full ? arena_array(a, struct labels, n) : NULL;
     size_t kept = 0;
     uint64_t bytes = 0;
     for (size_t i = 0; i < n; i++) {
         bytes += v[i].line_n;
-        if (!holds_needles(ld, head_log_line(&v[i])))
+        if (!is_row_wanted(ld, &v[i], &shapes))
             continue;
-        if (ld->wanted.n_meta > 0) {
-            struct arena_mark mark = arena_mark(&ld->scratch);
-            bool has = has_pairs(ld, head_log_meta(&v[i], &ld->scratch));
-            arena_release(&ld->scratch, mark);
-            if (!has)
-                continue;
-        }
         t_ns[kept] = v[i].t_ns;
-        line[kept] = head_log_line(&v[i]);
         len[kept] = v[i].line_n;
-        if (meta)
+        if (line)
+            line[kept] = head_log_line(&v[i], &shapes, a);
+        if (metas)
             metas[kept] = head_log_meta(&v[i], a);
         kept++;
     }
@@ -411,7 +418,7 @@ static bool load_once(struct log_loader *ld, struct log_piece *p, bool full, str
     else if (p->block)
         ok = load_block(ld, p, full, &ld->scratch, err);
     else
-        load_gen(ld, p, ld->sel->want_meta || full);
+        load_gen(ld, p, full);
     if (ok && (p->arena.over || !budget_room(ld->budget, ld->reserve_bytes)))
         ok = log_loader_no_room(ld, err);
     if (!ok)

@@ -483,7 +483,7 @@ static bool seal_slice(struct logs_builder *b, struct seal_stream *streams, size
         for (; s->next < s->n && s->rows[s->next].t_ns <= last_ns; s->next++) {
             const struct head_log_row *r = &s->rows[s->next];
             if (s->next + PREFETCH_ROWS < s->n)
-                __builtin_prefetch(r[PREFETCH_ROWS].data + r[PREFETCH_ROWS].line_n);
+                __builtin_prefetch(head_log_meta_bytes(r + PREFETCH_ROWS).p);
             struct log_row row = head_log_row(r, a);
             logs_builder_add(b, (uint32_t)i, &row, row_weight(r),
                              (struct log_known){r->values, r->shape});
@@ -517,8 +517,7 @@ static void row_classes(const struct class_stream *c, const struct seal_stream *
 {
     for (size_t i = 0; i < s->n; i++) {
         const struct head_log_row *r = &s->rows[i], *before = i > 0 ? r - 1 : NULL;
-        if (before && before->meta_n == r->meta_n &&
-            memcmp(before->data + before->line_n, r->data + r->line_n, r->meta_n) == 0) {
+        if (before && str_eq(head_log_meta_bytes(before), head_log_meta_bytes(r))) {
             out[i] = out[i - 1];
             continue;
         }
@@ -583,7 +582,8 @@ bool logs_seal(struct head *head, struct gen *gen, struct seal_sink *sink, struc
     for (size_t i = 0; i < n; i++) {
         struct seal_stream *s = &streams[i];
         *s = (struct seal_stream){.labels = head_logs_labels(head, ids[i], &a)};
-        s->n = head_logs_rows(head, gen, ids[i], INT64_MIN, INT64_MAX, &a, &s->rows);
+        struct log_shapes shapes; // all of them are there
+        s->n = head_logs_rows(head, gen, ids[i], INT64_MIN, INT64_MAX, &a, &s->rows, &shapes);
     }
     if (n > 1)
         qsort(streams, n, sizeof streams[0], cmp_seal_stream);

@@ -111,7 +111,7 @@ struct tail_read {
 };
 
 static bool give_rows(struct tail_read *r, struct labels stream, const struct head_log_row *rows,
-                      size_t n, struct err *err)
+                      size_t n, const struct log_shapes *shapes, struct err *err)
 {
     struct arena *a = &r->arena;
     int64_t *t_ns = arena_array(a, int64_t, n);
@@ -119,7 +119,7 @@ static bool give_rows(struct tail_read *r, struct labels stream, const struct he
     struct labels *meta = arena_array(a, struct labels, n);
     for (size_t i = 0; i < n; i++) {
         t_ns[i] = rows[i].t_ns;
-        line[i] = head_log_line(&rows[i]);
+        line[i] = head_log_line(&rows[i], shapes, a);
         meta[i] = head_log_meta(&rows[i], a);
     }
     struct log_block b = {
@@ -139,13 +139,15 @@ static bool read_stream(struct tail_read *r, struct gen *gen, uint32_t id, struc
     struct head *head = head_of(r->tail);
     struct labels stream = head_logs_labels(head, id, &r->arena);
     struct head_log_row *rows;
+    struct log_shapes shapes;
     bool hit;
     if (!matchers_test(r->matchers, stream, &hit, err))
         return false;
     if (!hit)
         return true;
-    size_t n = head_logs_fresh_rows(head, gen, id, r->tail->place, r->last, &r->arena, &rows);
-    return n == 0 || give_rows(r, stream, rows, n, err);
+    size_t n =
+        head_logs_fresh_rows(head, gen, id, r->tail->place, r->last, &r->arena, &rows, &shapes);
+    return n == 0 || give_rows(r, stream, rows, n, &shapes, err);
 }
 
 static bool read_gen(struct tail_read *r, struct gen *gen, struct err *err)

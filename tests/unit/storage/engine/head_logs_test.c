@@ -345,6 +345,56 @@ static void test_parted(void **state)
     check_parted(f, 4000);
 }
 
+/* n lines in one batch, `same_time` of each time. */
+static void put_counted(struct fixture *f, unsigned first, unsigned n, unsigned same_time)
+{
+    uint32_t id = stream(f, "a");
+    for (unsigned i = first; i < first + n; i++)
+        put(f, id, T0 + i / same_time,
+            arena_fmt(&f->a, "GET /item/%u took %u.%03u ms id=%08xa0 of worker-%u", i, i % 900,
+                      i % 1000, i, i % 7)
+                .p);
+    flush(f);
+}
+
+/* The same lines taken apart and as they are (in small batches) are the same lines. */
+static void test_repeats(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned same_time = 1; same_time <= 40; same_time += 13) {
+        size_t before = count_rows(f);
+        unsigned first = same_time * 100000;
+        for (unsigned k = 0; k < 2; k++) {
+            put_counted(f, first, 280, same_time);
+            assert_int_equal(count_rows(f), before + 280 + 5 * k);
+            put_counted(f, first + 80, 10, same_time);
+            put_counted(f, first + 275, 10, same_time);
+            assert_int_equal(count_rows(f), before + 285);
+        }
+    }
+    size_t n = count_rows(f);
+    assert_true(store_maintain(f->s, true, &f->err));
+    assert_int_equal(count_rows(f), n);
+}
+
+/* A few lines with shapes that pay in the log but not in a block: it has the lines as text. */
+static void test_plain_block(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t id = stream(f, "a");
+    for (unsigned i = 0; i < 60; i++)
+        put(f, id, T0 + i,
+            arena_fmt(&f->a, "step %u of a longer text that %s the same words, kind %c", i,
+                      i % 3 ? "has" : "needs", 'a' + (int)(i % 20))
+                .p);
+    flush(f);
+    assert_int_equal(count_rows(f), 60);
+    assert_true(store_maintain(f->s, true, &f->err));
+    assert_int_equal(count_rows(f), 60);
+    reopen(f);
+    assert_int_equal(count_rows(f), 60);
+}
+
 /* ---- names and counts ---- */
 
 static bool add_volume(void *ctx, struct labels stream, const uint64_t *bytes, struct err *err)
@@ -586,6 +636,7 @@ int main(void)
         LIFE(test_window),       LIFE(test_times_without_window),
         LIFE(test_stream_limit), LIFE(test_empty_batches),
         LIFE(test_payload),      LIFE(test_parted),
+        LIFE(test_repeats),      LIFE(test_plain_block),
         LIFE(test_names),        LIFE(test_readers),
         LIFE(test_tail),         LIFE(test_tail_unread),
     };
