@@ -451,7 +451,8 @@ static void put_row(struct logs_gen *g, struct gen_stream *s, const struct batch
     char *data = text + plan.size > 0 ? arena_alloc(&g->arena, text + plan.size) : NULL;
     if (text > 0)
         memcpy(data, log->line.p, text);
-    head_meta_put(&plan, log->meta, data + text);
+    if (plan.size > 0)
+        head_meta_put(&plan, log->meta, data + text);
     s->is_sorted &= log->t_ns >= s->extent.t1_ns;
     s->extent.t0_ns = MIN(s->extent.t0_ns, log->t_ns);
     s->extent.t1_ns = MAX(s->extent.t1_ns, log->t_ns);
