@@ -186,7 +186,8 @@ static uint32_t take_line(struct miner *m, struct level *l, str line)
         absorb(&c->shape, &shape);
     } else {
         c = level_room(m, l, &at);
-        memcpy(c->text, line.p, MIN(line.n, sizeof c->text));
+        if (line.n > 0) // an empty one may lie nowhere
+            memcpy(c->text, line.p, MIN(line.n, sizeof c->text));
         c->shape = shape;
         c->shape.text = c->text;
         c->life = m->lines;
