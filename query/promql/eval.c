@@ -98,8 +98,7 @@ void matrix_sink_init(struct matrix_sink *s, struct eval *e)
 
 /* ---- durations ---- */
 
-/* Upstream tells the bytes where the duration begins and ends, not line and column. */
-static bool dur_fail(const struct eval *e, const struct dur *d, struct err *err, const char *text)
+bool dur_fail(const struct eval *e, const struct dur *d, struct err *err, const char *text)
 {
     uint32_t line, col;
     text_position(e->text, d->pos, &line, &col);

@@ -34,6 +34,9 @@ void eval_where(struct eval *e, const struct node *n);
 /* Milliseconds of a duration expression. ERR_INVALID with position: division by zero, out of
  * range. */
 MUST_USE bool eval_dur(const struct eval *e, const struct dur *d, int64_t *out_ms, struct err *err);
+/* ERR_INVALID about d; false. As upstream it tells the bytes where d begins and ends, not line and
+ * column. */
+bool dur_fail(const struct eval *e, const struct dur *d, struct err *err, const char *text);
 /* The string of a string argument. */
 str node_string(const struct node *n);
 /* " for metric name "x"" or nothing, as notes end; in the arena. */

@@ -90,13 +90,17 @@ void warn_not_gauge(struct rollup *r)
                STR_ARG(quoted_metric(r)));
 }
 
-void info_bounds(struct rollup *r, enum reconciled in)
+void info_reconciled(struct query *q, enum reconciled in)
 {
     static const char *const doing[] = {"subtraction", "addition", "aggregation"};
+    query_info(q, "PromQL info: mismatched custom buckets were reconciled during %s", doing[in]);
+}
+
+void info_bounds(struct rollup *r, enum reconciled in)
+{
     static const enum note notes[] = {NOTE_BOUNDS_SUB, NOTE_BOUNDS_ADD, NOTE_BOUNDS_SUM};
     if (first_time(r, notes[in]))
-        query_info(r->e->q, "PromQL info: mismatched custom buckets were reconciled during %s",
-                   doing[in]);
+        info_reconciled(r->e->q, in);
 }
 
 void warn_collision(struct rollup *r)

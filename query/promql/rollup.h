@@ -101,7 +101,8 @@ void warn_mixed_schemas(struct rollup *r); // exponential and custom buckets
 void warn_not_counter(struct rollup *r);   // a gauge histogram
 void warn_not_gauge(struct rollup *r);     // a counter histogram
 enum reconciled { IN_SUB, IN_ADD, IN_SUM };
-void info_bounds(struct rollup *r, enum reconciled in); // custom bounds were reconciled
+void info_reconciled(struct query *q, enum reconciled in); // custom bounds were
+void info_bounds(struct rollup *r, enum reconciled in);    // the same, once per series
 void warn_collision(struct rollup *r);
 void warn_overlap(struct rollup *r); // start times
 /* h of the scratch arena as the window's result. */

@@ -9,6 +9,7 @@
 #include "query/promql/counts.h"
 #include "query/promql/extend.h"
 #include "query/promql/info.h"
+#include "query/promql/rollup.h"
 #include "query/promql/select.h"
 #include "query/promql/sieve.h"
 #include "storage/model/limits.h"
@@ -31,13 +32,8 @@ static bool mods_geometry(const struct eval *e, const struct modifiers *m, struc
 
 static bool range_of(const struct eval *e, const struct dur *d, int64_t *out, struct err *err)
 {
-    uint32_t line, col;
-    if (!eval_dur(e, d, out, err))
-        return false;
-    if (*out > 0)
-        return true;
-    text_position(e->text, d->pos, &line, &col);
-    return err_at(err, line, col, "%u:%u: duration must be greater than 0", d->pos, d->end);
+    return eval_dur(e, d, out, err) &&
+           (*out > 0 || dur_fail(e, d, err, "duration must be greater than 0"));
 }
 
 bool geometry_of(const struct eval *e, const struct node *n, struct geometry *out, struct err *err)
@@ -332,9 +328,9 @@ static void pick_smoothed(struct instant *x, const struct samples *s)
         query_warn(q, "PromQL warning: encountered a mix of histograms and floats" STR_FMT,
                    STR_ARG(of_metric(q, name)));
     if (notes.sub_bounds)
-        query_info(q, "PromQL info: mismatched custom buckets were reconciled during subtraction");
+        info_reconciled(q, IN_SUB);
     if (notes.add_bounds)
-        query_info(q, "PromQL info: mismatched custom buckets were reconciled during addition");
+        info_reconciled(q, IN_ADD);
     if (mixed_schemas)
         query_warn(q,
                    "PromQL warning: vector contains a mix of histograms with exponential and "

@@ -80,13 +80,14 @@ static size_t prepare_buckets(struct bucket *b, size_t n)
 static void force_monotonic(struct bucket *b, size_t n, struct forced *forced)
 {
     for (size_t i = 1; i < n; i++) {
-        if (!almost_equal(b[i - 1].count, b[i].count) && b[i].count < b[i - 1].count) {
+        bool is_noise = almost_equal(b[i - 1].count, b[i].count);
+        if (!is_noise && b[i].count >= b[i - 1].count)
+            continue;
+        if (!is_noise) {
             forced->lowest = forced->any ? MIN(forced->lowest, b[i].upper) : b[i].upper;
             forced->highest = forced->any ? MAX(forced->highest, b[i].upper) : b[i].upper;
             forced->diff = MAX(forced->diff, b[i - 1].count - b[i].count);
             forced->any = true;
-        } else if (!almost_equal(b[i - 1].count, b[i].count)) {
-            continue;
         }
         b[i].count = b[i - 1].count;
     }
@@ -274,7 +275,7 @@ struct fixes {
     struct forced f; // of all of them
     size_t n;        // groups of buckets, each at one step
     int64_t from_ms, to_ms;
-    str about; // " for metric name "x""
+    struct labels labels; // of a group; all have its metric name
 };
 
 struct run {
@@ -356,7 +357,7 @@ static void say_fixes(struct run *r)
                   "PromQL info: input to histogram_quantile needed to be fixed for monotonicity "
                   "(see https://prometheus.io/docs/prometheus/latest/querying/functions/"
                   "#histogram_quantile)" STR_FMT,
-                  STR_ARG(x->about));
+                  STR_ARG(of_metric(r->q, x->labels)));
     query_info_about(r->q, about,
                      ", from buckets " STR_FMT " to " STR_FMT
                      ", with a max diff of %.2g, over %zu samples from %s to %s",
@@ -369,12 +370,11 @@ static void say_fixes(struct run *r)
 static void note_fix(struct run *r, const struct forced *f, size_t i, struct labels l)
 {
     struct fixes *x = &r->fixes;
-    str about = of_metric(r->q, l);
-    if (!str_eq(about, x->about))
+    if (!str_eq(labels_get(l, METRIC_NAME), labels_get(x->labels, METRIC_NAME)))
         say_fixes(r);
     int64_t t = grid_time(r->in->grid, i);
     if (x->n++ == 0) {
-        *x = (struct fixes){*f, 1, t, t, about};
+        *x = (struct fixes){*f, 1, t, t, l};
         return;
     }
     x->f.lowest = MIN(x->f.lowest, f->lowest);

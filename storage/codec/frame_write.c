@@ -819,27 +819,32 @@ void frame_add(struct frame_writer *w, uint32_t stream, uint32_t start, const do
         put_decimal(w, w->m[0], deltas_of(w, w->m, n), v, n, e, any_k, n_bad);
 }
 
-void frame_add_decimals(struct frame_writer *w, uint32_t stream, uint32_t start, unsigned e,
-                        const int64_t *m, size_t n)
+/* False: no values, and nothing more to write. */
+static bool begin_decimals(struct frame_writer *w, uint32_t stream, uint32_t start, unsigned e,
+                           size_t n)
 {
     ASSERT(e < FRAME_EXPONENTS);
     put_head(w, stream, start, n);
-    w->before.n = n == 0 ? 0 : w->before.n;
     if (n == 0)
+        w->before.n = 0;
+    else
+        room_for(w, n);
+    return n > 0;
+}
+
+void frame_add_decimals(struct frame_writer *w, uint32_t stream, uint32_t start, unsigned e,
+                        const int64_t *m, size_t n)
+{
+    if (!begin_decimals(w, stream, start, e, n))
         return;
-    room_for(w, n);
     put_decimal(w, m[0], deltas_of(w, m, n), NULL, n, (int)e, false, 0);
 }
 
 void frame_add_deltas(struct frame_writer *w, uint32_t stream, uint32_t start, unsigned e,
                       int64_t first, const int32_t *d, size_t n)
 {
-    ASSERT(e < FRAME_EXPONENTS);
-    put_head(w, stream, start, n);
-    w->before.n = n == 0 ? 0 : w->before.n;
-    if (n == 0)
+    if (!begin_decimals(w, stream, start, e, n))
         return;
-    room_for(w, n);
     struct deltas *x = &w->now;
     uint32_t any = 0, beyond = 0, ones = 0;
     int32_t *d32 = x->d32;

@@ -14,29 +14,13 @@
 #define DIR_VERSION 2
 #define LINES_PIECE (64 * KIB) // of memory for lines, when most of the block may be left out
 
-static bool corrupt(struct err *err, const char *what)
-{
-    return err_set(err, ERR_CORRUPT, "log block: bad %s", what);
-}
-
-static bool no_room(const struct arena *a, struct err *err)
-{
-    return err_set(err, ERR_LIMIT, "%s: no room for a log block",
-                   a->budget && a->budget->name ? a->budget->name : "memory");
-}
-
-static bool room(const struct arena *a, size_t n, struct err *err)
-{
-    return (!a->over && (n < MIB || arena_room(a, n))) || no_room(a, err);
-}
-
 /* ---- directory ---- */
 
 static bool get_runs(struct rd *r, struct log_dir *d, struct arena *a, struct err *err)
 {
     d->n_runs = rd_count(r, d->rows);
     if (r->bad || d->n_runs == 0)
-        return corrupt(err, "run count");
+        return log_rebuild_corrupt(err, "run count");
     struct log_run *runs = arena_array(a, struct log_run, d->n_runs);
     uint64_t rows = 0, raw = 0, stream = 0;
     for (size_t i = 0; i < d->n_runs; i++) {
@@ -46,11 +30,11 @@ static bool get_runs(struct rd *r, struct log_dir *d, struct arena *a, struct er
         raw += bytes;
         if (r->bad || step > UINT32_MAX || stream > UINT32_MAX || (i > 0 && step == 0) || n == 0 ||
             rows > d->rows || bytes > d->raw || raw > d->raw)
-            return corrupt(err, "run");
+            return log_rebuild_corrupt(err, "run");
         runs[i] = (struct log_run){(uint32_t)stream, (uint32_t)n, bytes};
     }
     d->runs = runs;
-    return (rows == d->rows && raw == d->raw) || corrupt(err, "sum of runs");
+    return (rows == d->rows && raw == d->raw) || log_rebuild_corrupt(err, "sum of runs");
 }
 
 bool log_dir_read(str blob, struct arena *a, struct log_dir *out, struct err *err)
@@ -64,7 +48,7 @@ bool log_dir_read(str blob, struct arena *a, struct log_dir *out, struct err *er
     uint64_t rows = rd_varint(&r), bytes = rd_varint(&r);
     if (r.bad || kind > LOG_KIND_PLAIN || rows == 0 || rows > LOG_BLOCK_ROWS_MAX ||
         bytes > LOG_BLOCK_RAW_MAX)
-        return corrupt(err, "directory");
+        return log_rebuild_corrupt(err, "directory");
     struct log_dir d = {.kind = (enum log_kind)kind, .rows = (size_t)rows, .raw = bytes};
     d.t_min_ns = rd_zigzag(&r);
     if (!get_runs(&r, &d, a, err))
@@ -72,7 +56,7 @@ bool log_dir_read(str blob, struct arena *a, struct log_dir *out, struct err *er
     if (d.kind == LOG_KIND_TEMPLATES) {
         uint64_t templates = rd_varint(&r), columns = rd_varint(&r);
         if (templates == 0 || templates > d.rows || columns > LOG_COLUMNS_MAX)
-            return corrupt(err, "template count");
+            return log_rebuild_corrupt(err, "template count");
         d.n_templates = (uint32_t)templates;
         d.n_columns = (uint32_t)columns;
         d.loose_hex = rd_u8(&r) != 0;
@@ -84,12 +68,12 @@ bool log_dir_read(str blob, struct arena *a, struct log_dir *out, struct err *er
     if (version >= 2) {
         uint8_t flags = rd_u8(&r);
         if (flags & ~(LOG_DIR_META_IDS | LOG_DIR_ENDS))
-            return corrupt(err, "directory flags");
+            return log_rebuild_corrupt(err, "directory flags");
         d.ends = flags & LOG_DIR_ENDS;
         d.meta_ids = flags & LOG_DIR_META_IDS;
     }
     if (r.bad || rd_left(&r) > 0)
-        return corrupt(err, "directory end");
+        return log_rebuild_corrupt(err, "directory end");
     *out = d;
     return true;
 }
@@ -209,7 +193,7 @@ static bool get_part(struct log_parts *parts, enum log_part part, struct arena *
         return true;
     }
     if (!blob_unpack(blob, LOG_VERSION, LOG_PART_RAW_MAX, a, &version, raw, err))
-        return err->code == ERR_LIMIT ? no_room(a, err) : false;
+        return err->code == ERR_LIMIT ? log_rebuild_no_room(a, err) : false;
     if (raw->p >= blob.p && raw->p <= blob.p + blob.n) { // stored: a view, without the zero bytes
         char *copy = arena_alloc(a, raw->n + 16);
         if (raw->n > 0)
@@ -236,15 +220,15 @@ static bool get_ints(struct rd *r, int64_t *out, size_t n, struct err *err)
 {
     struct rd column = rd_of(rd_bytes(r));
     if (r->bad || !column_get_ints(&column, out, n, err))
-        return corrupt(err, "times");
-    return rd_left(&column) == 0 || corrupt(err, "end of times");
+        return log_rebuild_corrupt(err, "times");
+    return rd_left(&column) == 0 || log_rebuild_corrupt(err, "end of times");
 }
 
 static bool read_times(struct reader *r, struct err *err)
 {
     const struct log_dir *d = r->dir;
     str raw;
-    if (!room(r->scratch, d->rows * 24, err) ||
+    if (!log_rebuild_room(r->scratch, d->rows * 24, err) ||
         !get_part(r->parts, LOG_PART_ROWS, r->scratch, &raw, err))
         return false;
     r->rows = rd_of(raw);
@@ -262,7 +246,7 @@ static bool read_times(struct reader *r, struct err *err)
             t += (uint64_t)*steps++;
             r->t_ns[row] = (int64_t)t;
             if (r->t_ns[row] < r->t_ns[row - 1])
-                return corrupt(err, "order of times");
+                return log_rebuild_corrupt(err, "order of times");
         }
     }
     return true;
@@ -386,11 +370,11 @@ static bool find_ends(struct reader *r, str text, int64_t *lens, struct err *err
     for (size_t i = 0; i < r->dir->rows; i++) {
         const char *end = at < text.n ? memchr(text.p + at, '\n', text.n - at) : NULL;
         if (!end)
-            return corrupt(err, "line ends");
+            return log_rebuild_corrupt(err, "line ends");
         lens[i] = end - (text.p + at);
         at += (size_t)lens[i] + 1;
     }
-    return at == text.n || corrupt(err, "last line");
+    return at == text.n || log_rebuild_corrupt(err, "last line");
 }
 
 /* Kind 1: line lengths and text. */
@@ -409,14 +393,15 @@ static bool open_plain(struct reader *r, struct err *err)
     uint64_t total = 0;
     for (size_t i = 0; i < d->rows; i++) {
         if (lens[i] < 0 || (uint64_t)lens[i] > d->raw - total)
-            return corrupt(err, "line length");
+            return log_rebuild_corrupt(err, "line length");
         total += (uint64_t)lens[i];
     }
     r->lens = lens;
     if (total != d->raw)
-        return corrupt(err, "sum of lines");
+        return log_rebuild_corrupt(err, "sum of lines");
     r->text = text_wanted ? text.p : NULL;
-    return !text_wanted || text.n == d->raw + (d->ends ? d->rows : 0) || corrupt(err, "text size");
+    return !text_wanted || text.n == d->raw + (d->ends ? d->rows : 0) ||
+           log_rebuild_corrupt(err, "text size");
 }
 
 static bool open_meta(struct reader *r, struct err *err)
@@ -431,7 +416,7 @@ static bool open_meta(struct reader *r, struct err *err)
     if (!r->has_meta || !log_meta_get(raw, r->dir->rows, a, &r->meta, err))
         return !r->has_meta;
     return r->dir->kind == LOG_KIND_TEMPLATES || r->meta.ref_columns.n == 0 ||
-           corrupt(err, "reference to lines");
+           log_rebuild_corrupt(err, "reference to lines");
 }
 
 /* Rows without the wanted pairs are out. Lines that show the value are a matter of needles. */
@@ -448,7 +433,7 @@ static bool narrow_by_meta(struct reader *r, struct err *err)
         needles[i] = w->needles[i];
     for (size_t i = 0; r->has_meta && i < w->n_meta; i++) {
         bool in_line;
-        if (!room(r->scratch, n, err))
+        if (!log_rebuild_room(r->scratch, n, err))
             return false;
         log_meta_narrow(&r->meta, &w->meta[i], r->keep, n, r->scratch, &in_line);
         if (in_line && w->n_needles < LOG_NEEDLES_MAX)
@@ -478,7 +463,7 @@ struct result {
 static bool result_open(struct reader *r, struct result *out, struct err *err)
 {
     size_t n = r->kept;
-    if (!room(r->a, n * (sizeof(str) + sizeof(struct labels) + 16), err))
+    if (!log_rebuild_room(r->a, n * (sizeof(str) + sizeof(struct labels) + 16), err))
         return false;
     *out = (struct result){
         .run_start = arena_array(r->a, uint32_t, r->dir->n_runs + 1),
@@ -552,7 +537,7 @@ static bool line_room(struct reader *r, struct rebuild_out *line, size_t row, st
     r->built_bytes += r->line_start ? (size_t)(line->at - r->line_start) : 0;
     left -= r->built_bytes;
     size_t n = r->all_lines ? left : MIN(left, MAX(most, (size_t)LINES_PIECE));
-    if (!room(r->a, n + 64, err))
+    if (!log_rebuild_room(r->a, n + 64, err))
         return false;
     line->at = r->line_start = arena_alloc(r->a, n + 64);
     line->end = line->at + n;
@@ -602,7 +587,7 @@ static bool collect_templates(struct reader *r, struct result *out, struct err *
         drop_impossible(r);
         r->walk_lines = must_walk(r); // values of columns may have told all
         r->all_lines = r->kept == r->dir->rows;
-        if (!room(r->scratch, r->kept * r->meta.ref_columns.n * 4, err))
+        if (!log_rebuild_room(r->scratch, r->kept * r->meta.ref_columns.n * 4, err))
             return false;
         r->first_refs =
             arena_alloc_array(r->scratch, r->kept + 1, 4 * MAX(r->meta.ref_columns.n, (size_t)1));
@@ -650,7 +635,7 @@ static bool collect_meta(struct reader *r, struct result *out, struct err *err)
             return false;
         k += wanted;
         if (r->a->over)
-            return room(r->a, 0, err);
+            return log_rebuild_room(r->a, 0, err);
     }
     return true;
 }
@@ -712,7 +697,8 @@ bool log_block_read(const struct log_dir *dir, struct log_parts *parts, const st
     };
     struct arena_mark mark = arena_mark(scratch);
     struct result res = {0};
-    bool ok = read_rows(&r, &res, err) && room(a, 0, err) && room(scratch, 0, err);
+    bool ok = read_rows(&r, &res, err) && log_rebuild_room(a, 0, err) &&
+              log_rebuild_room(scratch, 0, err);
     arena_release(scratch, mark);
     if (!ok)
         return false;

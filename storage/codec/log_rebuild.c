@@ -11,17 +11,20 @@
 #include "storage/codec/log_rebuild_ops.h"
 #include "storage/codec/log_template.h"
 
-static bool corrupt(struct err *err, const char *what)
+bool log_rebuild_corrupt(struct err *err, const char *what)
 {
     return err_set(err, ERR_CORRUPT, "log block: bad %s", what);
 }
 
-static bool room(const struct arena *a, size_t n, struct err *err)
+bool log_rebuild_no_room(const struct arena *a, struct err *err)
 {
-    if (!a->over && (n < MIB || arena_room(a, n)))
-        return true;
     return err_set(err, ERR_LIMIT, "%s: no room for a log block",
                    a->budget && a->budget->name ? a->budget->name : "memory");
+}
+
+bool log_rebuild_room(const struct arena *a, size_t n, struct err *err)
+{
+    return (!a->over && (n < MIB || arena_room(a, n))) || log_rebuild_no_room(a, err);
 }
 
 /* ---- templates ---- */
@@ -33,7 +36,7 @@ static bool split_templates(struct rebuild *b, struct rd *sizes, struct err *err
         uint64_t n_text = rd_varint(sizes), head = rd_varint(sizes), n_vars = head >> 2;
         if (sizes->bad || n_text > b->text.n - text || n_vars > b->lists.n - var ||
             n_text <= n_vars) // a mark behind each piece
-            return corrupt(err, "template");
+            return log_rebuild_corrupt(err, "template");
         b->templates[i] = (struct rebuild_template){
             .op = (uint32_t)(var + i), // and the end of each
             .n_vars = (uint32_t)n_vars,
@@ -47,7 +50,7 @@ static bool split_templates(struct rebuild *b, struct rd *sizes, struct err *err
         var += n_vars;
     }
     b->n_vars = (size_t)var;
-    return (text == b->text.n && rd_left(sizes) == 0) || corrupt(err, "template count");
+    return (text == b->text.n && rd_left(sizes) == 0) || log_rebuild_corrupt(err, "template count");
 }
 
 bool log_rebuild_open(struct rebuild *b, const struct log_dir *dir, str dict, struct arena *a,
@@ -59,11 +62,11 @@ bool log_rebuild_open(struct rebuild *b, const struct log_dir *dir, str dict, st
     b->lists = rd_bytes(&r);
     b->text = rd_take(&r, rd_left(&r));
     if (r.bad)
-        return corrupt(err, "templates");
-    if (!room(a, dir->n_templates * sizeof b->templates[0], err))
+        return log_rebuild_corrupt(err, "templates");
+    if (!log_rebuild_room(a, dir->n_templates * sizeof b->templates[0], err))
         return false;
     b->templates = arena_array(a, struct rebuild_template, dir->n_templates);
-    return split_templates(b, &sizes, err) && room(a, 0, err);
+    return split_templates(b, &sizes, err) && log_rebuild_room(a, 0, err);
 }
 
 /* ---- needles ---- */
@@ -165,7 +168,7 @@ static bool column_head(struct rebuild_column *c, struct rd *r, struct err *err)
         c->n = (size_t)rd_varint(r);
         if (r->bad || c->digits < LOG_HEX_MIN || c->digits > LOG_HEX_MAX ||
             c->n > LOG_BLOCK_RAW_MAX)
-            return corrupt(err, "id column");
+            return log_rebuild_corrupt(err, "id column");
         return log_hex_get(r, c->n, (c->digits + 1U) / 2, &c->hex, err);
     }
     c->n = (size_t)rd_varint(r);
@@ -174,7 +177,7 @@ static bool column_head(struct rebuild_column *c, struct rd *r, struct err *err)
     c->body = rd_bytes(r);
     if (r->bad || (c->type != LOG_VAR_INT && c->type != LOG_VAR_TEXT) ||
         c->field >= LOG_TIME_FIELDS || c->n > LOG_BLOCK_RAW_MAX)
-        return corrupt(err, "column");
+        return log_rebuild_corrupt(err, "column");
     return true;
 }
 
@@ -256,19 +259,19 @@ static bool load_ints(struct rebuild *b, struct rebuild_column *c, struct err *e
 {
     if (c->loaded)
         return true;
-    if (!room(b->a, c->n * sizeof c->v[0], err))
+    if (!log_rebuild_room(b->a, c->n * sizeof c->v[0], err))
         return false;
     struct rd r = rd_of(c->body);
     c->v = arena_array(b->a, int64_t, c->n);
     if (!column_get_ints(&r, c->v, c->n, err))
         return false;
     if (rd_left(&r) > 0)
-        return corrupt(err, "column end");
+        return log_rebuild_corrupt(err, "column end");
     if (c->type == LOG_VAR_TEXT) { // lengths become ends
         int64_t end = 0;
         for (size_t i = 0; i < c->n; i++) {
             if (c->v[i] < 0 || c->v[i] > LOG_TEXT_VAR_MAX)
-                return corrupt(err, "text variable");
+                return log_rebuild_corrupt(err, "text variable");
             c->v[i] = end += c->v[i];
         }
     }
@@ -338,7 +341,7 @@ static void need_columns(const struct rebuild *b, const struct rebuild_need *nee
 static bool index_column(struct rebuild *b, uint32_t column, struct err *err)
 {
     struct log_hex *h = &b->columns[column].hex;
-    if (!room(b->a, h->n * 4, err))
+    if (!log_rebuild_room(b->a, h->n * 4, err))
         return false;
     if (!b->is_few)
         return log_hex_index(h, b->a, err);
@@ -369,10 +372,10 @@ static bool load_bytes(struct rebuild *b, const uint8_t *wanted, str hexs, struc
                 return false;
             c->text = rd_take(&r, c->n ? (size_t)c->v[c->n - 1] : 0).p;
             if (r.bad)
-                return corrupt(err, "text variables");
+                return log_rebuild_corrupt(err, "text variables");
         }
     }
-    return rd_left(&r) == 0 || corrupt(err, "end of ids");
+    return rd_left(&r) == 0 || log_rebuild_corrupt(err, "end of ids");
 }
 
 /* ---- needles in variables ---- */
@@ -479,7 +482,8 @@ static void make_hot(struct rebuild *b)
 static bool make_skips(struct rebuild *b, const bool *used, struct err *err)
 {
     size_t n_templates = b->dir->n_templates, n = 0;
-    if (!room(b->a, b->n_vars * sizeof b->skips[0] + n_templates * sizeof(uint32_t), err))
+    if (!log_rebuild_room(b->a, b->n_vars * sizeof b->skips[0] + n_templates * sizeof(uint32_t),
+                          err))
         return false;
     uint32_t *last = arena_zalloc(b->a, b->dir->n_columns * sizeof last[0]); // + 1
     b->skip_start = arena_array(b->a, uint32_t, n_templates + 1);
@@ -634,7 +638,7 @@ bool log_rebuild_columns(struct rebuild *b, str ints, struct log_parts *parts, b
             return false;
     }
     if (rd_left(&r) > 0)
-        return corrupt(err, "column count");
+        return log_rebuild_corrupt(err, "column count");
     b->is_few = log_rebuild_find_few(b, keep);
     size_t n_rows = mark_kept(b, keep);
     if (!(b->is_few ? log_rebuild_few_ops(b, err) : log_rebuild_all_ops(b, err)))
@@ -648,7 +652,7 @@ bool log_rebuild_columns(struct rebuild *b, str ints, struct log_parts *parts, b
     }
     uint8_t *wanted = arena_zalloc(b->a, n);
     if (n_rows == 0)
-        return room(b->a, 0, err);
+        return log_rebuild_room(b->a, 0, err);
     need_columns(b, need, wanted);
     if (!load_columns(b, parts, wanted, err))
         return false;
@@ -658,14 +662,14 @@ bool log_rebuild_columns(struct rebuild *b, str ints, struct log_parts *parts, b
         narrow_classes(b, i);
     }
     if (b->is_few || (b->n_needles == 0 && n_rows == b->dir->rows && (need->line || need->len)))
-        return room(b->a, 0, err); // no row is passed over one by one
+        return log_rebuild_room(b->a, 0, err); // no row is passed over one by one
     bool *used = arena_zalloc(b->a, n);
     for (uint32_t t = 0; t < b->dir->n_templates; t++) {
         for (const struct rebuild_op *op = ops_of(b, t);
              b->kept[t] && op->kind && log_rebuild_possible(b, t); op++)
             used[op->column] = true;
     }
-    return make_skips(b, used, err) && room(b->a, 0, err);
+    return make_skips(b, used, err) && log_rebuild_room(b->a, 0, err);
 }
 
 /* ---- the walk ---- */
@@ -850,7 +854,7 @@ bool log_rebuild_row(struct rebuild *b, size_t row, int64_t t_ns, struct rebuild
     }
     if (b->templates[id].line_max > left) {
         if (measure_row(b, id, t_ns) > left)
-            return corrupt(err, "line size");
+            return log_rebuild_corrupt(err, "line size");
         step_back(b, ops, ops + b->templates[id].n_vars);
     }
     prefetch_template(b, row);

@@ -141,3 +141,10 @@ MUST_USE bool log_rebuild_row(struct rebuild *b, size_t row, int64_t t_ns, struc
 /* Hex values that the row at the cursor shows first in the given columns; before row or skip. */
 void log_rebuild_refs(const struct rebuild *b, size_t row, const uint32_t *columns, size_t n,
                       uint32_t *first);
+
+/* ERR_CORRUPT "log block: bad <what>"; false. */
+bool log_rebuild_corrupt(struct err *err, const char *what);
+/* ERR_LIMIT that names the arena's budget; false. */
+bool log_rebuild_no_room(const struct arena *a, struct err *err);
+/* May the arena take n more bytes? Else log_rebuild_no_room. */
+MUST_USE bool log_rebuild_room(const struct arena *a, size_t n, struct err *err);

@@ -8,19 +8,6 @@
 
 #define INT_TEXT_MAX 20 // digits of a 64-bit number
 
-static bool corrupt(struct err *err, const char *what)
-{
-    return err_set(err, ERR_CORRUPT, "log block: bad %s", what);
-}
-
-static bool room(const struct arena *a, size_t n, struct err *err)
-{
-    if (!a->over && (n < MIB || arena_room(a, n)))
-        return true;
-    return err_set(err, ERR_LIMIT, "%s: no room for a log block",
-                   a->budget && a->budget->name ? a->budget->name : "memory");
-}
-
 /* Kinds of variables: what their columns hold (0 = no such kind), digits of padded numbers, and
  * bytes that one makes at most (of ids: the column knows). */
 struct var_kind {
@@ -82,7 +69,7 @@ static bool template_ops(struct rebuild *b, struct rd *r, struct rebuild_templat
 bool log_rebuild_all_ops(struct rebuild *b, struct err *err)
 {
     size_t n = b->n_vars + b->dir->n_templates;
-    if (!room(b->a, n * sizeof b->ops[0], err))
+    if (!log_rebuild_room(b->a, n * sizeof b->ops[0], err))
         return false;
     uint32_t *rows = arena_zalloc(b->a, b->dir->n_templates * sizeof rows[0]);
     for (size_t i = 0; i < b->dir->rows; i++)
@@ -94,15 +81,15 @@ bool log_rebuild_all_ops(struct rebuild *b, struct err *err)
         struct rebuild_template *t = &b->templates[i];
         total += (uint64_t)rows[i] * ((uint64_t)t->n_vars + t->fixed);
         if (total > b->dir->raw)
-            return corrupt(err, "line sizes");
+            return log_rebuild_corrupt(err, "line sizes");
         if (!template_ops(b, &r, t, rows[i], b->ops + t->op))
-            return corrupt(err, "variables of a template");
+            return log_rebuild_corrupt(err, "variables of a template");
     }
     if (rd_left(&r) > 0)
-        return corrupt(err, "end of variables");
+        return log_rebuild_corrupt(err, "end of variables");
     for (size_t i = 0; i < b->dir->n_columns; i++) {
         if (b->columns[i].used != b->columns[i].n)
-            return corrupt(err, "column size");
+            return log_rebuild_corrupt(err, "column size");
     }
     return true;
 }
@@ -163,7 +150,7 @@ static bool count_columns(struct rd *r, uint32_t n_vars, rebuild_lanes rows, reb
 static bool few_pass(struct rebuild *b, size_t pass, struct err *err)
 {
     size_t n_templates = b->dir->n_templates, n_columns = b->dir->n_columns;
-    if (!room(b->a, (n_templates + n_columns) * sizeof(rebuild_lanes), err))
+    if (!log_rebuild_room(b->a, (n_templates + n_columns) * sizeof(rebuild_lanes), err))
         return false;
     const rebuild_lanes *before = count_rows(b, pass * REBUILD_FEW_LANES);
     rebuild_lanes *at = b->few_at[pass] = arena_zalloc(b->a, n_columns * sizeof at[0]);
@@ -173,17 +160,17 @@ static bool few_pass(struct rebuild *b, size_t pass, struct err *err)
         struct rebuild_template *t = &b->templates[i];
         total += (uint64_t)before[i][REBUILD_FEW_LANES] * ((uint64_t)t->n_vars + t->fixed);
         if (total > b->dir->raw)
-            return corrupt(err, "line sizes");
+            return log_rebuild_corrupt(err, "line sizes");
         struct rd list = r;
         if (!count_columns(&r, t->n_vars, before[i], at, n_columns) ||
             (pass == 0 && b->kept[i] && !template_ops(b, &list, t, 0, b->ops + t->op)))
-            return corrupt(err, "variables of a template");
+            return log_rebuild_corrupt(err, "variables of a template");
     }
     if (rd_left(&r) > 0)
-        return corrupt(err, "end of variables");
+        return log_rebuild_corrupt(err, "end of variables");
     for (size_t i = 0; i < n_columns; i++) {
         if (at[i][REBUILD_FEW_LANES] != b->columns[i].n)
-            return corrupt(err, "column size");
+            return log_rebuild_corrupt(err, "column size");
     }
     return true;
 }
@@ -196,7 +183,7 @@ bool log_rebuild_few_ops(struct rebuild *b, struct err *err)
         t->op = (uint32_t)n;
         n += b->kept[i] ? (size_t)t->n_vars + 1 : 0;
     }
-    if (!room(b->a, n * sizeof b->ops[0], err))
+    if (!log_rebuild_room(b->a, n * sizeof b->ops[0], err))
         return false;
     b->ops = arena_array(b->a, struct rebuild_op, n);
     for (size_t pass = 0; pass * REBUILD_FEW_LANES < b->n_few; pass++) {
