@@ -266,6 +266,10 @@ bool query_gain_join(struct query *whole, struct query_gain *g, bool is_kept, st
     whole->scan.bytes += g->scan.bytes;
     whole->scan.blocks += g->scan.blocks;
     whole->scan.blocks_skipped += g->scan.blocks_skipped;
+    whole->scan.head_lines += g->scan.head_lines;
+    whole->scan.head_bytes += g->scan.head_bytes;
+    whole->scan.head_blocks += g->scan.head_blocks;
+    whole->scan.kept += g->scan.kept;
     if (is_kept) {
         struct arena *a = arena_new(&whole->arena, struct arena);
         *a = g->arena;

@@ -135,6 +135,8 @@ struct ticker {
  * data. */
 struct scan_stats {
     uint64_t samples, lines, spans, bytes, blocks, blocks_skipped;
+    uint64_t head_lines, head_bytes, head_blocks; // of these, logs that lay in memory
+    uint64_t kept;                                // lines that came through the query's stages
 };
 
 /* -- metrics -- */
@@ -231,14 +233,21 @@ struct index_stats {
 };
 MUST_USE bool store_index_stats(struct snapshot *snap, const struct name_select *sel,
                                 struct index_stats *out, struct err *err);
+struct volume_steps { // n of step_ns each
+    int64_t step_ns;
+    size_t n;
+    /* The first one begins so long before sel->start_ns, less than step_ns; at or after the
+     * smallest time there is. */
+    int64_t lead_ns;
+};
 /* Logs only: calls `visit` with each selected stream and the bytes of its lines and metadata in
- * n_steps steps of step_ns from sel->start_ns on; what ends later than sel->end_ns or than the last
- * step is left out. A stream comes once for the head and once for each segment that has it. Read
- * from the indexes: a block's bytes count as spread evenly over its time. Labels and bytes live
- * during the call only; a visit that returns false ends the walk with its error. */
+ * each step; what lies outside of sel's times or ends later than the last step is left out. A
+ * stream comes once for the head and once for each segment that has it. Read from the indexes: a
+ * block's bytes count as spread evenly over its time. Labels and bytes live during the call only; a
+ * visit that returns false ends the walk with its error. */
 typedef bool volume_visit(void *ctx, struct labels stream, const uint64_t *bytes, struct err *err);
 MUST_USE bool store_stream_volumes(struct snapshot *snap, const struct name_select *sel,
-                                   int64_t step_ns, size_t n_steps, volume_visit *visit, void *ctx,
+                                   struct volume_steps steps, volume_visit *visit, void *ctx,
                                    struct err *err);
 
 /* -- logs -- */

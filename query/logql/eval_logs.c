@@ -372,8 +372,10 @@ static bool take_block(struct collector *c, const struct lq_pipe *pipe, struct l
         lq_line_begin(l, b->t_ns[i], b->line[i], b->meta != NULL ? &b->meta[i] : NULL);
         if (!lq_pipe_run(pipe, l, &keep, err) || !query_tick(c->q, err))
             return false;
-        if (keep)
-            take_row(c, l, stream);
+        if (!keep)
+            continue;
+        c->q->scan.kept++;
+        take_row(c, l, stream);
     }
     return true;
 }

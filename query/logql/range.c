@@ -246,6 +246,7 @@ static bool take_line(struct ranger *r, struct lq_line *l, uint32_t line_len, st
         return true;
     if (l->err.n > 0 && !r->hints.preserve_error)
         return pipeline_error(l, err);
+    r->q->scan.kept++;
     uint32_t at = find_series(r, l);
     lq_window_add(r->q, &r->series.v[at].window, r->e->range.op, piece, l->t_ns, v);
     return true;
@@ -278,6 +279,7 @@ static void count_lines(struct ranger *r, struct lq_line *l, const struct log_bl
         uint32_t piece = lq_cuts_find(&r->cuts, b->t1_ns, r->hint);
         if (piece == UINT32_MAX || !lq_cuts_used(&r->cuts, piece))
             return;
+        r->q->scan.kept += b->n;
         lq_line_begin(l, b->t1_ns, (str){0}, NULL);
         at = find_series(r, l);
         lq_window_add(r->q, &r->series.v[at].window, r->e->range.op, piece, b->t1_ns,
@@ -291,6 +293,7 @@ static void count_lines(struct ranger *r, struct lq_line *l, const struct log_bl
             continue;
         r->hint = piece;
         end = first_after(b->t_ns, i, b->n, r->cuts.at[piece + 1]);
+        r->q->scan.kept += end - i;
         if (at == HMAP_NONE) {
             lq_line_begin(l, b->t_ns[i], (str){0}, NULL);
             at = find_series(r, l);
@@ -519,7 +522,8 @@ static bool find_volume(struct ranger *r, int64_t start_ns, int64_t step_ns, str
     *v = (struct volume){0};
     return query_snapshot(r->q, SIGNAL_LOGS, (struct time_range){start_ns, sel.end_ns}, &snap,
                           err) &&
-           store_stream_volumes(snap, &sel, step_ns, VOLUME_STEPS, add_volume, v, err);
+           store_stream_volumes(snap, &sel, (struct volume_steps){step_ns, VOLUME_STEPS, 0},
+                                add_volume, v, err);
 }
 
 /* Cuts time so that sections have about the same volume. */

@@ -149,25 +149,6 @@ static void write_warnings(struct json *j, const struct query *q)
     json_array_end(j);
 }
 
-void loki_write_stats(struct json *j, struct api_call *c, int64_t started_ns, size_t entries)
-{
-    double took = (double)(clock_mono_ns(c->svc->clock) - started_ns) / 1e9;
-    double per = took > 0 ? took : 1e-9;
-    json_key(j, STR("stats"));
-    json_object(j);
-    json_key(j, STR("summary"));
-    json_object(j);
-    json_kv_i64(j, "bytesProcessedPerSecond", (int64_t)((double)c->q.scan.bytes / per));
-    json_kv_i64(j, "linesProcessedPerSecond", (int64_t)((double)c->q.scan.lines / per));
-    json_kv_i64(j, "totalBytesProcessed", (int64_t)c->q.scan.bytes);
-    json_kv_i64(j, "totalLinesProcessed", (int64_t)c->q.scan.lines);
-    json_key(j, STR("execTime"));
-    json_f64(j, took);
-    json_kv_i64(j, "totalEntriesReturned", (int64_t)entries);
-    json_object_end(j);
-    json_object_end(j);
-}
-
 /* The union that entries show without the encoding flag: what the pipeline made beats metadata
  * beats stream. */
 static struct labels union_labels(struct arena *a, const struct logql_entry *e)
@@ -336,7 +317,7 @@ static void write_matrix(struct api_call *c, const struct matrix *m, const char 
         prom_json_value(&j, m->series.v[0].v[0]);
         json_array_end(&j);
     }
-    loki_write_stats(&j, c, started_ns, 0);
+    loki_write_stats(&j, c, started_ns, type[0] == 's' ? 1 : m->series.n);
     json_object_end(&j);
     loki_end_json(&j, c->rep);
 }

@@ -49,7 +49,7 @@ struct loki_streams {
  */
 MUST_USE bool loki_group(struct query *q, const struct logql_entries *entries, bool categorize,
                          bool as_runs, struct loki_streams *out, struct err *err);
-/* "stats" */
+/* "stats"; started_ns: monotonic. loki_stats.c */
 void loki_write_stats(struct json *j, struct api_call *c, int64_t started_ns, size_t entries);
 /* The array of streams with their entries, grouped by their shown labels. */
 MUST_USE bool loki_write_streams(struct json *j, struct query *q,

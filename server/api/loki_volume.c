@@ -18,6 +18,7 @@ struct volume {
 
 struct volumes {
     struct api_call *c;
+    int64_t started_ns;
     struct strs targets;
     bool by_name; // an entry for each name, else for each combination of values
     size_t n_steps;
@@ -56,8 +57,8 @@ static void add_name(struct arena *a, struct strs *list, str name)
     *list = (struct strs){v, list->n + 1};
 }
 
-/* targetLabels, else the labels that the selector names; none for {}: all. */
-static struct strs target_labels(struct api_call *c, struct matchers m)
+/* targetLabels; else the labels that the selector names, or all: an empty list, for {}, too. */
+static struct strs target_labels(struct api_call *c, struct matchers m, bool or_all)
 {
     struct strs out = {0};
     str text, part;
@@ -67,7 +68,7 @@ static struct strs target_labels(struct api_call *c, struct matchers m)
                 add_name(&c->q.arena, &out, str_trim(part));
         return out;
     }
-    for (size_t i = 0; i < m.n; i++)
+    for (size_t i = 0; !or_all && i < m.n; i++)
         add_name(&c->q.arena, &out, m.v[i].name);
     return out;
 }
@@ -137,22 +138,45 @@ static bool param_volume_limit(const struct api_call *c, size_t *out, struct err
     return true;
 }
 
-/* The end of step i, or of the range when that comes first. */
-static void write_point(struct json *j, const struct name_select *sel, int64_t step_ns, size_t i,
-                        uint64_t bytes)
+/* The last millisecond of step i, or the end of the range when that comes first. */
+static void write_point(struct json *j, const struct name_select *sel, struct volume_steps steps,
+                        size_t i, uint64_t bytes)
 {
-    int64_t end = time_add(sel->start_ns, (int64_t)(i + 1) * step_ns);
+    int64_t first = sel->start_ns - steps.lead_ns;
+    int64_t end = time_add(first, time_mul((int64_t)(i + 1), steps.step_ns));
     json_array(j);
-    prom_json_time(j, ns_to_ms_floor(MIN(end, sel->end_ns)));
+    prom_json_time(j, ns_to_ms_floor(end < sel->end_ns ? end - NS_PER_MS : sel->end_ns));
     json_u64_str(j, bytes);
     json_array_end(j);
 }
 
+/* A vector, unless one of them has something in more than one step. */
+static bool is_over_time(const struct volumes *all, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t steps = 0;
+        for (size_t k = 0; k < all->n_steps; k++)
+            steps += all->v.v[i].by[k] > 0;
+        if (steps > 1)
+            return true;
+    }
+    return false;
+}
+
+static size_t filled(const struct volumes *all, size_t limit)
+{
+    size_t n = 0;
+    while (n < all->v.n && n < limit && all->v.v[n].total > 0)
+        n++;
+    return n;
+}
+
 static void write_volumes(const struct volumes *all, size_t limit, const struct name_select *sel,
-                          int64_t step_ns)
+                          struct volume_steps steps)
 {
     struct json j;
-    bool is_matrix = all->n_steps > 1;
+    size_t n = filled(all, limit);
+    bool is_matrix = is_over_time(all, n);
     loki_begin_json(&j, all->c->rep);
     json_kv_str(&j, "status", STR("success"));
     json_key(&j, STR("data"));
@@ -160,7 +184,7 @@ static void write_volumes(const struct volumes *all, size_t limit, const struct 
     json_kv_str(&j, "resultType", is_matrix ? STR("matrix") : STR("vector"));
     json_key(&j, STR("result"));
     json_array(&j);
-    for (size_t i = 0; i < all->v.n && i < limit && j.ok; i++) {
+    for (size_t i = 0; i < n && j.ok; i++) {
         const struct volume *v = &all->v.v[i];
         json_object(&j);
         json_key(&j, STR("metric"));
@@ -169,15 +193,26 @@ static void write_volumes(const struct volumes *all, size_t limit, const struct 
         if (is_matrix)
             json_array(&j);
         for (size_t k = 0; k < all->n_steps && j.ok; k++)
-            if (!is_matrix || v->by[k] > 0)
-                write_point(&j, sel, step_ns, k, v->by[k]);
+            if (v->by[k] > 0)
+                write_point(&j, sel, steps, k, v->by[k]);
         if (is_matrix)
             json_array_end(&j);
         json_object_end(&j);
     }
     json_array_end(&j);
+    loki_write_stats(&j, all->c, all->started_ns, n);
     json_object_end(&j);
     loki_end_json(&j, all->c->rep);
+}
+
+/* Steps are whole ones of Unix time: how much of the first lies before the start. */
+static int64_t before_start(int64_t start_ns, int64_t step_ns)
+{
+    if (step_ns == 0)
+        return 0;
+    int64_t past = start_ns % step_ns;
+    past += past < 0 ? step_ns : 0;
+    return start_ns < INT64_MIN + past ? 0 : past;
 }
 
 /* step_ns 0: all in one. */
@@ -186,28 +221,32 @@ static bool run(struct api_call *c, int64_t step_ns, struct err *err)
     struct matchers m;
     struct name_select sel;
     struct snapshot *snap;
-    struct volumes all = {.c = c};
+    struct volumes all = {.c = c, .started_ns = clock_mono_ns(c->svc->clock)};
     size_t limit = VOLUME_LIMIT_DEFAULT;
     if (!param_aggregate(c, &all.by_name, err) || !param_volume_limit(c, &limit, err) ||
         !loki_param_selector(c, &m, err) || !loki_names_begin(c, m, &sel, &snap, err))
         return false;
     uint64_t length = (uint64_t)sel.end_ns - (uint64_t)sel.start_ns;
-    int64_t step = step_ns > 0 ? step_ns : (int64_t)MIN(length, (uint64_t)INT64_MAX - 1) + 1;
-    uint64_t steps = MAX((length + (uint64_t)step - 1) / (uint64_t)step, 1);
-    if (steps > c->q.limits.max_steps)
+    struct volume_steps steps = {.step_ns = step_ns,
+                                 .lead_ns = before_start(sel.start_ns, step_ns)};
+    if (step_ns == 0)
+        steps.step_ns = (int64_t)MIN(length, (uint64_t)INT64_MAX - 1) + 1;
+    length += (uint64_t)steps.lead_ns;
+    uint64_t step = (uint64_t)steps.step_ns, n = length / step + (length % step > 0);
+    if (n > c->q.limits.max_steps)
         return err_set(
             err, ERR_INVALID,
             "exceeded maximum resolution of %zu points per time series (query.max_points)"
             ". Try increasing the value of the step parameter",
             c->q.limits.max_steps);
     hmap_init(&all.map, &c->q.arena);
-    all.targets = target_labels(c, m);
-    all.n_steps = (size_t)steps;
-    if (!store_stream_volumes(snap, &sel, step, all.n_steps, visit, &all, err))
+    all.targets = target_labels(c, m, all.by_name);
+    all.n_steps = steps.n = (size_t)MAX(n, 1);
+    if (!store_stream_volumes(snap, &sel, steps, visit, &all, err))
         return false;
     if (all.v.n > 1)
         qsort(all.v.v, all.v.n, sizeof *all.v.v, compare_volumes);
-    write_volumes(&all, limit, &sel, step);
+    write_volumes(&all, limit, &sel, steps);
     return true;
 }
 

@@ -342,6 +342,11 @@ static void count_piece(struct log_loader *ld, const struct log_piece *p, bool i
     st->lines += is_first ? p->rows.rows_seen : 0;
     st->bytes += is_first ? p->rows.bytes_seen : 0;
     st->blocks++;
+    if (p->block)
+        return;
+    st->head_lines += is_first ? p->rows.rows_seen : 0;
+    st->head_bytes += is_first ? p->rows.bytes_seen : 0;
+    st->head_blocks++;
 }
 
 void log_piece_count_run(struct log_loader *ld, const struct log_piece *p, size_t run)

@@ -346,8 +346,8 @@ void volumes_add(struct volumes *v, size_t i, int64_t t0_ns, int64_t t1_ns, doub
     int64_t from = MAX(t0_ns, v->start_ns), to = MIN(t1_ns, v->end_ns);
     if (from > to)
         return;
-    // Offsets from the start: a range may span all of int64.
-    uint64_t start = (uint64_t)v->start_ns, step = (uint64_t)v->step_ns;
+    // Offsets from the first step: a range may span all of int64.
+    uint64_t start = (uint64_t)v->start_ns - (uint64_t)v->lead_ns, step = (uint64_t)v->step_ns;
     uint64_t off0 = (uint64_t)from - start, off1 = (uint64_t)to - start;
     // The end of the last step is the end of the range: it belongs to both.
     uint64_t end = v->n_steps > UINT64_MAX / step ? UINT64_MAX : v->n_steps * step;
@@ -458,17 +458,18 @@ static bool volumes_segment(struct volume_walk *w, struct segment *seg, struct e
     return ok;
 }
 
-bool store_stream_volumes(struct snapshot *snap, const struct name_select *sel, int64_t step_ns,
-                          size_t n_steps, volume_visit *visit, void *ctx, struct err *err)
+bool store_stream_volumes(struct snapshot *snap, const struct name_select *sel,
+                          struct volume_steps steps, volume_visit *visit, void *ctx,
+                          struct err *err)
 {
     struct volume_walk w = {
         .snap = snap,
         .sel = sel,
-        .volumes = {sel->start_ns, sel->end_ns, step_ns, n_steps, NULL},
+        .volumes = {sel->start_ns, sel->end_ns, steps.step_ns, steps.lead_ns, steps.n, NULL},
         .visit = visit,
         .ctx = ctx,
     };
-    if (sel->start_ns > sel->end_ns || step_ns <= 0)
+    if (sel->start_ns > sel->end_ns || steps.step_ns <= 0)
         return true;
     arena_init(&w.scratch, SIZE_MAX, snap->cache);
     struct arena_mark empty = arena_mark(&w.scratch);

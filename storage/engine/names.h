@@ -12,6 +12,7 @@
 /* Bytes by id (or ordinal) and step of time: by[i * n_steps + step]. */
 struct volumes {
     int64_t start_ns, end_ns, step_ns; // both inclusive
+    int64_t lead_ns;                   // of step 0 before start_ns
     size_t n_steps;
     uint64_t *by;
 };

@@ -406,6 +406,13 @@ static bool add_volume(void *ctx, struct labels stream, const uint64_t *bytes, s
     return true;
 }
 
+static bool volumes(struct fixture *f, struct snapshot *snap, const struct name_select *sel,
+                    int64_t step_ns, size_t n, int64_t lead_ns, uint64_t *bytes)
+{
+    struct volume_steps steps = {step_ns, n, lead_ns};
+    return store_stream_volumes(snap, sel, steps, add_volume, bytes, &f->err);
+}
+
 static void check_names(struct fixture *f, size_t rows, int gen)
 {
     struct snapshot *snap;
@@ -430,18 +437,26 @@ static void check_names(struct fixture *f, size_t rows, int gen)
     assert_true(st.chunks >= 3);
     assert_int_equal(st.min_ms, T0 / NS_PER_MS);
     uint64_t bytes[2] = {0};
-    assert_true(store_stream_volumes(snap, &sel, INT64_MAX, 2, add_volume, bytes, &f->err));
+    assert_true(volumes(f, snap, &sel, INT64_MAX, 2, 0, bytes));
     assert_int_equal(bytes[0], 0); // before 1970
     assert_int_equal(bytes[1], rows * 10);
     // steps times streams: refused before any memory is taken
-    assert_false(store_stream_volumes(snap, &sel, 1, SIZE_MAX / 8, add_volume, bytes, &f->err));
+    assert_false(volumes(f, snap, &sel, 1, SIZE_MAX / 8, 0, bytes));
     assert_int_equal(f->err.code, ERR_LIMIT);
     f->err = ERR_OK;
     sel.start_ns = T0;
     sel.end_ns = T0 + 1000 * NS_PER_S;
     memset(bytes, 0, sizeof bytes);
-    assert_true(store_stream_volumes(snap, &sel, 10 * NS_PER_S, 2, add_volume, bytes, &f->err));
+    assert_true(volumes(f, snap, &sel, 10 * NS_PER_S, 2, 0, bytes));
     assert_in_range(bytes[0] + bytes[1], 1, rows * 10);
+    // a first step of 1 s: the rest of what two of 10 s have is in the second
+    uint64_t led[2] = {0};
+    sel.end_ns = T0 + 11 * NS_PER_S - 1;
+    memset(bytes, 0, sizeof bytes);
+    assert_true(volumes(f, snap, &sel, 11 * NS_PER_S, 1, 0, bytes));
+    assert_true(volumes(f, snap, &sel, 10 * NS_PER_S, 2, 9 * NS_PER_S, led));
+    assert_true(led[0] <= led[1]);
+    assert_int_equal(led[0] + led[1], bytes[0]);
     sel.start_ns = INT64_MIN;
     sel.end_ns = INT64_MAX;
     struct matcher m;
