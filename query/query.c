@@ -180,6 +180,19 @@ void query_info_about(struct query *q, str about, const char *fmt, ...)
     va_end(args);
 }
 
+str query_of_metric(struct query *q, str name)
+{
+    struct buf b;
+    if (name.n == 0)
+        return STR("");
+    buf_init(&b, MIB);
+    buf_add(&b, STR(" for metric name "));
+    label_quote(&b, name);
+    str text = arena_dup(&q->arena, buf_str(&b));
+    buf_deinit(&b);
+    return text;
+}
+
 void query_defer(struct query *q, void (*fn)(void *), void *arg)
 {
     struct query_defer *d = arena_new(&q->arena, struct query_defer);

@@ -78,6 +78,8 @@ void query_warn(struct query *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void query_info(struct query *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* An info about something with details that change: the newest replaces those before. */
 void query_info_about(struct query *q, str about, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* " for metric name "x"", as notes end, or nothing without a name; in the query's arena. */
+str query_of_metric(struct query *q, str name);
 void query_defer(struct query *q, void (*fn)(void *), void *arg);
 
 /* A part of a query that another thread works on. `part` is a query of its own for that thread,

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "query/lang/template_int.h"
+#include "storage/base/date.h"
 #include "storage/base/num.h"
 #include "storage/model/limits.h"
 
@@ -181,9 +182,7 @@ static bool parse_rule(str s, struct rule *r)
 /* Days from 1970 to the first of a month. */
 static int64_t days_of(int64_t year, int month)
 {
-    int64_t y = year - (month <= 2), era = (y >= 0 ? y : y - 399) / 400, yoe = y - era * 400;
-    int64_t doy = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5;
-    return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
+    return date_seconds(&(struct date){.year = year, .month = month, .day = 1}) / DATE_S_PER_DAY;
 }
 
 /* When a change of a year takes place, in Unix seconds. */
@@ -195,7 +194,7 @@ static int64_t rule_time(const struct rule *r, size_t i, int64_t year)
     int64_t day = first + (r->day[i] - weekday + 7) % 7 + 7 * (r->week[i] - 1);
     while (day >= next)
         day -= 7;
-    return day * 86400 + r->time_s[i] - r->offset_s[1 - i];
+    return day * DATE_S_PER_DAY + r->time_s[i] - r->offset_s[1 - i];
 }
 
 #define RULE_YEARS 65 // from the last step: what nanoseconds in 64 bits reach ends in 2262

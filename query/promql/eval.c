@@ -32,19 +32,6 @@ str node_string(const struct node *n)
     return n->kind == NODE_STRING ? n->string : STR("");
 }
 
-str of_metric(struct query *q, str name)
-{
-    struct buf b;
-    if (name.n == 0)
-        return STR("");
-    buf_init(&b, MIB);
-    buf_add(&b, STR(" for metric name "));
-    print_quoted(&b, name);
-    str text = arena_dup(&q->arena, buf_str(&b));
-    buf_deinit(&b);
-    return text;
-}
-
 void cells_init_in(struct arena *a, size_t n, struct cells *c)
 {
     *c = (struct cells){.v = arena_array(a, double, n), .h = arena_zalloc(a, n * sizeof *c->h)};

@@ -39,8 +39,6 @@ MUST_USE bool eval_dur(const struct eval *e, const struct dur *d, int64_t *out_m
 bool dur_fail(const struct eval *e, const struct dur *d, struct err *err, const char *text);
 /* The string of a string argument. */
 str node_string(const struct node *n);
-/* " for metric name "x"" or nothing, as notes end; in the arena. */
-str of_metric(struct query *q, str name);
 
 /* One output row of grid.n cells, built before it is known whether it holds anything. */
 struct cells {

@@ -15,14 +15,14 @@ double math_rad(double v);
 /* funcs_time.c */
 call_fn call_time, call_date, call_timestamp, call_start_timestamp, call_start, call_end, call_step,
     call_range;
-double date_minute(double v);
-double date_hour(double v);
-double date_day_of_week(double v);
-double date_day_of_month(double v);
-double date_day_of_year(double v);
-double date_days_in_month(double v);
-double date_month(double v);
-double date_year(double v);
+double part_minute(double v);
+double part_hour(double v);
+double part_day_of_week(double v);
+double part_day_of_month(double v);
+double part_day_of_year(double v);
+double part_days_in_month(double v);
+double part_month(double v);
+double part_year(double v);
 
 /* funcs_vector.c */
 call_fn call_absent, call_absent_over_time, call_scalar, call_vector, call_sort, call_sort_desc,

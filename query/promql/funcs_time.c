@@ -3,6 +3,7 @@
 
 #include "query/promql/funcs_impl.h"
 #include "query/promql/source.h"
+#include "storage/base/date.h"
 
 static bool scalar(struct eval *e, double v, struct result *out, struct err *err)
 {
@@ -94,103 +95,70 @@ bool call_start_timestamp(struct eval *e, const struct node *n, struct result *o
 
 /* ---- dates ---- */
 
-struct date {
-    int64_t year, month, day; // from 1
-    int64_t days;             // since 1970-01-01
-};
-
-static int64_t floor_div(int64_t a, int64_t b)
+/* NaN and what is beyond any calendar are no date. */
+static bool date_at(double v, struct date *out)
 {
-    return a / b - (a % b < 0);
+    bool has_date = fabs(v) < 1e17;
+    if (has_date)
+        *out = date_of((int64_t)v);
+    return has_date;
 }
 
-static bool is_leap(int64_t year)
+double part_minute(double v)
 {
-    return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    struct date d;
+    return date_at(v, &d) ? (double)d.minute : NAN;
 }
 
-/* Years begin in March here, so that the leap day is the last one of its year. */
-static struct date date_of(int64_t seconds)
+double part_hour(double v)
 {
-    int64_t days = floor_div(seconds, 86400);
-    int64_t z = days + 719468; // since 0000-03-01
-    int64_t era = floor_div(z, 146097);
-    int64_t doe = z - era * 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    int64_t mp = (5 * doy + 2) / 153;
-    struct date d = {.day = doy - (153 * mp + 2) / 5 + 1, .days = days};
-    d.month = mp < 10 ? mp + 3 : mp - 9;
-    d.year = yoe + era * 400 + (d.month <= 2);
-    return d;
+    struct date d;
+    return date_at(v, &d) ? (double)d.hour : NAN;
 }
 
-static const int days_before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365};
-
-/* NaN and what is beyond any calendar stay NaN. */
-static bool seconds_of(double v, int64_t *s)
+double part_day_of_week(double v)
 {
-    if (!(fabs(v) < 1e17))
-        return false;
-    *s = (int64_t)v;
-    return true;
-}
-
-double date_minute(double v)
-{
-    int64_t s;
-    return seconds_of(v, &s) ? (double)(floor_div(s, 60) - floor_div(s, 3600) * 60) : NAN;
-}
-
-double date_hour(double v)
-{
-    int64_t s;
-    return seconds_of(v, &s) ? (double)(floor_div(s, 3600) - floor_div(s, 86400) * 24) : NAN;
-}
-
-double date_day_of_week(double v)
-{
-    int64_t s;
-    if (!seconds_of(v, &s))
+    struct date d;
+    if (!date_at(v, &d))
         return NAN;
-    int64_t days = floor_div(s, 86400) + 4; // 1970-01-01 was a Thursday
-    return (double)(days - floor_div(days, 7) * 7);
+    d.hour = d.minute = d.second = 0;
+    int64_t days = date_seconds(&d) / DATE_S_PER_DAY + 4; // 1970-01-01 was a Thursday
+    return (double)(days % 7 + (days % 7 < 0 ? 7 : 0));
 }
 
-double date_day_of_month(double v)
+double part_day_of_month(double v)
 {
-    int64_t s;
-    return seconds_of(v, &s) ? (double)date_of(s).day : NAN;
+    struct date d;
+    return date_at(v, &d) ? (double)d.day : NAN;
 }
 
-double date_day_of_year(double v)
+double part_day_of_year(double v)
 {
-    int64_t s;
-    if (!seconds_of(v, &s))
+    struct date d;
+    if (!date_at(v, &d))
         return NAN;
-    struct date d = date_of(s);
-    return (double)(days_before[d.month - 1] + d.day + (d.month > 2 && is_leap(d.year)));
+    int days = d.day;
+    while (--d.month > 0)
+        days += date_days_in_month(d.year, d.month);
+    return days;
 }
 
-double date_days_in_month(double v)
+double part_days_in_month(double v)
 {
-    int64_t s;
-    if (!seconds_of(v, &s))
-        return NAN;
-    struct date d = date_of(s);
-    return days_before[d.month] - days_before[d.month - 1] + (d.month == 2 && is_leap(d.year));
+    struct date d;
+    return date_at(v, &d) ? (double)date_days_in_month(d.year, d.month) : NAN;
 }
 
-double date_month(double v)
+double part_month(double v)
 {
-    int64_t s;
-    return seconds_of(v, &s) ? (double)date_of(s).month : NAN;
+    struct date d;
+    return date_at(v, &d) ? (double)d.month : NAN;
 }
 
-double date_year(double v)
+double part_year(double v)
 {
-    int64_t s;
-    return seconds_of(v, &s) ? (double)date_of(s).year : NAN;
+    struct date d;
+    return date_at(v, &d) ? (double)d.year : NAN;
 }
 
 static bool apply_date(const void *ctx, size_t step, double v, double *out)

@@ -25,7 +25,7 @@ enum note {
 /* Upstream names the metric here even when it has no name. */
 static str of_any_metric(struct rollup *r)
 {
-    return r->metric.n > 0 ? of_metric(r->e->q, r->metric) : STR(" for metric name \"\"");
+    return r->metric.n > 0 ? query_of_metric(r->e->q, r->metric) : STR(" for metric name \"\"");
 }
 
 /* Notes repeat from window to window: their text is made once per series. */
@@ -61,7 +61,7 @@ void warn_mixed_schemas(struct rollup *r)
     query_warn(r->e->q,
                "PromQL warning: vector contains a mix of histograms with exponential and custom "
                "buckets schemas" STR_FMT,
-               STR_ARG(of_metric(r->e->q, r->metric)));
+               STR_ARG(query_of_metric(r->e->q, r->metric)));
 }
 
 static str quoted_metric(struct rollup *r)

@@ -326,7 +326,7 @@ static void pick_smoothed(struct instant *x, const struct samples *s)
     }
     if (mixed_kinds)
         query_warn(q, "PromQL warning: encountered a mix of histograms and floats" STR_FMT,
-                   STR_ARG(of_metric(q, name)));
+                   STR_ARG(query_of_metric(q, name)));
     if (notes.sub_bounds)
         info_reconciled(q, IN_SUB);
     if (notes.add_bounds)
@@ -335,7 +335,7 @@ static void pick_smoothed(struct instant *x, const struct samples *s)
         query_warn(q,
                    "PromQL warning: vector contains a mix of histograms with exponential and "
                    "custom buckets schemas" STR_FMT,
-                   STR_ARG(of_metric(q, name)));
+                   STR_ARG(query_of_metric(q, name)));
 }
 
 static bool instant_series(void *ctx, const struct samples *s, struct err *err)

@@ -8,10 +8,10 @@
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
-#include <time.h>
 #include <stdlib.h>
 
 #include "query/vector/group.h"
+#include "storage/base/date.h"
 #include "storage/base/num.h"
 
 #define LE STR("le")
@@ -288,20 +288,6 @@ struct run {
     struct fixes fixes;
 };
 
-/* " for metric name "x"", or nothing. */
-static str of_metric(struct query *q, struct labels l)
-{
-    struct buf b;
-    str name = labels_get(l, METRIC_NAME);
-    if (name.n == 0)
-        return STR("");
-    buf_init(&b, MIB);
-    label_quote(&b, name);
-    str text = arena_fmt(&q->arena, " for metric name " STR_FMT, STR_ARG(buf_str(&b)));
-    buf_deinit(&b);
-    return text;
-}
-
 static bool has_floats(const struct mseries *s, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -318,7 +304,7 @@ static void warn_bound(struct run *r, str text, struct labels l)
     query_warn(r->q,
                "PromQL warning: bucket label \"le\" is missing or has a malformed value of " STR_FMT
                "" STR_FMT,
-               STR_ARG(buf_str(&b)), STR_ARG(of_metric(r->q, l)));
+               STR_ARG(buf_str(&b)), STR_ARG(query_of_metric(r->q, labels_get(l, METRIC_NAME))));
     buf_deinit(&b);
 }
 
@@ -335,21 +321,16 @@ static void read_bounds(struct run *r)
     }
 }
 
-#define SECOND_MAX 48 // bytes of a second as RFC 3339 writes it, far years included
-
 static const char *print_second(char *text, int64_t ms)
 {
-    struct tm tm;
-    time_t s = (time_t)(ms / 1000);
-    if (gmtime_r(&s, &tm) == NULL || strftime(text, SECOND_MAX, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-        snprintf(text, SECOND_MAX, "%lld", (long long)s);
+    memcpy(text + date_print(text, ms / 1000), "Z", 2);
     return text;
 }
 
 static void say_fixes(struct run *r)
 {
     const struct fixes *x = &r->fixes;
-    char lowest[NUM_TEXT_MAX], highest[NUM_TEXT_MAX], from[SECOND_MAX], to[SECOND_MAX];
+    char lowest[NUM_TEXT_MAX], highest[NUM_TEXT_MAX], from[DATE_TEXT_MAX], to[DATE_TEXT_MAX];
     if (x->n == 0)
         return;
     str about =
@@ -357,7 +338,7 @@ static void say_fixes(struct run *r)
                   "PromQL info: input to histogram_quantile needed to be fixed for monotonicity "
                   "(see https://prometheus.io/docs/prometheus/latest/querying/functions/"
                   "#histogram_quantile)" STR_FMT,
-                  STR_ARG(of_metric(r->q, x->labels)));
+                  STR_ARG(query_of_metric(r->q, labels_get(x->labels, METRIC_NAME))));
     query_info_about(r->q, about,
                      ", from buckets " STR_FMT " to " STR_FMT
                      ", with a max diff of %.2g, over %zu samples from %s to %s",
@@ -410,12 +391,13 @@ static double of_native(struct run *r, const struct hist *h, size_t i, struct la
             query_info(r->q,
                        "PromQL info: input to histogram_fraction has NaN observations, which are "
                        "excluded from all fractions" STR_FMT,
-                       STR_ARG(of_metric(r->q, l)));
+                       STR_ARG(query_of_metric(r->q, labels_get(l, METRIC_NAME))));
         else if (h->count > total && r->phi[i] >= 0 && r->phi[i] <= 1)
             query_info(r->q,
                        "PromQL info: input to histogram_quantile has NaN observations, result is "
                        "%s" STR_FMT,
-                       isnan(v) ? "NaN" : "skewed higher", STR_ARG(of_metric(r->q, l)));
+                       isnan(v) ? "NaN" : "skewed higher",
+                       STR_ARG(query_of_metric(r->q, labels_get(l, METRIC_NAME))));
     }
     return v;
 }
@@ -443,7 +425,7 @@ static bool run_group(struct run *r, const struct groups *g, size_t group, struc
             query_warn(r->q,
                        "PromQL warning: vector contains a mix of classic and native "
                        "histograms" STR_FMT,
-                       STR_ARG(of_metric(r->q, l)));
+                       STR_ARG(query_of_metric(r->q, labels_get(l, METRIC_NAME))));
         else if (n > 0)
             row_set(row, i, of_classic(r, n, i, l));
         else if (native != NULL)

@@ -2,11 +2,11 @@
  * queries with label sets as text and times as RFC 3339, names without an envelope. Old scripts and
  * early Grafana plugins have them. */
 #include <stdio.h>
-#include <time.h>
 
 #include "query/lang/print.h"
 #include "query/logql/logql.h"
 #include "server/api/loki_priv.h"
+#include "storage/base/date.h"
 
 /* ---- queries ---- */
 
@@ -34,13 +34,9 @@ static bool param_query(struct api_call *c, const struct logql_expr **out, struc
 /* 2006-01-02T15:04:05.999999999Z, without zeros at the end. */
 static void write_time(struct json *j, int64_t t_ns)
 {
-    char text[64];
-    struct tm tm;
-    int64_t past = t_ns % NS_PER_S;
-    past += past < 0 ? NS_PER_S : 0;
-    time_t seconds = (time_t)((t_ns - past) / NS_PER_S);
-    (void)gmtime_r(&seconds, &tm); // any int64 of nanoseconds is a year of four digits
-    size_t n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
+    char text[DATE_TEXT_MAX + 12];
+    int64_t past = t_ns % NS_PER_S + (t_ns % NS_PER_S < 0 ? NS_PER_S : 0);
+    size_t n = date_print(text, ns_to_s_floor(t_ns));
     if (past > 0) {
         n += (size_t)snprintf(text + n, sizeof text - n, ".%09lld", (long long)past);
         while (text[n - 1] == '0')

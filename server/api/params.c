@@ -5,6 +5,7 @@
 #include <math.h>
 #include <time.h>
 
+#include "storage/base/date.h"
 #include "storage/base/dur.h"
 #include "storage/base/num.h"
 
@@ -135,24 +136,6 @@ static bool take_char(str *s, char ch)
     return true;
 }
 
-/* Days from 1970-01-01 in the proleptic Gregorian calendar; years are counted from March. */
-static int64_t days_from_civil(int64_t y, int m, int d)
-{
-    y -= m <= 2;
-    int64_t era = (y >= 0 ? y : y - 399) / 400;
-    int64_t yoe = y - era * 400;
-    int64_t doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
-    int64_t doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
-    return era * 146097 + doe - 719468;
-}
-
-static int days_in_month(int y, int m)
-{
-    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    bool leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
-    return m == 2 && leap ? 29 : days[m - 1];
-}
-
 static bool take_fraction(str *s, int64_t *ns)
 {
     *ns = 0;
@@ -203,9 +186,11 @@ bool time_parse_rfc3339(str s, int64_t *out_ns)
         !take_char(&s, ':') || !take_digits(&s, 2, &sec) || !take_fraction(&s, &frac) ||
         !take_zone(&s, &zone) || s.n != 0)
         return false;
-    if (mo < 1 || mo > 12 || d < 1 || d > days_in_month(y, mo) || h > 23 || mi > 59 || sec > 59)
+    if (mo < 1 || mo > 12 || d < 1 || d > date_days_in_month(y, mo) || h > 23 || mi > 59 ||
+        sec > 59)
         return false;
-    int64_t seconds = days_from_civil(y, mo, d) * 86400 + h * 3600 + mi * 60 + sec - zone;
+    struct date date = {y, mo, d, h, mi, sec};
+    int64_t seconds = date_seconds(&date) - zone;
     *out_ns = time_add(time_mul(seconds, NS_PER_S), frac);
     return true;
 }

@@ -9,6 +9,7 @@
 #include "server/api/api.h"
 #include "server/api/prom_priv.h"
 #include "server/services.h"
+#include "storage/base/date.h"
 #include "storage/base/dur.h"
 #include "storage/base/json_write.h"
 #include "storage/base/num.h"
@@ -303,10 +304,9 @@ static void get_buildinfo(void *ctx, struct http_request *req, struct http_reply
 
 static void write_time(struct json *j, const char *name, int64_t ns)
 {
-    char text[40];
-    time_t seconds = (time_t)(ns / NS_PER_S);
-    struct tm tm;
-    size_t n = gmtime_r(&seconds, &tm) ? strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm) : 0;
+    char text[DATE_TEXT_MAX];
+    size_t n = date_print(text, ns_to_s_floor(ns));
+    text[n++] = 'Z';
     json_key(j, str_c(name));
     json_str(j, str_of(text, n));
 }

@@ -1,6 +1,7 @@
 /* log_time.c - see log_time.h. */
 #include "server/ingest/log_time.h"
 
+#include "storage/base/date.h"
 #include "storage/base/num.h"
 #include "storage/model/timerange.h"
 
@@ -121,33 +122,19 @@ static bool take_clock(str *s, struct moment *m)
 
 /* ---- the calendar ---- */
 
-static int64_t days_from_civil(int64_t y, int m, int d)
-{
-    y -= m <= 2;
-    int64_t era = (y >= 0 ? y : y - 399) / 400;
-    int64_t yoe = y - era * 400;
-    int64_t doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
-    return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
-}
-
 static int year_of(int64_t t_ns)
 {
-    int64_t days = t_ns / NS_PER_S / 86400;
-    int year = (int)(1970 + days / 366);
-    while (days_from_civil(year + 1, 1, 1) <= days)
-        year++;
-    return year;
+    return (int)date_of(ns_to_s_floor(t_ns)).year;
 }
 
 static int64_t seconds_of(const struct moment *m)
 {
-    return days_from_civil(m->year, m->month, m->day) * 86400 + m->hour * 3600 + m->minute * 60 +
-           m->second - m->zone_s;
+    struct date d = {m->year, m->month, m->day, m->hour, m->minute, m->second};
+    return date_seconds(&d) - m->zone_s;
 }
 
 static bool finish(struct moment *m, const struct log_clock *c, struct log_time *out)
 {
-    static const int days[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     if (!m->has_zone)
         m->zone_s = c->zone_s;
     if (!m->has_year) {
@@ -156,9 +143,8 @@ static bool finish(struct moment *m, const struct log_clock *c, struct log_time 
                seconds_of(m) > c->now_ns / NS_PER_S + 86400)
             m->year--;
     }
-    bool is_leap = (m->year % 4 == 0 && m->year % 100 != 0) || m->year % 400 == 0;
-    bool fits = m->month >= 1 && m->month <= 12 && m->day >= 1 && m->day <= days[m->month - 1] &&
-                (m->month != 2 || m->day < 29 || is_leap) && m->hour < 24 && m->minute < 60 &&
+    bool fits = m->month >= 1 && m->month <= 12 && m->day >= 1 &&
+                m->day <= date_days_in_month(m->year, m->month) && m->hour < 24 && m->minute < 60 &&
                 m->second <= 60 && m->year >= 1970;
     if (!fits)
         return false;

@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "storage/base/date.h"
+
 #define LOG_BURST     10u
 #define LOG_WINDOW_NS (10 * NS_PER_S)
 #define LOG_LINE_MAX  2048 // bytes; what is longer is cut
@@ -63,11 +65,8 @@ static size_t log_head(char *line, enum log_level level, const char *event)
 {
     struct timespec ts;
     (void)clock_gettime(CLOCK_REALTIME, &ts);
-    struct tm tm;
-    (void)gmtime_r(&ts.tv_sec, &tm);
-    char when[32];
-    if (strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm) == 0)
-        when[0] = '\0';
+    char when[DATE_TEXT_MAX];
+    (void)date_print(when, ts.tv_sec);
     return log_clamp(0, snprintf(line, LOG_LINE_MAX, "time=%s.%03dZ level=%s event=%s", when,
                                  (int)(ts.tv_nsec / NS_PER_MS), log_names[level], event));
 }

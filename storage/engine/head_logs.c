@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "storage/base/date.h"
 #include "storage/base/hmap.h"
 #include "storage/base/vec.h"
 #include "storage/codec/log_payload.h"
@@ -236,16 +237,9 @@ static void gen_touch(struct logs_gen *g, struct gen_stream *s, uint32_t batch)
 
 static void put_time(struct buf *out, int64_t t_ns)
 {
-    int64_t s = t_ns / NS_PER_S - (t_ns % NS_PER_S < 0);
-    int64_t days = s / 86400 - (s % 86400 < 0), rest = s - days * 86400;
-    // civil date of a day number: years begin in March, 400 years are 146097 days
-    int64_t z = days + 719468, era = (z >= 0 ? z : z - 146096) / 146097, doe = z - era * 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
-    int64_t month = mp < 10 ? mp + 3 : mp - 9, year = yoe + era * 400 + (month <= 2);
-    buf_fmt(out, "%04d-%02d-%02dT%02d:%02d:%02dZ", (int)year, (int)month,
-            (int)(doy - (153 * mp + 2) / 5 + 1), (int)(rest / 3600), (int)(rest / 60 % 60),
-            (int)(rest % 60));
+    char text[DATE_TEXT_MAX];
+    buf_add(out, str_of(text, date_print(text, ns_to_s_floor(t_ns))));
+    buf_add_char(out, 'Z');
 }
 
 static void refuse_text(struct write_result *res, const struct buf *why)

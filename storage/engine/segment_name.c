@@ -1,63 +1,17 @@
-/* segment_name.c - names of segment files, and the UTC calendar that they need.
+/* segment_name.c - names of segment files.
  *
  * Times are whole UTC seconds around the records, so that a name never promises less than the file
- * holds. Dates are computed here (proleptic Gregorian, days since 1970): gmtime would drag in the
- * time zone machinery, and years before 1970 are allowed. */
+ * holds. */
 #include <stdio.h>
 
+#include "storage/base/date.h"
 #include "storage/base/hash.h"
 #include "storage/engine/segment_file.h"
-
-#define S_PER_DAY 86400
-
-static int64_t floor_div(int64_t a, int64_t b)
-{
-    int64_t q = a / b;
-    return a % b < 0 ? q - 1 : q;
-}
-
-struct civil {
-    int64_t year;
-    int month, day, hour, minute, second;
-};
-
-/* Days are counted in eras of 400 years that start on March 1st, so that leap days come last. */
-static struct civil civil_of(int64_t s)
-{
-    int64_t days = floor_div(s, S_PER_DAY);
-    int64_t in_day = s - days * S_PER_DAY;
-    int64_t since = days + 719468; // since 0000-03-01
-    int64_t era = floor_div(since, 146097);
-    int64_t doe = since - era * 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    int64_t mp = (5 * doy + 2) / 153;
-    int64_t month = mp < 10 ? mp + 3 : mp - 9;
-    return (struct civil){
-        .year = yoe + era * 400 + (month <= 2),
-        .month = (int)month,
-        .day = (int)(doy - (153 * mp + 2) / 5 + 1),
-        .hour = (int)(in_day / 3600),
-        .minute = (int)(in_day / 60 % 60),
-        .second = (int)(in_day % 60),
-    };
-}
-
-static int64_t civil_seconds(const struct civil *c)
-{
-    int64_t y = c->year - (c->month <= 2);
-    int64_t era = floor_div(y, 400);
-    int64_t yoe = y - era * 400;
-    int64_t mp = c->month > 2 ? c->month - 3 : c->month + 9;
-    int64_t doy = (153 * mp + 2) / 5 + c->day - 1;
-    int64_t doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
-    int64_t days = era * 146097 + doe - 719468;
-    return days * S_PER_DAY + c->hour * 3600 + c->minute * 60 + c->second;
-}
+#include "storage/model/timerange.h"
 
 static void print_time(char dst[24], int64_t s)
 {
-    struct civil c = civil_of(s);
+    struct date c = date_of(s);
     (void)snprintf(dst, 24, "%04d%02d%02dT%02d%02d%02dZ", (int)c.year, c.month, c.day, c.hour,
                    c.minute, c.second);
 }
@@ -71,8 +25,8 @@ void segment_name_print(char dst[SEGMENT_NAME_MAX], char letter, int level, int6
                         int64_t t1_ns, uint32_t seq)
 {
     char start[24], end[24];
-    print_time(start, floor_div(t0_ns, NS_PER_S));
-    print_time(end, floor_div(t1_ns, NS_PER_S) + 1);
+    print_time(start, ns_to_s_floor(t0_ns));
+    print_time(end, ns_to_s_floor(t1_ns) + 1);
     int n = snprintf(dst, SEGMENT_NAME_MAX, "%c%d-%s-%s-%08x", letter, level, start, end, seq);
     size_t at = (size_t)MAX(n, 0);
     (void)snprintf(dst + at, SEGMENT_NAME_MAX - at, "-%04x.db", check_of((str){dst, at}));
@@ -80,7 +34,7 @@ void segment_name_print(char dst[SEGMENT_NAME_MAX], char letter, int level, int6
 
 void segment_day_print(char dst[SEGMENT_DAY_MAX], int64_t t0_ns)
 {
-    struct civil c = civil_of(floor_div(t0_ns, NS_PER_S));
+    struct date c = date_of(ns_to_s_floor(t0_ns));
     (void)snprintf(dst, SEGMENT_DAY_MAX, "%04d%02d%02d", (int)c.year, c.month, c.day);
 }
 
@@ -110,7 +64,7 @@ static bool take(str *s, str lit)
 
 static bool take_time(str *s, int64_t *out_ns)
 {
-    struct civil c;
+    struct date c;
     int year;
     if (!take_digits(s, 4, &year) || !take_digits(s, 2, &c.month) || !take_digits(s, 2, &c.day) ||
         !take(s, STR("T")) || !take_digits(s, 2, &c.hour) || !take_digits(s, 2, &c.minute) ||
@@ -120,7 +74,7 @@ static bool take_time(str *s, int64_t *out_ns)
         c.second > 59)
         return false;
     c.year = year;
-    int64_t seconds = civil_seconds(&c);
+    int64_t seconds = date_seconds(&c);
     return !__builtin_mul_overflow(seconds, NS_PER_S, out_ns);
 }
 

@@ -35,6 +35,10 @@ static inline int64_t ms_to_ns(int64_t ms)
 {
     return time_mul(ms, NS_PER_MS);
 }
+static inline int64_t ns_to_s_floor(int64_t ns)
+{
+    return ns / NS_PER_S - (ns % NS_PER_S < 0);
+}
 static inline int64_t ns_to_ms_floor(int64_t ns)
 {
     return ns >= 0 ? ns / NS_PER_MS : -((-(ns + 1)) / NS_PER_MS) - 1;

@@ -243,6 +243,14 @@ int main(int argc, char **argv)
         return 2;
     struct bench *b = mem_zalloc(sizeof *b);
     bench_open(b, folder);
+    struct store_stats st;
+    store_stats(b->s, &st);
+    if (mb != 0 && st.signal[SIGNAL_LOGS].segment_bytes > 0) {
+        (void)fprintf(stderr,
+                      "%s holds logs already: sizes would count them; name an empty folder\n",
+                      folder);
+        return 2;
+    }
     if (mb == 0) {
         for (int i = 0; i < 10 && argc > 4; i++)
             needle(b, argv[4]);
