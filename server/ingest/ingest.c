@@ -293,23 +293,46 @@ static bool pick_form(struct ingest_job *j, struct err *err)
     return true;
 }
 
-/* Remote write and Loki's protobuf are snappy blocks whether or not a header says so. */
+/* Loki: protobuf is a snappy block always, inside of whatever coding the header names; JSON never
+ * is, even if the header says so. */
+static bool inflate_loki(struct ingest_job *j, bool says_snappy, size_t max, str *body,
+                         struct err *err)
+{
+    bool is_coded = http_header_get(j->req, STR("content-encoding")).n > 0 && !says_snappy;
+    if (j->is_json && says_snappy) {
+        *body = j->req->body;
+        return body->n <= max ||
+               err_set(err, ERR_TOO_LARGE, "request body larger than %zu bytes", max);
+    }
+    if (j->is_json || is_coded) {
+        if (!http_body(j->req, max, body, err))
+            return false;
+        if (j->is_json)
+            return true;
+        http_body_peel(j->req);
+    }
+    return http_inflate(j->req, CODEC_SNAPPY, max, body, err);
+}
+
+/* Remote write is a snappy block whether or not a header says so. */
 static bool inflate(struct ingest_job *j, str *body, struct err *err)
 {
     size_t max = (size_t)j->svc->config->max_body_raw;
-    bool always_snappy =
-        j->protocol->answer == ANSWER_PROM || (j->protocol->answer == ANSWER_LOKI && !j->is_json);
     if (j->req->is_grpc) {
         *body = j->req->body;
         return true;
     }
-    str coding = http_header_get(j->req, STR("content-encoding"));
-    bool is_named = !always_snappy || (coding.n > 0 && !str_eq_nocase(coding, STR("snappy")));
-    if (!(is_named ? http_body(j->req, max, body, err)
-                   : http_inflate(j->req, CODEC_SNAPPY, max, body, err)))
-        return false;
-    http_body_spent(j->req);
-    return true;
+    str coding = str_trim(http_header_get(j->req, STR("content-encoding")));
+    bool says_snappy = str_eq_nocase(coding, STR("snappy")), ok;
+    if (j->protocol->answer == ANSWER_LOKI)
+        ok = inflate_loki(j, says_snappy, max, body, err);
+    else if (j->protocol->answer == ANSWER_PROM && (coding.n == 0 || says_snappy))
+        ok = http_inflate(j->req, CODEC_SNAPPY, max, body, err);
+    else
+        ok = http_body(j->req, max, body, err);
+    if (ok)
+        http_body_spent(j->req);
+    return ok;
 }
 
 struct finder {

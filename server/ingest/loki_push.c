@@ -186,6 +186,8 @@ static bool parse_labels(struct push *p, str s, struct labels_builder *b, struct
     if (s.n > LABEL_TEXT_MAX)
         return err_set(err, ERR_INVALID, "error parsing labels: longer than %d bytes",
                        LABEL_TEXT_MAX);
+    if (!utf8_valid(s))
+        return err_set(err, ERR_INVALID, "couldn't parse labels: invalid UTF-8");
     skip_blanks(s, &i);
     size_t start = i; // a name in front of the brace is a label, too
     while (i < s.n && s.p[i] != '{' && s.p[i] != ' ')
@@ -369,17 +371,22 @@ static bool read_pairs(struct push *p, struct json_reader *r, bool is_meta,
     return ev == JSON_OBJECT_END || json_fault(r, "expected an object of strings", err);
 }
 
-/* ["<ns>", "line", {metadata}?] after its bracket; what follows the metadata is left alone. */
+/* ["<ns>", "line"?, {metadata}?] after its bracket; what follows the metadata is left alone. */
 static bool read_value(struct push *p, struct json_reader *r, struct err *err)
 {
     int64_t t_ns;
     if (json_next(r) != JSON_STRING || str_starts(r->text, STR("+")) ||
         !num_parse_i64(r->text, &t_ns))
         return json_fault(r, "the timestamp must be a string of nanoseconds", err);
-    if (json_next(r) != JSON_STRING)
+    enum json_event ev = json_next(r);
+    if (ev == JSON_ARRAY_END) {
+        add_entry(p, t_ns, STR(""));
+        return true;
+    }
+    if (ev != JSON_STRING)
         return json_fault(r, "the line must be a string", err);
     str line = json_text(r, p->arena);
-    enum json_event ev = json_next(r);
+    ev = json_next(r);
     if (ev == JSON_OBJECT) {
         if (!read_pairs(p, r, true, NULL, err))
             return false;
@@ -400,8 +407,8 @@ static bool read_values(struct push *p, struct json_reader *r, struct err *err)
         return true;
     if (ev != JSON_ARRAY)
         return json_fault(r, "values must be a list", err);
-    while ((ev = json_next(r)) == JSON_ARRAY)
-        if (!has_room(p, err) || !read_value(p, r, err))
+    while ((ev = json_next(r)) == JSON_ARRAY || ev == JSON_NULL) // a null is no entry
+        if (!has_room(p, err) || (ev == JSON_ARRAY && !read_value(p, r, err)))
             return false;
     return ev == JSON_ARRAY_END || json_fault(r, "expected [timestamp, line, metadata]", err);
 }
@@ -452,7 +459,10 @@ bool decode_loki_json(struct decode *d, str body, struct err *err)
     enum json_event ev;
     labels_builder_init(&p.meta, p.arena);
     json_reader_init(&r, body);
-    if (json_next(&r) != JSON_OBJECT)
+    ev = json_next(&r);
+    if (ev == JSON_NULL)
+        return end_push(&p, err);
+    if (ev != JSON_OBJECT)
         return json_fault(&r, "not an object", err);
     while ((ev = json_next(&r)) == JSON_KEY) {
         bool is_streams = str_is(r.text, "streams");
@@ -470,7 +480,7 @@ bool decode_loki_json(struct decode *d, str body, struct err *err)
         if (ev != JSON_ARRAY_END)
             return json_fault(&r, "expected a stream", err);
     }
-    if (ev != JSON_OBJECT_END || json_next(&r) != JSON_END)
+    if (ev != JSON_OBJECT_END) // what follows the object is left alone, as Loki does
         return json_fault(&r, "unexpected end", err);
     return end_push(&p, err);
 }

@@ -271,6 +271,19 @@ void http_body_spent(struct http_request *req)
     req->body = (str){0};
 }
 
+void http_body_peel(struct http_request *req)
+{
+    struct exchange *x = req->impl;
+    if (x->inflated.p == NULL)
+        return;
+    http_body_spent(req);
+    x->spent_n -=
+        x->inflated.n; // what was received counts once: this body is added when it is spent
+    x->body = x->inflated;
+    x->inflated = (struct buf){0};
+    req->body = buf_str(&x->body);
+}
+
 static bool params_parse(struct http_request *req, struct exchange *x, struct err *err)
 {
     http_params_vec vec = {0};

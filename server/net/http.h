@@ -82,6 +82,8 @@ MUST_USE bool http_inflate(struct http_request *req, enum codec_kind kind, size_
 /* Nobody reads the body as received again: its memory goes, while what http_body and http_inflate
  * gave stays. For handlers that work long on what they inflated. */
 void http_body_spent(struct http_request *req);
+/* What http_body inflated becomes the body as received: for a coding inside another. */
+void http_body_peel(struct http_request *req);
 /* For application/x-www-form-urlencoded bodies the form's fields, then those of the URL's query,
  * decoded. Parsed once. A bad escape: ERR_INVALID. */
 MUST_USE bool http_params(struct http_request *req, const struct http_param **out, size_t *n,

@@ -87,6 +87,18 @@ static const char *const temporalities[] = {"AGGREGATION_TEMPORALITY_UNSPECIFIED
                                             "AGGREGATION_TEMPORALITY_DELTA",
                                             "AGGREGATION_TEMPORALITY_CUMULATIVE", NULL};
 
+#define SEVERITIES(name)                                                               \
+    "SEVERITY_NUMBER_" name, "SEVERITY_NUMBER_" name "2", "SEVERITY_NUMBER_" name "3", \
+        "SEVERITY_NUMBER_" name "4"
+static const char *const severities[] = {"SEVERITY_NUMBER_UNSPECIFIED",
+                                         SEVERITIES("TRACE"),
+                                         SEVERITIES("DEBUG"),
+                                         SEVERITIES("INFO"),
+                                         SEVERITIES("WARN"),
+                                         SEVERITIES("ERROR"),
+                                         SEVERITIES("FATAL"),
+                                         NULL};
+
 static const struct message any_value; // lists and maps hold values again
 
 MESSAGE_TABLE(array_value, "ArrayValue", MSGS("values", 1, any_value));
@@ -124,11 +136,12 @@ MESSAGE_TABLE(resource_spans, "ResourceSpans", MSG("resource", 1, resource),
               MSGS("scopeSpans", 2, scope_spans), F("schemaUrl", 3, STRING));
 MESSAGE_TABLE(traces, "ExportTraceServiceRequest", MSGS("resourceSpans", 1, resource_spans));
 
-MESSAGE_TABLE(log_record, "LogRecord", F("timeUnixNano", 1, FIXED64), F("severityNumber", 2, ENUM),
-              F("severityText", 3, STRING), MSG("body", 5, any_value),
-              MSGS("attributes", 6, key_value), F("droppedAttributesCount", 7, UINT32),
-              F("flags", 8, FIXED32), F("traceId", 9, HEX), F("spanId", 10, HEX),
-              F("observedTimeUnixNano", 11, FIXED64), F("eventName", 12, STRING));
+MESSAGE_TABLE(log_record, "LogRecord", F("timeUnixNano", 1, FIXED64),
+              NAMED("severityNumber", 2, severities), F("severityText", 3, STRING),
+              MSG("body", 5, any_value), MSGS("attributes", 6, key_value),
+              F("droppedAttributesCount", 7, UINT32), F("flags", 8, FIXED32), F("traceId", 9, HEX),
+              F("spanId", 10, HEX), F("observedTimeUnixNano", 11, FIXED64),
+              F("eventName", 12, STRING));
 MESSAGE_TABLE(scope_logs, "ScopeLogs", MSG("scope", 1, scope), MSGS("logRecords", 2, log_record),
               F("schemaUrl", 3, STRING));
 MESSAGE_TABLE(resource_logs, "ResourceLogs", MSG("resource", 1, resource),

@@ -33,6 +33,10 @@ static const struct {
      "\"traceId\":\"0102030405060708090A0B0C0D0E0F10\",\"eventName\":\"n\"}]}]}]}",
      "0a3b0a090a070a016112021805122e122c09070000000000000010091a04494e464f2a040a02c3a9"
      "4a100102030405060708090a0b0c0d0e0f1062016e"},
+    {SIGNAL_LOGS,
+     "{\"resourceLogs\":[{\"scopeLogs\":[{\"logRecords\":[{\"severityNumber\":\"SEVERITY_NUMBER_"
+     "ERROR2\"}]}]}]}",
+     "0a06120412021012"},
     {SIGNAL_METRICS,
      "{\"resourceMetrics\":[{\"scopeMetrics\":[{\"metrics\":[{\"name\":\"h\",\"histogram\":"
      "{\"dataPoints\":[{\"timeUnixNano\":7,\"count\":\"3\",\"sum\":-0.5,\"bucketCounts\":[\"1\",2],"
