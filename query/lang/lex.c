@@ -58,11 +58,6 @@ bool lexer_space(struct lexer *lx, int comments, struct err *err)
     return true;
 }
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 static bool is_letter(char c) // and underscore
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
@@ -79,7 +74,7 @@ str lexer_ident(struct lexer *lx, const char *also_first, const char *also)
     for (; !lexer_at_end(lx); lx->pos++) {
         char c = lx->in.p[lx->pos];
         bool fits = is_letter(c) || is_one_of(c, also) ||
-                    (lx->pos == from ? is_one_of(c, also_first) : is_digit(c));
+                    (lx->pos == from ? is_one_of(c, also_first) : char_is_digit(c));
         if (!fits)
             break;
     }
@@ -87,15 +82,6 @@ str lexer_ident(struct lexer *lx, const char *also_first, const char *also)
 }
 
 /* ---- strings ---- */
-
-static int hex_value(char c)
-{
-    if (is_digit(c))
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
 
 static bool bad_escape(const struct lexer *lx, size_t at, const char *what, struct err *err)
 {
@@ -121,7 +107,7 @@ static bool escape_number(struct lexer *lx, unsigned base, unsigned digits, uint
     for (unsigned i = 0; i < digits; i++, lx->pos++) {
         if (lexer_at_end(lx))
             return bad_escape(lx, lx->pos, "escape sequence not terminated", err);
-        int d = hex_value(lx->in.p[lx->pos]);
+        int d = char_hex_value(lx->in.p[lx->pos]);
         if (d < 0 || (unsigned)d >= base)
             return bad_char(lx, lx->pos, "illegal character", lx->pos, " in escape sequence", err);
         v = v * base + (uint32_t)d;
@@ -254,16 +240,17 @@ static size_t unit_letter(const struct lexer *lx)
 str lexer_number(struct lexer *lx)
 {
     size_t from = lx->pos;
-    if (!is_digit(lexer_peek(lx, 0)) && !(lexer_peek(lx, 0) == '.' && is_digit(lexer_peek(lx, 1))))
+    if (!char_is_digit(lexer_peek(lx, 0)) &&
+        !(lexer_peek(lx, 0) == '.' && char_is_digit(lexer_peek(lx, 1))))
         return (str){0};
     bool plain = true; // only digits, points and underscores so far: an e starts an exponent
     while (!lexer_at_end(lx)) {
         char c = lx->in.p[lx->pos];
         char sign = lexer_peek(lx, 1);
-        if (is_digit(c) || c == '.' || c == '_') {
+        if (char_is_digit(c) || c == '.' || c == '_') {
             lx->pos++;
         } else if (plain && (c == 'e' || c == 'E') && (sign == '+' || sign == '-') &&
-                   is_digit(lexer_peek(lx, 2))) {
+                   char_is_digit(lexer_peek(lx, 2))) {
             plain = false;
             lx->pos += 2;
         } else {

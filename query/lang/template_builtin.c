@@ -599,15 +599,10 @@ struct directives { // a format on its way
     bool any_number;        // EXTRA is not told then
 };
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 static int read_number(struct directives *d)
 {
     int n = 0;
-    for (; d->left.n > 0 && is_digit(d->left.p[0]); d->left = str_sub(d->left, 1, d->left.n))
+    for (; d->left.n > 0 && char_is_digit(d->left.p[0]); d->left = str_sub(d->left, 1, d->left.n))
         n = MIN(n * 10 + (d->left.p[0] - '0'), PRINTF_WIDTH_MAX);
     return n;
 }
@@ -635,7 +630,7 @@ static void read_index(struct directives *d)
 /* A number, or * for the next argument; false: that is none. */
 static bool read_star(struct directives *d, int *out, bool *is_there)
 {
-    *is_there = d->left.n > 0 && (d->left.p[0] == '*' || is_digit(d->left.p[0]));
+    *is_there = d->left.n > 0 && (d->left.p[0] == '*' || char_is_digit(d->left.p[0]));
     if (d->left.n == 0 || d->left.p[0] != '*') {
         *out = read_number(d);
         return true;

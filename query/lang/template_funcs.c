@@ -36,13 +36,6 @@ double tval_to_float(const struct tval *v)
     }
 }
 
-static int digit_of(char c)
-{
-    return c >= '0' && c <= '9'                 ? c - '0'
-           : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
-                                                : 99;
-}
-
 bool ttext_int(str s, int64_t *out)
 {
     size_t i = s.n > 0 && (s.p[0] == '-' || s.p[0] == '+') ? 1 : 0;
@@ -62,7 +55,7 @@ bool ttext_int(str s, int64_t *out)
                 return false;
             continue;
         }
-        uint64_t d = (uint64_t)digit_of(s.p[i]);
+        uint64_t d = (uint64_t)char_hex_value(s.p[i]); // -1 is above any base
         if (d >= base || v > (max - d) / base)
             return false;
         v = v * base + d;
@@ -493,14 +486,6 @@ static bool run_count(ARGS) // count regex s
 
 /* ---- encodings ---- */
 
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 32);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool run_urldecode(ARGS)
 {
     str s = args[0].s;
@@ -511,10 +496,10 @@ static bool run_urldecode(ARGS)
             p[len++] = s.p[i] == '+' ? ' ' : s.p[i];
             continue;
         }
-        if (i + 2 >= s.n || hex(s.p[i + 1]) < 0 || hex(s.p[i + 2]) < 0)
+        if (i + 2 >= s.n || char_hex_value(s.p[i + 1]) < 0 || char_hex_value(s.p[i + 2]) < 0)
             return texec_fail(x, "invalid URL escape \"" STR_FMT "\"",
                               STR_ARG(str_sub(s, i, i + 3)));
-        p[len++] = (char)(hex(s.p[i + 1]) * 16 + hex(s.p[i + 2]));
+        p[len++] = (char)(char_hex_value(s.p[i + 1]) * 16 + char_hex_value(s.p[i + 2]));
         i += 2;
     }
     return texec_give(out, str_of(p, len));

@@ -76,11 +76,6 @@ static bool is_word(char c)
            (uint8_t)c >= 0x80;
 }
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 static char at(const struct tparser *p, size_t ahead)
 {
     return p->pos + ahead < p->in.n ? p->in.p[p->pos + ahead] : '\0';
@@ -275,7 +270,7 @@ static void scan(struct tparser *p)
         p->item = ITEM_END;
     } else if (scan_end(p)) {
         p->item = ITEM_END;
-    } else if (is_digit(c) || (c == '.' && is_digit(next)) || c == '-' || c == '+') {
+    } else if (char_is_digit(c) || (c == '.' && char_is_digit(next)) || c == '-' || c == '+') {
         scan_number(p);
     } else if (c == '.' && is_word(next)) {
         p->pos++;

@@ -83,11 +83,6 @@ static const char *const months[] = {"January",   "February", "March",    "April
 static const char *const days[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
                                    "Thursday", "Friday", "Saturday"};
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 /* The piece at the start of the layout and its length; NONE with length 1 for other characters. */
 static enum piece next_piece(str layout, size_t *n)
 {
@@ -96,7 +91,7 @@ static enum piece next_piece(str layout, size_t *n)
         size_t i = 1;
         while (i < layout.n && layout.p[i] == layout.p[1])
             i++;
-        if (i == layout.n || !is_digit(layout.p[i])) {
+        if (i == layout.n || !char_is_digit(layout.p[i])) {
             *n = i;
             return layout.p[1] == '0' ? PIECE_FRACTION0 : PIECE_FRACTION9;
         }
@@ -274,7 +269,7 @@ static bool take_number(str *text, size_t min, size_t max, int *out)
 {
     size_t n = 0;
     int v = 0;
-    while (n < text->n && n < max && is_digit(text->p[n]))
+    while (n < text->n && n < max && char_is_digit(text->p[n]))
         v = v * 10 + (text->p[n++] - '0');
     if (n < min)
         return false;
@@ -326,9 +321,9 @@ static bool take_fraction(str *text, int64_t *ns)
 {
     size_t i = 1;
     int64_t scale = NS_PER_S;
-    if (text->n < 2 || (text->p[0] != '.' && text->p[0] != ',') || !is_digit(text->p[1]))
+    if (text->n < 2 || (text->p[0] != '.' && text->p[0] != ',') || !char_is_digit(text->p[1]))
         return false;
-    for (*ns = 0; i < text->n && is_digit(text->p[i]); i++) {
+    for (*ns = 0; i < text->n && char_is_digit(text->p[i]); i++) {
         if (scale > 1) {
             scale /= 10;
             *ns += (text->p[i] - '0') * scale;

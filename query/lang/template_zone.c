@@ -130,24 +130,16 @@ static bool take_int(str *s, int64_t *out)
     return ok;
 }
 
-static bool take_char(str *s, char c)
-{
-    if (s->n == 0 || s->p[0] != c)
-        return false;
-    *s = str_sub(*s, 1, s->n);
-    return true;
-}
-
 /* [+-]h[:m[:s]] in seconds. */
 static bool take_clock(str *s, int32_t *out)
 {
-    int64_t sign = take_char(s, '-') ? -1 : 1, v, total = 0;
-    (void)take_char(s, '+');
+    int64_t sign = str_take_char(s, '-') ? -1 : 1, v, total = 0;
+    (void)str_take_char(s, '+');
     for (int64_t unit = 3600; unit > 0; unit /= 60) {
         if (!take_int(s, &v) || v > 167)
             return false;
         total += v * unit;
-        if (unit == 1 || !take_char(s, ':'))
+        if (unit == 1 || !str_take_char(s, ':'))
             break;
     }
     *out = (int32_t)(sign * total);
@@ -158,12 +150,12 @@ static bool take_date(str *s, struct rule *r, size_t i)
 {
     int64_t month, week, day;
     r->time_s[i] = 7200;
-    if (!take_char(s, ',') || !take_char(s, 'M') || !take_int(s, &month) || !take_char(s, '.') ||
-        !take_int(s, &week) || !take_char(s, '.') || !take_int(s, &day) || month < 1 ||
-        month > 12 || week < 1 || week > 5 || day > 6)
+    if (!str_take_char(s, ',') || !str_take_char(s, 'M') || !take_int(s, &month) ||
+        !str_take_char(s, '.') || !take_int(s, &week) || !str_take_char(s, '.') ||
+        !take_int(s, &day) || month < 1 || month > 12 || week < 1 || week > 5 || day > 6)
         return false;
     r->month[i] = (int)month, r->week[i] = (int)week, r->day[i] = (int)day;
-    return !take_char(s, '/') || take_clock(s, &r->time_s[i]);
+    return !str_take_char(s, '/') || take_clock(s, &r->time_s[i]);
 }
 
 static bool parse_rule(str s, struct rule *r)

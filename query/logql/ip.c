@@ -61,20 +61,10 @@ bool lq_ip_parse(str text, struct lq_ip *out, struct err *err)
     return true;
 }
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static bool is_hex(char c)
-{
-    return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
 static size_t run_v4(str s, size_t at)
 {
     size_t i = at;
-    while (i < s.n && (is_digit(s.p[i]) || s.p[i] == '.'))
+    while (i < s.n && (char_is_digit(s.p[i]) || s.p[i] == '.'))
         i++;
     return i - at;
 }
@@ -82,7 +72,7 @@ static size_t run_v4(str s, size_t at)
 static size_t run_v6(str s, size_t at)
 {
     size_t i = at;
-    while (i < s.n && (is_hex(s.p[i]) || s.p[i] == ':' || s.p[i] == '.'))
+    while (i < s.n && (char_is_hex(s.p[i]) || s.p[i] == ':' || s.p[i] == '.'))
         i++;
     return i - at;
 }
@@ -109,9 +99,9 @@ bool lq_ip_test(const struct lq_ip *ip, str text)
 {
     for (size_t i = 0; i < text.n;) {
         size_t n = 0;
-        if (is_digit(text.p[i]) && near(text, i, 1, 3, '.'))
+        if (char_is_digit(text.p[i]) && near(text, i, 1, 3, '.'))
             n = run_v4(text, i);
-        else if (text.p[i] == ':' || (is_hex(text.p[i]) && near(text, i, 1, 4, ':')))
+        else if (text.p[i] == ':' || (char_is_hex(text.p[i]) && near(text, i, 1, 4, ':')))
             n = run_v6(text, i);
         if (n > 0 && fits(ip, str_sub(text, i, i + n)))
             return true;

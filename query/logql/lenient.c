@@ -104,11 +104,9 @@ static bool hex4(str s, uint32_t *out)
         return false;
     *out = 0;
     for (size_t i = 2; i < 6; i++) {
-        char c = s.p[i], low = (char)(c | 32);
-        bool digit = c >= '0' && c <= '9';
-        if (!digit && (low < 'a' || low > 'f'))
+        if (!char_is_hex(s.p[i]))
             return false;
-        *out = *out << 4 | (uint32_t)(digit ? c - '0' : low - 'a' + 10);
+        *out = *out << 4 | (uint32_t)char_hex_value(s.p[i]);
     }
     return true;
 }

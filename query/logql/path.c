@@ -26,11 +26,6 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 static bool is_name(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
@@ -44,7 +39,7 @@ static char char_at(const struct path_lexer *x, size_t at)
 static bool take_name(struct path_lexer *x, struct err *err)
 {
     size_t from = x->pos, len;
-    while (is_name(char_at(x, x->pos)) || is_digit(char_at(x, x->pos)))
+    while (is_name(char_at(x, x->pos)) || char_is_digit(char_at(x, x->pos)))
         x->pos++;
     x->kind = PATH_NAME;
     x->text = str_sub(x->in, from, x->pos);
@@ -71,7 +66,7 @@ static void take_string(struct path_lexer *x)
 static void take_index(struct path_lexer *x)
 {
     size_t from = x->pos, end;
-    while (is_digit(char_at(x, x->pos)))
+    while (char_is_digit(char_at(x, x->pos)))
         x->pos++;
     end = x->pos;
     while (end < x->in.n && is_blank(x->in.p[end]))
@@ -92,7 +87,7 @@ static bool next_token(struct path_lexer *x, struct err *err)
         return take_name(x, err);
     if (c == '"') {
         take_string(x);
-    } else if (x->has_brackets && is_digit(c)) {
+    } else if (x->has_brackets && char_is_digit(c)) {
         take_index(x);
     } else if (x->has_brackets && (c == '.' || c == '[' || c == ']')) {
         x->kind = c == '.' ? PATH_DOT : c == '[' ? PATH_LSB : PATH_RSB;

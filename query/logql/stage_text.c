@@ -70,11 +70,6 @@ bool lq_compile_pattern(struct query *q, const struct stage *s, struct lq_pipe *
 
 /* ---- decolorize ---- */
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 static bool is_one_of(char c, const char *set)
 {
     return c != '\0' && strchr(set, c) != NULL;
@@ -94,13 +89,13 @@ static size_t sequence_length(str s, size_t at)
         i++;
     size_t bell = i; // a title: letters, digits and semicolons up to BEL
     while (bell < s.n &&
-           (is_digit(s.p[bell]) || s.p[bell] == ';' || (s.p[bell] >= 'a' && s.p[bell] <= 'z') ||
-            (s.p[bell] >= 'A' && s.p[bell] <= 'Z')))
+           (char_is_digit(s.p[bell]) || s.p[bell] == ';' ||
+            (s.p[bell] >= 'a' && s.p[bell] <= 'z') || (s.p[bell] >= 'A' && s.p[bell] <= 'Z')))
         bell++;
     if (bell < s.n && s.p[bell] == '\a')
         return bell + 1 - at;
     size_t params = i;
-    while (params < s.n && (is_digit(s.p[params]) || s.p[params] == ';'))
+    while (params < s.n && (char_is_digit(s.p[params]) || s.p[params] == ';'))
         params++;
     if (params < s.n && is_one_of(s.p[params], "ABCDEFGHIJKLMNOPRZcfghijklmnqrty=><~"))
         return params + 1 - at;

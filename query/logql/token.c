@@ -134,15 +134,10 @@ static bool is_letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 }
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 static str take_name(struct lexer *lx)
 {
     size_t from = lx->pos;
-    while (is_letter(lexer_peek(lx, 0)) || (lx->pos > from && is_digit(lexer_peek(lx, 0))))
+    while (is_letter(lexer_peek(lx, 0)) || (lx->pos > from && char_is_digit(lexer_peek(lx, 0))))
         lx->pos++;
     return str_sub(lx->in, from, lx->pos);
 }
@@ -229,11 +224,6 @@ static char number_at(const struct number_scan *s, size_t ahead)
     return s->pos + ahead < s->in.n ? s->in.p[s->pos + ahead] : '\0';
 }
 
-static bool is_hex(char c)
-{
-    return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
 /* A run of digits and underscores. */
 static void number_digits(struct number_scan *s, bool hex)
 {
@@ -241,9 +231,9 @@ static void number_digits(struct number_scan *s, bool hex)
         char c = number_at(s, 0), before = s->pos > 0 ? s->in.p[s->pos - 1] : '\0';
         if (c == '_') { // between digits, or behind a prefix
             char next = number_at(s, 1);
-            bool good = is_hex(before) || strchr("xXoO", before) != NULL;
-            s->bad_under |= !good || !(hex ? is_hex(next) : is_digit(next));
-        } else if (hex ? is_hex(c) : is_digit(c)) {
+            bool good = char_is_hex(before) || strchr("xXoO", before) != NULL;
+            s->bad_under |= !good || !(hex ? char_is_hex(next) : char_is_digit(next));
+        } else if (hex ? char_is_hex(c) : char_is_digit(c)) {
             s->digits = true;
         } else {
             return;
@@ -337,7 +327,7 @@ static const char *string_fault(const struct lexer *lx)
                         : lx->in.p[i] == 'U' ? 8
                                              : 0;
         for (size_t k = 1; k <= digits; k++)
-            if (i + k >= lx->in.n || !is_hex(lx->in.p[i + k]))
+            if (i + k >= lx->in.n || !char_is_hex(lx->in.p[i + k]))
                 return "invalid char escape";
         if (digits == 0 && strchr("abfnrtv\\\"01234567", lx->in.p[i]) == NULL)
             return "invalid char escape";
@@ -374,7 +364,7 @@ static bool take_range(struct lexer *lx, struct token *t, struct err *err)
     int64_t ms;
     struct err why = ERR_OK;
     size_t digits = 0;
-    while (digits < t->text.n && is_digit(t->text.p[digits]))
+    while (digits < t->text.n && char_is_digit(t->text.p[digits]))
         digits++;
     if (dur_parse_prom(t->text, &ms, &why)) {
         t->ns = ms * NS_PER_MS;
@@ -394,7 +384,7 @@ static bool take_minus(struct lexer *lx, struct token *t)
         size_t end = lx->pos + flags[i].n;
         char next = end < lx->in.n ? lx->in.p[end] : ' ';
         if (str_eq(str_sub(lx->in, lx->pos, end), flags[i]) && !is_letter(next) &&
-            !is_digit(next)) {
+            !char_is_digit(next)) {
             t->kind = TOK_FLAG;
             t->text = flags[i];
             lx->pos = end;
@@ -404,7 +394,7 @@ static bool take_minus(struct lexer *lx, struct token *t)
     struct lexer ahead = *lx;
     struct token n = *t;
     ahead.pos++;
-    if (!is_digit(lexer_peek(&ahead, lexer_peek(&ahead, 0) == '.' ? 1 : 0)))
+    if (!char_is_digit(lexer_peek(&ahead, lexer_peek(&ahead, 0) == '.' ? 1 : 0)))
         return false;
     take_number(&ahead, &n);
     if (n.kind != TOK_DURATION)
@@ -429,7 +419,7 @@ bool lq_tok_next(struct lexer *lx, struct token *out, struct err *err)
         return true;
     }
     const char *p;
-    if (is_digit(c) || (c == '.' && is_digit(lexer_peek(lx, 1)))) {
+    if (char_is_digit(c) || (c == '.' && char_is_digit(lexer_peek(lx, 1)))) {
         take_number(lx, &t);
         if (!split_number(lx, &t, err))
             return false;

@@ -117,11 +117,6 @@ static bool bad_char(const struct lexer *lx, struct err *err, uint32_t *at, size
 
 /* ---- numbers ---- */
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 /* Underscores stand between digits (or behind a base prefix); returns the text without them. */
 static bool strip_underscores(str s, char *dst, size_t cap, str *out)
 {
@@ -166,9 +161,8 @@ static bool based_integer(str s, double *out)
     if (char_at(s, 0) != '0' || s.n <= from)
         return false;
     for (size_t i = from; i < s.n; i++) {
-        char c = s.p[i], low = (char)(c | 0x20);
-        int d = is_digit(c) ? c - '0' : low >= 'a' && low <= 'f' ? low - 'a' + 10 : 99;
-        if (d >= (hex ? 16 : 8) || __builtin_mul_overflow(v, hex ? 16 : 8, &v) ||
+        int d = char_hex_value(s.p[i]);
+        if (d < 0 || d >= (hex ? 16 : 8) || __builtin_mul_overflow(v, hex ? 16 : 8, &v) ||
             __builtin_add_overflow(v, d, &v))
             return false;
     }
@@ -220,9 +214,9 @@ static bool scan_units(str in, size_t *at)
             return false;
         ++*at;
         *at += char_at(in, *at) == 's'; // ms; others of the kind are no units
-        if (!is_digit(char_at(in, *at)))
+        if (!char_is_digit(char_at(in, *at)))
             break;
-        while (is_digit(char_at(in, *at)))
+        while (char_is_digit(char_at(in, *at)))
             ++*at;
     }
     bool ends = lexer_ident(&(struct lexer){.in = str_sub(in, *at, in.n)}, NULL, NULL).n == 0;
@@ -234,13 +228,13 @@ static bool scan_units(str in, size_t *at)
 static bool is_decimal(str s)
 {
     size_t i = 0, n = 0;
-    for (; is_digit(char_at(s, i)); i++)
+    for (; char_is_digit(char_at(s, i)); i++)
         n++;
-    for (i += char_at(s, i) == '.'; is_digit(char_at(s, i)); i++)
+    for (i += char_at(s, i) == '.'; char_is_digit(char_at(s, i)); i++)
         n++;
     if (one_of(char_at(s, i), "eE")) {
         i += 1 + one_of(char_at(s, i + 1), "+-");
-        for (n = 0; is_digit(char_at(s, i)); i++)
+        for (n = 0; char_is_digit(char_at(s, i)); i++)
             n++;
     }
     return n > 0 && i == s.n;
@@ -446,7 +440,7 @@ static bool next_token(struct lexer *lx, enum tok_place place, struct tok *t, ui
     }
     if (place == PLACE_BRACES)
         return next_word(lx, place, t) || next_in_braces(lx, t, at, err);
-    if (is_digit(c) || (c == '.' && is_digit(lexer_peek(lx, 1))))
+    if (char_is_digit(c) || (c == '.' && char_is_digit(lexer_peek(lx, 1))))
         return next_number(lx, t, at, err);
     if (place == PLACE_DURATION)
         return next_in_duration(lx, t, at, err);

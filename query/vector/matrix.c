@@ -216,15 +216,10 @@ void matrix_sort_value(struct matrix *m, bool desc)
 
 /* ---- natural order ---- */
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 static str take_chunk(str *rest) // a run of digits, or of anything else
 {
     size_t n = 0;
-    while (n < rest->n && is_digit(rest->p[n]) == is_digit(rest->p[0]))
+    while (n < rest->n && char_is_digit(rest->p[n]) == char_is_digit(rest->p[0]))
         n++;
     str chunk = str_of(rest->p, n);
     *rest = str_of(rest->p + n, rest->n - n);
@@ -244,7 +239,7 @@ static int cmp_natural(str a, str b)
 {
     while (a.n > 0 && b.n > 0) {
         str x = take_chunk(&a), y = take_chunk(&b);
-        int d = is_digit(x.p[0]) && is_digit(y.p[0]) ? cmp_digits(x, y) : str_cmp(x, y);
+        int d = char_is_digit(x.p[0]) && char_is_digit(y.p[0]) ? cmp_digits(x, y) : str_cmp(x, y);
         if (d != 0)
             return d;
     }

@@ -27,9 +27,7 @@ static bool is_uuid(str s)
         return false;
     for (size_t i = 0; i < s.n; i++) {
         bool is_dash = i == 8 || i == 13 || i == 18 || i == 23;
-        char c = s.p[i];
-        bool is_hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-        if (is_dash ? c != '-' : !is_hex)
+        if (is_dash ? s.p[i] != '-' : !char_is_hex(s.p[i]))
             return false;
     }
     return true;

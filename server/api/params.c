@@ -95,10 +95,7 @@ bool trace_id_parse(str text, uint8_t id[16], struct err *err)
     memset(id, 0, 16);
     for (size_t i = 0; i < text.n; i++) {
         char ch = text.p[i];
-        int d = ch >= '0' && ch <= '9'   ? ch - '0'
-                : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10
-                : ch >= 'A' && ch <= 'F' ? ch - 'A' + 10
-                                         : -1;
+        int d = char_hex_value(ch);
         if (d < 0)
             return err_set(
                 err, ERR_INVALID,
@@ -112,34 +109,10 @@ bool trace_id_parse(str text, uint8_t id[16], struct err *err)
 
 /* ---- times ---- */
 
-static bool take_digits(str *s, size_t n, int *out)
-{
-    if (s->n < n)
-        return false;
-    int v = 0;
-    for (size_t i = 0; i < n; i++) {
-        char ch = s->p[i];
-        if (ch < '0' || ch > '9')
-            return false;
-        v = v * 10 + (ch - '0');
-    }
-    *s = str_sub(*s, n, s->n);
-    *out = v;
-    return true;
-}
-
-static bool take_char(str *s, char ch)
-{
-    if (s->n == 0 || s->p[0] != ch)
-        return false;
-    *s = str_sub(*s, 1, s->n);
-    return true;
-}
-
 static bool take_fraction(str *s, int64_t *ns)
 {
     *ns = 0;
-    if (!take_char(s, '.') && !take_char(s, ','))
+    if (!str_take_char(s, '.') && !str_take_char(s, ','))
         return true;
     int64_t scale = NS_PER_S / 10;
     size_t n = 0;
@@ -153,12 +126,12 @@ static bool take_fraction(str *s, int64_t *ns)
 static bool take_zone(str *s, int64_t *offset_s)
 {
     *offset_s = 0;
-    if (take_char(s, 'Z') || take_char(s, 'z'))
+    if (str_take_char(s, 'Z') || str_take_char(s, 'z'))
         return true;
-    int sign = take_char(s, '+') ? 1 : take_char(s, '-') ? -1 : 0;
+    int sign = str_take_char(s, '+') ? 1 : str_take_char(s, '-') ? -1 : 0;
     int h, m;
-    if (sign == 0 || !take_digits(s, 2, &h) || !take_char(s, ':') || !take_digits(s, 2, &m) ||
-        h > 23 || m > 59)
+    if (sign == 0 || !str_take_digits(s, 2, &h) || !str_take_char(s, ':') ||
+        !str_take_digits(s, 2, &m) || h > 23 || m > 59)
         return false;
     *offset_s = sign * (h * 3600 + m * 60);
     return true;
@@ -177,13 +150,13 @@ bool time_parse_rfc3339(str s, int64_t *out_ns)
     }
     int y, mo, d, h, mi, sec;
     int64_t frac, zone;
-    if (!take_digits(&s, 4, &y) || !take_char(&s, '-') || !take_digits(&s, 2, &mo) ||
-        !take_char(&s, '-') || !take_digits(&s, 2, &d))
+    if (!str_take_digits(&s, 4, &y) || !str_take_char(&s, '-') || !str_take_digits(&s, 2, &mo) ||
+        !str_take_char(&s, '-') || !str_take_digits(&s, 2, &d))
         return false;
-    if (!take_char(&s, 'T') && !take_char(&s, 't'))
+    if (!str_take_char(&s, 'T') && !str_take_char(&s, 't'))
         return false;
-    if (!take_digits(&s, 2, &h) || !take_char(&s, ':') || !take_digits(&s, 2, &mi) ||
-        !take_char(&s, ':') || !take_digits(&s, 2, &sec) || !take_fraction(&s, &frac) ||
+    if (!str_take_digits(&s, 2, &h) || !str_take_char(&s, ':') || !str_take_digits(&s, 2, &mi) ||
+        !str_take_char(&s, ':') || !str_take_digits(&s, 2, &sec) || !take_fraction(&s, &frac) ||
         !take_zone(&s, &zone) || s.n != 0)
         return false;
     if (mo < 1 || mo > 12 || d < 1 || d > date_days_in_month(y, mo) || h > 23 || mi > 59 ||

@@ -15,38 +15,12 @@ struct moment {
 
 /* ---- pieces ---- */
 
-static bool take_char(str *s, char c)
-{
-    if (s->n == 0 || s->p[0] != c)
-        return false;
-    *s = str_sub(*s, 1, s->n);
-    return true;
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static bool take_digits(str *s, size_t n, int *out)
-{
-    int v = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (i >= s->n || !is_digit(s->p[i]))
-            return false;
-        v = v * 10 + (s->p[i] - '0');
-    }
-    *s = str_sub(*s, n, s->n);
-    *out = v;
-    return true;
-}
-
 /* "7", " 7", "07", "17". */
 static bool take_day(str *s, int *out)
 {
-    (void)take_char(s, ' ');
-    bool has_two = s->n > 1 && is_digit(s->p[1]);
-    return take_digits(s, has_two ? 2 : 1, out);
+    (void)str_take_char(s, ' ');
+    bool has_two = s->n > 1 && char_is_digit(s->p[1]);
+    return str_take_digits(s, has_two ? 2 : 1, out);
 }
 
 static bool take_name(str *s, const char *names, int *out)
@@ -70,11 +44,11 @@ static bool take_month(str *s, int *out)
 static void take_fraction(str *s, struct moment *m)
 {
     m->step_ns = NS_PER_S;
-    bool has = s->n > 1 && (s->p[0] == '.' || s->p[0] == ',') && is_digit(s->p[1]);
+    bool has = s->n > 1 && (s->p[0] == '.' || s->p[0] == ',') && char_is_digit(s->p[1]);
     if (!has)
         return;
     size_t i = 1;
-    for (; i < s->n && is_digit(s->p[i]); i++) {
+    for (; i < s->n && char_is_digit(s->p[i]); i++) {
         if (m->step_ns == 1)
             continue;
         m->step_ns /= 10;
@@ -88,20 +62,20 @@ static void take_zone(str *s, struct moment *m)
 {
     str rest = *s;
     int hours, minutes = 0;
-    bool is_behind_blank = take_char(&rest, ' ');
+    bool is_behind_blank = str_take_char(&rest, ' ');
     str utc = STR("UTC");
     if (str_starts(rest, utc) ||
-        (!is_behind_blank && (take_char(&rest, 'Z') || take_char(&rest, 'z')))) {
+        (!is_behind_blank && (str_take_char(&rest, 'Z') || str_take_char(&rest, 'z')))) {
         *s = str_starts(rest, utc) ? str_sub(rest, utc.n, rest.n) : rest;
         m->has_zone = true;
         return;
     }
-    bool is_west = take_char(&rest, '-');
-    if ((!is_west && !take_char(&rest, '+')) || !take_digits(&rest, 2, &hours))
+    bool is_west = str_take_char(&rest, '-');
+    if ((!is_west && !str_take_char(&rest, '+')) || !str_take_digits(&rest, 2, &hours))
         return;
     str at_minutes = rest;
     bool has_minutes =
-        (take_char(&at_minutes, ':') || true) && take_digits(&at_minutes, 2, &minutes);
+        (str_take_char(&at_minutes, ':') || true) && str_take_digits(&at_minutes, 2, &minutes);
     if (has_minutes)
         rest = at_minutes;
     if (hours > 23 || minutes > 59)
@@ -113,8 +87,9 @@ static void take_zone(str *s, struct moment *m)
 
 static bool take_clock(str *s, struct moment *m)
 {
-    if (!take_digits(s, 2, &m->hour) || !take_char(s, ':') || !take_digits(s, 2, &m->minute) ||
-        !take_char(s, ':') || !take_digits(s, 2, &m->second))
+    if (!str_take_digits(s, 2, &m->hour) || !str_take_char(s, ':') ||
+        !str_take_digits(s, 2, &m->minute) || !str_take_char(s, ':') ||
+        !str_take_digits(s, 2, &m->second))
         return false;
     take_fraction(s, m);
     return true;
@@ -159,13 +134,14 @@ static bool finish(struct moment *m, const struct log_clock *c, struct log_time 
 static bool read_iso(str *s, struct moment *m)
 {
     m->has_year = true;
-    if (!take_digits(s, 4, &m->year))
+    if (!str_take_digits(s, 4, &m->year))
         return false;
-    char sep = take_char(s, '/') ? '/' : '-';
-    if ((sep == '-' && !take_char(s, '-')) || !take_digits(s, 2, &m->month) || !take_char(s, sep) ||
-        !take_digits(s, 2, &m->day))
+    char sep = str_take_char(s, '/') ? '/' : '-';
+    if ((sep == '-' && !str_take_char(s, '-')) || !str_take_digits(s, 2, &m->month) ||
+        !str_take_char(s, sep) || !str_take_digits(s, 2, &m->day))
         return false;
-    if (!take_char(s, 'T') && !take_char(s, ' ') && !take_char(s, 't') && !take_char(s, '_'))
+    if (!str_take_char(s, 'T') && !str_take_char(s, ' ') && !str_take_char(s, 't') &&
+        !str_take_char(s, '_'))
         return false;
     if (!take_clock(s, m))
         return false;
@@ -177,8 +153,8 @@ static bool read_iso(str *s, struct moment *m)
 static bool read_access(str *s, struct moment *m)
 {
     m->has_year = true;
-    if (!take_digits(s, 2, &m->day) || !take_char(s, '/') || !take_month(s, &m->month) ||
-        !take_char(s, '/') || !take_digits(s, 4, &m->year) || !take_char(s, ':') ||
+    if (!str_take_digits(s, 2, &m->day) || !str_take_char(s, '/') || !take_month(s, &m->month) ||
+        !str_take_char(s, '/') || !str_take_digits(s, 4, &m->year) || !str_take_char(s, ':') ||
         !take_clock(s, m))
         return false;
     take_zone(s, m);
@@ -190,20 +166,20 @@ static bool read_month(str *s, struct moment *m)
 {
     int weekday;
     str rest;
-    if (take_name(s, "MonTueWedThuFriSatSun", &weekday) && !take_char(s, ' '))
+    if (take_name(s, "MonTueWedThuFriSatSun", &weekday) && !str_take_char(s, ' '))
         return false;
-    if (!take_month(s, &m->month) || !take_char(s, ' ') || !take_day(s, &m->day) ||
-        !take_char(s, ' '))
+    if (!take_month(s, &m->month) || !str_take_char(s, ' ') || !take_day(s, &m->day) ||
+        !str_take_char(s, ' '))
         return false;
     rest = *s;
-    m->has_year = take_digits(&rest, 4, &m->year) && take_char(&rest, ' ');
+    m->has_year = str_take_digits(&rest, 4, &m->year) && str_take_char(&rest, ' ');
     if (m->has_year)
         *s = rest;
     if (!take_clock(s, m))
         return false;
     rest = *s;
-    if (!m->has_year && take_char(&rest, ' ') && take_digits(&rest, 4, &m->year) &&
-        (rest.n == 0 || !(is_digit(rest.p[0]) || rest.p[0] == '-' || rest.p[0] == '.')) &&
+    if (!m->has_year && str_take_char(&rest, ' ') && str_take_digits(&rest, 4, &m->year) &&
+        (rest.n == 0 || !(char_is_digit(rest.p[0]) || rest.p[0] == '-' || rest.p[0] == '.')) &&
         m->year >= 1970 && m->year < 2200) { // a number behind a time may be anything else
         m->has_year = true;
         *s = rest;
@@ -227,7 +203,7 @@ bool log_time_read(str *s, const struct log_clock *c, struct log_time *out)
 
 static bool is_border(char c)
 {
-    return !is_digit(c) && !(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && c != '-' &&
+    return !char_is_digit(c) && !(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && c != '-' &&
            c != '.' && c != '_';
 }
 
@@ -237,7 +213,7 @@ bool log_time_find(str line, const struct log_clock *c, struct log_time *out)
         return false;
     for (size_t i = 0; i < MIN(line.n, (size_t)SCAN_MAX); i++) {
         char at = line.p[i];
-        bool may_begin = is_digit(at) || (at >= 'A' && at <= 'Z');
+        bool may_begin = char_is_digit(at) || (at >= 'A' && at <= 'Z');
         if (!may_begin || (i > 0 && !is_border(line.p[i - 1])))
             continue;
         str rest = str_sub(line, i, line.n);

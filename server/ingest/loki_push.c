@@ -161,10 +161,7 @@ static bool quoted(struct arena *a, str s, size_t *i, str *out)
         }
         ok = digits > 0 && k + digits < raw.n;
         for (size_t d = 0; d < digits && ok; d++) {
-            char h = raw.p[++k];
-            uint32_t v = h >= '0' && h <= '9'                 ? (uint32_t)(h - '0')
-                         : (h | 32) >= 'a' && (h | 32) <= 'f' ? (uint32_t)((h | 32) - 'a' + 10)
-                                                              : base;
+            uint32_t v = (uint32_t)char_hex_value(raw.p[++k]); // -1 is above any base
             ok = v < base;
             cp = cp * base + v;
         }

@@ -44,23 +44,13 @@ static const struct unit_word per_units[] = {
     {STR_INIT("y"), STR_INIT("year")},
 };
 
-static bool is_alnum(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 /* Unknown units pass cleaned: invalid characters become one '_' a run, none in front. */
 static str clean_unit(struct arena *a, str unit)
 {
     char *out = arena_alloc(a, unit.n + 1);
     size_t n = 0;
     for (size_t i = 0; i < unit.n; i++) {
-        if (is_alnum(unit.p[i]) || unit.p[i] == ':')
+        if (char_is_alnum(unit.p[i]) || unit.p[i] == ':')
             out[n++] = unit.p[i];
         else if (n > 0 && out[n - 1] != '_')
             out[n++] = '_';
@@ -129,7 +119,7 @@ static str name_with_suffixes(struct arena *a, str name, str unit, bool is_monot
     str main, per;
     for (size_t i = 0; i < name.n && t.n < NAME_TOKENS_MAX;) {
         size_t start = i;
-        while (i < name.n && (is_alnum(name.p[i]) || name.p[i] == ':'))
+        while (i < name.n && (char_is_alnum(name.p[i]) || name.p[i] == ':'))
             i++;
         if (i > start)
             t.v[t.n++] = str_sub(name, start, i);
@@ -154,7 +144,7 @@ static str name_with_suffixes(struct arena *a, str name, str unit, bool is_monot
         n += t.v[i].n + 1;
     char *out = arena_alloc(a, n);
     n = 0;
-    if (is_digit(t.v[0].p[0]))
+    if (char_is_digit(t.v[0].p[0]))
         out[n++] = '_';
     for (size_t i = 0; i < t.n; i++) {
         if (i > 0)
@@ -173,11 +163,11 @@ static str name_plain(struct arena *a, str name)
     bool any = false, gap = false;
     for (size_t i = 0; i < name.n; i++) {
         char c = name.p[i];
-        if (!is_alnum(c) && c != ':' && c != '_') {
+        if (!char_is_alnum(c) && c != ':' && c != '_') {
             gap = n > 0;
             continue;
         }
-        if (gap || (n == 0 && is_digit(c)))
+        if (gap || (n == 0 && char_is_digit(c)))
             out[n++] = '_';
         gap = false;
         any = any || c != '_';
@@ -235,14 +225,14 @@ str otlp_metric_name(struct arena *a, enum otlp_naming naming, str name, str uni
 
 str otlp_label_name(struct arena *a, str name, bool keep_leading, bool join)
 {
-    bool clean = name.n > 0 && !is_digit(name.p[0]) && name.p[0] != '_';
+    bool clean = name.n > 0 && !char_is_digit(name.p[0]) && name.p[0] != '_';
     for (size_t i = 0; i < name.n && clean; i++)
-        clean = is_alnum(name.p[i]) || (name.p[i] == '_' && !join);
+        clean = char_is_alnum(name.p[i]) || (name.p[i] == '_' && !join);
     if (clean)
         return name;
     char *out = arena_alloc(a, name.n + 4);
     size_t n = 0;
-    if (name.n > 0 && is_digit(name.p[0])) {
+    if (name.n > 0 && char_is_digit(name.p[0])) {
         memcpy(out, "key_", 4);
         n = 4;
     } else if (name.n > 1 && name.p[0] == '_' && name.p[1] != '_' && !keep_leading) {
@@ -252,7 +242,7 @@ str otlp_label_name(struct arena *a, str name, bool keep_leading, bool join)
     bool any = false;
     for (size_t i = 0; i < name.n;) {
         size_t len = 1; // one '_' a character, not a byte
-        bool ok = is_alnum(name.p[i]);
+        bool ok = char_is_alnum(name.p[i]);
         any = any || ok;
         if (!ok && name.p[i] != '_')
             (void)utf8_decode(str_sub(name, i, name.n), &len);
@@ -267,13 +257,13 @@ str otlp_label_name(struct arena *a, str name, bool keep_leading, bool join)
 
 str loki_label_name(struct arena *a, str name)
 {
-    bool clean = name.n > 0 && !is_digit(name.p[0]);
+    bool clean = name.n > 0 && !char_is_digit(name.p[0]);
     bool any = false;
     for (size_t i = 0; i < name.n; i++) {
-        bool ok = is_alnum(name.p[i]) ||
+        bool ok = char_is_alnum(name.p[i]) ||
                   (name.p[i] == '_' && i > 0 && i + 1 < name.n && name.p[i - 1] != '_');
         clean = clean && ok;
-        any = any || is_alnum(name.p[i]);
+        any = any || char_is_alnum(name.p[i]);
     }
     if (!any)
         return STR("");
@@ -282,7 +272,7 @@ str loki_label_name(struct arena *a, str name)
     bool dunder = name.n > 4 && str_starts(name, STR("__")) && str_ends(name, STR("__"));
     char *out = arena_alloc(a, name.n + 6);
     size_t n = 0;
-    if (is_digit(name.p[0])) {
+    if (char_is_digit(name.p[0])) {
         memcpy(out, "key_", 4);
         n = 4;
     }
@@ -292,7 +282,7 @@ str loki_label_name(struct arena *a, str name)
         n = 2;
     }
     for (size_t i = from; i < to; i++) {
-        if (is_alnum(name.p[i]))
+        if (char_is_alnum(name.p[i]))
             out[n++] = name.p[i];
         else if (i == from || out[n - 1] != '_')
             out[n++] = '_';

@@ -13,14 +13,6 @@
 
 /* ---- the message ---- */
 
-static bool take_char(str *s, char c)
-{
-    if (s->n == 0 || s->p[0] != c)
-        return false;
-    *s = str_sub(*s, 1, s->n);
-    return true;
-}
-
 /* Up to a blank, which is taken, too. */
 static str take_word(str *s)
 {
@@ -40,7 +32,7 @@ static bool take_priority(str *s, struct syslog_message *m)
     str rest = *s;
     uint64_t pri = PRI_NONE;
     size_t end = str_find_char(str_sub(rest, 0, 5), '>');
-    bool has = take_char(&rest, '<') && end != SIZE_MAX && end > 1 &&
+    bool has = str_take_char(&rest, '<') && end != SIZE_MAX && end > 1 &&
                num_parse_u64(str_sub(*s, 1, end), &pri) && pri <= PRI_MAX;
     if (has)
         *s = str_sub(*s, end + 1, s->n);
@@ -57,7 +49,7 @@ static bool take_structured(str *s, str *out)
     size_t i = 0;
     bool is_quoted = false;
     *out = (str){0};
-    if (take_char(s, '-'))
+    if (str_take_char(s, '-'))
         return s->n == 0 || s->p[0] == ' ';
     while (i < s->n && s->p[i] == '[') {
         for (; i < s->n && (is_quoted || s->p[i] != ']'); i++) {
@@ -90,7 +82,7 @@ static bool parse_5424(str s, const struct log_clock *c, struct syslog_message *
     x.msg_id = nil_is_empty(take_word(&s));
     if (s.n == 0 || !take_structured(&s, &x.sd))
         return false;
-    (void)take_char(&s, ' ');
+    (void)str_take_char(&s, ' ');
     str bom = STR("\xef\xbb\xbf");
     x.text = str_starts(s, bom) ? str_sub(s, bom.n, s.n) : s;
     *m = x;
@@ -104,16 +96,16 @@ static bool take_tag(str *s, struct syslog_message *m)
     while (i < s->n && i < TAG_MAX && s->p[i] != ':' && s->p[i] != '[' && s->p[i] != ' ')
         i++;
     str tag = str_sub(*s, 0, i), rest = str_sub(*s, i, s->n), pid = {0};
-    if (take_char(&rest, '[')) {
+    if (str_take_char(&rest, '[')) {
         size_t end = str_find_char(str_sub(rest, 0, TAG_MAX), ']');
         if (end == SIZE_MAX)
             return false;
         pid = str_sub(rest, 0, end);
         rest = str_sub(rest, end + 1, rest.n);
     }
-    if (tag.n == 0 || !take_char(&rest, ':'))
+    if (tag.n == 0 || !str_take_char(&rest, ':'))
         return false;
-    (void)take_char(&rest, ' ');
+    (void)str_take_char(&rest, ' ');
     m->app = tag;
     m->proc_id = pid;
     *s = rest;
@@ -130,16 +122,16 @@ static void parse_3164(str s, const struct log_clock *c, struct syslog_message *
         return;
     }
     m->has_time = true;
-    (void)take_char(&rest, ':'); // Cisco
-    (void)take_char(&rest, ' ');
+    (void)str_take_char(&rest, ':'); // Cisco
+    (void)str_take_char(&rest, ' ');
     if (take_tag(&rest, m)) { // what a program sends to its own machine: no host
         m->text = rest;
         return;
     }
     str host = take_word(&rest);
     m->host = host;
-    if (take_char(&rest, ':')) // Cisco, again
-        (void)take_char(&rest, ' ');
+    if (str_take_char(&rest, ':')) // Cisco, again
+        (void)str_take_char(&rest, ' ');
     (void)take_tag(&rest, m);
     m->text = rest;
 }

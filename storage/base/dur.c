@@ -15,11 +15,6 @@ struct unit {
 #define NS(n)  UINT64_C(n)
 #define MS_DAY UINT64_C(86400000)
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 /* Milliseconds, largest first: the order in which Prometheus wants them. */
 static const struct unit prom_units[] = {
     {STR_INIT("y"), 365 * MS_DAY}, {STR_INIT("w"), 7 * MS_DAY}, {STR_INIT("d"), MS_DAY},
@@ -64,12 +59,12 @@ bool dur_parse_prom(str s, int64_t *out_ms, struct err *err)
     while (i < s.n) {
         size_t from = i;
         uint64_t v;
-        while (i < s.n && is_digit(s.p[i]))
+        while (i < s.n && char_is_digit(s.p[i]))
             i++;
         if (i == from || !num_parse_u64(str_sub(s, from, i), &v))
             return prom_invalid(s, err);
         size_t unit_from = i;
-        while (i < s.n && !is_digit(s.p[i]))
+        while (i < s.n && !char_is_digit(s.p[i]))
             i++;
         if (i == unit_from)
             return prom_invalid(s, err);
@@ -124,7 +119,7 @@ static bool go_invalid(str s, struct err *err)
 static size_t go_fraction(str s, size_t i, uint64_t *num, double *scale)
 {
     bool fits = true;
-    for (; i < s.n && is_digit(s.p[i]); i++) {
+    for (; i < s.n && char_is_digit(s.p[i]); i++) {
         uint64_t digit = (uint64_t)(s.p[i] - '0');
         fits = fits && *num <= (INT64_MAX - digit) / 10;
         if (fits) {
@@ -141,7 +136,7 @@ static bool go_part(str s, size_t *at, uint64_t *sum, struct err *err)
     size_t i = *at, from = i;
     uint64_t whole = 0, frac = 0;
     double scale = 1;
-    for (; i < s.n && is_digit(s.p[i]); i++) {
+    for (; i < s.n && char_is_digit(s.p[i]); i++) {
         if (__builtin_mul_overflow(whole, 10, &whole) ||
             __builtin_add_overflow(whole, (uint64_t)(s.p[i] - '0'), &whole) ||
             whole > UINT64_C(1) << 63)
@@ -156,7 +151,7 @@ static bool go_part(str s, size_t *at, uint64_t *sum, struct err *err)
     if (digits == 0)
         return go_invalid(s, err);
     from = i;
-    while (i < s.n && s.p[i] != '.' && !is_digit(s.p[i]))
+    while (i < s.n && s.p[i] != '.' && !char_is_digit(s.p[i]))
         i++;
     if (i == from)
         return err_set(err, ERR_INVALID, "time: missing unit in duration \"%s\"", quote(s).text);
@@ -230,7 +225,7 @@ static unsigned prefix_power(char c)
 static str cut_number(str *s, bool commas)
 {
     size_t i = 0;
-    while (i < s->n && (is_digit(s->p[i]) || s->p[i] == '.' || (commas && s->p[i] == ',')))
+    while (i < s->n && (char_is_digit(s->p[i]) || s->p[i] == '.' || (commas && s->p[i] == ',')))
         i++;
     str number = str_sub(*s, 0, i);
     *s = str_sub(*s, i, s->n);

@@ -13,17 +13,6 @@ const char hex_pairs[513] = "000102030405060708090a0b0c0d0e0f1011121314151617181
 static const char base64_digits[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 /* Ids have 8 or 16 bytes. */
 typedef uint8_t hex_bytes __attribute__((vector_size(16)));
 typedef uint64_t hex_words __attribute__((vector_size(16)));
@@ -72,10 +61,10 @@ bool hex_decode(str text, uint8_t *dst, size_t n)
     if (text.n % 2 != 0 || text.n / 2 != n)
         return false;
     for (size_t i = 0; i < text.n; i++)
-        if (hex_value(text.p[i]) < 0)
+        if (char_hex_value(text.p[i]) < 0)
             return false;
     for (size_t i = 0; i < n; i++)
-        dst[i] = (uint8_t)(hex_value(text.p[2 * i]) << 4 | hex_value(text.p[2 * i + 1]));
+        dst[i] = (uint8_t)(char_hex_value(text.p[2 * i]) << 4 | char_hex_value(text.p[2 * i + 1]));
     return true;
 }
 
@@ -179,9 +168,9 @@ bool percent_decode(struct arena *a, str s, bool plus_is_blank, str *out)
         if (c == '+' && plus_is_blank) {
             c = ' ';
         } else if (c == '%') {
-            if (s.n - i < 3 || hex_value(s.p[i + 1]) < 0 || hex_value(s.p[i + 2]) < 0)
+            if (s.n - i < 3 || char_hex_value(s.p[i + 1]) < 0 || char_hex_value(s.p[i + 2]) < 0)
                 return false;
-            c = (char)(hex_value(s.p[i + 1]) << 4 | hex_value(s.p[i + 2]));
+            c = (char)(char_hex_value(s.p[i + 1]) << 4 | char_hex_value(s.p[i + 2]));
             i += 2;
         }
         dst[at++] = c;

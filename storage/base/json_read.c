@@ -36,16 +36,6 @@ static bool is_space(char c)
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
 }
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static bool is_hex(char c)
-{
-    return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
-}
-
 static inline size_t skip_space(const struct json_reader *r)
 {
     size_t i = r->pos;
@@ -103,7 +93,10 @@ static size_t escape_length(const char *p, size_t n)
     case 't':
         return 2;
     case 'u':
-        return n >= 6 && is_hex(p[2]) && is_hex(p[3]) && is_hex(p[4]) && is_hex(p[5]) ? 6 : 0;
+        return n >= 6 && char_is_hex(p[2]) && char_is_hex(p[3]) && char_is_hex(p[4]) &&
+                       char_is_hex(p[5])
+                   ? 6
+                   : 0;
     default:
         return 0;
     }
@@ -149,14 +142,14 @@ static enum json_event read_number(struct json_reader *r)
         i++;
     } else {
         size_t digits = i;
-        while (i < n && is_digit(p[i]))
+        while (i < n && char_is_digit(p[i]))
             i++;
         if (i == digits)
             return fail(r, "invalid number");
     }
     if (i < n && p[i] == '.') {
         size_t digits = ++i;
-        while (i < n && is_digit(p[i]))
+        while (i < n && char_is_digit(p[i]))
             i++;
         if (i == digits)
             return fail(r, "invalid number");
@@ -166,7 +159,7 @@ static enum json_event read_number(struct json_reader *r)
         if (i < n && (p[i] == '+' || p[i] == '-'))
             i++;
         size_t digits = i;
-        while (i < n && is_digit(p[i]))
+        while (i < n && char_is_digit(p[i]))
             i++;
         if (i == digits)
             return fail(r, "invalid number");
@@ -233,7 +226,7 @@ static inline enum json_event read_value(struct json_reader *r)
         event = read_word(r, STR("null"), JSON_NULL);
         break;
     default:
-        if (r->in.p[r->pos] != '-' && !is_digit(r->in.p[r->pos]))
+        if (r->in.p[r->pos] != '-' && !char_is_digit(r->in.p[r->pos]))
             return fail(r, "unexpected character, expected a value");
         event = read_number(r);
         break;

@@ -20,16 +20,6 @@ static const double pow10_exact[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1
 #define SHORT_DIGITS 15                  // decimals of so many digits are all different doubles
 #define SHORT_LIMIT  1e15
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static bool is_hex(char c)
-{
-    return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
 /* ---- text to number ---- */
 
 bool num_parse_u64(str s, uint64_t *out)
@@ -39,7 +29,7 @@ bool num_parse_u64(str s, uint64_t *out)
     if (i == s.n)
         return false;
     for (; i < s.n; i++) {
-        if (!is_digit(s.p[i]) || __builtin_mul_overflow(v, 10, &v) ||
+        if (!char_is_digit(s.p[i]) || __builtin_mul_overflow(v, 10, &v) ||
             __builtin_add_overflow(v, (uint64_t)(s.p[i] - '0'), &v))
             return false;
     }
@@ -108,7 +98,7 @@ static size_t scan_mantissa(str s, size_t i, bool hex, uint64_t *mantissa, size_
             seen_point = true;
             continue;
         }
-        if (hex ? !is_hex(c) : !is_digit(c))
+        if (hex ? !char_is_hex(c) : !char_is_digit(c))
             break;
         ++*digits;
         if (!hex) {
@@ -131,9 +121,9 @@ static bool scan_exponent(str s, size_t *i, int64_t *out)
     int64_t v = 0;
     if (*i < s.n && (s.p[*i] == '-' || s.p[*i] == '+'))
         negative = s.p[(*i)++] == '-';
-    if (*i == s.n || !is_digit(s.p[*i]))
+    if (*i == s.n || !char_is_digit(s.p[*i]))
         return false;
-    for (; *i < s.n && is_digit(s.p[*i]); ++*i)
+    for (; *i < s.n && char_is_digit(s.p[*i]); ++*i)
         v = v < 1000000 ? v * 10 + (s.p[*i] - '0') : v;
     *out = negative ? -v : v;
     return true;
@@ -148,9 +138,10 @@ static bool parse_underscores(str s, double *out)
     for (size_t i = 0; i < s.n; i++) {
         hex |= (s.p[i] | 0x20) == 'x';
         if (s.p[i] == '_') {
-            bool before = i > 0 && (is_digit(s.p[i - 1]) || (hex && is_hex(s.p[i - 1])) ||
+            bool before = i > 0 && (char_is_digit(s.p[i - 1]) || (hex && char_is_hex(s.p[i - 1])) ||
                                     (s.p[i - 1] | 0x20) == 'x');
-            bool behind = i + 1 < s.n && (hex ? is_hex(s.p[i + 1]) : is_digit(s.p[i + 1]));
+            bool behind =
+                i + 1 < s.n && (hex ? char_is_hex(s.p[i + 1]) : char_is_digit(s.p[i + 1]));
             if (!before || !behind)
                 return false;
             continue;
@@ -170,7 +161,7 @@ bool num_parse_f64(str s, double *out)
     bool negative = s.p[0] == '-';
     size_t i = negative || s.p[0] == '+' ? 1 : 0;
     bool hex = s.n - i > 2 && s.p[i] == '0' && (s.p[i + 1] | 0x20) == 'x';
-    if (i < s.n && !is_digit(s.p[i]) && s.p[i] != '.')
+    if (i < s.n && !char_is_digit(s.p[i]) && s.p[i] != '.')
         return parse_special(s, out);
     uint64_t mantissa = 0;
     size_t digits = 0, kept = 0;

@@ -48,14 +48,9 @@ static bool peek_text(const struct parser *p, str text)
     return str_starts(str_sub(p->in, p->pos, p->in.n), text);
 }
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 static bool is_word(char c)
 {
-    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+    return char_is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 }
 
 static struct node *node_new(struct parser *p, enum node_kind kind)
@@ -119,14 +114,6 @@ static uint32_t next_point(struct parser *p)
     return cp;
 }
 
-static int hex_value(char c)
-{
-    if (is_digit(c))
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Behind \x: two digits or {digits}. */
 static bool parse_hex(struct parser *p, uint32_t *cp)
 {
@@ -134,8 +121,8 @@ static bool parse_hex(struct parser *p, uint32_t *cp)
     uint32_t v = 0;
     size_t digits = 0;
     p->pos += braces;
-    while (p->pos < p->in.n && (braces || digits < 2) && hex_value(p->in.p[p->pos]) >= 0) {
-        v = v * 16 + (uint32_t)hex_value(p->in.p[p->pos++]);
+    while (p->pos < p->in.n && (braces || digits < 2) && char_hex_value(p->in.p[p->pos]) >= 0) {
+        v = v * 16 + (uint32_t)char_hex_value(p->in.p[p->pos++]);
         digits++;
         if (v > 0x10FFFF)
             return false;
@@ -544,7 +531,7 @@ static bool parse_count(struct parser *p, uint32_t *out)
 {
     size_t from = p->pos;
     uint32_t v = 0;
-    while (p->pos < p->in.n && is_digit(p->in.p[p->pos])) {
+    while (p->pos < p->in.n && char_is_digit(p->in.p[p->pos])) {
         v = MIN(v * 10 + (uint32_t)(p->in.p[p->pos] - '0'), 1000000);
         p->pos++;
     }

@@ -148,6 +148,30 @@ bool str_split(str *rest, char sep, str *part)
     return true;
 }
 
+bool str_take(str *s, str lit)
+{
+    bool has = str_starts(*s, lit);
+    if (has)
+        *s = str_sub(*s, lit.n, s->n);
+    return has;
+}
+
+bool str_take_digits(str *s, size_t n, int *out)
+{
+    int v = 0;
+    ASSERT(n <= 9);
+    if (s->n < n)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (!char_is_digit(s->p[i]))
+            return false;
+        v = v * 10 + (s->p[i] - '0');
+    }
+    *s = str_sub(*s, n, s->n);
+    *out = v;
+    return true;
+}
+
 bool str_move(str *in, void *dst, size_t *have, size_t want)
 {
     ASSERT(*have <= want);

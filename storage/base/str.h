@@ -70,6 +70,26 @@ static inline bool str_eq_short(str a, str b)
 }
 #define str_is(s, lit) str_eq((s), STR(lit))
 
+/* ASCII only: the C library's own ask the locale. */
+static inline bool char_is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+static inline bool char_is_alnum(char c)
+{
+    return char_is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+static inline bool char_is_hex(char c)
+{
+    return char_is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+static inline int char_hex_value(char c) // -1: no such digit
+{
+    if (char_is_digit(c))
+        return c - '0';
+    return char_is_hex(c) ? (c | 0x20) - 'a' + 10 : -1;
+}
+
 int str_cmp(str a, str b);        // bytewise; a shorter prefix sorts first
 bool str_eq_nocase(str a, str b); // ASCII only
 bool str_starts(str s, str prefix);
@@ -85,6 +105,17 @@ str str_trim(str s); // blanks, tabs, CR, LF on both ends
 /* Takes the part before the first `sep` off `*rest` into `*part`; the last part has no separator.
  * False when *rest is exhausted (its pointer is then NULL). "a,,b" gives "a", "", "b". */
 bool str_split(str *rest, char sep, str *part);
+/* Readers of fixed forms: what is there comes off the front of *s and true; else *s stays. Digits:
+ * exactly n (at most 9) decimal ones. */
+MUST_USE bool str_take(str *s, str lit);
+MUST_USE bool str_take_digits(str *s, size_t n, int *out);
+static inline bool str_take_char(str *s, char c)
+{
+    if (s->n == 0 || s->p[0] != c)
+        return false;
+    *s = (str){s->p + 1, s->n - 1};
+    return true;
+}
 /* Moves at most `want - (bytes already in *have)` bytes; helper of feed-style parsers: copies from
  * *in into dst[0..want) at *have, advances both, true once *have == want. */
 bool str_move(str *in, void *dst, size_t *have, size_t want);

@@ -39,36 +39,14 @@ void segment_day_print(char dst[SEGMENT_DAY_MAX], int64_t t0_ns)
 }
 
 /* Takes n decimal digits off the front of *s. */
-static bool take_digits(str *s, size_t n, int *out)
-{
-    int v = 0;
-    if (s->n < n)
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        if (s->p[i] < '0' || s->p[i] > '9')
-            return false;
-        v = v * 10 + (s->p[i] - '0');
-    }
-    *s = str_sub(*s, n, s->n);
-    *out = v;
-    return true;
-}
-
-static bool take(str *s, str lit)
-{
-    if (!str_starts(*s, lit))
-        return false;
-    *s = str_sub(*s, lit.n, s->n);
-    return true;
-}
-
 static bool take_time(str *s, int64_t *out_ns)
 {
     struct date c;
     int year;
-    if (!take_digits(s, 4, &year) || !take_digits(s, 2, &c.month) || !take_digits(s, 2, &c.day) ||
-        !take(s, STR("T")) || !take_digits(s, 2, &c.hour) || !take_digits(s, 2, &c.minute) ||
-        !take_digits(s, 2, &c.second) || !take(s, STR("Z")))
+    if (!str_take_digits(s, 4, &year) || !str_take_digits(s, 2, &c.month) ||
+        !str_take_digits(s, 2, &c.day) || !str_take_char(s, 'T') ||
+        !str_take_digits(s, 2, &c.hour) || !str_take_digits(s, 2, &c.minute) ||
+        !str_take_digits(s, 2, &c.second) || !str_take_char(s, 'Z'))
         return false;
     if (c.month < 1 || c.month > 12 || c.day < 1 || c.day > 31 || c.hour > 23 || c.minute > 59 ||
         c.second > 59)
@@ -104,13 +82,13 @@ bool segment_name_parse(str name, struct segment_name *out)
         return false;
     n.letter = name.p[0];
     str s = str_sub(name, 1, name.n);
-    if (!take_digits(&s, 1, &n.level) || !take(&s, STR("-")) || !take_time(&s, &n.start_ns) ||
-        !take(&s, STR("-")) || !take_time(&s, &n.end_ns) || !take(&s, STR("-")) ||
-        !take_hex(&s, 8, &n.seq))
+    if (!str_take_digits(&s, 1, &n.level) || !str_take(&s, STR("-")) ||
+        !take_time(&s, &n.start_ns) || !str_take(&s, STR("-")) || !take_time(&s, &n.end_ns) ||
+        !str_take(&s, STR("-")) || !take_hex(&s, 8, &n.seq))
         return false;
     uint32_t check;
     str before = str_sub(name, 0, name.n - s.n);
-    if (!take(&s, STR("-")) || !take_hex(&s, 4, &check) || !str_is(s, ".db") ||
+    if (!str_take(&s, STR("-")) || !take_hex(&s, 4, &check) || !str_is(s, ".db") ||
         check != check_of(before))
         return false;
     if (n.end_ns <= n.start_ns || n.level > 2)

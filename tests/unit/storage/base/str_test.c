@@ -1,10 +1,12 @@
 /* str_test.c - borrowed strings. */
 #include "storage/base/str.h"
 
+#include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -160,13 +162,51 @@ static void test_to_c(void **state)
     assert_string_equal(dst, "");
 }
 
+static void take(void **state)
+{
+    (void)state;
+    str s = STR("v12-345x");
+    int v = -1;
+    assert_false(str_take_char(&s, 'w'));
+    assert_true(str_take_char(&s, 'v') && str_is(s, "12-345x"));
+    assert_false(str_take_digits(&s, 3, &v)); // a dash: nothing is taken
+    assert_true(str_is(s, "12-345x") && v == -1);
+    assert_true(str_take_digits(&s, 2, &v) && v == 12);
+    assert_false(str_take(&s, STR("-4")));
+    assert_true(str_take(&s, STR("-3")) && str_is(s, "45x"));
+    assert_true(str_take_digits(&s, 2, &v) && v == 45);
+    assert_false(str_take_digits(&s, 2, &v)); // too short
+    assert_true(str_take_char(&s, 'x') && s.n == 0 && !str_take_char(&s, 'x'));
+}
+
+/* Every byte beside the C library in its C locale. */
+static void chars(void **state)
+{
+    (void)state;
+    for (int i = -128; i < 128; i++) {
+        char c = (char)i;
+        assert_int_equal(char_is_digit(c), isdigit((unsigned char)c) != 0);
+        assert_int_equal(char_is_alnum(c), isalnum((unsigned char)c) != 0);
+        assert_int_equal(char_is_hex(c), isxdigit((unsigned char)c) != 0);
+        char text[2] = {c, '\0'};
+        int want = isxdigit((unsigned char)c) ? (int)strtol(text, NULL, 16) : -1;
+        assert_int_equal(char_hex_value(c), want);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_find_places), cmocka_unit_test(test_compare),
-        cmocka_unit_test(test_eq_short),    cmocka_unit_test(test_search),
-        cmocka_unit_test(test_parts),       cmocka_unit_test(test_split),
-        cmocka_unit_test(test_move),        cmocka_unit_test(test_to_c),
+        cmocka_unit_test(test_find_places),
+        cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_eq_short),
+        cmocka_unit_test(test_search),
+        cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_split),
+        cmocka_unit_test(test_move),
+        cmocka_unit_test(test_to_c),
+        cmocka_unit_test(take),
+        cmocka_unit_test(chars),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
