@@ -202,8 +202,10 @@ struct hash128 hash128_seed(str s, struct hash128 seed)
 
 /* ---- sorting ---- */
 
-#define SORT_BUCKET_MAX      32 // hashes sorted by insertion
-#define SORT_BUCKET_BITS_MAX 20
+#define SORT_FEW       24   // hashes sorted by insertion
+#define SORT_PART      2048 // about so many at a time: they stay in the nearest cache
+#define SORT_PART_BITS 11
+#define SORT_BITS_MAX  12 // of the parts
 
 static int cmp_hash(const void *x, const void *y)
 {
@@ -213,10 +215,6 @@ static int cmp_hash(const void *x, const void *y)
 
 static void sort_few(uint64_t *v, size_t n)
 {
-    if (n > SORT_BUCKET_MAX) { // equal or chosen hashes
-        qsort(v, n, sizeof v[0], cmp_hash);
-        return;
-    }
     for (size_t i = 1; i < n; i++) {
         uint64_t hash = v[i];
         size_t at = i;
@@ -226,27 +224,48 @@ static void sort_few(uint64_t *v, size_t n)
     }
 }
 
-/* High bits spread them evenly over buckets of about eight. */
-void hash_sort(uint64_t *v, size_t n)
+/* Where buckets end, by `bits` bits behind `skip` others; counted up while they are filled. */
+static void spread(const uint64_t *v, size_t n, unsigned skip, unsigned bits, uint32_t *end,
+                   uint64_t *out)
 {
-    unsigned bits = 1;
-    while (((size_t)8 << bits) < n && bits < SORT_BUCKET_BITS_MAX)
-        bits++;
     size_t n_buckets = (size_t)1 << bits;
-    uint32_t *end = mem_zalloc((n_buckets + 1) * sizeof end[0]);
-    uint64_t *out = mem_alloc(MAX(n, 1) * sizeof out[0]);
+    memset(end, 0, (n_buckets + 1) * sizeof end[0]);
     for (size_t i = 0; i < n; i++)
-        end[(v[i] >> (64 - bits)) + 1]++;
+        end[(v[i] << skip >> (64 - bits)) + 1]++;
     for (size_t i = 0; i < n_buckets; i++)
         end[i + 1] += end[i];
     for (size_t i = 0; i < n; i++)
-        out[end[v[i] >> (64 - bits)]++] = v[i];
-    for (size_t i = 0; i < n_buckets; i++) {
-        uint32_t from = i ? end[i - 1] : 0;
-        sort_few(out + from, end[i] - from);
+        out[end[v[i] << skip >> (64 - bits)]++] = v[i];
+}
+
+/* Sorts from v to out what has its `skip` highest bits in common; the next ones spread it evenly,
+ * unless hashes are equal or chosen. */
+static void sort_part(const uint64_t *v, size_t n, unsigned skip, uint64_t *out)
+{
+    uint32_t end[(1 << SORT_PART_BITS) + 1];
+    unsigned bits = 1;
+    while (((size_t)1 << bits) < n && bits < SORT_PART_BITS)
+        bits++;
+    spread(v, n, skip, bits, end, out);
+    for (size_t i = 0, from = 0; i < (size_t)1 << bits; from = end[i++])
+        if (end[i] - from > SORT_FEW)
+            qsort(out + from, end[i] - from, sizeof out[0], cmp_hash);
+    sort_few(out, n); // hardly any is far from its place
+}
+
+void hash_sort(uint64_t *v, size_t n)
+{
+    uint32_t end[(1 << SORT_BITS_MAX) + 1];
+    unsigned bits = 1;
+    if (n <= SORT_FEW) {
+        sort_few(v, n);
+        return;
     }
-    if (n > 0)
-        memcpy(v, out, n * sizeof v[0]);
-    mem_free(out);
-    mem_free(end);
+    while (n >> bits > SORT_PART / 4 * 3 && bits < SORT_BITS_MAX)
+        bits++;
+    uint64_t *copy = mem_alloc(n * sizeof copy[0]);
+    spread(v, n, 0, bits, end, copy);
+    for (size_t i = 0, from = 0; i < (size_t)1 << bits; from = end[i++])
+        sort_part(copy + from, end[i] - from, bits, v + from);
+    mem_free(copy);
 }

@@ -161,21 +161,6 @@ static void put_plain_lines(struct log_writer *w, const struct input *in, bool e
         column_put_ints(&w->raw[LOG_PART_ROWS], lens, in->n);
 }
 
-/* Ids of the lines. */
-static void add_line_keys(struct log_writer *w)
-{
-    const struct log_templates *t = &w->templates;
-    for (size_t i = 0; i < t->n_columns; i++) {
-        const struct log_column *c = &t->columns.v[i];
-        size_t width = (c->digits + 1U) / 2;
-        for (size_t j = 0; c->type == LOG_VAR_HEX && j < c->n; j++) {
-            const uint8_t *v = c->bytes.v + j * width;
-            if (j == 0 || memcmp(v, v - width, width) != 0)
-                vec_push(&w->keys.v, NULL, log_key(v, c->digits));
-        }
-    }
-}
-
 static void put_template_lines(struct log_writer *w, const struct input *in)
 {
     int64_t *t_ns = arena_array(&w->arena, int64_t, in->n);
@@ -184,8 +169,8 @@ static void put_template_lines(struct log_writer *w, const struct input *in)
     struct log_templates *t = &w->templates;
     column_put_codes(&w->raw[LOG_PART_ROWS], t->ids.v, in->n, (uint32_t)t->shapes.v.n);
     log_templates_put_dict(t, &w->raw[LOG_PART_DICT]);
-    log_templates_put_columns(t, t_ns, &w->table, &w->raw[LOG_PART_INTS], &w->raw[LOG_PART_HEXS]);
-    add_line_keys(w);
+    log_templates_put_columns(t, t_ns, &w->table, &w->raw[LOG_PART_INTS], &w->raw[LOG_PART_HEXS],
+                              &w->keys);
 }
 
 /* The rows with the text of all their lines. */

@@ -5,64 +5,71 @@
 #include "storage/base/hash.h"
 #include "storage/codec/log_scan.h"
 
-#define LOG_HEX_RECENT 255 // what one byte can name besides "new"
-
 void log_hex_table_deinit(struct log_hex_table *t)
 {
-    mem_free(t->slot);
-    mem_free(t->fresh);
-    *t = (struct log_hex_table){0};
+    vec_free(&t->codes);
 }
 
-static void table_reset(struct log_hex_table *t, size_t n)
+/* Nearly all ids have 16 or 32 digits. */
+static inline bool same_value(const uint8_t *a, const uint8_t *b, size_t width)
 {
-    size_t cap = 64;
-    while (cap < 2 * n)
-        cap *= 2;
-    if (cap > t->cap) {
-        mem_free(t->slot);
-        t->slot = mem_alloc(cap * sizeof t->slot[0]);
-        t->cap = cap;
-    }
-    memset(t->slot, 0, cap * sizeof t->slot[0]);
-    if (n > t->fresh_cap) {
-        mem_free(t->fresh);
-        t->fresh = mem_alloc(n * sizeof t->fresh[0]);
-        t->fresh_cap = n;
-    }
+    if (width == 8)
+        return memcmp(a, b, 8) == 0;
+    return width == 16 ? memcmp(a, b, 16) == 0 : memcmp(a, b, width) == 0;
 }
 
-void log_hex_put(struct log_hex_table *t, const uint8_t *v, size_t n, size_t width,
-                 struct buf *head, struct buf *data)
+static inline void add_value(struct buf *data, const uint8_t *v, size_t width)
 {
-    table_reset(t, n);
-    size_t mask = 64;
-    while (mask < 2 * n)
+    char *p = buf_reserve(data, width);
+    if (!p)
+        return;
+    if (width == 8)
+        memcpy(p, v, 8);
+    else if (width == 16)
+        memcpy(p, v, 16);
+    else
+        memcpy(p, v, width);
+    data->n += width;
+}
+
+void log_hex_put(struct log_hex_table *t, const uint8_t *v, size_t n, size_t digits,
+                 struct buf *head, struct buf *data, struct log_keys *keys)
+{
+    size_t width = (digits + 1) / 2, mask = 64;
+    uint32_t n_new = 0;
+    while (mask < n && mask < COUNTOF(t->slots))
         mask *= 2;
-    mask--;
-    uint8_t *codes = mem_alloc(n);
-    size_t n_new = 0;
-    for (size_t i = 0; i < n; i++) {
-        const uint8_t *value = v + i * width;
-        size_t at = hash64((str){(const char *)value, width}) & mask;
-        while (t->slot[at] &&
-               memcmp(v + (size_t)t->fresh[t->slot[at] - 1] * width, value, width) != 0)
-            at = (at + 1) & mask;
-        size_t back = t->slot[at] ? n_new - (t->slot[at] - 1) : SIZE_MAX;
-        if (back <= LOG_HEX_RECENT) {
-            codes[i] = (uint8_t)back;
+    memset(t->slots, 0, mask-- * sizeof t->slots[0]);
+    vec_reserve(&t->codes, NULL, n);
+    uint8_t *codes = t->codes.v;
+    for (size_t i = 0; i < n; i++, v += width) {
+        if (i > 0 && same_value(v, v - width, width)) {
+            codes[i] = codes[i - 1] ? codes[i - 1] : 1;
+            continue;
+        }
+        uint64_t key = log_key(v, digits);
+        uint32_t *slot = &t->slots[key & mask], at = *slot;
+        while (at && n_new - at < LOG_HEX_RECENT &&
+               (t->recent[at % COUNTOF(t->recent)].key != key ||
+                !same_value(v - (i - t->recent[at % COUNTOF(t->recent)].value) * width, v, width)))
+            at = t->recent[at % COUNTOF(t->recent)].older;
+        if (at && n_new - at < LOG_HEX_RECENT) {
+            codes[i] = (uint8_t)(n_new - at + 1);
             continue;
         }
         codes[i] = 0;
-        t->fresh[n_new] = (uint32_t)i;
-        t->slot[at] = (uint32_t)++n_new;
-        buf_add(data, (str){(const char *)value, width});
+        n_new++;
+        t->recent[n_new % COUNTOF(t->recent)].key = key;
+        t->recent[n_new % COUNTOF(t->recent)].value = (uint32_t)i;
+        t->recent[n_new % COUNTOF(t->recent)].older = *slot;
+        *slot = n_new;
+        add_value(data, v, width);
+        vec_push(&keys->v, NULL, key);
     }
     buf_varint(head, n_new);
     buf_u8(head, n_new < n);
     if (n_new < n)
         buf_add(head, (str){(const char *)codes, n});
-    mem_free(codes);
 }
 
 bool log_hex_get(struct rd *r, size_t n, size_t width, struct log_hex *out, struct err *err)
@@ -129,29 +136,49 @@ bool log_hex_walk_to(struct log_hex_walk *w, size_t i, struct err *err)
     return h->index[i] < h->n_new || err_set(err, ERR_CORRUPT, "log block: bad id column");
 }
 
-static unsigned hex_value(char c)
+typedef uint16_t hex_pairs16 __attribute__((vector_size(16)));
+typedef uint8_t hex_bytes8 __attribute__((vector_size(8)));
+
+/* Sixteen digits into eight bytes; false: not all are digits. */
+static inline bool pack16(log_bytes c, uint8_t *out)
 {
-    return c <= '9' ? (unsigned)c - '0' : (unsigned)c - 'a' + 10;
+    log_bytes digit = (log_bytes)(c - '0' <= 9), letter = (log_bytes)(c - 'a' <= 'f' - 'a');
+    hex_pairs16 pair = (hex_pairs16)((c & 0x0F) + (letter & 9));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    pair = (pair >> 4 | pair) & 0xFF;
+#else
+    pair = (pair << 4 | pair >> 8) & 0xFF;
+#endif
+    hex_bytes8 packed = __builtin_convertvector(pair, hex_bytes8);
+    memcpy(out, &packed, sizeof packed);
+    return log_bits16(digit | letter) == 0xFFFF;
 }
 
-void log_hex_pack(const char *digits, size_t n, uint8_t *out)
+bool log_hex_pack(const char *digits, size_t n, uint8_t *out)
 {
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8, out += 4) {
-        uint64_t w = log_scan_word(digits + i);
-        w = (w & UINT64_C(0x0F0F0F0F0F0F0F0F)) + (w >> 6 & UINT64_C(0x0101010101010101)) * 9;
-        w = (w << 4 | w >> 8) & UINT64_C(0x00FF00FF00FF00FF);
-        w = (w | w >> 8) & UINT64_C(0x0000FFFF0000FFFF);
-        uint32_t four = (uint32_t)(w | w >> 16);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-        four = __builtin_bswap32(four);
-#endif
-        memcpy(out, &four, sizeof four);
+    bool ok = true;
+    log_bytes c;
+    for (; n >= sizeof c; n -= sizeof c, digits += sizeof c, out += sizeof c / 2) {
+        memcpy(&c, digits, sizeof c);
+        ok &= pack16(c, out);
     }
-    for (; i + 1 < n; i += 2)
-        *out++ = (uint8_t)(hex_value(digits[i]) << 4 | hex_value(digits[i + 1]));
-    if (n & 1)
-        *out = (uint8_t)(hex_value(digits[n - 1]) << 4);
+    uint8_t rest[sizeof c / 2];
+    if (n >= 8) {
+        memcpy(&c, digits, 8);
+        memcpy((char *)&c + 8, digits, 8);
+        ok &= pack16(c, rest);
+        memcpy(out, rest, 4);
+        n -= 8;
+        digits += 8;
+        out += 4;
+    }
+    if (n == 0)
+        return ok;
+    memset(&c, '0', sizeof c);
+    memcpy(&c, digits, n);
+    ok &= pack16(c, rest);
+    memcpy(out, rest, (n + 1) / 2);
+    return ok;
 }
 
 void log_hex_unpack(const uint8_t *v, size_t n, char *out)

@@ -9,20 +9,38 @@
 #include "storage/base/arena.h"
 #include "storage/base/buf.h"
 #include "storage/base/err.h"
+#include "storage/base/hash.h"
 #include "storage/base/rd.h"
+#include "storage/base/vec.h"
 
-/* Scratch of the encoder, reused from column to column; zero value is fine. */
+/* Keys of the ids of a block; duplicates are fine. */
+struct log_keys {
+    VEC(uint64_t) v;
+};
+/* The key of a value of `digits` hex digits, packed. */
+static inline uint64_t log_key(const uint8_t *packed, size_t digits)
+{
+    return hash64_seed((str){(const char *)packed, (digits + 1) / 2}, digits);
+}
+
+#define LOG_HEX_RECENT 255 // what one byte can name besides "new"
+
+/* Scratch of the encoder, reused from column to column; zero value is fine. New values have the
+ * numbers 1 and up. */
 struct log_hex_table {
-    uint32_t *slot;
-    size_t cap;
-    uint32_t *fresh; // value number of each new value
-    size_t fresh_cap;
+    uint32_t slots[1024]; // by key: the newest of them, 0: none
+    struct {
+        uint64_t key;
+        uint32_t value; // its place in the column
+        uint32_t older; // the one before in its slot
+    } recent[LOG_HEX_RECENT + 1];
+    VEC(uint8_t) codes;
 };
 void log_hex_table_deinit(struct log_hex_table *t);
 
-/* n values of `width` bytes each at v; appends the head and the new values. */
-void log_hex_put(struct log_hex_table *t, const uint8_t *v, size_t n, size_t width,
-                 struct buf *head, struct buf *data);
+/* n values of `digits` each at v, packed; appends the head and the new values, and their keys. */
+void log_hex_put(struct log_hex_table *t, const uint8_t *v, size_t n, size_t digits,
+                 struct buf *head, struct buf *data, struct log_keys *keys);
 
 struct log_hex {
     size_t n, n_new, width;
@@ -46,7 +64,8 @@ void log_hex_walk_begin(struct log_hex_walk *w, struct log_hex *h, struct arena 
 /* Resolves value i, not below the one before and below n. */
 MUST_USE bool log_hex_walk_to(struct log_hex_walk *w, size_t i, struct err *err);
 
-/* n digits (lower case) into (n + 1) / 2 bytes, an odd last digit in the high half. */
-void log_hex_pack(const char *digits, size_t n, uint8_t *out);
+/* n digits into (n + 1) / 2 bytes, an odd last one in the high half. false: not all are [0-9a-f].
+ */
+bool log_hex_pack(const char *digits, size_t n, uint8_t *out);
 /* Writes n digits; may write one more byte behind them when n is odd. */
 void log_hex_unpack(const uint8_t *v, size_t n, char *out);

@@ -45,10 +45,13 @@ void log_ids_add(struct log_ids *t, const struct log_block_ids *block)
     t->loose |= (uint64_t)block->loose_hex << k;
     t->hex_lens[0] |= block->hex_lens[0];
     t->hex_lens[1] |= block->hex_lens[1];
-    for (size_t i = 0; i < block->n; i++) {
-        uint64_t key = block->keys[i] & ~(uint64_t)(LOG_IDS_BLOCKS - 1);
-        vec_push(&t->entries, NULL, key | k);
-    }
+    if (block->n == 0)
+        return;
+    vec_reserve(&t->entries, NULL, t->entries.n + block->n);
+    uint64_t *out = t->entries.v + t->entries.n;
+    for (size_t i = 0; i < block->n; i++)
+        out[i] = (block->keys[i] & ~(uint64_t)(LOG_IDS_BLOCKS - 1)) | k;
+    t->entries.n += block->n;
 }
 
 static unsigned block_bits(const struct log_ids *t)
@@ -99,11 +102,16 @@ static uint64_t place_of(uint64_t key, size_t n_pieces, uint64_t places)
 static void put_entry(struct bit_writer *w, uint64_t distance, unsigned step, uint64_t block,
                       unsigned bits)
 {
-    uint64_t zeros = distance >> step;
+    uint64_t zeros = distance >> step,
+             low = (distance & ((UINT64_C(1) << step) - 1)) << bits | block;
+    if (LIKELY(zeros + 1 + step + bits <= WINDOW_BITS)) {
+        bits_put(w, UINT64_C(1) << (step + bits) | low, (unsigned)zeros + 1 + step + bits);
+        return;
+    }
     for (; zeros >= WINDOW_BITS / 2; zeros -= WINDOW_BITS / 2)
         bits_put(w, 0, WINDOW_BITS / 2);
     bits_put(w, 1, (unsigned)zeros + 1);
-    bits_put(w, (distance & ((UINT64_C(1) << step) - 1)) << bits | block, step + bits);
+    bits_put(w, low, step + bits);
 }
 
 /* Entries [from, end), whose distances sum up to less than their places. */

@@ -11,19 +11,25 @@ enum { META_DICT, META_TEXT, META_HEX };
 #define META_NAMES_MAX  ((size_t)1 << 20)
 #define META_SHAPES_MAX ((size_t)1 << 22)
 #define META_REFS_MAX   255 // one byte names them
-/* Values that are fetched into the cache ahead: they lie where their lines are. */
-#define PREFETCH_VALUES 12
+/* Rows whose values are fetched into the cache ahead: they lie where their lines are. */
+#define PREFETCH_ROWS 12
 
 /* ---- writing ---- */
 
-struct put_value { // of rows that follow each other
+struct put_value { // the same n times
     str text;
-    uint32_t row, n;
+    uint32_t n;
 };
 
+/* Values of a name: while all of them are ids of one length, codes and packed ids; else text. */
 struct put_name {
     str name;
-    size_t n_values;
+    bool is_text;
+    bool is_late; // that showed behind its first value: they are collected again
+    uint8_t digits;
+    VEC(uint8_t) codes;  // per value: 0 = stored, else 1 + the number in refs
+    VEC(uint8_t) stored; // ids that lines do not have
+    VEC(uint32_t) refs;  // columns of the lines
     VEC(struct put_value) values;
 };
 
@@ -41,7 +47,8 @@ struct put_meta {
     VEC(struct put_name) names;
     VEC(struct put_shape) shapes;
     struct hmap name_map, shape_map;
-    const struct put_meta *self; // for the callbacks of the maps
+    bool has_late;
+    bool only_late; // the second turn
 };
 
 struct name_key {
@@ -115,46 +122,22 @@ static uint32_t put_shape_id(struct put_meta *m, struct labels l)
     return id;
 }
 
-/* Are these 16 bytes hex digits? */
-static inline bool all_hex16(log_bytes c)
+static bool is_id_size(size_t digits)
 {
-    uint64_t half[2];
-    log_bytes is_hex = (log_bytes)((log_classes16(c) & (LOG_CLASS_DIGIT | LOG_CLASS_HEX)) != 0);
-    memcpy(half, &is_hex, sizeof half);
-    return (half[0] & half[1]) == UINT64_MAX;
-}
-
-/* digits >= LOG_HEX_MIN; the last bytes may be looked at twice. */
-static bool is_hex_text(str s, size_t digits)
-{
-    log_bytes c;
-    if (s.n != digits)
-        return false;
-    if (s.n < sizeof c) {
-        memcpy(&c, s.p, 8);
-        memcpy((char *)&c + 8, s.p + s.n - 8, 8);
-        return all_hex16(c);
-    }
-    for (size_t at = 0; at + sizeof c < s.n; at += sizeof c) {
-        memcpy(&c, s.p + at, sizeof c);
-        if (!all_hex16(c))
-            return false;
-    }
-    memcpy(&c, s.p + s.n - sizeof c, sizeof c);
-    return all_hex16(c);
+    return digits >= LOG_HEX_MIN && digits <= LOG_HEX_MAX;
 }
 
 bool log_is_id(str text)
 {
-    return text.n >= LOG_HEX_MIN && text.n <= LOG_HEX_MAX && is_hex_text(text, text.n);
+    uint8_t packed[LOG_HEX_MAX / 2];
+    return is_id_size(text.n) && log_hex_pack(text.p, text.n, packed);
 }
 
 bool log_key_of(str text, uint64_t *key)
 {
-    uint8_t packed[LOG_HEX_MAX / 2 + 1];
-    if (!log_is_id(text))
+    uint8_t packed[LOG_HEX_MAX / 2];
+    if (!is_id_size(text.n) || !log_hex_pack(text.p, text.n, packed))
         return false;
-    log_hex_pack(text.p, text.n, packed);
     *key = log_key(packed, text.n);
     return true;
 }
@@ -168,91 +151,88 @@ static void add_keys(struct put_meta *m, const str *v, size_t n)
     }
 }
 
-static bool all_hex(const struct put_name *name)
+/* ---- ids ---- */
+
+static inline bool same_id(const uint8_t *a, const uint8_t *b, size_t width)
 {
-    const struct put_value *v = name->values.v;
-    size_t digits = v[0].text.n, n = name->values.n;
-    if (digits < LOG_HEX_MIN || digits > LOG_HEX_MAX)
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        __builtin_prefetch(v[MIN(i + PREFETCH_VALUES, n - 1)].text.p);
-        if (!is_hex_text(v[i].text, digits))
-            return false;
-    }
-    return true;
+    if (width == 8)
+        return memcmp(a, b, 8) == 0;
+    return width == 16 ? memcmp(a, b, 16) == 0 : memcmp(a, b, width) == 0;
 }
 
-/* The column whose first value in that row's line is this id; SIZE_MAX when there is none. */
-static size_t line_column(const struct log_templates *t, uint32_t row, const uint8_t *packed,
-                          size_t digits)
+/* Refers to a column of the lines; 0: there are too many of them. */
+static uint8_t put_ref(struct put_meta *m, struct put_name *name, uint32_t column)
 {
-    size_t from = t->ref_start.v[row];
+    size_t k = 0;
+    while (k < name->refs.n && name->refs.v[k] != column)
+        k++;
+    if (k == META_REFS_MAX)
+        return 0;
+    if (k == name->refs.n)
+        vec_push(&name->refs, m->a, column);
+    return (uint8_t)(k + 1);
+}
+
+/* The code of an id: that of the column whose first value in that row's line is this id, if there
+ * is one. */
+static uint8_t id_code(struct put_meta *m, struct put_name *name, const uint8_t *id, uint32_t row)
+{
+    const struct log_templates *t = m->t;
+    if (!t)
+        return 0;
+    size_t width = (name->digits + 1U) / 2, from = t->ref_start.v[row];
     size_t to = row + 1 < t->ref_start.n ? t->ref_start.v[row + 1] : t->refs.n;
     for (size_t i = from; i < to; i++) {
         const struct log_hex_ref *ref = &t->refs.v[i];
         const struct log_column *c = &t->columns.v[ref->column];
-        size_t width = (digits + 1) / 2;
-        if (c->digits != digits || memcmp(c->bytes.v + ref->index * width, packed, width) != 0)
+        if (c->digits != name->digits || !same_id(c->bytes.v + ref->index * width, id, width))
             continue;
         bool first = true;
         for (size_t j = from; j < i; j++)
             first &= t->refs.v[j].column != ref->column;
         if (first)
-            return ref->column;
+            return put_ref(m, name, ref->column);
     }
-    return SIZE_MAX;
+    return 0;
 }
 
-/* Packs the values that lines do not have; codes: 0 for these, else 1 + the number in refs. */
-static size_t pack_ids(struct put_meta *m, const struct put_name *name, uint8_t *codes,
-                       uint8_t *stored, size_t *refs, size_t *n_refs)
+/* An id that rows [row, row + n) have. */
+static inline void put_id(struct put_meta *m, struct put_name *name, const uint8_t *id,
+                          uint32_t row, uint32_t n)
 {
-    size_t digits = name->values.v[0].text.n, width = (digits + 1) / 2, n_stored = 0, i = 0;
-    for (size_t j = 0; j < name->values.n; j++) {
-        const struct put_value *v = &name->values.v[j];
-        uint8_t id[LOG_HEX_MAX / 2 + 1];
-        log_hex_pack(v->text.p, digits, id);
-        for (uint32_t row = v->row; row < v->row + v->n; row++, i++) {
-            size_t column = m->t ? line_column(m->t, row, id, digits) : SIZE_MAX;
-            size_t k = 0;
-            while (k < *n_refs && refs[k] != column)
-                k++;
-            if (column != SIZE_MAX && k == *n_refs && *n_refs < META_REFS_MAX)
-                refs[(*n_refs)++] = column;
-            bool is_ref = column != SIZE_MAX && k < *n_refs;
-            codes[i] = (uint8_t)(is_ref ? k + 1 : 0);
-            if (!is_ref)
-                memcpy(stored + n_stored++ * width, id, width);
-        }
+    size_t width = (name->digits + 1U) / 2;
+    vec_reserve(&name->codes, m->a, name->codes.n + n);
+    vec_reserve(&name->stored, m->a, name->stored.n + n * width);
+    for (uint32_t i = row; i < row + n; i++) {
+        uint8_t code = id_code(m, name, id, i);
+        name->codes.v[name->codes.n++] = code;
+        if (code)
+            continue;
+        memcpy(name->stored.v + name->stored.n, id, width);
+        name->stored.n += width;
     }
-    return n_stored;
 }
 
 static void put_hex_column(struct put_meta *m, const struct put_name *name)
 {
-    size_t n = name->n_values, digits = name->values.v[0].text.n, width = (digits + 1) / 2;
-    uint8_t *codes = arena_alloc(m->a, n);
-    uint8_t *stored = arena_alloc_array(m->a, n, width);
-    size_t n_refs = 0, refs[META_REFS_MAX];
-    size_t n_stored = pack_ids(m, name, codes, stored, refs, &n_refs);
     buf_u8(m->out, META_HEX);
-    buf_u8(m->out, (uint8_t)digits);
-    buf_varint(m->out, n_refs);
-    for (size_t k = 0; k < n_refs; k++)
-        buf_varint(m->out, refs[k]);
-    if (n_refs > 0)
-        buf_add(m->out, (str){(const char *)codes, n});
+    buf_u8(m->out, name->digits);
+    buf_varint(m->out, name->refs.n);
+    for (size_t k = 0; k < name->refs.n; k++)
+        buf_varint(m->out, name->refs.v[k]);
+    if (name->refs.n > 0)
+        buf_add(m->out, (str){(const char *)name->codes.v, name->codes.n});
     struct buf data;
+    size_t n_stored = name->stored.n / ((name->digits + 1U) / 2);
     buf_init(&data, LOG_PART_RAW_MAX);
     buf_varint(m->out, n_stored);
-    for (size_t i = 0; i < n_stored; i++) {
-        if (i == 0 || memcmp(stored + i * width, stored + (i - 1) * width, width) != 0)
-            vec_push(&m->keys->v, NULL, log_key(stored + i * width, digits));
-    }
-    log_hex_put(m->table, stored, n_stored, width, m->out, &data);
+    log_hex_put(m->table, name->stored.v, n_stored, name->digits, m->out, &data, m->keys);
     buf_add(m->out, buf_str(&data));
+    m->out->over |= data.over;
     buf_deinit(&data);
 }
+
+/* ---- text ---- */
 
 struct value_key {
     const str *dict;
@@ -266,10 +246,10 @@ static bool value_is(const void *ctx, uint32_t index)
 }
 
 /* Gives every value its number in a dictionary; false when there are too many different ones. */
-static bool number_values(struct put_meta *m, const struct put_name *name, uint32_t *codes,
-                          str *dict, size_t *n_dict)
+static bool number_values(const struct put_name *name, size_t n, uint32_t *codes, str *dict,
+                          size_t *n_dict)
 {
-    size_t max = name->n_values / 2 + 1, at = 0;
+    size_t max = n / 2 + 1, at = 0;
     struct hmap map;
     hmap_init(&map, NULL);
     bool fits = true;
@@ -279,7 +259,7 @@ static bool number_values(struct put_meta *m, const struct put_name *name, uint3
         const struct put_value *v = &name->values.v[i];
         if (i == 0 || !is_same(v->text, v[-1].text)) {
             struct value_key key = {dict, v->text};
-            uint64_t hash = hash64(v->text);
+            uint64_t hash = hash_short(v->text);
             code = hmap_find(&map, hash, value_is, &key);
             if (code == HMAP_NONE) {
                 fits = *n_dict < max;
@@ -292,18 +272,19 @@ static bool number_values(struct put_meta *m, const struct put_name *name, uint3
             codes[at++] = code;
     }
     hmap_deinit(&map);
-    (void)m;
     return fits;
 }
 
 static void put_text_column(struct put_meta *m, const struct put_name *name)
 {
-    size_t n = name->n_values, n_dict;
+    size_t n = 0, n_dict;
+    for (size_t i = 0; i < name->values.n; i++)
+        n += name->values.v[i].n;
     uint32_t *codes = arena_array(m->a, uint32_t, n);
     str *dict = arena_array(m->a, str, name->values.n + 1);
     struct buf column;
     buf_init(&column, LOG_PART_RAW_MAX);
-    if (number_values(m, name, codes, dict, &n_dict)) {
+    if (number_values(name, n, codes, dict, &n_dict)) {
         buf_u8(m->out, META_DICT);
         add_keys(m, dict, n_dict);
         column_put_dict(&column, codes, n, dict, (uint32_t)n_dict);
@@ -321,17 +302,39 @@ static void put_text_column(struct put_meta *m, const struct put_name *name)
     buf_deinit(&column);
 }
 
-/* The value of n rows. Rows of a request share most of their metadata: what lies at the same place
- * is one run. */
+/* Rows of a request share most of their metadata: what lies at the same place is one run. */
+static inline void put_text(struct put_meta *m, struct put_name *name, str text, uint32_t n)
+{
+    struct put_value *last = name->values.n > 0 ? vec_last(&name->values) : NULL;
+    if (last && last->text.p == text.p && last->text.n == text.n)
+        last->n += n;
+    else
+        vec_push(&name->values, m->a, (struct put_value){text, n});
+}
+
+/* ---- rows ---- */
+
+/* The value of rows [row, row + n). */
 static inline void put_value(struct put_meta *m, struct put_name *name, str text, uint32_t row,
                              uint32_t n)
 {
-    struct put_value *last = name->values.n > 0 ? vec_last(&name->values) : NULL;
-    name->n_values += n;
-    if (last && last->text.p == text.p && last->text.n == text.n && last->row + last->n == row)
-        last->n += n;
-    else
-        vec_push(&name->values, m->a, (struct put_value){text, row, n});
+    if (UNLIKELY(name->is_late != m->only_late))
+        return;
+    if (!name->is_text) {
+        uint8_t id[LOG_HEX_MAX / 2];
+        if (name->codes.n == 0)
+            name->digits = is_id_size(text.n) ? (uint8_t)text.n : 0;
+        if (name->digits && text.n == name->digits && log_hex_pack(text.p, text.n, id)) {
+            put_id(m, name, id, row, n);
+            return;
+        }
+        name->is_text = true;
+        name->is_late = name->codes.n > 0;
+        m->has_late |= name->is_late;
+        if (name->is_late)
+            return;
+    }
+    put_text(m, name, text, n);
 }
 
 /* n rows of one base that replace the same of its pairs: what they share is put once. */
@@ -347,9 +350,10 @@ static void put_based(struct put_meta *m, const struct log_row *rows, uint32_t f
     }
     for (size_t k = 0; own; own &= own - 1, k++) {
         struct put_name *name = &m->names.v[names[__builtin_ctzll(own)]];
-        vec_reserve(&name->values, m->a, name->values.n + n);
-        for (uint32_t i = first; i < first + n; i++)
+        for (uint32_t i = first; i < first + n; i++) {
+            __builtin_prefetch(rows[MIN(i + PREFETCH_ROWS, first + n - 1)].meta.v[k].value.p);
             put_value(m, name, rows[i].meta.v[k].value, i, 1);
+        }
     }
 }
 
@@ -384,6 +388,10 @@ void log_meta_put(const struct log_row *rows, size_t n, const struct log_templat
     hmap_init(&m.name_map, scratch);
     hmap_init(&m.shape_map, scratch);
     const uint32_t *row_shape = put_rows(&m, rows, n);
+    if (m.has_late) {
+        m.only_late = true;
+        row_shape = put_rows(&m, rows, n);
+    }
     str *names = arena_array(scratch, str, m.names.n);
     for (size_t i = 0; i < m.names.n; i++)
         names[i] = m.names.v[i].name;
@@ -397,10 +405,10 @@ void log_meta_put(const struct log_row *rows, size_t n, const struct log_templat
     }
     column_put_codes(out, row_shape, n, (uint32_t)m.shapes.n);
     for (size_t i = 0; i < m.names.n; i++) {
-        if (all_hex(&m.names.v[i]))
-            put_hex_column(&m, &m.names.v[i]);
-        else
+        if (m.names.v[i].is_text)
             put_text_column(&m, &m.names.v[i]);
+        else
+            put_hex_column(&m, &m.names.v[i]);
     }
 }
 
@@ -552,11 +560,10 @@ static bool *narrow_values(const struct log_meta_column *c, str text, struct are
     bool *fits = arena_alloc(a, c->n);
     bool any = false;
     if (c->kind == META_HEX) {
-        uint8_t packed[LOG_HEX_MAX / 2 + 1];
+        uint8_t packed[LOG_HEX_MAX / 2];
         size_t k = 0;
-        if (!is_hex_text(text, c->digits))
+        if (text.n != c->digits || !log_hex_pack(text.p, text.n, packed))
             return NULL;
-        log_hex_pack(text.p, text.n, packed);
         for (size_t i = 0; i < c->n; i++) {
             bool here = !c->refs || c->refs[i] == 0;
             fits[i] = !here || memcmp(c->hex.data + (size_t)c->hex.index[k] * c->hex.width, packed,

@@ -17,16 +17,7 @@
 #include "storage/codec/log_hex.h"
 #include "storage/codec/log_template.h"
 
-/* Keys of a block's filter; duplicates are fine. */
-struct log_keys {
-    VEC(uint64_t) v;
-};
-/* The key of a value of `digits` hex digits, packed. */
-static inline uint64_t log_key(const uint8_t *packed, size_t digits)
-{
-    return hash64_seed((str){(const char *)packed, (digits + 1) / 2}, digits);
-}
-/* The same of text; false when it is no id: 8 to 128 hex digits. */
+/* The key of text; false when it is no id: 8 to 128 hex digits. */
 bool log_key_of(str text, uint64_t *key);
 bool log_is_id(str text);
 

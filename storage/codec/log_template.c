@@ -367,7 +367,8 @@ static void put_ints(const struct log_column *c, unsigned field, const int64_t *
 }
 
 void log_templates_put_columns(const struct log_templates *t, const int64_t *t_ns,
-                               struct log_hex_table *table, struct buf *ints, struct buf *hexs)
+                               struct log_hex_table *table, struct buf *ints, struct buf *hexs,
+                               struct log_keys *keys)
 {
     struct int_scratch s = {0};
     buf_init(&s.column, LOG_PART_RAW_MAX);
@@ -381,7 +382,7 @@ void log_templates_put_columns(const struct log_templates *t, const int64_t *t_n
         if (c->type == LOG_VAR_INT)
             buf_u8(ints, (uint8_t)field);
         if (c->type == LOG_VAR_HEX)
-            log_hex_put(table, c->bytes.v, c->n, (c->digits + 1U) / 2, ints, hexs);
+            log_hex_put(table, c->bytes.v, c->n, c->digits, ints, hexs, keys);
         else
             put_ints(c, field, t_ns, &s, ints);
         if (c->type == LOG_VAR_TEXT)

@@ -106,6 +106,7 @@ static inline uint64_t log_time_field(unsigned field, int64_t t_ns)
 /* What the columns hold is summed up here, at the end: hex_lens, text_run, text_chars. */
 void log_templates_finish(struct log_templates *t);
 void log_templates_put_dict(const struct log_templates *t, struct buf *dict);
-/* Appends INTS and HEXS; t_ns: time of each row. */
+/* Appends INTS and HEXS, and the keys of the ids; t_ns: time of each row. */
 void log_templates_put_columns(const struct log_templates *t, const int64_t *t_ns,
-                               struct log_hex_table *table, struct buf *ints, struct buf *hexs);
+                               struct log_hex_table *table, struct buf *ints, struct buf *hexs,
+                               struct log_keys *keys);
