@@ -68,15 +68,18 @@ bool recent_times_find(struct recent_times *x, uint32_t stream, int64_t start_ms
     return true;
 }
 
-void recent_times_put(struct recent_times *x, uint32_t stream, const int64_t *t, size_t n,
-                      size_t from, size_t to)
+size_t recent_times_put(struct recent_times *x, uint32_t stream, const int64_t *t, size_t n,
+                        size_t from, size_t to)
 {
     size_t end = MIN(n, from + RECENT_PIECE); // what comes next is asked for next
     if (to > end || (end > from && t[end - 1] - t[from] > UINT32_MAX))
-        return;
+        return 0;
+    size_t taken = 0;
     pthread_mutex_lock(&x->mutex);
-    if (x->slots == NULL)
-        x->slots = mem_zalloc(RECENT_SLOTS * sizeof x->slots[0]);
+    if (x->slots == NULL) {
+        taken = RECENT_SLOTS * sizeof x->slots[0];
+        x->slots = mem_zalloc(taken);
+    }
     struct slot *s = &x->slots[stream % RECENT_SLOTS];
     *s = (struct slot){.used = true,
                        .stream = stream,
@@ -89,4 +92,5 @@ void recent_times_put(struct recent_times *x, uint32_t stream, const int64_t *t,
     for (size_t i = from; i < end; i++)
         s->after[i - from] = (uint32_t)(t[i] - t[from]);
     pthread_mutex_unlock(&x->mutex);
+    return taken;
 }

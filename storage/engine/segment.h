@@ -112,5 +112,7 @@ MUST_USE bool segment_aux_get(struct segment *seg, segment_aux_load *load,
                               segment_aux_unload *unload, struct segment_aux **out,
                               struct err *err);
 void segment_aux_release(struct segment *seg, struct segment_aux *aux);
+/* The state, which the caller has pinned, weighs n bytes more than at its load. */
+void segment_aux_grown(struct segment *seg, size_t n);
 /* Where decoded label sets of all segments are found (label_sets.h). */
 struct label_sets_pool *segment_label_sets(struct segment *seg);

@@ -265,6 +265,20 @@ bool segment_aux_get(struct segment *seg, segment_aux_load *load, segment_aux_un
     return true;
 }
 
+void segment_aux_grown(struct segment *seg, size_t n)
+{
+    struct segment_cache *c = seg->cache;
+    if (n == 0)
+        return;
+    if (c->budget)
+        budget_force(c->budget, n);
+    pthread_mutex_lock(&c->mutex);
+    ASSERT(seg->aux_pins > 0);
+    seg->aux_bytes += n;
+    c->aux_bytes += n;
+    pthread_mutex_unlock(&c->mutex); // the release looks whether that is too much
+}
+
 void segment_aux_release(struct segment *seg, struct segment_aux *aux)
 {
     struct segment_cache *c = seg->cache;

@@ -338,7 +338,7 @@ static bool load_times(struct metrics_reader *r, uint32_t number, struct times_p
     int64_t *kept = arena_array(&r->streams, int64_t, to - from);
     if (to > from)
         memcpy(kept, t + from, (to - from) * sizeof t[0]);
-    recent_times_put(r->dir->times, number, t, n, from, to);
+    segment_aux_grown(r->seg, recent_times_put(r->dir->times, number, t, n, from, to));
     *out = (struct times_piece){(uint32_t)n, (uint32_t)from, (uint32_t)to, kept};
     return true;
 }

@@ -301,6 +301,14 @@ static void test_aux(void **state)
         assert_int_equal(segment_cache_aux_bytes(f->cache), 60); // the older one went
     }
     assert_int_equal(loads, 4); // each round evicts one, and needs it again
+    assert_true(segment_aux_get(segs[1], aux_load, aux_unload, &aux[1], &f->err));
+    segment_aux_grown(segs[1], 30);
+    assert_int_equal(segment_cache_aux_bytes(f->cache), 90);
+    segment_aux_grown(segs[1], 30);
+    segment_aux_release(segs[1], aux[1]);
+    assert_int_equal(segment_cache_aux_bytes(f->cache), 0); // too much for the cache
+    assert_true(segment_aux_get(segs[1], aux_load, aux_unload, &aux[1], &f->err));
+    segment_aux_release(segs[1], aux[1]);
     for (int i = 0; i < 9; i++)
         segment_cache_tick(f->cache);
     assert_int_equal(segment_cache_aux_bytes(f->cache), 60);
