@@ -18,6 +18,7 @@
 #include "storage/base/hash.h"
 #include "storage/base/num.h"
 #include "storage/base/vec.h"
+#include "storage/model/limits.h"
 
 #define ARGS_MAX        256 // flags of the configuration
 #define PROGRESS_TTY_NS (200 * NS_PER_MS)
@@ -328,25 +329,50 @@ static bool import_batch(struct task *t, str *text, struct err *err)
     return import_state_set(im->state, t->key, &t->mark, false, err);
 }
 
+/* A line of so many bytes is left out: it counts as refused. Of metrics it is a fault. */
+static bool note_passed(struct task *t, uint64_t passed, struct err *err)
+{
+    struct import *im = t->im;
+    if (passed == 0)
+        return true;
+    if (t->metrics)
+        return err_set(err, ERR_INVALID, "a line is longer than %zu MiB", IMPORT_BLOCK / MIB);
+    t->mark.offset += passed;
+    t->lines.at.line++;
+    hide_progress(im);
+    fprintf(stderr,
+            "trivet import: %s:%u: a line of %llu bytes is left out, the longest has %d MiB\n",
+            t->name, t->lines.at.line, (unsigned long long)passed, (int)(LIMIT_LINE / MIB));
+    if (im->counts.rejected++ == 0)
+        (void)snprintf(im->counts.reason, sizeof im->counts.reason, "%s", LIMIT_LINE_TEXT);
+    get_place(t);
+    return true;
+}
+
 /* The first block tells whether the state is about this file, and skips what is stored. */
-static bool begin(struct task *t, str *text, struct err *err)
+static bool begin(struct task *t, str *text, uint64_t *passed, struct err *err)
 {
     const struct import_mark *known = import_state_find(t->im->state, t->key);
     str first = str_sub(*text, 0, MIN(str_find_char(*text, '\n'), (size_t)FIRST_MAX));
     t->mark.first = hash64(first);
     t->has_begun = true;
     if (!known || known->first != t->mark.first)
-        return true;
+        return note_passed(t, *passed, err);
     t->mark = *known;
     set_place(t);
-    uint64_t left = known->offset;
-    t->im->skipped += left;
-    while (text->n > 0 && left > 0) {
+    uint64_t left = known->offset - MIN(known->offset, *passed);
+    t->im->skipped += known->offset;
+    while ((text->n > 0 || *passed > 0) && left > 0) {
         size_t n = (size_t)MIN((uint64_t)text->n, left);
         *text = str_sub(*text, n, text->n);
         left -= n;
-        if (text->n == 0 && !import_file_next(t->file, text, err))
+        if (text->n > 0)
+            break;
+        if (!import_file_next(t->file, text, passed, err))
             return false;
+        if (left == 0 && !note_passed(t, *passed, err))
+            return false;
+        left -= MIN(left, *passed); // an earlier run left it out
     }
     return true;
 }
@@ -354,15 +380,16 @@ static bool begin(struct task *t, str *text, struct err *err)
 static bool import_blocks(struct task *t, struct err *err)
 {
     str text;
-    if (!import_file_next(t->file, &text, err) || !begin(t, &text, err))
+    uint64_t passed;
+    if (!import_file_next(t->file, &text, &passed, err) || !begin(t, &text, &passed, err))
         return false;
-    while (text.n > 0) {
+    while (text.n > 0 || passed > 0) {
         while (text.n > 0) {
             if (!import_batch(t, &text, err))
                 return false;
             show_progress(t);
         }
-        if (!import_file_next(t->file, &text, err))
+        if (!import_file_next(t->file, &text, &passed, err) || !note_passed(t, passed, err))
             return false;
     }
     return !t->metrics || openmetrics_end(t->metrics, err);

@@ -123,11 +123,9 @@ static bool fill(struct import_file *f, size_t *n, struct err *err)
     }
 }
 
-bool import_file_next(struct import_file *f, str *out, struct err *err)
+/* Until the block is full or the file at its end. */
+static void fill_block(struct import_file *f)
 {
-    memmove(f->block, f->block + f->given, f->n - f->given);
-    f->n -= f->given;
-    f->given = 0;
     while (!f->is_at_end && !f->has_failed && f->n < sizeof f->block) {
         size_t n;
         f->has_failed = !fill(f, &n, &f->fault);
@@ -136,14 +134,44 @@ bool import_file_next(struct import_file *f, str *out, struct err *err)
         f->n += n;
         f->is_at_end = n == 0;
     }
+}
+
+static void drop_front(struct import_file *f, size_t n)
+{
+    memmove(f->block, f->block + n, f->n - n);
+    f->n -= n;
+}
+
+/* The block begins with a line that does not fit it: leaves out all of that. */
+static uint64_t pass_line(struct import_file *f)
+{
+    uint64_t passed = 0;
+    for (;;) {
+        size_t end = str_find_char(str_of(f->block, f->n), '\n');
+        size_t n = end == SIZE_MAX ? f->n : end + 1;
+        drop_front(f, n);
+        passed += n;
+        fill_block(f);
+        if (end != SIZE_MAX || f->n == 0)
+            return passed;
+    }
+}
+
+bool import_file_next(struct import_file *f, str *out, uint64_t *passed, struct err *err)
+{
+    drop_front(f, f->given);
+    *passed = 0;
+    fill_block(f);
     size_t last = str_rfind_char(str_of(f->block, f->n), '\n');
+    if (last == SIZE_MAX && f->n == sizeof f->block) {
+        *passed = pass_line(f);
+        last = str_rfind_char(str_of(f->block, f->n), '\n');
+    }
     f->given = f->is_at_end ? f->n : last == SIZE_MAX ? 0 : last + 1;
     if (f->has_failed && f->given == 0) {
         *err = f->fault;
         return false;
     }
-    if (f->n > 0 && f->given == 0)
-        return err_set(err, ERR_INVALID, "a line is longer than %zu MiB", IMPORT_BLOCK / MIB);
     *out = str_of(f->block, f->given);
     return true;
 }
@@ -162,7 +190,9 @@ bool import_file_tail(const char *path, char *dst, size_t cap, str *out, struct 
         n = got > 0 ? (size_t)got : 0;
     }
     bool is_more = ok && f->gunzip;
-    while (is_more && (ok = import_file_next(f, &text, err)) && text.n > 0) {
+    uint64_t passed;
+    while (is_more && (ok = import_file_next(f, &text, &passed, err)) &&
+           (text.n > 0 || passed > 0)) {
         str tail = str_sub(text, text.n - MIN(text.n, cap), text.n);
         memmove(dst, tail.p, tail.n); // whole lines: a block holds the last one
         n = tail.n;

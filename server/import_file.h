@@ -14,8 +14,9 @@ struct import_file; // opaque
 MUST_USE bool import_file_open(const char *path, struct import_file **out, struct err *err);
 void import_file_close(struct import_file *f); // NULL is fine
 /* The next lines, '\n' included (the last of the file may lack it); empty at the end. Valid until
- * the next call. ERR_INVALID: a line longer than a block, damaged gzip. */
-MUST_USE bool import_file_next(struct import_file *f, str *out, struct err *err);
+ * the next call. *passed: bytes of a line in front of them that is longer than a block and left
+ * out; 0: none. ERR_INVALID: damaged gzip. */
+MUST_USE bool import_file_next(struct import_file *f, str *out, uint64_t *passed, struct err *err);
 /* The last bytes (at most cap) of the text of a regular file, read before anything else is; a
  * compressed one is read as a whole for it. False without an error: nobody can know. */
 MUST_USE bool import_file_tail(const char *path, char *dst, size_t cap, str *out, struct err *err);

@@ -54,9 +54,14 @@ static bool fault(const struct journal_reader *r, struct err *err)
                    (unsigned long long)r->line_no);
 }
 
-/* The field in `line` is whole, unless it was too large. */
-static void end_field(struct journal_reader *r, str name, str value)
+/* The field in `line` is whole, unless it was too large: its name, and from value_at on its value.
+ */
+static void end_field(struct journal_reader *r, size_t name_n, size_t value_at)
 {
+    if (r->lost > 0 || (!r->is_skipping && r->line.n - value_at > LIMIT_LINE))
+        log_cut(&r->line, value_at + LIMIT_LINE, r->lost);
+    str all = buf_str(&r->line), name = str_sub(all, 0, name_n),
+        value = str_sub(all, value_at, all.n);
     bool fits = !r->is_skipping && r->n_fields < FIELDS_MAX &&
                 r->entry.n + name.n + value.n + 16 <= ENTRY_MAX;
     if (fits) {
@@ -66,6 +71,7 @@ static void end_field(struct journal_reader *r, str name, str value)
     }
     buf_clear(&r->line);
     r->is_skipping = false;
+    r->lost = 0;
     r->state = JOURNAL_LINE;
 }
 
@@ -90,7 +96,7 @@ static bool end_line(struct journal_reader *r, struct err *err)
     if (!is_name(str_sub(line, 0, eq)))
         return fault(r, err);
     if (eq != SIZE_MAX) {
-        end_field(r, str_sub(line, 0, eq), str_sub(line, eq + 1, line.n));
+        end_field(r, eq, eq + 1);
         return true;
     }
     r->name_n = line.n;
@@ -98,13 +104,24 @@ static bool end_line(struct journal_reader *r, struct err *err)
     return true;
 }
 
+/* Is it the message, whose start is worth something? */
+static bool is_message(const struct journal_reader *r)
+{
+    if (r->state != JOURNAL_LINE)
+        return str_is(str_sub(buf_str(&r->line), 0, r->name_n), "MESSAGE");
+    return str_starts(buf_str(&r->line), STR("MESSAGE="));
+}
+
 /* Keeps bytes of the field at hand, or notes that it is too large. */
 static void keep(struct journal_reader *r, str bytes)
 {
-    if (r->line.n + bytes.n > FIELD_MAX)
-        r->is_skipping = true;
+    size_t room = FIELD_MAX - r->line.n;
     if (!r->is_skipping)
-        buf_add(&r->line, bytes);
+        buf_add(&r->line, str_sub(bytes, 0, MIN(bytes.n, room)));
+    if (bytes.n > room && is_message(r))
+        r->lost += bytes.n - room;
+    else if (bytes.n > room)
+        r->is_skipping = true;
 }
 
 static bool feed_line(struct journal_reader *r, str *bytes, struct err *err)
@@ -133,8 +150,8 @@ static void feed_size(struct journal_reader *r, str *bytes)
     struct rd rd = rd_of(str_sub(buf_str(&r->line), r->name_n, r->line.n));
     r->due = rd_le64(&rd);
     r->line.n = r->name_n;
-    r->is_skipping = r->due > LIMIT_LINE;
     r->state = JOURNAL_DATA;
+    r->is_skipping = r->due > LIMIT_LINE && !is_message(r);
 }
 
 /* The value, then the line feed behind it. */
@@ -150,8 +167,7 @@ static bool feed_data(struct journal_reader *r, str *bytes, struct err *err)
         return err_set(err, ERR_INVALID,
                        "no journal export format: a value is longer than it says");
     *bytes = str_sub(*bytes, 1, bytes->n);
-    str all = buf_str(&r->line);
-    end_field(r, str_sub(all, 0, r->name_n), str_sub(all, r->name_n, all.n));
+    end_field(r, r->name_n, r->name_n);
     return true;
 }
 

@@ -3,7 +3,8 @@
  * Fields are lines NAME=value, or NAME, 8 bytes of length (little-endian) and that many bytes for
  * values that are no text; an empty line ends an entry. Stream labels: job="systemd-journal",
  * hostname, unit, level. Metadata: identifier, pid and the like, and every field that the program
- * itself gave, in lower case. What is larger than a line may be is left out, however large. */
+ * itself gave, in lower case. A message that is longer than a line may be is cut and says so;
+ * other fields that are too large are left out, however large. */
 #pragma once
 
 #include "server/ingest/log_writer.h"
@@ -18,6 +19,7 @@ struct journal_reader {
     size_t name_n; // of the field whose value comes; its name is at the start of `line`
     size_t n_fields;
     bool is_skipping; // the field is too large: the rest of it is not kept
+    uint64_t lost;    // bytes of a message that were not kept
     uint64_t line_no; // for messages
 };
 

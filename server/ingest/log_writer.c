@@ -66,3 +66,13 @@ void log_writer_add(struct log_writer *w, uint32_t stream, int64_t t_ns, str lin
     vec_push(&w->batch->logs, a, (struct batch_log){stream, t_ns, line, done, NULL});
     labels_builder_clear(meta);
 }
+
+void log_cut(struct buf *b, size_t max, uint64_t lost)
+{
+    size_t keep = MIN(b->n, max - LOG_CUT_MARK);
+    while (keep > 0 && keep < b->n && ((uint8_t)b->p[keep] & 0xC0) == 0x80)
+        keep--;
+    lost += b->n - keep;
+    b->n = keep;
+    buf_fmt(b, " [... %llu bytes cut]", (unsigned long long)lost);
+}

@@ -18,3 +18,7 @@ uint32_t log_writer_stream(struct log_writer *w, struct labels_builder *labels);
 /* level empty: found in stream labels, metadata, line. `meta` is empty afterwards. */
 void log_writer_add(struct log_writer *w, uint32_t stream, int64_t t_ns, str line,
                     struct labels_builder *meta, str level);
+/* `b` holds the start of a text, `lost` more bytes of it do not fit: ends it with how many are
+ * missing, at most `max` bytes in all (above LOG_CUT_MARK), between two characters. */
+#define LOG_CUT_MARK 48
+void log_cut(struct buf *b, size_t max, uint64_t lost);

@@ -8,7 +8,8 @@
 #define PRI_MAX       191
 #define PRI_NONE      13 // user.notice, as RFC 3164 says
 #define TAG_MAX       64 // of RFC 3164's 32, with room for what is sent
-#define COUNT_DIGITS  6  // of a counted frame's length; more is no length
+#define COUNT_DIGITS  6  // of a counted frame's length; more only where '<' follows
+#define COUNT_LONGEST 10 // digits
 #define SD_LABELS_MAX 64 // parameters of structured data that are kept
 
 /* ---- the message ---- */
@@ -268,12 +269,15 @@ static void hold(struct syslog_frames *f, str bytes)
 {
     size_t room = LIMIT_SYSLOG_MESSAGE - f->held.n;
     f->is_cut = f->is_cut || bytes.n > room;
+    f->lost += bytes.n - MIN(bytes.n, room);
     buf_add(&f->held, str_sub(bytes, 0, MIN(bytes.n, room)));
 }
 
 /* The frame is whole; a message that is only a line's end is none. */
 static void give(struct syslog_frames *f, syslog_frame_fn *fn, void *ctx)
 {
+    if (f->lost > 0)
+        log_cut(&f->held, LIMIT_SYSLOG_MESSAGE, f->lost);
     str message = str_trim(buf_str(&f->held));
     if (message.n > 0)
         fn(ctx, message, f->is_cut);
@@ -282,30 +286,35 @@ static void give(struct syslog_frames *f, syslog_frame_fn *fn, void *ctx)
     buf_clear(&f->held);
     f->is_counted = f->is_cut = false;
     f->due = 0;
+    f->lost = 0;
 }
 
-/* The digits of a length so far are held; false: it is no length, but the start of a line. */
+static bool begin_counted(struct syslog_frames *f)
+{
+    uint64_t n;
+    if (!num_parse_u64(str_trim(buf_str(&f->held)), &n))
+        return false;
+    f->due = n;
+    f->is_counted = false;
+    buf_clear(&f->held);
+    return true;
+}
+
+/* The digits of a length so far, and of a long one the blank, are held; false: it is no length, but
+ * the start of a line. */
 static bool take_length(struct syslog_frames *f, str *bytes)
 {
     while (bytes->n > 0) {
         char c = bytes->p[0];
-        uint64_t n;
         bool is_digit = c >= (f->held.n == 0 ? '1' : '0') && c <= '9';
-        if (!is_digit && c != ' ')
-            return false;
-        if (is_digit && f->held.n == COUNT_DIGITS)
+        if (str_ends(buf_str(&f->held), STR(" ")))
+            return c == '<' && begin_counted(f);
+        if ((!is_digit && c != ' ') || (is_digit && f->held.n == COUNT_LONGEST))
             return false;
         *bytes = str_sub(*bytes, 1, bytes->n);
-        if (is_digit) {
-            buf_add_char(&f->held, c);
-            continue;
-        }
-        if (!num_parse_u64(buf_str(&f->held), &n))
-            return false;
-        f->due = (size_t)n;
-        f->is_counted = false;
-        buf_clear(&f->held);
-        return true;
+        if (!is_digit && f->held.n <= COUNT_DIGITS)
+            return begin_counted(f);
+        buf_add_char(&f->held, c);
     }
     return true;
 }
@@ -325,7 +334,7 @@ void syslog_frames_feed(struct syslog_frames *f, str bytes, syslog_frame_fn *fn,
 {
     while (bytes.n > 0) {
         if (f->due > 0) {
-            size_t n = MIN(f->due, bytes.n);
+            size_t n = (size_t)MIN(f->due, (uint64_t)bytes.n);
             hold(f, str_sub(bytes, 0, n));
             bytes = str_sub(bytes, n, bytes.n);
             f->due -= n;

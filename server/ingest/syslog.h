@@ -35,12 +35,14 @@ bool syslog_add(struct log_writer *w, str raw, int64_t zone_s, const struct sysl
 /* ---- frames of a stream ---- */
 
 /* Zero value and syslog_frames_init. Frames that begin with a digit are counted, others end with
- * LF or NUL. What is above LIMIT_SYSLOG_MESSAGE is cut. */
+ * LF or NUL. Long digits are a length only where a priority follows: a line may begin with a date.
+ * What is above LIMIT_SYSLOG_MESSAGE is cut, and the message says how much of it. */
 struct syslog_frames {
     struct buf held; // an unfinished frame
-    size_t due;      // bytes that a counted frame lacks; 0: not within one
+    uint64_t due;    // bytes that a counted frame lacks; 0: not within one
     bool is_counted; // the digits of a length are held
     bool is_cut;     // some of the frame was left out
+    uint64_t lost;   // so many bytes
 };
 typedef void syslog_frame_fn(void *ctx, str message, bool is_cut);
 

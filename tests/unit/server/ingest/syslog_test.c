@@ -32,6 +32,9 @@ static void test_frames(void **state)
         {STR_INIT("2024-01-01 x\n"), "2024-01-01 x\n"},
         {STR_INIT("0 x\n"), "0 x\n"},
         {STR_INIT("12345678 x\n"), "12345678 x\n"},
+        {STR_INIT("0000004 <1>a\n"), "0000004 <1>a\n"},
+        {STR_INIT("1000000 <1>a"), "cut <1>a\n"},
+        {STR_INIT("12345678901 <1>a\n4 <1>b"), "12345678901 <1>a\n<1>b\n"},
         {STR_INIT("12"), "12\n"},
         {STR_INIT(""), ""},
     };
@@ -56,7 +59,9 @@ static void test_frames(void **state)
 static void on_long(void *ctx, str message, bool is_cut)
 {
     size_t *n = ctx;
-    assert_true(is_cut ? message.n == LIMIT_SYSLOG_MESSAGE : message.n == 4);
+    assert_true(is_cut ? message.n > LIMIT_SYSLOG_MESSAGE - 64 && message.n <= LIMIT_SYSLOG_MESSAGE
+                       : message.n == 4);
+    assert_true(!is_cut || str_ends(message, STR(" bytes cut]")));
     (*n)++;
 }
 
@@ -79,6 +84,14 @@ static void test_long(void **state)
         syslog_frames_feed(&f, str_of(piece, sizeof piece), on_long, &n);
     syslog_frames_feed(&f, STR("\n<1>a\n"), on_long, &n);
     assert_int_equal(n, 4);
+    syslog_frames_feed(&f, STR("1000000 <"), on_long, &n);
+    piece[0] = '\n'; // part of it
+    for (int i = 0; i < 1000; i++)
+        syslog_frames_feed(&f, str_sub(str_of(piece, sizeof piece), i == 0, sizeof piece), on_long,
+                           &n);
+    assert_int_equal(n, 5);
+    syslog_frames_feed(&f, STR("4 <1>a"), on_long, &n);
+    assert_int_equal(n, 6);
     assert_true(f.held.cap <= 4 * KIB);
     syslog_frames_deinit(&f);
 }
