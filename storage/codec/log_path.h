@@ -13,21 +13,24 @@
 
 #include "storage/codec/log_token.h"
 
-struct log_gap {     // text before a variable, or behind the last
-    uint32_t text;   // in the text of the set's shapes
-    uint32_t n;      // bytes of it
-    uint16_t first;  // bits of those of its first sixteen bytes
-    uint8_t before;  // what its last byte says of what is behind it
-    uint32_t tail;   // letters at its end
-    uint32_t next;   // the next gap at the same place, + 1
-    uint32_t option; // the first variable that may follow, + 1
-    uint32_t end;    // the shape that ends with it, + 1
-};
+struct log_gap {      // text before a variable, or behind the last: a line of the cache
+    char head[16];    // its first bytes, zeros behind them
+    uint32_t others;  // bits of the sixteen that are not
+    uint32_t before;  // what its end says of what is behind it
+    uint32_t n;       // bytes of the text
+    uint32_t text;    // in the text of the set's shapes
+    uint32_t tail;    // letters at its end
+    uint32_t next;    // the next gap at the same place, + 1
+    uint32_t end;     // the shape that ends with it, + 1
+    uint32_t kind;    // the variable that followed it first: LOG_VAR_* | digits << 16; 0: none
+    uint32_t gaps;    // the first gap behind that, + 1
+    uint32_t options; // the first one of the other variables that may follow, + 1
+} __attribute__((aligned(16)));
 
 struct log_option { // a variable
-    uint32_t kind;  // LOG_VAR_* | digits << 16
-    uint32_t next;  // another one behind the same gap, + 1
-    uint32_t gaps;  // the first gap behind it, + 1
+    uint32_t kind;
+    uint32_t next; // another one behind the same gap, + 1
+    uint32_t gaps; // the first gap behind it, + 1
 };
 
 struct log_paths { // zero value: empty
@@ -42,3 +45,7 @@ void log_paths_clear(struct log_paths *w); // with its set of shapes
 /* Takes a line apart: the number of its shape, which the set has then; values, hexs and loose_hex
  * of l as from log_line_split. The text and variables of the shape are not in l. */
 uint32_t log_paths_split(struct log_paths *w, struct log_shapes *set, struct log_line *l, str line);
+/* The same, with the values at `values` instead of l->values: there is room for
+ * log_values_room(line.n) bytes, what is behind l->n_values of them may be written over. */
+uint32_t log_paths_split_to(struct log_paths *w, struct log_shapes *set, struct log_line *l,
+                            str line, uint8_t *values);

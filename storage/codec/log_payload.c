@@ -19,6 +19,9 @@
 /* Lines after which shapes must have come again, if they are to be worth anything. */
 #define SHAPES_JUDGE 1024
 #define VARINT_MAX   10 // bytes of a 64-bit length
+#define VALUE_ROOM   (2 * VARINT_MAX)
+#define ROW_HEAD     1         // bytes of the number of a shape, mostly
+#define LINE_LONG    (4 * KIB) // bytes; for longer lines room for the most that they may need is much
 /* Largest decoded payload: a request body (64 MiB raw) and what columns add to it. */
 #define PAYLOAD_RAW_MAX (512 * MIB)
 
@@ -53,13 +56,18 @@ static bool same_names(struct labels a, struct labels b)
     return true;
 }
 
+static char *put_varint(char *p, uint64_t v)
+{
+    for (; v >= 0x80; v >>= 7)
+        *p++ = (char)(v | 0x80);
+    *p++ = (char)v;
+    return p;
+}
+
 /* One value at p; returns the place behind it. */
 static char *put_value(char *p, str value)
 {
-    size_t n = value.n;
-    for (; n >= 0x80; n >>= 7)
-        *p++ = (char)(n | 0x80);
-    *p++ = (char)n;
+    p = put_varint(p, value.n);
     if (value.n > 0)
         memcpy(p, value.p, value.n);
     return p + value.n;
@@ -142,26 +150,36 @@ struct parts {
     struct buf raw, meta;
 };
 
-/* A value of metadata: often an id that is in the line, too. */
-static void put_part_value(struct parts *w, str line, str value)
+/* A value of metadata at p: often an id that is in the line, too. *raw: where packed ids go. There
+ * is room for VALUE_ROOM bytes more than the value has at both. Returns the place behind. */
+static char *put_part_value(const struct parts *w, str line, str value, char *p, char **raw)
 {
     for (size_t i = 0; i < w->line.hexs.n; i++) {
         struct log_place h = w->line.hexs.v[i];
         if (h.n == value.n && memcmp(line.p + h.at, value.p, h.n) == 0) {
-            buf_varint(&w->meta, value.n << 2 | META_OF_LINE);
-            buf_varint(&w->meta, h.at);
-            return;
+            p = put_varint(p, value.n << 2 | META_OF_LINE);
+            return put_varint(p, h.at);
         }
     }
-    char *packed = log_is_id(value) ? buf_reserve(&w->raw, value.n) : NULL;
-    if (packed) {
-        buf_varint(&w->meta, value.n << 2 | META_PACKED);
-        log_hex_pack(value.p, value.n, (uint8_t *)packed);
-        w->raw.n += (value.n + 1) / 2;
-    } else {
-        buf_varint(&w->meta, value.n << 2 | META_BYTES);
-        buf_add(&w->meta, value);
+    if (value.n >= LOG_HEX_MIN && value.n <= LOG_HEX_MAX &&
+        log_hex_pack(value.p, value.n, (uint8_t *)*raw)) {
+        *raw += (value.n + 1) / 2;
+        return put_varint(p, value.n << 2 | META_PACKED);
     }
+    p = put_varint(p, value.n << 2 | META_BYTES);
+    if (value.n > 0)
+        memcpy(p, value.p, value.n);
+    return p + value.n;
+}
+
+static void add_part_value(struct parts *w, str line, str value)
+{
+    char *p = buf_reserve(&w->meta, VALUE_ROOM + value.n);
+    char *raw = buf_reserve(&w->raw, VALUE_ROOM + value.n);
+    if (!p || !raw)
+        return;
+    w->meta.n = (size_t)(put_part_value(w, line, value, p, &raw) - w->meta.p);
+    w->raw.n = (size_t)(raw - w->raw.p);
 }
 
 /* Value i, unless it is that of the record before; bits: where in `meta` the record's bits are. */
@@ -172,7 +190,35 @@ static void put_own_value(struct parts *w, const struct batch_log *log,
     if (w->meta.over || same(value, before->meta.v[i].value))
         return;
     w->meta.p[bits + i / 8] = (char)(w->meta.p[bits + i / 8] | 1 << (i % 8));
-    put_part_value(w, log->line, value);
+    add_part_value(w, log->line, value);
+}
+
+/* Metadata of a record that came about as that of the record before: names and all values but some
+ * are the same. */
+static void put_alike_meta(struct parts *w, const struct batch_log *log,
+                           const struct batch_log *before)
+{
+    struct labels l = log->meta;
+    size_t n_bits = (l.n + 7) / 8, room = 1 + n_bits;
+    uint64_t bits = 0;
+    for (uint64_t own = log->alike->own; own; own &= own - 1)
+        room += VALUE_ROOM + l.v[__builtin_ctzll(own)].value.n;
+    char *start = buf_reserve(&w->meta, room), *raw = buf_reserve(&w->raw, room);
+    if (!start || !raw)
+        return;
+    char *p = start + 1 + n_bits;
+    for (uint64_t own = log->alike->own; own; own &= own - 1) {
+        size_t i = (size_t)__builtin_ctzll(own);
+        if (same(l.v[i].value, before->meta.v[i].value))
+            continue;
+        bits |= UINT64_C(1) << i;
+        p = put_part_value(w, log->line, l.v[i].value, p, &raw);
+    }
+    start[0] = 0; // the same names
+    for (size_t i = 0; i < n_bits; i++)
+        start[1 + i] = (char)(bits >> (8 * i));
+    w->meta.n = (size_t)(p - w->meta.p);
+    w->raw.n = (size_t)(raw - w->raw.p);
 }
 
 /* before: the record before it. */
@@ -180,8 +226,11 @@ static void put_part_meta(struct parts *w, const struct batch_log *log,
                           const struct batch_log *before)
 {
     struct labels l = log->meta;
-    bool is_alike = log->alike && log->alike == before->alike;
-    bool again = is_alike || same_names(l, before->meta);
+    if (log->alike && log->alike == before->alike) {
+        put_alike_meta(w, log, before);
+        return;
+    }
+    bool again = same_names(l, before->meta);
     buf_varint(&w->meta, again ? 0 : 1 + l.n);
     for (size_t i = 0; i < l.n && !again; i++)
         buf_bytes(&w->meta, l.v[i].name);
@@ -190,17 +239,38 @@ static void put_part_meta(struct parts *w, const struct batch_log *log,
     if (bits)
         memset(bits, 0, n_bits);
     w->meta.n += n_bits;
-    if (is_alike) { // the others are shared
-        for (uint64_t own = log->alike->own; own; own &= own - 1)
-            put_own_value(w, log, before, (size_t)__builtin_ctzll(own), at);
-        return;
-    }
     for (size_t i = 0; i < l.n; i++) {
         if (bits)
             put_own_value(w, log, before, i, at);
         else
-            put_part_value(w, log->line, l.v[i].value);
+            add_part_value(w, log->line, l.v[i].value);
     }
+}
+
+/* A row of VALUES: taken apart where it belongs, if it is not long. */
+static bool put_line(struct parts *w, str line, struct log_parted_row *row)
+{
+    struct log_line *l = &w->line;
+    size_t most = line.n <= LINE_LONG ? log_values_room(line.n) : 0;
+    uint8_t *room = (uint8_t *)buf_reserve(w->out, VARINT_MAX + most);
+    if (!room)
+        return false;
+    uint8_t *values = room + ROW_HEAD; // as long as the number of its shape is not known
+    uint32_t id =
+        log_paths_split_to(&w->paths, &w->parted->shapes, l, line, most > 0 ? values : NULL);
+    uint32_t code = id << 1 | l->loose_hex;
+    char head[VARINT_MAX];
+    size_t n_head = (size_t)(put_varint(head, code) - head), at = w->out->n + n_head;
+    if (UNLIKELY(n_head != ROW_HEAD && most > 0))
+        memmove(room + n_head, values, l->n_values);
+    memcpy(room, head, n_head);
+    w->out->n = at;
+    if (UNLIKELY(most == 0))
+        buf_add(w->out, (str){(const char *)l->values, l->n_values});
+    else
+        w->out->n += l->n_values;
+    *row = (struct log_parted_row){(uint32_t)(at - w->values_at), code + 2};
+    return true;
 }
 
 /* false: the lines do not fit the picture. */
@@ -210,12 +280,8 @@ static bool put_parts(const struct batch *b, struct parts *w, size_t text)
     const struct batch_log none = {0}, *before = &none;
     for (size_t i = 0; i < b->logs.n; i++) {
         const struct batch_log *log = &b->logs.v[i];
-        struct log_line *l = &w->line;
-        uint32_t id = log_paths_split(&w->paths, set, l, log->line);
-        uint32_t shape = (id + 1) << 1 | l->loose_hex;
-        buf_varint(w->out, shape - 2);
-        w->parted->rows[i] = (struct log_parted_row){(uint32_t)(w->out->n - w->values_at), shape};
-        buf_add(w->out, (str){(const char *)l->values, l->n_values});
+        if (!put_line(w, log->line, &w->parted->rows[i]))
+            return true; // write_parts says so
         buf_zigzag(&w->raw, (int64_t)((uint64_t)log->t_ns - (uint64_t)before->t_ns));
         put_part_meta(w, log, before);
         before = log;

@@ -100,13 +100,13 @@ static inline size_t log_scan_run(const uint8_t *classes, unsigned *all)
     }
 }
 
-/* Value of n digits, 1 <= n <= 8. */
+/* Value of n digits, 1 <= n <= 8: neighbours are added up, pairs first. */
 static inline uint64_t log_scan_digits8(const char *p, size_t n)
 {
-    uint64_t w = (log_scan_word(p) - UINT64_C(0x3030303030303030)) << (8 * (8 - n));
-    w = (w * 10 + (w >> 8)) & UINT64_C(0x00FF00FF00FF00FF);
-    w = (w * 100 + (w >> 16)) & UINT64_C(0x0000FFFF0000FFFF);
-    return (w * 10000 + (w >> 32)) & UINT64_C(0x00000000FFFFFFFF);
+    uint64_t w = log_scan_word(p) << ((0 - 8 * n) & 63); // none behind them
+    w = (w & UINT64_C(0x0F0F0F0F0F0F0F0F)) * (1 + (10 << 8)) >> 8;
+    w = (w & UINT64_C(0x00FF00FF00FF00FF)) * (1 + (100 << 16)) >> 16;
+    return (w & UINT64_C(0x0000FFFF0000FFFF)) * (1 + (UINT64_C(10000) << 32)) >> 32;
 }
 
 /* Value of n digits, 1 <= n <= 18. */

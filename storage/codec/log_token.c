@@ -121,8 +121,8 @@ static void make_room(struct log_line *l, size_t n)
     l->digit = mem_alloc(3 * words * sizeof l->digit[0]);
     l->hex = l->digit + words;
     l->other = l->hex + words;
-    l->text = mem_alloc(2 * cap + SLACK);   // a mark for each variable at most
-    l->values = mem_alloc(2 * cap + SLACK); // a length for each text variable
+    l->text = mem_alloc(2 * cap + SLACK); // a mark for each variable at most
+    l->values = mem_alloc(log_values_room(cap));
     vec_reserve(&l->vars, NULL, 64);
     l->cap = cap;
 }

@@ -100,6 +100,13 @@ void log_line_deinit(struct log_line *l);
 /* Lines up to 1 GiB. */
 void log_line_split(struct log_line *l, str line);
 
+/* Bytes that the values of a line of n bytes and writing them may take: a length for each text
+ * variable at most. */
+static inline size_t log_values_room(size_t n)
+{
+    return 2 * n + 64;
+}
+
 /* Bytes that may be read behind a row's values. */
 #define LOG_VALUES_SLACK 16
 

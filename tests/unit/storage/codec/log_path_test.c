@@ -67,7 +67,23 @@ static void test_rules(void **state)
         "10.1.22.3.4",
         "10.1",
         "10.12",
+        "10.1.",
+        "10.",
+        "1.a",
+        ".5",
+        "v1.5",
+        "v1.05",
+        "deadbeef1.5",
+        "took 1.",
+        "took 1.x",
+        "took 1.5",
+        "took 1.05",
+        "took 1.5.",
+        "took 1.5.6",
         "took 1.250s",
+        "took 123456789012345.7s",
+        "took 1234567890123456.7s",
+        "v1 12ab v12ab34",
         "took 1.250sabcdef",
         "took 1.250123456s",
         "2026-11-21T07:08:09Z",
@@ -122,6 +138,13 @@ static void test_zeros(void **state)
         check(&b, STR(""));
         check(&b, STR("\0"));
     }
+    char *line = mem_zalloc(4096); // more of them than a copy has behind it
+    for (size_t i = 0; i < 8; i++) {
+        memset(line, i % 2 ? 'a' : 0, 4095);
+        memcpy(line + (i % 2 ? 4093 : 0), "1 ", 2);
+        check(&b, (str){line, 4095});
+    }
+    mem_free(line);
     close_both(&b);
 }
 
