@@ -19,9 +19,6 @@
 #define RAW_BITS   (-15)
 #define SINK_PIECE (16 * KIB)
 
-/* In bytes of noise a match of 3 to 5 is chance and costs more than it saves. */
-#define NUMBERS_MIN_MATCH 6
-
 /* ---- zstd contexts of a thread ---- */
 
 struct contexts {
@@ -327,7 +324,7 @@ bool zstd_pack(int level, str in, struct buf *out, struct err *err)
     return true;
 }
 
-bool zstd_pack_numbers(int level, str in, struct buf *out, struct err *err)
+bool zstd_pack_numbers(int level, int min_match, str in, struct buf *out, struct err *err)
 {
     size_t room = MIN(ZSTD_compressBound(in.n), out->max - out->n);
     char *dst = buf_reserve(out, room);
@@ -336,7 +333,7 @@ bool zstd_pack_numbers(int level, str in, struct buf *out, struct err *err)
     ZSTD_CCtx *c = contexts_get()->c; // zstd_pack does not look at these parameters
     size_t rc = ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, level);
     ASSERT(!ZSTD_isError(rc));
-    rc = ZSTD_CCtx_setParameter(c, ZSTD_c_minMatch, NUMBERS_MIN_MATCH);
+    rc = ZSTD_CCtx_setParameter(c, ZSTD_c_minMatch, min_match);
     ASSERT(!ZSTD_isError(rc));
     size_t n = ZSTD_compress2(c, dst, room, in.p, in.n);
     if (ZSTD_isError(n))

@@ -24,8 +24,10 @@ MUST_USE bool compress_to(enum codec_kind kind, int level, str in, struct buf *o
 /* zstd without HTTP, for storage: contexts are kept per thread and reused. */
 MUST_USE bool zstd_pack(int level, str in, struct buf *out, struct err *err);
 /* The same for byte planes of numbers, where short matches are noise: smaller and faster both ways
- * than zstd_pack. Read by zstd_unpack. */
-MUST_USE bool zstd_pack_numbers(int level, str in, struct buf *out, struct err *err);
+ * than zstd_pack. min_match: bytes that a match has at least. Read by zstd_unpack. */
+#define ZSTD_NUMBERS_MATCH 6 // in bytes of noise 3 to 5 are chance and cost more than they save
+#define ZSTD_COLUMNS_MATCH 5 // in planes of many short columns
+MUST_USE bool zstd_pack_numbers(int level, int min_match, str in, struct buf *out, struct err *err);
 /* Into exactly raw_n bytes at dst; anything else is ERR_CORRUPT. */
 MUST_USE bool zstd_unpack(str in, void *dst, size_t raw_n, struct err *err);
 

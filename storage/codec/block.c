@@ -21,7 +21,8 @@ int blob_level(int segment_level)
                                 : BLOB_LEVEL_DAY;
 }
 
-static bool pack(uint8_t version, int zstd_level, bool numbers, str raw, struct buf *out,
+/* min_match: of zstd_pack_numbers; 0 = zstd_pack. */
+static bool pack(uint8_t version, int zstd_level, int min_match, str raw, struct buf *out,
                  struct err *err)
 {
     ASSERT(version >= 1);
@@ -32,7 +33,8 @@ static bool pack(uint8_t version, int zstd_level, bool numbers, str raw, struct 
     size_t body = out->n;
     bool packed = false;
     if (zstd_level != 0 && raw.n >= BLOB_ZSTD_MIN && !out->over) {
-        if (!(numbers ? zstd_pack_numbers : zstd_pack)(zstd_level, raw, out, err))
+        if (!(min_match ? zstd_pack_numbers(zstd_level, min_match, raw, out, err)
+                        : zstd_pack(zstd_level, raw, out, err)))
             return false;
         packed = !out->over && out->n - body < raw.n;
     }
@@ -73,12 +75,17 @@ bool blob_close(struct buf *out, size_t start, struct err *err)
 
 bool blob_pack(uint8_t version, int zstd_level, str raw, struct buf *out, struct err *err)
 {
-    return pack(version, zstd_level, false, raw, out, err);
+    return pack(version, zstd_level, 0, raw, out, err);
 }
 
 bool blob_pack_numbers(uint8_t version, int zstd_level, str raw, struct buf *out, struct err *err)
 {
-    return pack(version, zstd_level, true, raw, out, err);
+    return pack(version, zstd_level, ZSTD_NUMBERS_MATCH, raw, out, err);
+}
+
+bool blob_pack_columns(uint8_t version, int zstd_level, str raw, struct buf *out, struct err *err)
+{
+    return pack(version, zstd_level, ZSTD_COLUMNS_MATCH, raw, out, err);
 }
 
 size_t blob_raw_size(str blob)

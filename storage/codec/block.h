@@ -22,6 +22,9 @@ MUST_USE bool blob_pack(uint8_t version, int zstd_level, str raw, struct buf *ou
 /* The same for columns of numbers and codes (zstd_pack_numbers). */
 MUST_USE bool blob_pack_numbers(uint8_t version, int zstd_level, str raw, struct buf *out,
                                 struct err *err);
+/* The same for many short columns one after the other. */
+MUST_USE bool blob_pack_columns(uint8_t version, int zstd_level, str raw, struct buf *out,
+                                struct err *err);
 /* An envelope that is stored and written in its place: blob_open begins one in out and returns
  * where, what is appended meanwhile is its body, blob_close ends it. ERR_LIMIT when out is full. */
 size_t blob_open(uint8_t version, struct buf *out);

@@ -907,7 +907,7 @@ bool frame_finish(struct frame_writer *w, int zstd_level, struct buf *out, struc
 
     struct buf z;
     buf_init(&z, FRAME_RAW_MAX + FRAME_RAW_MAX / 8);
-    bool ok = zstd_pack_numbers(zstd_level, buf_str(&w->meta), &z, err);
+    bool ok = zstd_pack_numbers(zstd_level, ZSTD_NUMBERS_MATCH, buf_str(&w->meta), &z, err);
     if (ok) {
         size_t start = out->n;
         buf_u8(out, w->n_starts > 0 ? FRAME_VERSION_STARTS : FRAME_VERSION);

@@ -96,6 +96,10 @@ void log_writer_close(struct log_writer *w); // NULL is fine
 
 enum log_kind { LOG_KIND_TEMPLATES, LOG_KIND_PLAIN };
 
+/* The zstd level for blocks that are written with others at this level, `raw` bytes of lines and
+ * metadata in all: few bytes take the best one. */
+int log_block_level(int zstd_level, uint64_t raw);
+
 /* Encodes the rows of `runs` (streams ascending, times ascending in each; runs[].raw is not read).
  * parts: LOG_PART_COUNT initialised buffers, which are cleared first; an absent part stays empty.
  * zstd_level 1-19. ERR_LIMIT when the block is larger than readers accept or a buffer is full. */

@@ -16,7 +16,9 @@
 
 /* Ids are random: any search for matches in them is wasted time. */
 #define HEXS_ZSTD_LEVEL 1
-/* Blocks of fewer bytes of lines take the best level: it costs nothing much, and makes up for the
+/* Text is searched for matches at this level at least; columns of numbers have few. */
+#define TEXT_ZSTD_LEVEL BLOB_LEVEL_SEAL
+/* Fewer bytes of lines than these take the best level: it costs nothing much, and makes up for the
  * envelopes and directory that lines compressed in one piece do not have. */
 #define SMALL_RAW ((uint64_t)512 * KIB)
 /* Lines that are fetched into the cache ahead of the tokeniser. */
@@ -25,7 +27,8 @@
 struct log_writer {
     struct log_templates templates;
     struct log_hex_table table;
-    struct arena arena;   // of one block
+    struct arena arena;   // of one block in one form
+    struct arena found;   // of its rows
     struct log_keys keys; // of its ids
     struct buf raw[LOG_PART_COUNT];
     bool has_templates; // the last block
@@ -36,6 +39,7 @@ struct log_writer *log_writer_open(void)
     struct log_writer *w = mem_zalloc(sizeof *w);
     log_templates_init(&w->templates);
     arena_init(&w->arena, SIZE_MAX, NULL);
+    arena_init(&w->found, SIZE_MAX, NULL);
     for (size_t i = 0; i < LOG_PART_COUNT; i++)
         buf_init(&w->raw[i], LOG_PART_RAW_MAX);
     return w;
@@ -48,10 +52,16 @@ void log_writer_close(struct log_writer *w)
     log_templates_deinit(&w->templates);
     log_hex_table_deinit(&w->table);
     arena_deinit(&w->arena);
+    arena_deinit(&w->found);
     vec_free(&w->keys.v);
     for (size_t i = 0; i < LOG_PART_COUNT; i++)
         buf_deinit(&w->raw[i]);
     mem_free(w);
+}
+
+int log_block_level(int zstd_level, uint64_t raw)
+{
+    return raw < SMALL_RAW ? MAX(zstd_level, BLOB_LEVEL_DAY) : zstd_level;
 }
 
 struct input {
@@ -61,25 +71,43 @@ struct input {
     size_t n_runs;
     const struct log_shapes *shapes;
     const struct log_known *known; // per row; NULL: nothing is known
+    // found in one pass over the rows, which are wide
+    const int64_t *t_ns;
+    const uint64_t *run_raw;
     int64_t t_min_ns;
     uint64_t raw;
+    bool has_meta;
 };
 
-static bool input_check(struct input *in, const struct log_row *rows, const struct log_run *runs,
-                        size_t n_runs, struct err *err)
+/* What is found out of the rows lies in w->found. */
+static bool input_check(struct log_writer *w, struct input *in, const struct log_row *rows,
+                        const struct log_run *runs, size_t n_runs, struct err *err)
 {
     *in = (struct input){.rows = rows, .runs = runs, .n_runs = n_runs, .t_min_ns = INT64_MAX};
     for (size_t i = 0; i < n_runs; i++) {
         ASSERT(runs[i].rows > 0 && (i == 0 || runs[i].stream > runs[i - 1].stream));
-        in->t_min_ns = MIN(in->t_min_ns, rows[in->n].t_ns);
         in->n += runs[i].rows;
     }
-    for (size_t i = 0; i < in->n; i++)
-        in->raw += rows[i].line.n;
-    if (in->n == 0 || in->n > LOG_BLOCK_ROWS_MAX || in->raw > LOG_BLOCK_RAW_MAX)
-        return err_set(err, ERR_LIMIT, "log block of %zu rows and %llu bytes", in->n,
-                       (unsigned long long)in->raw);
-    return true;
+    if (in->n == 0 || in->n > LOG_BLOCK_ROWS_MAX)
+        return err_set(err, ERR_LIMIT, "log block of %zu rows", in->n);
+    arena_reset_keep(&w->found);
+    int64_t *t_ns = arena_array(&w->found, int64_t, in->n);
+    uint64_t *run_raw = arena_array(&w->found, uint64_t, n_runs);
+    for (size_t i = 0, row = 0; i < n_runs; i++) {
+        uint64_t raw = 0;
+        in->t_min_ns = MIN(in->t_min_ns, rows[row].t_ns);
+        for (size_t end = row + runs[i].rows; row < end; row++) {
+            t_ns[row] = rows[row].t_ns;
+            raw += rows[row].line.n;
+            in->has_meta |= rows[row].meta.n > 0 || rows[row].base;
+        }
+        run_raw[i] = raw;
+        in->raw += raw;
+    }
+    in->t_ns = t_ns;
+    in->run_raw = run_raw;
+    return in->raw <= LOG_BLOCK_RAW_MAX ||
+           err_set(err, ERR_LIMIT, "log block of %llu bytes", (unsigned long long)in->raw);
 }
 
 static void put_dir(struct log_writer *w, const struct input *in, enum log_kind kind, bool ends)
@@ -90,14 +118,10 @@ static void put_dir(struct log_writer *w, const struct input *in, enum log_kind 
     buf_varint(dir, in->raw);
     buf_zigzag(dir, in->t_min_ns);
     buf_varint(dir, in->n_runs);
-    size_t row = 0;
     for (size_t i = 0; i < in->n_runs; i++) {
-        uint64_t raw = 0;
-        for (size_t end = row + in->runs[i].rows; row < end; row++)
-            raw += in->rows[row].line.n;
         buf_varint(dir, i ? in->runs[i].stream - in->runs[i - 1].stream : in->runs[i].stream);
         buf_varint(dir, in->runs[i].rows);
-        buf_varint(dir, raw);
+        buf_varint(dir, in->run_raw[i]);
     }
     if (kind == LOG_KIND_TEMPLATES) {
         buf_varint(dir, w->templates.shapes.v.n);
@@ -127,11 +151,10 @@ static void put_times(struct log_writer *w, const struct input *in)
     int64_t *steps = arena_array(&w->arena, int64_t, in->n);
     size_t row = 0, n_steps = 0;
     for (size_t i = 0; i < in->n_runs; i++) {
-        first[i] = (int64_t)((uint64_t)in->rows[row].t_ns - (uint64_t)in->t_min_ns);
+        first[i] = (int64_t)((uint64_t)in->t_ns[row] - (uint64_t)in->t_min_ns);
         for (size_t end = row++ + in->runs[i].rows; row < end; row++) {
-            ASSERT(in->rows[row].t_ns >= in->rows[row - 1].t_ns);
-            steps[n_steps++] =
-                (int64_t)((uint64_t)in->rows[row].t_ns - (uint64_t)in->rows[row - 1].t_ns);
+            ASSERT(in->t_ns[row] >= in->t_ns[row - 1]);
+            steps[n_steps++] = (int64_t)((uint64_t)in->t_ns[row] - (uint64_t)in->t_ns[row - 1]);
         }
     }
     put_ints(first, in->n_runs, &w->raw[LOG_PART_ROWS]);
@@ -163,14 +186,11 @@ static void put_plain_lines(struct log_writer *w, const struct input *in, bool e
 
 static void put_template_lines(struct log_writer *w, const struct input *in)
 {
-    int64_t *t_ns = arena_array(&w->arena, int64_t, in->n);
-    for (size_t i = 0; i < in->n; i++)
-        t_ns[i] = in->rows[i].t_ns;
     struct log_templates *t = &w->templates;
     column_put_codes(&w->raw[LOG_PART_ROWS], t->ids.v, in->n, (uint32_t)t->shapes.v.n);
     log_templates_put_dict(t, &w->raw[LOG_PART_DICT]);
-    log_templates_put_columns(t, t_ns, &w->table, &w->raw[LOG_PART_INTS], &w->raw[LOG_PART_HEXS],
-                              &w->keys);
+    log_templates_put_columns(t, in->t_ns, &w->table, &w->raw[LOG_PART_INTS],
+                              &w->raw[LOG_PART_HEXS], &w->keys);
 }
 
 /* The rows with the text of all their lines. */
@@ -190,13 +210,20 @@ static const struct log_row *with_text(struct log_writer *w, const struct input 
     return rows;
 }
 
-static bool has_meta(const struct input *in)
+static bool pack_part(enum log_part part, int zstd_level, str raw, struct buf *out, struct err *err)
 {
-    for (size_t i = 0; i < in->n; i++) {
-        if (in->rows[i].meta.n > 0 || in->rows[i].base)
-            return true;
+    switch (part) {
+    case LOG_PART_ROWS:
+    case LOG_PART_INTS:
+        return blob_pack_columns(LOG_VERSION, zstd_level, raw, out, err);
+    case LOG_PART_DICT:
+        return blob_pack(LOG_VERSION, MAX(zstd_level, TEXT_ZSTD_LEVEL), raw, out, err);
+    case LOG_PART_HEXS:
+        return blob_pack(LOG_VERSION, HEXS_ZSTD_LEVEL, raw, out, err);
+    default:
+        return blob_pack(part == LOG_PART_DIR ? DIR_VERSION : LOG_VERSION, zstd_level, raw, out,
+                         err);
     }
-    return false;
 }
 
 static bool pack_parts(struct log_writer *w, int zstd_level, struct buf *parts, struct err *err)
@@ -205,9 +232,8 @@ static bool pack_parts(struct log_writer *w, int zstd_level, struct buf *parts, 
         buf_clear(&parts[i]);
         if (w->raw[i].over)
             return err_set(err, ERR_LIMIT, "log block: a part is above %zu bytes", w->raw[i].max);
-        int level = i == LOG_PART_HEXS ? HEXS_ZSTD_LEVEL : zstd_level;
-        uint8_t version = i == LOG_PART_DIR ? DIR_VERSION : LOG_VERSION;
-        if (w->raw[i].n > 0 && !blob_pack(version, level, buf_str(&w->raw[i]), &parts[i], err))
+        if (w->raw[i].n > 0 &&
+            !pack_part((enum log_part)i, zstd_level, buf_str(&w->raw[i]), &parts[i], err))
             return false;
     }
     return true;
@@ -243,7 +269,7 @@ static bool write_kind(struct log_writer *w, const struct input *input, enum log
     struct input with = *input;
     const struct input *in = &with;
     bool templates = kind == LOG_KIND_TEMPLATES;
-    arena_reset(&w->arena);
+    arena_reset_keep(&w->arena);
     if (!templates && in->known)
         with.rows = with_text(w, in);
     w->keys.v.n = 0;
@@ -252,7 +278,7 @@ static bool write_kind(struct log_writer *w, const struct input *input, enum log
     bool ends = !templates && can_end(in);
     put_dir(w, in, kind, ends);
     put_times(w, in);
-    if (has_meta(in))
+    if (in->has_meta)
         log_meta_put(in->rows, in->n, templates ? &w->templates : NULL, &w->table, &w->arena,
                      &w->raw[LOG_PART_META], &w->keys);
     if (templates)
@@ -305,12 +331,10 @@ bool log_block_write_known(struct log_writer *w, const struct log_row *rows,
                            struct buf *parts, struct err *err)
 {
     struct input in;
-    if (!input_check(&in, rows, runs, n_runs, err))
+    if (!input_check(w, &in, rows, runs, n_runs, err))
         return false;
     in.shapes = shapes;
     in.known = known;
-    if (in.raw < SMALL_RAW)
-        zstd_level = MAX(zstd_level, BLOB_LEVEL_DAY);
     enum log_verdict verdict = try_templates(w, &in);
     w->has_templates = verdict == LOG_TEMPLATES_PAY;
     if (verdict == LOG_TEMPLATES_DOUBTFUL)
@@ -325,7 +349,7 @@ bool log_block_write_plain(struct log_writer *w, const struct log_row *rows,
 {
     struct input in;
     w->has_templates = false;
-    return input_check(&in, rows, runs, n_runs, err) &&
+    return input_check(w, &in, rows, runs, n_runs, err) &&
            write_kind(w, &in, LOG_KIND_PLAIN, zstd_level, parts, err);
 }
 

@@ -86,6 +86,10 @@ void head_log_rows_sort(struct head_log_row *v, size_t n);
 size_t head_log_rows_clean(struct head_log_row *v, size_t n, const struct log_shapes *shapes,
                            struct arena *scratch);
 
+/* All rows of one stream of a frozen generation, by (time, arrival), each once: in place where they
+ * came that way, else in the arena. */
+size_t head_logs_gen_rows(struct head *head, struct gen *gen, uint32_t id, struct arena *a,
+                          const struct head_log_row **out);
 /* The shapes of a frozen generation's lines; NULL: none was taken apart. */
 const struct log_shapes *head_logs_shapes(struct gen *gen);
 /* All streams of a generation, for sealing: ids ascending, in the arena. */

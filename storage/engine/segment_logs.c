@@ -22,6 +22,8 @@ static const char part_table[] = "part";
 #define DAY_SLICE_RAW (64 * KIB)
 /* Stretches of time that a generation's rows are counted by. */
 #define CUT_STRETCHES 2048
+/* Blocks may be larger than planned by this part: better than two of half the size. */
+#define BLOCK_OVER 8
 /* Rows whose metadata is fetched into the cache ahead. */
 #define PREFETCH_ROWS 8
 
@@ -29,10 +31,20 @@ static const char part_table[] = "part";
 
 struct slice_row {
     uint32_t stream;
-    uint32_t arrival; // position in the slice
-    size_t weight;
+    uint32_t weight;
     struct log_row row;
-    struct log_known known;
+};
+
+struct slice_span { // rows of one stream in the slice
+    uint32_t stream;
+    size_t from, to; // in what sealing has of the stream, or in `order`
+    size_t raw;      // their weight
+};
+
+struct seal_stream { // what a seal has of a stream
+    struct labels labels;
+    const struct head_log_row *rows;
+    size_t n, next;
 };
 
 struct logs_builder {
@@ -46,16 +58,28 @@ struct logs_builder {
     struct log_writer *writer;
     struct buf parts[LOG_PART_COUNT];
     struct log_group group;
-    struct arena arena; // copies of the slice's lines
+    struct arena arena; // merges: copies of the slice's lines; seals: metadata of the block's rows
     VEC(struct slice_row) rows;
-    size_t raw; // weight of rows
+    VEC(uint32_t) order; // of rows by streams
+    size_t raw;          // weight of rows
+    VEC(struct slice_span) spans;
+    // what sealing goes by: lines are known in the shapes, rows stay where the head has them
     const struct log_shapes *shapes;
+    const struct seal_stream *sealed;
     // blocks under construction
+    int block_level; // of zstd
     VEC(struct log_row) block;
     VEC(struct log_known) known; // of the block's rows
     VEC(struct log_run) runs;
-    size_t block_raw, block_max; // of lines and metadata; cut above the second
+    size_t block_raw; // of lines and metadata
+    size_t block_cut; // where this one is large enough
+    size_t block_max;
 };
+
+static size_t row_weight(const struct head_log_row *r)
+{
+    return r->line_n + (size_t)r->meta_raw + 16;
+}
 
 static size_t slice_raw(const struct seal_sink *sink)
 {
@@ -90,6 +114,8 @@ void logs_builder_close(struct logs_builder *b)
         buf_deinit(&b->parts[i]);
     arena_deinit(&b->arena);
     vec_free(&b->rows);
+    vec_free(&b->order);
+    vec_free(&b->spans);
     vec_free(&b->block);
     vec_free(&b->known);
     vec_free(&b->runs);
@@ -106,16 +132,11 @@ size_t logs_builder_raw(const struct logs_builder *b)
     return b->raw;
 }
 
-void logs_builder_shapes(struct logs_builder *b, const struct log_shapes *shapes)
-{
-    b->shapes = shapes;
-}
-
-void logs_builder_add(struct logs_builder *b, uint32_t stream, const struct log_row *row,
-                      size_t weight, struct log_known known)
+void logs_builder_add(struct logs_builder *b, uint32_t stream, const struct log_row *row)
 {
     ASSERT(stream < b->n_streams);
-    vec_push(&b->rows, NULL, (struct slice_row){stream, (uint32_t)b->rows.n, weight, *row, known});
+    size_t weight = log_row_weight(row);
+    vec_push(&b->rows, NULL, (struct slice_row){stream, (uint32_t)weight, *row});
     b->raw += weight;
 }
 
@@ -168,10 +189,8 @@ static bool write_block(struct logs_builder *b, struct err *err)
 {
     if (b->block.n == 0)
         return true;
-    // Short-lived files get the middle level, too: these are columns already, it costs little.
-    int level = MAX(blob_level(b->level), BLOB_LEVEL_SEAL);
     if (!log_block_write_known(b->writer, b->block.v, b->shapes, b->shapes ? b->known.v : NULL,
-                               b->runs.v, b->runs.n, level, b->parts, err))
+                               b->runs.v, b->runs.n, b->block_level, b->parts, err))
         return false;
     struct logs_block block = {
         .slice = b->next_slice,
@@ -194,74 +213,142 @@ static bool write_block(struct logs_builder *b, struct err *err)
     b->info.rows += block.rows;
     b->info.raw_bytes += block.raw;
     b->block.n = b->known.n = b->runs.n = b->block_raw = 0;
+    if (b->sealed)
+        arena_reset_keep(&b->arena);
     return true;
 }
 
-static bool block_add(struct logs_builder *b, const struct slice_row *r, struct err *err)
+/* Blocks of what comes are about equally large: a little one at the end would cost as much as half
+ * of a large one, and be worth little. */
+static void blocks_plan(struct logs_builder *b, size_t raw)
+{
+    size_t most = b->block_max + b->block_max / BLOCK_OVER;
+    b->block_cut = raw / MAX((raw + most - 1) / most, 1);
+}
+
+/* Room for a row: blocks end before it when they are large enough. */
+static bool block_next(struct logs_builder *b, uint32_t stream, size_t weight, struct err *err)
 {
     if (b->block.n > 0 &&
-        (b->block_raw + r->weight > b->block_max || b->block.n >= LOG_BLOCK_ROWS) &&
+        (b->block_raw >= b->block_cut || b->block.n >= LOG_BLOCK_ROWS ||
+         b->block_raw + weight > b->block_max + b->block_max / BLOCK_OVER) &&
         !write_block(b, err))
         return false;
-    if (b->runs.n == 0 || vec_last(&b->runs)->stream != r->stream)
-        vec_push(&b->runs, NULL, (struct log_run){.stream = r->stream});
+    if (b->runs.n == 0 || vec_last(&b->runs)->stream != stream)
+        vec_push(&b->runs, NULL, (struct log_run){.stream = stream});
     vec_last(&b->runs)->rows++;
-    vec_push(&b->block, NULL, r->row);
-    if (b->shapes)
-        vec_push(&b->known, NULL, r->known);
-    b->block_raw += r->weight;
+    b->block_raw += weight;
     return true;
 }
 
-static int cmp_slice_row(const void *x, const void *y)
+/* Rows of a merge. */
+static bool add_merged(struct logs_builder *b, const struct slice_span *s, struct err *err)
 {
-    const struct slice_row *a = x, *b = y;
-    if (a->stream != b->stream)
-        return a->stream < b->stream ? -1 : 1;
-    return a->arrival < b->arrival ? -1 : a->arrival > b->arrival;
+    for (size_t i = s->from; i < s->to; i++) {
+        const struct slice_row *r = &b->rows.v[b->order.v[i]];
+        if (!block_next(b, s->stream, r->weight, err))
+            return false;
+        vec_push(&b->block, NULL, r->row);
+    }
+    return true;
 }
 
-/* Blocks of the slice: own ones for big streams, mixed ones for the others. Two passes, so that a
- * big stream does not cut the mixed blocks around it short. */
-static bool write_slice(struct logs_builder *b, struct err *err)
+/* Rows of a seal. */
+static bool add_sealed(struct logs_builder *b, const struct slice_span *s, struct err *err)
 {
-    for (int big = 0; big < 2; big++) {
-        for (size_t i = 0, end; i < b->rows.n; i = end) {
-            size_t raw = 0;
-            for (end = i; end < b->rows.n && b->rows.v[end].stream == b->rows.v[i].stream; end++)
-                raw += b->rows.v[end].weight;
-            if ((raw >= LOG_STREAM_RAW) != (big == 1))
-                continue;
-            for (size_t k = i; k < end; k++) {
-                if (!block_add(b, &b->rows.v[k], err))
-                    return false;
-            }
-            if (big && !write_block(b, err))
-                return false;
-        }
-        if (!write_block(b, err))
+    const struct head_log_row *rows = b->sealed[s->stream].rows;
+    for (size_t i = s->from; i < s->to; i++) {
+        const struct head_log_row *r = &rows[i];
+        if (i + PREFETCH_ROWS < s->to)
+            __builtin_prefetch(head_log_meta_bytes(r + PREFETCH_ROWS).p);
+        if (!block_next(b, s->stream, row_weight(r), err))
+            return false;
+        vec_push(&b->block, NULL, head_log_row(r, &b->arena));
+        if (b->shapes)
+            vec_push(&b->known, NULL, (struct log_known){r->values, r->shape});
+    }
+    return true;
+}
+
+static bool add_rows(struct logs_builder *b, const struct slice_span *s, struct err *err)
+{
+    return b->sealed ? add_sealed(b, s, err) : add_merged(b, s, err);
+}
+
+/* Blocks of the slice's spans: own ones for big streams, mixed ones for the others. Two passes, so
+ * that a big stream does not cut the mixed blocks around it short. */
+static bool write_spans(struct logs_builder *b, struct err *err)
+{
+    size_t raw = 0, mixed = 0;
+    for (size_t i = 0; i < b->spans.n; i++) {
+        raw += b->spans.v[i].raw;
+        mixed += b->spans.v[i].raw < LOG_STREAM_RAW ? b->spans.v[i].raw : 0;
+    }
+    b->block_level = log_block_level(blob_level(b->level), raw);
+    blocks_plan(b, mixed);
+    for (size_t i = 0; i < b->spans.n; i++) {
+        if (b->spans.v[i].raw < LOG_STREAM_RAW && !add_rows(b, &b->spans.v[i], err))
+            return false;
+    }
+    if (!write_block(b, err))
+        return false;
+    for (size_t i = 0; i < b->spans.n; i++) {
+        const struct slice_span *s = &b->spans.v[i];
+        if (s->raw < LOG_STREAM_RAW)
+            continue;
+        blocks_plan(b, s->raw);
+        if (!add_rows(b, s, err) || !write_block(b, err))
             return false;
     }
     return true;
 }
 
-bool logs_builder_cut(struct logs_builder *b, struct err *err)
+/* Writes the spans, if any, as the next slice. */
+static bool write_slice(struct logs_builder *b, struct err *err)
 {
-    if (b->rows.n == 0)
+    if (b->spans.n == 0)
         return true;
     if (!b->segment && !segment_begin(b, err))
         return false;
-    bool in_order = true; // sealing adds stream by stream, merging does not
-    for (size_t i = 1; i < b->rows.n && in_order; i++)
-        in_order = b->rows.v[i - 1].stream <= b->rows.v[i].stream;
-    if (!in_order)
-        qsort(b->rows.v, b->rows.n, sizeof b->rows.v[0], cmp_slice_row);
-    bool ok = write_slice(b, err);
+    bool ok = write_spans(b, err);
     b->next_slice++;
-    b->rows.n = b->raw = 0;
-    arena_reset(&b->arena);
+    b->spans.n = 0;
     if (ok && segment_writer_bytes(b->segment) > LOG_SEGMENT_BYTES)
         return segment_end(b, err);
+    return ok;
+}
+
+/* Spans of streams, and the order of rows by them; each stream's own stays. */
+static void order_rows(struct logs_builder *b)
+{
+    size_t *next = mem_zalloc((b->n_streams + 1) * sizeof next[0]), at = 0;
+    size_t *raw = mem_zalloc((b->n_streams + 1) * sizeof raw[0]);
+    for (size_t i = 0; i < b->rows.n; i++) {
+        next[b->rows.v[i].stream]++;
+        raw[b->rows.v[i].stream] += b->rows.v[i].weight;
+    }
+    for (size_t i = 0; i < b->n_streams; i++) {
+        struct slice_span s = {.stream = (uint32_t)i, .from = at, .raw = raw[i]};
+        at += next[i];
+        next[i] = s.from;
+        s.to = at;
+        if (s.to > s.from)
+            vec_push(&b->spans, NULL, s);
+    }
+    vec_reserve(&b->order, NULL, b->rows.n);
+    for (size_t i = 0; i < b->rows.n; i++)
+        b->order.v[next[b->rows.v[i].stream]++] = (uint32_t)i;
+    mem_free(next);
+    mem_free(raw);
+}
+
+bool logs_builder_cut(struct logs_builder *b, struct err *err)
+{
+    if (b->rows.n > 0)
+        order_rows(b);
+    bool ok = write_slice(b, err);
+    b->rows.n = b->raw = 0;
+    arena_reset(&b->arena);
     return ok;
 }
 
@@ -361,12 +448,6 @@ void logs_parts_init(struct logs_parts *p, struct segment *seg, const struct log
 
 /* ---- sealing ---- */
 
-struct seal_stream {
-    struct labels labels;
-    struct head_log_row *rows;
-    size_t n, next;
-};
-
 static int cmp_seal_stream(const void *x, const void *y)
 {
     return labels_cmp_series(((const struct seal_stream *)x)->labels,
@@ -393,11 +474,6 @@ static int64_t day_of(int64_t t_ns)
 struct cuts {
     VEC(int64_t) last_ns;
 };
-
-static size_t row_weight(const struct head_log_row *r)
-{
-    return r->line_n + (size_t)r->meta_raw + 16;
-}
 
 /* Cuts by sums over stretches of time, which need no sort; false: rows crowd in one of them. */
 static bool cut_stretches(const struct seal_stream *streams, size_t n, size_t slice, int64_t t0,
@@ -473,23 +549,20 @@ static void find_cuts(const struct seal_stream *streams, size_t n, size_t slice,
     cut_rows(streams, n, rows, slice, a, out);
 }
 
-/* Hands the rows up to last_ns to the builder. */
+/* Writes the rows up to last_ns. */
 static bool seal_slice(struct logs_builder *b, struct seal_stream *streams, size_t n,
                        int64_t last_ns, struct err *err)
 {
-    struct arena *a = logs_builder_arena(b);
     for (size_t i = 0; i < n; i++) {
         struct seal_stream *s = &streams[i];
-        for (; s->next < s->n && s->rows[s->next].t_ns <= last_ns; s->next++) {
-            const struct head_log_row *r = &s->rows[s->next];
-            if (s->next + PREFETCH_ROWS < s->n)
-                __builtin_prefetch(head_log_meta_bytes(r + PREFETCH_ROWS).p);
-            struct log_row row = head_log_row(r, a);
-            logs_builder_add(b, (uint32_t)i, &row, row_weight(r),
-                             (struct log_known){r->values, r->shape});
-        }
+        struct slice_span span = {.stream = (uint32_t)i, .from = s->next};
+        for (; s->next < s->n && s->rows[s->next].t_ns <= last_ns; s->next++)
+            span.raw += row_weight(&s->rows[s->next]);
+        span.to = s->next;
+        if (span.to > span.from)
+            vec_push(&b->spans, NULL, span);
     }
-    return logs_builder_cut(b, err);
+    return write_slice(b, err);
 }
 
 /* Streams of one class, by their labels, into segments. */
@@ -502,7 +575,8 @@ static bool seal_streams(struct seal_sink *sink, const struct log_shapes *shapes
     struct cuts cuts = {0};
     find_cuts(streams, n, slice_raw(sink), a, &cuts);
     struct logs_builder *b = logs_builder_open(sink, 0, labels, n);
-    logs_builder_shapes(b, shapes);
+    b->shapes = shapes;
+    b->sealed = streams;
     bool ok = true;
     for (size_t i = 0; i < cuts.last_ns.n && ok; i++)
         ok = seal_slice(b, streams, n, cuts.last_ns.v[i], err);
@@ -550,10 +624,11 @@ static void split_stream(const struct seal_sink *sink, const struct seal_stream 
         if (count[k] == 0)
             continue;
         struct seal_stream part = {.labels = s->labels};
-        part.rows = count[k] == s->n ? s->rows : arena_array(a, struct head_log_row, count[k]);
+        struct head_log_row *rows = arena_array(a, struct head_log_row, count[k]);
         for (size_t i = 0; i < s->n; i++)
             if (of[i] == k)
-                part.rows[part.n++] = s->rows[i];
+                rows[part.n++] = s->rows[i];
+        part.rows = rows;
         vec_push(&out->of[k], a, part);
     }
 }
@@ -582,8 +657,7 @@ bool logs_seal(struct head *head, struct gen *gen, struct seal_sink *sink, struc
     for (size_t i = 0; i < n; i++) {
         struct seal_stream *s = &streams[i];
         *s = (struct seal_stream){.labels = head_logs_labels(head, ids[i], &a)};
-        struct log_shapes shapes; // all of them are there
-        s->n = head_logs_rows(head, gen, ids[i], INT64_MIN, INT64_MAX, &a, &s->rows, &shapes);
+        s->n = head_logs_gen_rows(head, gen, ids[i], &a, &s->rows);
     }
     if (n > 1)
         qsort(streams, n, sizeof streams[0], cmp_seal_stream);
@@ -605,7 +679,7 @@ static void merge_rows(struct logs_builder *b, uint32_t stream, const struct log
             .line = arena_dup(a, block->line[i]),
             .meta = labels_dup(a, block->meta[i]),
         };
-        logs_builder_add(b, stream, &row, log_row_weight(&row), (struct log_known){0});
+        logs_builder_add(b, stream, &row);
     }
 }
 

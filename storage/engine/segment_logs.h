@@ -41,11 +41,8 @@ struct logs_builder;
 struct logs_builder *logs_builder_open(struct seal_sink *sink, int level,
                                        const struct labels *streams, size_t n);
 /* Adds a row to the slice under construction: rows of a stream in time order. Line and metadata are
- * borrowed until logs_builder_cut. weight: log_row_weight of the row. */
-void logs_builder_add(struct logs_builder *b, uint32_t stream, const struct log_row *row,
-                      size_t weight, struct log_known known);
-/* The set that lines of rows are known in; borrowed. Without it nothing may be known of rows. */
-void logs_builder_shapes(struct logs_builder *b, const struct log_shapes *shapes);
+ * borrowed until logs_builder_cut. */
+void logs_builder_add(struct logs_builder *b, uint32_t stream, const struct log_row *row);
 /* The slice under construction as arena for copies of borrowed bytes; emptied by a cut. */
 struct arena *logs_builder_arena(struct logs_builder *b);
 size_t logs_builder_raw(const struct logs_builder *b); // of the slice so far

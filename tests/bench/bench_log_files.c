@@ -154,7 +154,7 @@ static void one_block(struct log_writer *w, const struct log_row *rows, size_t n
         die("zstd", &err);
     t->zstd += plain.n;
     double start = cpu_s();
-    if (!log_block_write(w, rows, &run, 1, level, p.part, &err))
+    if (!log_block_write(w, rows, &run, 1, log_block_level(level, raw), p.part, &err))
         die("write", &err);
     t->write_s += cpu_s() - start;
     for (size_t i = 0; i < LOG_PART_COUNT; i++)
