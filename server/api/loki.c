@@ -1,5 +1,6 @@
-/* loki.c - the Loki HTTP API: queries, names, index statistics, build information;
- * what Logs Drilldown asks besides is in loki_explore.c, the paths of before in loki_old.c.
+/* loki.c - the Loki HTTP API: queries, names, index statistics;
+ * what Logs Drilldown asks besides is in loki_explore.c, the paths of before in loki_old.c, what
+ * is asked about the server in loki_status.c.
  *
  * Each handler runs in the query lane. Errors are plain text with Loki's words and codes, never
  * JSON (Grafana shows the text as it is). Source of the shapes: the public HTTP API description of
@@ -595,27 +596,14 @@ ENTRY(get_detected_values, loki_run_detected_values)
 ENTRY(get_detected_labels, loki_run_detected_labels)
 ENTRY(get_patterns, loki_run_patterns)
 ENTRY(get_drilldown_limits, loki_run_drilldown_limits)
+ENTRY(get_tenant_limits, loki_run_tenant_limits)
+ENTRY(flush_logs, loki_run_flush)
 ENTRY(post_delete, loki_run_delete)
 ENTRY(get_deletes, loki_run_deletes)
 ENTRY(cancel_delete, loki_run_delete_cancel)
 ENTRY(get_old_query, loki_run_old_query)
 ENTRY(get_old_labels, loki_run_old_labels)
 ENTRY(get_old_values, loki_run_old_values)
-
-static void get_buildinfo(void *ctx, struct http_request *req, struct http_reply *rep)
-{
-    (void)req;
-    const struct services *svc = ctx;
-    struct json j;
-    loki_begin_json(&j, rep);
-    json_kv_str(&j, "version", STR(LOKI_VERSION));
-    json_kv_str(&j, "revision", str_c(svc->revision));
-    json_kv_str(&j, "branch", STR("trivet"));
-    json_kv_str(&j, "buildUser", STR("trivet"));
-    json_kv_str(&j, "buildDate", STR(""));
-    json_kv_str(&j, "goVersion", STR(""));
-    loki_end_json(&j, rep);
-}
 
 const struct route loki_routes[] = {
     {GET_POST, "/loki/api/v1/query", LANE_QUERY, get_query, loki_refuse},
@@ -643,6 +631,11 @@ const struct route loki_routes[] = {
     {GET_POST, "/api/prom/label/{name}/values", LANE_QUERY, get_old_values, loki_refuse},
     {GET_POST, "/api/prom/series", LANE_QUERY, get_series, loki_refuse},
     {HTTP_GET, "/loki/api/v1/drilldown-limits", LANE_QUERY, get_drilldown_limits, loki_refuse},
-    {HTTP_GET, "/loki/api/v1/status/buildinfo", LANE_LOOP, get_buildinfo, NULL},
+    {HTTP_GET, "/loki/api/v1/status/buildinfo", LANE_LOOP, loki_get_buildinfo, NULL},
+    {HTTP_GET, "/config/tenant/v1/limits", LANE_QUERY, get_tenant_limits, loki_refuse},
+    {HTTP_GET, "/services", LANE_LOOP, loki_get_services, NULL},
+    {HTTP_GET, "/log_level", LANE_LOOP, loki_get_log_level, NULL},
+    {HTTP_POST, "/log_level", LANE_LOOP, loki_set_log_level, NULL},
+    {GET_POST, "/flush", LANE_QUERY, flush_logs, loki_refuse},
     {0},
 };

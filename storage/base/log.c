@@ -26,6 +26,16 @@ void log_set_level(enum log_level level)
     atomic_store_explicit(&log_level_now, level, memory_order_relaxed);
 }
 
+enum log_level log_get_level(void)
+{
+    return atomic_load_explicit(&log_level_now, memory_order_relaxed);
+}
+
+const char *log_level_name(enum log_level level)
+{
+    return log_names[level];
+}
+
 bool log_level_parse(str s, enum log_level *out)
 {
     for (size_t i = 0; i < COUNTOF(log_names); i++) {

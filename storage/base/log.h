@@ -12,6 +12,8 @@
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR, LOG_LEVEL_NONE };
 
 void log_set_level(enum log_level level); // the one mutable global; default info
+enum log_level log_get_level(void);
+const char *log_level_name(enum log_level level); // "info"
 MUST_USE bool log_level_parse(str s, enum log_level *out);
 
 struct log_site {

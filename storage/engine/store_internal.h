@@ -196,9 +196,6 @@ MUST_USE bool store_recover(struct store *s, struct recovered *out, struct err *
 
 /* ---- sealing (store.c, flush.c) ---- */
 
-/* Everything of the signal that was stored before the call is in segments, and its log is gone. */
-MUST_USE bool store_seal(struct store *s, enum signal signal, struct err *err);
-
 /* Mutex held: appends to the frozen list of its signal. */
 void frozen_push(struct store *s, struct generation *g);
 /* Seals the oldest frozen generation that is due; *did false: none. The sealing baton is held. */
