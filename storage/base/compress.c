@@ -1,4 +1,4 @@
-/* compress.c - gzip and deflate by zlib, zstd, snappy blocks behind one interface.
+/* compress.c - gzip and deflate by zlib, zstd, snappy, LZ4 behind one interface.
  *
  * Every decoder writes into the buffer piece by piece and stops at the limit; a claimed length is
  * looked at only to refuse early or to make room. zstd contexts are big, so each thread keeps one
@@ -10,6 +10,9 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "storage/base/hash.h"
+#include "storage/base/lz4.h"
+#include "storage/base/rd.h"
 #include "storage/model/limits.h"
 
 #define PIECE_MIN  (16 * KIB)
@@ -18,6 +21,12 @@
 #define ZLIB_BITS  15
 #define RAW_BITS   (-15)
 #define SINK_PIECE (16 * KIB)
+
+/* Framed snappy: the chunk that a stream begins with, what is in it, the most that one holds. */
+#define SNAPPY_START     0xFF
+#define SNAPPY_NAME      "sNaPpY"
+#define SNAPPY_STREAM    "\xff\x06\x00\x00" SNAPPY_NAME
+#define SNAPPY_CHUNK_MAX (64 * KIB)
 
 /* ---- zstd contexts of a thread ---- */
 
@@ -202,7 +211,7 @@ static bool decode_zstd(str in, size_t max, struct buf *out, struct err *err)
     }
 }
 
-static bool decode_snappy(str in, size_t max, struct buf *out, struct err *err)
+static bool decode_snappy_block(str in, size_t max, struct buf *out, struct err *err)
 {
     size_t n, room = out->max - out->n;
     if (snappy_uncompressed_length(in.p ? in.p : "", in.n, &n) != SNAPPY_OK)
@@ -229,6 +238,51 @@ static bool decode_none(str in, size_t max, struct buf *out, struct err *err)
     return true;
 }
 
+/* A chunk of framed snappy: CRC-32C of what it holds, masked, then a block or the bytes themselves.
+ */
+static bool decode_snappy_chunk(str chunk, bool is_block, size_t max, struct buf *out,
+                                struct err *err)
+{
+    struct rd r = rd_of(chunk);
+    uint32_t sum = rd_le32(&r) - 0xA282EAD8u;
+    str data = rd_take(&r, rd_left(&r));
+    size_t start = out->n;
+    if (r.bad)
+        return err_set(err, ERR_INVALID, "invalid snappy data: a chunk ends early");
+    if (!(is_block ? decode_snappy_block(data, max, out, err) : decode_none(data, max, out, err)))
+        return false;
+    str made = {out->p + start, out->n - start};
+    if (made.n > SNAPPY_CHUNK_MAX || (sum >> 17 | sum << 15) != crc32c(made))
+        return err_set(err, ERR_INVALID, "invalid snappy data: checksum of a chunk");
+    return true;
+}
+
+/* A stream may start again anywhere (streams behind each other); chunks that may be skipped are. */
+static bool decode_snappy_frames(str in, size_t max, struct buf *out, struct err *err)
+{
+    struct rd r = rd_of(in);
+    size_t start = out->n;
+    while (rd_left(&r) > 0) {
+        uint32_t head = rd_le32(&r);
+        str chunk = rd_take(&r, head >> 8);
+        uint8_t kind = (uint8_t)head;
+        if (r.bad || (kind == SNAPPY_START && !str_is(chunk, SNAPPY_NAME)) ||
+            (kind >= 2 && kind < 0x80))
+            return err_set(err, ERR_INVALID, "invalid snappy data: no chunk");
+        if (kind < 2 && !decode_snappy_chunk(chunk, kind == 0, max - (out->n - start), out, err))
+            return false;
+    }
+    return true;
+}
+
+/* Exporters call both formats snappy. The name at the start of a stream tells: as a block it would
+ * be one of 895 bytes whose first literal is this name. */
+static bool decode_snappy(str in, size_t max, struct buf *out, struct err *err)
+{
+    return str_starts(in, STR(SNAPPY_STREAM)) ? decode_snappy_frames(in, max, out, err)
+                                              : decode_snappy_block(in, max, out, err);
+}
+
 static bool decode(enum codec_kind kind, str in, size_t max, struct buf *out, struct err *err)
 {
     switch (kind) {
@@ -242,6 +296,8 @@ static bool decode(enum codec_kind kind, str in, size_t max, struct buf *out, st
         return decode_zstd(in, max, out, err);
     case CODEC_SNAPPY:
         return decode_snappy(in, max, out, err);
+    case CODEC_LZ4:
+        return lz4_decode(in, max, out, err);
     }
     return err_set(err, ERR_MEDIA, "unknown encoding");
 }
@@ -261,10 +317,12 @@ bool codec_by_name(str name, enum codec_kind *out)
         str name;
         enum codec_kind kind;
     } names[] = {
-        {STR_INIT(""), CODEC_NONE},       {STR_INIT("identity"), CODEC_NONE},
-        {STR_INIT("none"), CODEC_NONE},   {STR_INIT("gzip"), CODEC_GZIP},
-        {STR_INIT("x-gzip"), CODEC_GZIP}, {STR_INIT("deflate"), CODEC_DEFLATE},
-        {STR_INIT("zstd"), CODEC_ZSTD},   {STR_INIT("snappy"), CODEC_SNAPPY},
+        {STR_INIT(""), CODEC_NONE},        {STR_INIT("identity"), CODEC_NONE},
+        {STR_INIT("none"), CODEC_NONE},    {STR_INIT("gzip"), CODEC_GZIP},
+        {STR_INIT("x-gzip"), CODEC_GZIP},  {STR_INIT("deflate"), CODEC_DEFLATE},
+        {STR_INIT("zstd"), CODEC_ZSTD},    {STR_INIT("snappy"), CODEC_SNAPPY},
+        {STR_INIT("zlib"), CODEC_DEFLATE}, {STR_INIT("x-snappy-framed"), CODEC_SNAPPY},
+        {STR_INIT("lz4"), CODEC_LZ4},
     };
     name = str_trim(name);
     for (size_t i = 0; i < COUNTOF(names); i++) {
@@ -378,6 +436,8 @@ static bool encode(enum codec_kind kind, int level, str in, struct buf *out, str
         return zstd_pack(level, in, out, err);
     case CODEC_SNAPPY:
         return encode_snappy(in, out, err);
+    case CODEC_LZ4:
+        return err_set(err, ERR_UNSUPPORTED, "lz4 is only read");
     }
     return err_set(err, ERR_MEDIA, "unknown encoding");
 }
@@ -534,7 +594,7 @@ struct inflater {
 
 struct inflater *inflater_open(enum codec_kind kind)
 {
-    if (kind == CODEC_NONE || kind == CODEC_SNAPPY)
+    if (kind == CODEC_NONE || kind == CODEC_SNAPPY || kind == CODEC_LZ4)
         return NULL;
     struct inflater *f = mem_zalloc(sizeof *f);
     if (kind == CODEC_ZSTD) {

@@ -1,23 +1,25 @@
-/* compress.h - gzip, zlib/deflate, zstd and snappy (block) in and out: one interface, one limit.
+/* compress.h - gzip, zlib/deflate, zstd and snappy in and out, LZ4 in: one interface, one limit.
  *
  * Decoding refuses to produce more than `max` bytes (ERR_TOO_LARGE), whatever a header claims, so a
- * bomb costs at most max. Sources: RFC 1950-1952, RFC 8878, snappy format description. */
+ * bomb costs at most max. Sources: RFC 1950-1952, RFC 8878, snappy format and framing descriptions.
+ */
 #pragma once
 
 #include "storage/base/buf.h"
 #include "storage/base/err.h"
 #include "storage/base/sink.h"
 
-enum codec_kind { CODEC_NONE, CODEC_GZIP, CODEC_DEFLATE, CODEC_ZSTD, CODEC_SNAPPY };
+enum codec_kind { CODEC_NONE, CODEC_GZIP, CODEC_DEFLATE, CODEC_ZSTD, CODEC_SNAPPY, CODEC_LZ4 };
 
 /* HTTP Content-Encoding token; "", "identity" are NONE; unknown: false. */
 MUST_USE bool codec_by_name(str name, enum codec_kind *out);
 /* Appends to out (whose own max also holds). DEFLATE accepts zlib-wrapped and raw. Concatenated
- * gzip members and zstd frames are read on. Trailing garbage: ERR_INVALID. */
+ * gzip members, zstd and LZ4 frames are read on. SNAPPY accepts a block and the framed format,
+ * which tells itself. Trailing garbage: ERR_INVALID. */
 MUST_USE bool decompress(enum codec_kind kind, str in, size_t max, struct buf *out,
                          struct err *err);
-/* level: zlib 1-9, zstd -5..19, 0 = default; ignored by snappy. Appends to out. (zlib owns the name
- * "compress".) */
+/* level: zlib 1-9, zstd -5..19, 0 = default; ignored by snappy, which makes a block. LZ4:
+ * ERR_UNSUPPORTED. Appends to out. (zlib owns the name "compress".) */
 MUST_USE bool compress_to(enum codec_kind kind, int level, str in, struct buf *out,
                           struct err *err);
 
@@ -42,7 +44,7 @@ void sink_gzip_close(struct sink_gzip *g); // NULL is fine
 /* Streaming input of any length: gzip, deflate or zstd; members and frames may follow each other.
  */
 struct inflater; // opaque
-/* NULL: this kind comes whole only (NONE, SNAPPY). */
+/* NULL: this kind comes whole only (NONE, SNAPPY, LZ4). */
 struct inflater *inflater_open(enum codec_kind kind);
 /* Decodes what it can from *in (advanced) into dst[0..cap); *n bytes were made. Nothing made and
  * nothing left of *in: it needs more. ERR_INVALID: not of this kind, or damaged. */

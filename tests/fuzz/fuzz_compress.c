@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     if (n == 0)
         return 0;
-    enum codec_kind kind = (enum codec_kind)(data[0] % 5);
+    enum codec_kind kind = (enum codec_kind)(data[0] % 6);
     str in = str_of((const char *)data + 1, n - 1);
     struct buf raw, packed, again;
     struct err err = ERR_OK;
@@ -20,6 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     buf_add(&raw, STR("x"));
     if (decompress(kind, in, LIMIT, &raw, &err)) {
         ASSERT(raw.n <= LIMIT + 1);
+        kind = kind == CODEC_LZ4 ? CODEC_SNAPPY : kind; // LZ4 is only read
         ASSERT(compress_to(kind, 1, buf_str(&raw), &packed, &err));
         ASSERT(decompress(kind, buf_str(&packed), raw.n, &again, &err));
         ASSERT(str_eq(buf_str(&raw), buf_str(&again)));

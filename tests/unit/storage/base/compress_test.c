@@ -1,4 +1,5 @@
-/* compress_test.c - round trips, limits against bombs, damage, concatenation, the gzip sink. */
+/* compress_test.c - round trips, limits against bombs, damage, concatenation, what others
+ * pack, the gzip sink. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +10,7 @@
 #include <pthread.h>
 
 #include "storage/base/compress.h"
+#include "storage/base/enc.h"
 #include "storage/base/prng.h"
 
 static const enum codec_kind kinds[] = {CODEC_NONE, CODEC_GZIP, CODEC_DEFLATE, CODEC_ZSTD,
@@ -145,6 +147,143 @@ static void test_concatenated(void **state)
     buf_deinit(&out);
 }
 
+/* What other programs pack: LZ4 frames of several shapes, framed snappy. */
+#define TEXT9 "level=info msg=ok level=info msg=ok level=info msg=ok "
+#define TEXT  TEXT9 TEXT9 TEXT9 "end"
+#define LZ4_BLOCK \
+    "1d000000ff036c6576656c3d696e666f206d73673d6f6b2012007b506b20656e64" // also behind its head
+
+static const struct {
+    enum codec_kind kind;
+    const char *hex, *text;
+    bool is_summed; // every changed bit is seen
+} foreign[] = {
+    {CODEC_LZ4, "04224d187c40a50000000000000045" LZ4_BLOCK "efd16af900000000315e9c80", TEXT, true},
+    {CODEC_LZ4, "04224d18604082" LZ4_BLOCK "00000000", TEXT, false},
+    {CODEC_LZ4,
+     "04224d186040820a0000803031323334353637383900000000" // stored
+     "532a4d1803000000616263"                             // to be skipped
+     "04224d186840a500000000000000dc" LZ4_BLOCK "00000000",
+     "0123456789" TEXT, false},
+    {CODEC_LZ4, "532a4d1800000000", "", false},
+    {CODEC_SNAPPY,
+     "ff060000734e6150705900260000c8922708a501446c6576656c3d696e666f206d73673d6f6b20fe1200fe12003e1"
+     "2"
+     "0008656e64",
+     TEXT, false},
+    {CODEC_SNAPPY,
+     "ff060000734e61507059010700001e358d7378797a" // bytes as they are
+     "fe0200006162"                               // padding
+     "ff060000734e6150705900260000c8922708a501446c6576656c3d696e666f206d73673d6f6b20fe1200fe12003e1"
+     "2"
+     "0008656e64",
+     "xyz" TEXT, false},
+};
+
+static str unhex(const char *hex, uint8_t *dst)
+{
+    size_t n = strlen(hex) / 2;
+    assert_true(hex_decode(str_of(hex, 2 * n), dst, n));
+    return str_of((const char *)dst, n);
+}
+
+static void test_foreign(void **state)
+{
+    uint8_t bytes[200];
+    struct buf out;
+    (void)state;
+    buf_init(&out, MIB);
+    for (size_t i = 0; i < COUNTOF(foreign); i++) {
+        struct err err = ERR_OK;
+        enum codec_kind kind = foreign[i].kind;
+        str in = unhex(foreign[i].hex, bytes),
+            want = str_of(foreign[i].text, strlen(foreign[i].text));
+        buf_clear(&out);
+        if (!decompress(kind, in, want.n, &out, &err))
+            fail_msg("%zu: %s", i, err.text);
+        assert_true(str_eq(buf_str(&out), want));
+        buf_clear(&out);
+        assert_true(want.n == 0 || !decompress(kind, in, want.n - 1, &out, &err));
+        assert_true(want.n == 0 || err.code == ERR_TOO_LARGE);
+        for (size_t n = 0; n < in.n; n++) { // what is cut is refused, or ends where a frame does
+            buf_clear(&out);
+            bool ok = decompress(kind, str_sub(in, 0, n), MIB, &out, &err);
+            assert_true(ok ? str_starts(want, buf_str(&out)) : out.n == 0);
+        }
+        for (size_t bit = 0; bit < 8 * in.n; bit++) {
+            buf_clear(&out);
+            bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+            bool ok = decompress(kind, in, MIB, &out, &err);
+            assert_true(!ok || !foreign[i].is_summed);
+            bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        }
+    }
+    buf_deinit(&out);
+}
+
+static void test_foreign_refused(void **state)
+{
+    static const struct {
+        enum codec_kind kind;
+        const char *hex;
+        enum err_code code;
+    } refused[] = {
+        {CODEC_LZ4, "", ERR_INVALID},
+        {CODEC_LZ4, "02214c1805000000", ERR_INVALID},         // the format before frames
+        {CODEC_LZ4, "04224d18614000000000", ERR_UNSUPPORTED}, // a dictionary
+        {CODEC_LZ4, "04224d1860407100000000", ERR_INVALID},   // sum of the head
+        {CODEC_LZ4,
+         "04224d186040820500000010610200"
+         "50"
+         "6161000000",
+         ERR_INVALID},                                      // an offset too far
+        {CODEC_LZ4, "04224d18604082ffffff7f", ERR_INVALID}, // a length of nothing
+        {CODEC_SNAPPY, "ff060000734e6150705a", ERR_INVALID},
+        {CODEC_SNAPPY, "ff060000734e615070590200000000", ERR_INVALID}, // a chunk that must be known
+        {CODEC_SNAPPY, "ff060000734e61507059010700001e358d7478797a", ERR_INVALID}, // sum
+    };
+    uint8_t bytes[64];
+    struct buf out;
+    (void)state;
+    buf_init(&out, MIB);
+    for (size_t i = 0; i < COUNTOF(refused); i++) {
+        struct err err = ERR_OK;
+        if (decompress(refused[i].kind, unhex(refused[i].hex, bytes), MIB, &out, &err) ||
+            err.code != refused[i].code)
+            fail_msg("%zu: %d %s", i, err.code, err.text);
+    }
+    buf_deinit(&out);
+}
+
+/* 64 KiB of zeros in 260 bytes, again and again: no more than the limit is made. */
+static void test_lz4_bomb(void **state)
+{
+    struct buf packed, out;
+    struct err err = ERR_OK;
+    (void)state;
+    buf_init(&packed, MIB);
+    buf_init(&out, 100 * MIB);
+    buf_add(&packed, str_of("\x04\x22\x4d\x18\x60\x40\x82", 7));
+    for (int block = 0; block < 100; block++) {
+        buf_le32(&packed, 262);
+        buf_add(&packed, str_of("\x1f\0\1\0", 4));
+        for (int i = 0; i < 256; i++)
+            buf_u8(&packed, 255);
+        buf_u8(&packed, 0);
+        buf_u8(&packed, 0); // no literals behind it
+    }
+    buf_le32(&packed, 0);
+    assert_true(decompress(CODEC_LZ4, buf_str(&packed), 100 * MIB, &out, &err));
+    assert_int_equal(out.n, 100 * (1 + 15 + 4 + 256 * 255));
+    buf_deinit(&out);
+    buf_init(&out, 100 * MIB);
+    assert_false(decompress(CODEC_LZ4, buf_str(&packed), 3 * MIB, &out, &err));
+    assert_int_equal(err.code, ERR_TOO_LARGE);
+    assert_true(out.cap < 8 * MIB);
+    buf_deinit(&packed);
+    buf_deinit(&out);
+}
+
 static void test_raw_deflate(void **state)
 {
     struct buf packed, out;
@@ -239,6 +378,9 @@ static void test_names(void **state)
     assert_true(codec_by_name(STR("deflate"), &kind) && kind == CODEC_DEFLATE);
     assert_true(codec_by_name(STR(" zstd "), &kind) && kind == CODEC_ZSTD);
     assert_true(codec_by_name(STR("snappy"), &kind) && kind == CODEC_SNAPPY);
+    assert_true(codec_by_name(STR("x-snappy-framed"), &kind) && kind == CODEC_SNAPPY);
+    assert_true(codec_by_name(STR("zlib"), &kind) && kind == CODEC_DEFLATE);
+    assert_true(codec_by_name(STR("lz4"), &kind) && kind == CODEC_LZ4);
     assert_true(codec_by_name(STR(""), &kind) && kind == CODEC_NONE);
     assert_true(codec_by_name(STR("identity"), &kind) && kind == CODEC_NONE);
     assert_false(codec_by_name(STR("br"), &kind));
@@ -367,12 +509,21 @@ static void test_inflater(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_levels),
-        cmocka_unit_test(test_damage),      cmocka_unit_test(test_concatenated),
-        cmocka_unit_test(test_raw_deflate), cmocka_unit_test(test_bombs),
-        cmocka_unit_test(test_full_output), cmocka_unit_test(test_unpack),
-        cmocka_unit_test(test_names),       cmocka_unit_test(test_sink),
-        cmocka_unit_test(test_threads),     cmocka_unit_test(test_inflater),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_concatenated),
+        cmocka_unit_test(test_raw_deflate),
+        cmocka_unit_test(test_bombs),
+        cmocka_unit_test(test_full_output),
+        cmocka_unit_test(test_unpack),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_foreign),
+        cmocka_unit_test(test_foreign_refused),
+        cmocka_unit_test(test_lz4_bomb),
+        cmocka_unit_test(test_sink),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_inflater),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
