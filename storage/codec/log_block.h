@@ -59,15 +59,16 @@ enum log_part {
     LOG_PART_COUNT
 };
 
-/* Metadata is `meta`, or, when there is a base (of up to 64 pairs), its pairs with those of `own`
- * (bit k: the k-th pair) replaced by the pairs of `meta`, in order: rows that share most of their
- * metadata are written faster so. */
+/* Metadata is `meta`, or, when there is a base (of up to 64 pairs), its pairs with the values of
+ * those in `own` (bit k: the k-th pair) replaced by the held ones (log_held.h), in order: rows that
+ * share most of their metadata are written faster so. */
 struct log_row {
     int64_t t_ns;
     str line;
     struct labels meta;
     const struct labels *base;
     uint64_t own;
+    const uint8_t *held;
 };
 
 struct log_run { // rows of one stream, one after the other

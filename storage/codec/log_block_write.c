@@ -278,9 +278,11 @@ static bool write_kind(struct log_writer *w, const struct input *input, enum log
     bool ends = !templates && can_end(in);
     put_dir(w, in, kind, ends);
     put_times(w, in);
-    if (in->has_meta)
-        log_meta_put(in->rows, in->n, templates ? &w->templates : NULL, &w->table, &w->arena,
-                     &w->raw[LOG_PART_META], &w->keys);
+    if (in->has_meta) {
+        struct log_meta_rows rows = {in->rows, in->n, templates ? &w->templates : NULL, in->shapes,
+                                     in->known};
+        log_meta_put(&rows, &w->table, &w->arena, &w->raw[LOG_PART_META], &w->keys);
+    }
     if (templates)
         put_template_lines(w, in);
     else

@@ -41,7 +41,8 @@ struct put_shape {
 struct put_meta {
     struct arena *a;
     struct buf *out;
-    const struct log_templates *t;
+    const struct log_meta_rows *rows;
+    const struct log_templates *t; // of these
     struct log_hex_table *table;
     struct log_keys *keys;
     VEC(struct put_name) names;
@@ -122,21 +123,10 @@ static uint32_t put_shape_id(struct put_meta *m, struct labels l)
     return id;
 }
 
-static bool is_id_size(size_t digits)
-{
-    return digits >= LOG_HEX_MIN && digits <= LOG_HEX_MAX;
-}
-
-bool log_is_id(str text)
-{
-    uint8_t packed[LOG_HEX_MAX / 2];
-    return is_id_size(text.n) && log_hex_pack(text.p, text.n, packed);
-}
-
 bool log_key_of(str text, uint64_t *key)
 {
     uint8_t packed[LOG_HEX_MAX / 2];
-    if (!is_id_size(text.n) || !log_hex_pack(text.p, text.n, packed))
+    if (!log_is_id_size(text.n) || !log_hex_pack(text.p, text.n, packed))
         return false;
     *key = log_key(packed, text.n);
     return true;
@@ -323,7 +313,7 @@ static inline void put_value(struct put_meta *m, struct put_name *name, str text
     if (!name->is_text) {
         uint8_t id[LOG_HEX_MAX / 2];
         if (name->codes.n == 0)
-            name->digits = is_id_size(text.n) ? (uint8_t)text.n : 0;
+            name->digits = log_is_id_size(text.n) ? (uint8_t)text.n : 0;
         if (name->digits && text.n == name->digits && log_hex_pack(text.p, text.n, id)) {
             put_id(m, name, id, row, n);
             return;
@@ -337,28 +327,84 @@ static inline void put_value(struct put_meta *m, struct put_name *name, str text
     put_text(m, name, text, n);
 }
 
-/* n rows of one base that replace the same of its pairs: what they share is put once. */
-static void put_based(struct put_meta *m, const struct log_row *rows, uint32_t first, uint32_t n,
-                      const uint32_t *names)
+/* An id of a row that is packed already. */
+static void put_packed(struct put_meta *m, struct put_name *name, const uint8_t *id, size_t digits,
+                       uint32_t row)
 {
+    if (UNLIKELY(name->is_late != m->only_late))
+        return;
+    if (LIKELY(!name->is_text)) {
+        if (name->codes.n == 0)
+            name->digits = (uint8_t)digits;
+        if (LIKELY(name->digits == digits)) {
+            put_id(m, name, id, row, 1);
+            return;
+        }
+    }
+    char *text = arena_alloc(m->a, digits + 1);
+    log_hex_unpack(id, digits, text);
+    put_value(m, name, (str){text, digits}, row, 1);
+}
+
+/* An id of a row that is a hex value of its line. */
+static void put_of_line(struct put_meta *m, struct put_name *name, const struct log_held *held,
+                        uint32_t row)
+{
+    const struct log_templates *t = m->t;
+    if (!t) {
+        struct log_known line = m->rows->known[row];
+        const uint8_t *id =
+            log_values_hex(m->rows->shapes, (line.shape >> 1) - 1, line.values, held->hex);
+        ASSERT(id);
+        put_packed(m, name, id, held->digits, row);
+        return;
+    }
+    const struct log_hex_ref *refs = &t->refs.v[t->ref_start.v[row]], *ref = &refs[held->hex];
+    bool first = !name->is_text && !m->only_late && name->digits == held->digits;
+    for (const struct log_hex_ref *r = refs; r < ref; r++)
+        first &= r->column != ref->column;
+    uint8_t code = first ? put_ref(m, name, ref->column) : 0;
+    if (code) {
+        vec_push(&name->codes, m->a, code);
+        return;
+    }
+    const uint8_t *bytes = t->columns.v[ref->column].bytes.v;
+    put_packed(m, name, bytes + ref->index * ((held->digits + 1) / 2), held->digits, row);
+}
+
+/* n rows of one base that replace the same of its pairs: what they share is put once. */
+static void put_based(struct put_meta *m, uint32_t first, uint32_t n, const uint32_t *names)
+{
+    const struct log_row *rows = m->rows->v;
     const struct labels *base = rows[first].base;
     uint64_t own = rows[first].own;
-    ASSERT(base->n <= 64);
+    ASSERT(base->n <= LOG_HELD_PAIRS);
     for (size_t j = 0; j < base->n; j++) {
         if (!(own >> j & 1))
             put_value(m, &m->names.v[names[j]], base->v[j].value, first, n);
     }
-    for (size_t k = 0; own; own &= own - 1, k++) {
-        struct put_name *name = &m->names.v[names[__builtin_ctzll(own)]];
-        for (uint32_t i = first; i < first + n; i++) {
-            __builtin_prefetch(rows[MIN(i + PREFETCH_ROWS, first + n - 1)].meta.v[k].value.p);
-            put_value(m, name, rows[i].meta.v[k].value, i, 1);
+    for (uint32_t i = first; own && i < first + n; i++) {
+        const uint8_t *p = rows[i].held;
+        __builtin_prefetch(rows[MIN(i + PREFETCH_ROWS, first + n - 1)].held);
+        for (uint64_t left = own; left; left &= left - 1) {
+            struct put_name *name = &m->names.v[names[__builtin_ctzll(left)]];
+            struct log_held held;
+            p = log_held_get(p, &held);
+            if (held.digits == 0)
+                put_value(m, name, held.text, i, 1);
+            else if (held.id)
+                put_packed(m, name, held.id, held.digits, i);
+            else
+                put_of_line(m, name, &held, i);
         }
     }
 }
 
-static uint32_t *put_rows(struct put_meta *m, const struct log_row *rows, size_t n)
+/* Returns the shape of each row. */
+static uint32_t *put_rows(struct put_meta *m)
 {
+    const struct log_row *rows = m->rows->v;
+    size_t n = m->rows->n;
     uint32_t *shape = arena_array(m->a, uint32_t, n);
     struct labels before = {0};
     for (size_t i = 0, end; i < n; i = end) {
@@ -373,24 +419,30 @@ static uint32_t *put_rows(struct put_meta *m, const struct log_row *rows, size_t
         for (size_t k = i; k < end; k++)
             shape[k] = id;
         if (r->base)
-            put_based(m, rows, (uint32_t)i, (uint32_t)(end - i), names);
+            put_based(m, (uint32_t)i, (uint32_t)(end - i), names);
         for (size_t j = 0; !r->base && j < l.n; j++)
             put_value(m, &m->names.v[names[j]], l.v[j].value, (uint32_t)i, 1);
     }
     return shape;
 }
 
-void log_meta_put(const struct log_row *rows, size_t n, const struct log_templates *t,
-                  struct log_hex_table *table, struct arena *scratch, struct buf *out,
-                  struct log_keys *keys)
+void log_meta_put(const struct log_meta_rows *rows, struct log_hex_table *table,
+                  struct arena *scratch, struct buf *out, struct log_keys *keys)
 {
-    struct put_meta m = {.a = scratch, .out = out, .t = t, .table = table, .keys = keys};
+    struct put_meta m = {
+        .a = scratch,
+        .out = out,
+        .rows = rows,
+        .t = rows->templates,
+        .table = table,
+        .keys = keys,
+    };
     hmap_init(&m.name_map, scratch);
     hmap_init(&m.shape_map, scratch);
-    const uint32_t *row_shape = put_rows(&m, rows, n);
+    const uint32_t *row_shape = put_rows(&m);
     if (m.has_late) {
         m.only_late = true;
-        row_shape = put_rows(&m, rows, n);
+        row_shape = put_rows(&m);
     }
     str *names = arena_array(scratch, str, m.names.n);
     for (size_t i = 0; i < m.names.n; i++)
@@ -403,7 +455,7 @@ void log_meta_put(const struct log_row *rows, size_t n, const struct log_templat
         for (size_t j = 0; j < m.shapes.v[i].n; j++)
             buf_varint(out, m.shapes.v[i].names[j]);
     }
-    column_put_codes(out, row_shape, n, (uint32_t)m.shapes.n);
+    column_put_codes(out, row_shape, rows->n, (uint32_t)m.shapes.n);
     for (size_t i = 0; i < m.names.n; i++) {
         if (m.names.v[i].is_text)
             put_text_column(&m, &m.names.v[i]);

@@ -14,18 +14,28 @@
 #include "storage/base/hash.h"
 #include "storage/base/vec.h"
 #include "storage/codec/log_block.h"
+#include "storage/codec/log_held.h"
 #include "storage/codec/log_hex.h"
 #include "storage/codec/log_template.h"
 
 /* The key of text; false when it is no id: 8 to 128 hex digits. */
 bool log_key_of(str text, uint64_t *key);
-bool log_is_id(str text);
+static inline bool log_is_id_size(size_t digits)
+{
+    return digits >= LOG_HEX_MIN && digits <= LOG_HEX_MAX;
+}
 
-/* Appends META of the rows, and the keys of the ids that lines do not show; t: the block's
- * templates, NULL for plain lines. Scratch from the arena. */
-void log_meta_put(const struct log_row *rows, size_t n, const struct log_templates *t,
-                  struct log_hex_table *table, struct arena *scratch, struct buf *out,
-                  struct log_keys *keys);
+struct log_meta_rows {
+    const struct log_row *v;
+    size_t n;
+    const struct log_templates *templates; // of the block; NULL: plain lines
+    const struct log_shapes *shapes;       // for values that lines hold:
+    const struct log_known *known;         // per row; NULL: there are no such values
+};
+/* Appends META of the rows, and the keys of the ids that lines do not show. Scratch from the arena.
+ */
+void log_meta_put(const struct log_meta_rows *rows, struct log_hex_table *table,
+                  struct arena *scratch, struct buf *out, struct log_keys *keys);
 
 struct log_meta_column {
     str name;

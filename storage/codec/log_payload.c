@@ -148,21 +148,74 @@ struct parts {
     struct buf *out; // VALUES, in their place in the payload; the rest comes at the end
     size_t values_at;
     struct buf raw, meta;
+    struct arena *arena;      // of the batch
+    uint8_t *held, *held_end; // room for ids as heads hold them, in the arena
+    struct log_held_ids ids;  // of the record
+    uint64_t before;          // pairs of the record before that were ids
 };
 
-/* A value of metadata at p: often an id that is in the line, too. *raw: where packed ids go. There
- * is room for VALUE_ROOM bytes more than the value has at both. Returns the place behind. */
-static char *put_part_value(const struct parts *w, str line, str value, char *p, char **raw)
+/* Ids lie behind one another; a chunk takes those of many records. */
+#define HELD_CHUNK (16 * KIB)
+#define HELD_ROW   ((size_t)LOG_HELD_PAIRS * LOG_HELD_ID_MAX)
+
+static void begin_held(struct parts *w)
+{
+    if ((size_t)(w->held_end - w->held) < HELD_ROW) {
+        w->held = arena_alloc(w->arena, HELD_CHUNK + HELD_ROW);
+        w->held_end = w->held + HELD_CHUNK + HELD_ROW;
+    }
+    w->before = w->ids.mask;
+    w->ids = (struct log_held_ids){.p = w->held};
+}
+
+/* Holds the id of a pair: the line's hex value of that number, or, packed, at `id`. */
+static void hold_id(struct parts *w, size_t pair, size_t digits, size_t hex, const void *id)
+{
+    uint8_t *p = w->held;
+    if (pair >= LOG_HELD_PAIRS || (!id && hex >= LOG_HELD_HEXS))
+        return;
+    w->held = id ? log_held_put_id(p, pair, digits, id) : log_held_put_line(p, pair, digits, hex);
+    w->ids.mask |= UINT64_C(1) << pair;
+    w->ids.n += (size_t)(w->held - p);
+}
+
+/* Which hex value of the line is it? SIZE_MAX: none. */
+static inline size_t find_hex(const struct parts *w, str line, str value)
 {
     for (size_t i = 0; i < w->line.hexs.n; i++) {
         struct log_place h = w->line.hexs.v[i];
-        if (h.n == value.n && memcmp(line.p + h.at, value.p, h.n) == 0) {
-            p = put_varint(p, value.n << 2 | META_OF_LINE);
-            return put_varint(p, h.at);
-        }
+        if (h.n == value.n && memcmp(line.p + h.at, value.p, h.n) == 0)
+            return i;
     }
-    if (value.n >= LOG_HEX_MIN && value.n <= LOG_HEX_MAX &&
-        log_hex_pack(value.p, value.n, (uint8_t *)*raw)) {
+    return SIZE_MAX;
+}
+
+/* The value of the record before once more: the log does not hold it again, heads do if it was an
+ * id. */
+static void hold_again(struct parts *w, str line, str value, size_t pair)
+{
+    uint8_t packed[LOG_HEX_MAX / 2];
+    if (pair >= LOG_HELD_PAIRS || !(w->before >> pair & 1))
+        return;
+    size_t hex = find_hex(w, line, value);
+    if (hex != SIZE_MAX)
+        hold_id(w, pair, value.n, hex, NULL);
+    else if (log_hex_pack(value.p, value.n, packed))
+        hold_id(w, pair, value.n, 0, packed);
+}
+
+/* A value of metadata at p: often an id that is in the line, too. *raw: where packed ids go. There
+ * is room for VALUE_ROOM bytes more than the value has at both. Returns the place behind. */
+static char *put_part_value(struct parts *w, str line, str value, size_t pair, char *p, char **raw)
+{
+    size_t hex = find_hex(w, line, value);
+    if (hex != SIZE_MAX) {
+        hold_id(w, pair, value.n, hex, NULL);
+        p = put_varint(p, value.n << 2 | META_OF_LINE);
+        return put_varint(p, w->line.hexs.v[hex].at);
+    }
+    if (log_is_id_size(value.n) && log_hex_pack(value.p, value.n, (uint8_t *)*raw)) {
+        hold_id(w, pair, value.n, 0, *raw);
         *raw += (value.n + 1) / 2;
         return put_varint(p, value.n << 2 | META_PACKED);
     }
@@ -172,13 +225,13 @@ static char *put_part_value(const struct parts *w, str line, str value, char *p,
     return p + value.n;
 }
 
-static void add_part_value(struct parts *w, str line, str value)
+static void add_part_value(struct parts *w, str line, str value, size_t pair)
 {
     char *p = buf_reserve(&w->meta, VALUE_ROOM + value.n);
     char *raw = buf_reserve(&w->raw, VALUE_ROOM + value.n);
     if (!p || !raw)
         return;
-    w->meta.n = (size_t)(put_part_value(w, line, value, p, &raw) - w->meta.p);
+    w->meta.n = (size_t)(put_part_value(w, line, value, pair, p, &raw) - w->meta.p);
     w->raw.n = (size_t)(raw - w->raw.p);
 }
 
@@ -187,10 +240,14 @@ static void put_own_value(struct parts *w, const struct batch_log *log,
                           const struct batch_log *before, size_t i, size_t bits)
 {
     str value = log->meta.v[i].value;
-    if (w->meta.over || same(value, before->meta.v[i].value))
+    if (w->meta.over)
         return;
+    if (same(value, before->meta.v[i].value)) {
+        hold_again(w, log->line, value, i);
+        return;
+    }
     w->meta.p[bits + i / 8] = (char)(w->meta.p[bits + i / 8] | 1 << (i % 8));
-    add_part_value(w, log->line, value);
+    add_part_value(w, log->line, value, i);
 }
 
 /* Metadata of a record that came about as that of the record before: names and all values but some
@@ -209,10 +266,12 @@ static void put_alike_meta(struct parts *w, const struct batch_log *log,
     char *p = start + 1 + n_bits;
     for (uint64_t own = log->alike->own; own; own &= own - 1) {
         size_t i = (size_t)__builtin_ctzll(own);
-        if (same(l.v[i].value, before->meta.v[i].value))
+        if (same(l.v[i].value, before->meta.v[i].value)) {
+            hold_again(w, log->line, l.v[i].value, i);
             continue;
+        }
         bits |= UINT64_C(1) << i;
-        p = put_part_value(w, log->line, l.v[i].value, p, &raw);
+        p = put_part_value(w, log->line, l.v[i].value, i, p, &raw);
     }
     start[0] = 0; // the same names
     for (size_t i = 0; i < n_bits; i++)
@@ -243,7 +302,7 @@ static void put_part_meta(struct parts *w, const struct batch_log *log,
         if (bits)
             put_own_value(w, log, before, i, at);
         else
-            add_part_value(w, log->line, l.v[i].value);
+            add_part_value(w, log->line, l.v[i].value, i);
     }
 }
 
@@ -269,7 +328,7 @@ static bool put_line(struct parts *w, str line, struct log_parted_row *row)
         buf_add(w->out, (str){(const char *)l->values, l->n_values});
     else
         w->out->n += l->n_values;
-    *row = (struct log_parted_row){(uint32_t)(at - w->values_at), code + 2};
+    *row = (struct log_parted_row){(uint32_t)(at - w->values_at), code + 2, {0}};
     return true;
 }
 
@@ -283,7 +342,9 @@ static bool put_parts(const struct batch *b, struct parts *w, size_t text)
         if (!put_line(w, log->line, &w->parted->rows[i]))
             return true; // write_parts says so
         buf_zigzag(&w->raw, (int64_t)((uint64_t)log->t_ns - (uint64_t)before->t_ns));
+        begin_held(w);
         put_part_meta(w, log, before);
+        w->parted->rows[i].ids = w->ids;
         before = log;
         if (i >= SHAPES_JUDGE && set->v.n > i / 4 * 3)
             return false;
@@ -334,7 +395,7 @@ static bool write_parts(const struct batch *b, struct parts *w, size_t envelope,
 /* *done false: nothing was written, the batch goes as lines. */
 static bool try_parts(struct batch *b, size_t text, struct buf *out, bool *done, struct err *err)
 {
-    struct parts w = {.out = out};
+    struct parts w = {.out = out, .arena = b->arena};
     bool ok = true;
     *done = false;
     if (text < PAYLOAD_ZSTD || !arena_room(b->arena, text))
@@ -540,7 +601,7 @@ static bool get_part_line(struct part_reader *p, struct arena *a, size_t i, stru
     buf_clear(&p->line);
     char *end = buf_reserve(&p->line, room);
     p->parted->rows[i] =
-        (struct log_parted_row){(uint32_t)(p->values.p - p->start), (uint32_t)code + 2};
+        (struct log_parted_row){(uint32_t)(p->values.p - p->start), (uint32_t)code + 2, {0}};
     if (!end || !log_line_join(s, id, &p->values, &end))
         return corrupt(err, "values of a row");
     p->line.n = (size_t)(end - p->line.p);

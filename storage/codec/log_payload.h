@@ -22,7 +22,7 @@
  * Any thread. */
 #pragma once
 
-#include "storage/codec/log_token.h"
+#include "storage/codec/log_held.h"
 #include "storage/model/batch.h"
 
 /* What a payload of version 3 knows of the lines of its batch. */
@@ -31,8 +31,9 @@ struct log_parted {
     struct log_parted_row {
         uint32_t values; // in VALUES
         uint32_t shape;  // (number + 1) << 1 | loose hex
-    } * rows;            // one per record
-    str values;          // VALUES, in the payload
+        struct log_held_ids ids;
+    } * rows;   // one per record
+    str values; // VALUES, in the payload
 };
 
 /* Appends the payload of the batch's streams and logs; sets b->parted to what it found out, which

@@ -391,17 +391,38 @@ char *log_line_put(const struct log_shapes *s, uint32_t id, const uint8_t *value
     return log_print_text(out, text.p, text.n - 1);
 }
 
-const uint8_t *log_values_end(const struct log_shapes *s, uint32_t id, const uint8_t *values)
+/* Behind all values, or at the hex value number k. */
+static const uint8_t *walk_values(const struct log_shapes *s, uint32_t id, const uint8_t *values,
+                                  size_t k, bool *found)
 {
     const struct log_var *v = log_shape_vars(s, id), *end = v + s->v.v[id].n_vars;
     uint64_t value;
+    *found = false;
     for (; v < end; v++) {
-        if (v->kind == LOG_VAR_HEX)
+        if (v->kind == LOG_VAR_HEX) {
+            *found = k-- == 0;
+            if (*found)
+                break;
             values += (v->digits + 1U) / 2;
-        else if (v->kind == LOG_VAR_TEXT)
+        } else if (v->kind == LOG_VAR_TEXT) {
             values += 1 + *values;
-        else
+        } else {
             values = log_value_int(values, &value);
+        }
     }
     return values;
+}
+
+const uint8_t *log_values_end(const struct log_shapes *s, uint32_t id, const uint8_t *values)
+{
+    bool found;
+    return walk_values(s, id, values, SIZE_MAX, &found);
+}
+
+const uint8_t *log_values_hex(const struct log_shapes *s, uint32_t id, const uint8_t *values,
+                              size_t k)
+{
+    bool found;
+    values = walk_values(s, id, values, k, &found);
+    return found ? values : NULL;
 }

@@ -125,6 +125,9 @@ MUST_USE bool log_line_join(const struct log_shapes *s, uint32_t id, struct rd *
 char *log_line_put(const struct log_shapes *s, uint32_t id, const uint8_t *values, char *out);
 /* The place behind such values. */
 const uint8_t *log_values_end(const struct log_shapes *s, uint32_t id, const uint8_t *values);
+/* The k-th hex value among such values, packed; NULL: there is none. */
+const uint8_t *log_values_hex(const struct log_shapes *s, uint32_t id, const uint8_t *values,
+                              size_t k);
 /* Bytes of such a line are at most this. SIZE_MAX: the shape is broken. */
 size_t log_line_room(const struct log_shapes *s, uint32_t id);
 

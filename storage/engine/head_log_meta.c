@@ -1,13 +1,14 @@
 /* head_log_meta.c - see head_log_meta.h. Bytes of a row: none (empty set) | u8 0, varint pairs, per
- * pair name and value with varint lengths | u8 1, pointer to the base, u64 bits of own pairs, their
- * values with varint lengths. */
+ * pair name and value with varint lengths | u8 1 (2: the line has one of the values), pointer to
+ * the base, u64 bits of own pairs, their values (log_held.h). */
 #include "storage/engine/head_log_meta.h"
 
 #include "storage/base/rd.h"
+#include "storage/codec/log_hex.h"
 
-enum { META_WHOLE, META_BASED };
+enum { META_WHOLE, META_BASED, META_OF_LINE };
 
-#define BASE_PAIRS_MAX 64 // bits of `own`
+#define BASE_PAIRS_MAX LOG_HELD_PAIRS // bits of `own`
 #define BASE_HEAD      (1 + sizeof(const struct labels *) + sizeof(uint64_t))
 /* A base costs about as much as a row or two, so several must profit. */
 #define BASE_MISSES 4
@@ -135,23 +136,44 @@ static size_t raw_size(const struct batch_log *log)
     return n;
 }
 
-/* Bytes of a row that fits the base, or is held whole. */
-static size_t held_size(struct labels l, bool fits, uint64_t own)
+/* Bytes of a row that is held whole. */
+static size_t whole_size(struct labels l)
 {
-    size_t n = fits ? BASE_HEAD : 1 + varint_size(l.n);
-    for (; fits && own; own &= own - 1)
-        n += str_size(l.v[__builtin_ctzll(own)].value);
-    for (size_t i = 0; i < l.n && !fits; i++)
+    size_t n = 1 + varint_size(l.n);
+    for (size_t i = 0; i < l.n; i++)
         n += str_size(l.v[i].name) + str_size(l.v[i].value);
     return n;
 }
 
+/* Bytes of a row that fits the base. */
+static size_t based_size(const struct head_meta_plan *plan, struct labels l)
+{
+    size_t n = BASE_HEAD;
+    if (plan->own == plan->ids.mask)
+        return n + plan->ids.n;
+    const uint8_t *id = plan->ids.p;
+    for (uint64_t left = plan->own | plan->ids.mask; left; left &= left - 1) {
+        size_t i = (size_t)__builtin_ctzll(left);
+        const uint8_t *end = id;
+        bool is_own = plan->own >> i & 1;
+        if (plan->ids.mask >> i & 1) {
+            end = log_held_end(id);
+            n += is_own ? (size_t)(end - id) : 0;
+        } else {
+            n += 2 + str_size(l.v[i].value);
+        }
+        id = end;
+    }
+    return n;
+}
+
 struct head_meta_plan head_meta_plan(struct head_meta_writer *w, struct arena *a,
-                                     const struct batch_log *log, const struct batch_log *last)
+                                     const struct batch_log *log, const struct batch_log *last,
+                                     struct log_held_ids ids)
 {
     struct labels l = log->meta;
     const struct labels *before = last ? &last->meta : NULL;
-    struct head_meta_plan plan = {.raw = raw_size(log)};
+    struct head_meta_plan plan = {.raw = raw_size(log), .ids = ids};
     if (l.n == 0) {
         w->before_base = NULL;
         return plan;
@@ -168,8 +190,47 @@ struct head_meta_plan head_meta_plan(struct head_meta_writer *w, struct arena *a
     }
     w->before_base = plan.base = fits ? w->base : NULL;
     w->before_own = plan.own;
-    plan.size = held_size(l, fits, plan.own);
+    plan.size = fits ? based_size(&plan, l) : whole_size(l);
     return plan;
+}
+
+/* Values of the pairs in own: ids as they are known, others as text. */
+static char *put_own(const struct head_meta_plan *plan, struct labels l, char *p)
+{
+    const uint8_t *id = plan->ids.p;
+    if (plan->own == plan->ids.mask) {
+        if (plan->ids.n > 0)
+            memcpy(p, id, plan->ids.n);
+        return p + plan->ids.n;
+    }
+    for (uint64_t left = plan->own | plan->ids.mask; left; left &= left - 1) {
+        size_t i = (size_t)__builtin_ctzll(left), n = 0;
+        if (plan->ids.mask >> i & 1)
+            n = (size_t)(log_held_end(id) - id);
+        if (n == 0) {
+            *p++ = (char)i;
+            *p++ = 0;
+            p = put_str(p, l.v[i].value);
+            continue;
+        }
+        if (plan->own >> i & 1) {
+            memcpy(p, id, n);
+            p += n;
+        }
+        id += n;
+    }
+    return p;
+}
+
+/* Is one of the values in the line? */
+static bool any_of_line(uint64_t own, const uint8_t *held)
+{
+    for (; own; own &= own - 1) {
+        if (held[1] & 0x80)
+            return true;
+        held = log_held_end(held);
+    }
+    return false;
 }
 
 void head_meta_put(const struct head_meta_plan *plan, struct labels l, char *out)
@@ -183,105 +244,76 @@ void head_meta_put(const struct head_meta_plan *plan, struct labels l, char *out
         for (size_t i = 0; i < l.n; i++)
             p = put_str(put_str(p, l.v[i].name), l.v[i].value);
     } else {
-        *p++ = META_BASED;
-        memcpy(p, &plan->base, sizeof plan->base);
-        memcpy(p + sizeof plan->base, &plan->own, sizeof plan->own);
-        p += sizeof plan->base + sizeof plan->own;
-        for (uint64_t own = plan->own; own; own &= own - 1)
-            p = put_str(p, l.v[__builtin_ctzll(own)].value);
+        memcpy(p + 1, &plan->base, sizeof plan->base);
+        memcpy(p + 1 + sizeof plan->base, &plan->own, sizeof plan->own);
+        p = put_own(plan, l, p + BASE_HEAD);
+        const uint8_t *held = (const uint8_t *)out + BASE_HEAD;
+        out[0] = any_of_line(plan->own, held) ? META_OF_LINE : META_BASED;
     }
     ASSERT(p == out + plan->size);
 }
 
 /* ---- reading: our own bytes ---- */
 
-struct cursor {
-    const struct labels *base;
-    uint64_t own;
-    struct rd r;
-    size_t i, n;
-};
-
-static struct cursor cursor_of(str bytes)
+struct head_meta_parts head_meta_parts(str bytes)
 {
-    struct cursor c = {.r = rd_of(bytes)};
+    struct head_meta_parts m = {0};
+    if (bytes.n == 0 || bytes.p[0] == META_WHOLE)
+        return m;
+    memcpy(&m.base, bytes.p + 1, sizeof m.base);
+    memcpy(&m.own, bytes.p + 1 + sizeof m.base, sizeof m.own);
+    m.held = (const uint8_t *)bytes.p + BASE_HEAD;
+    return m;
+}
+
+static struct labels get_whole(str bytes, struct arena *a)
+{
+    struct rd r = rd_of(str_sub(bytes, 1, bytes.n));
+    size_t n = rd_count(&r, SIZE_MAX);
+    struct label *v = arena_array(a, struct label, n);
+    for (size_t i = 0; i < n; i++) {
+        v[i].name = rd_bytes(&r);
+        v[i].value = rd_bytes(&r);
+    }
+    ASSERT(!r.bad && rd_left(&r) == 0);
+    return (struct labels){v, n};
+}
+
+static str held_text(const struct log_held *held, const struct log_shapes *shapes,
+                     struct log_known line, struct arena *a)
+{
+    const uint8_t *id = held->id;
+    if (held->digits == 0)
+        return held->text;
+    if (!id)
+        id = log_values_hex(shapes, (line.shape >> 1) - 1, line.values, held->hex);
+    ASSERT(id);
+    char *text = arena_alloc(a, held->digits + 1);
+    log_hex_unpack(id, held->digits, text);
+    return (str){text, held->digits};
+}
+
+struct labels head_meta_get(str bytes, const struct log_shapes *shapes, struct log_known line,
+                            struct arena *a)
+{
+    struct head_meta_parts m = head_meta_parts(bytes);
     if (bytes.n == 0)
-        return c;
-    if (rd_u8(&c.r) == META_WHOLE) {
-        c.n = rd_count(&c.r, SIZE_MAX);
-        return c;
+        return (struct labels){0};
+    if (!m.base)
+        return get_whole(bytes, a);
+    if (!m.own)
+        return *m.base;
+    struct label *v = arena_array(a, struct label, m.base->n);
+    memcpy(v, m.base->v, m.base->n * sizeof v[0]);
+    for (uint64_t own = m.own; own; own &= own - 1) {
+        struct log_held held;
+        m.held = log_held_get(m.held, &held);
+        v[__builtin_ctzll(own)].value = held_text(&held, shapes, line, a);
     }
-    str head = rd_take(&c.r, BASE_HEAD - 1);
-    ASSERT(!c.r.bad);
-    memcpy(&c.base, head.p, sizeof c.base);
-    memcpy(&c.own, head.p + sizeof c.base, sizeof c.own);
-    c.n = c.base->n;
-    return c;
+    return (struct labels){v, m.base->n};
 }
 
-static struct label cursor_next(struct cursor *c)
+bool head_meta_same(str a, str b)
 {
-    size_t i = c->i++;
-    struct label l;
-    l.name = c->base ? c->base->v[i].name : rd_bytes(&c->r);
-    l.value = c->base && !(c->own >> i & 1) ? c->base->v[i].value : rd_bytes(&c->r);
-    ASSERT(!c->r.bad);
-    return l;
-}
-
-struct head_meta_parts head_meta_parts(str bytes, struct arena *a)
-{
-    struct cursor c = cursor_of(bytes);
-    if (!c.base)
-        return (struct head_meta_parts){.pairs = head_meta_get(bytes, a)};
-    size_t n = 0;
-    struct label *v = arena_array(a, struct label, (size_t)__builtin_popcountll(c.own));
-    for (uint64_t own = c.own; own; own &= own - 1)
-        v[n++] = (struct label){c.base->v[__builtin_ctzll(own)].name, rd_bytes(&c.r)};
-    ASSERT(!c.r.bad && rd_left(&c.r) == 0);
-    return (struct head_meta_parts){c.base, c.own, {v, n}};
-}
-
-struct labels head_meta_get(str bytes, struct arena *a)
-{
-    struct cursor c = cursor_of(bytes);
-    if (c.n == 0 || (c.base && !c.own))
-        return c.base ? *c.base : (struct labels){0};
-    struct label *v = arena_array(a, struct label, c.n);
-    if (c.base) {
-        memcpy(v, c.base->v, c.n * sizeof v[0]);
-        for (uint64_t own = c.own; own; own &= own - 1)
-            v[__builtin_ctzll(own)].value = rd_bytes(&c.r);
-    } else {
-        for (size_t i = 0; i < c.n; i++)
-            v[i] = cursor_next(&c);
-    }
-    ASSERT(!c.r.bad && rd_left(&c.r) == 0);
-    return (struct labels){v, c.n};
-}
-
-bool head_meta_eq(str a, str b)
-{
-    if (str_eq(a, b))
-        return true;
-    struct cursor x = cursor_of(a), y = cursor_of(b);
-    if (x.n != y.n || (x.base && x.base == y.base)) // one base: equal sets are equal bytes
-        return false;
-    while (x.i < x.n) {
-        struct label l = cursor_next(&x), m = cursor_next(&y);
-        if (!is_same(l.name, m.name) || !is_same(l.value, m.value))
-            return false;
-    }
-    return true;
-}
-
-uint64_t head_meta_hash(str bytes)
-{
-    struct cursor c = cursor_of(bytes);
-    uint64_t hash = c.n;
-    while (c.i < c.n) {
-        struct label l = cursor_next(&c);
-        hash = hash_mix(hash, hash_mix(hash64(l.name), hash64(l.value)));
-    }
-    return hash;
+    return str_eq(a, b) && (a.n == 0 || a.p[0] != META_OF_LINE);
 }

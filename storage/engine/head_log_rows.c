@@ -61,8 +61,15 @@ static bool same_line(const struct rows *r, const struct head_log_row *a,
 static bool same_row(const struct rows *r, const struct head_log_row *a,
                      const struct head_log_row *b)
 {
-    return a->meta_raw == b->meta_raw && same_line(r, a, b) &&
-           head_meta_eq(head_log_meta_bytes(a), head_log_meta_bytes(b));
+    if (a->meta_raw != b->meta_raw || !same_line(r, a, b))
+        return false;
+    if (str_eq(head_log_meta_bytes(a), head_log_meta_bytes(b))) // of one line
+        return true;
+    struct arena_mark mark = arena_mark(r->scratch);
+    bool same =
+        labels_eq(head_log_meta(a, r->shapes, r->scratch), head_log_meta(b, r->shapes, r->scratch));
+    arena_release(r->scratch, mark);
+    return same;
 }
 
 static bool row_is(const void *ctx, uint32_t index)
@@ -74,9 +81,12 @@ static bool row_is(const void *ctx, uint32_t index)
 static uint64_t row_hash(const struct rows *r, const struct head_log_row *row)
 {
     struct arena_mark mark = arena_mark(r->scratch);
-    uint64_t line = hash64(head_log_line(row, r->shapes, r->scratch));
+    uint64_t hash = hash64(head_log_line(row, r->shapes, r->scratch));
+    struct labels l = head_log_meta(row, r->shapes, r->scratch);
+    for (size_t i = 0; i < l.n; i++)
+        hash = hash_mix(hash, hash_mix(hash64(l.v[i].name), hash64(l.v[i].value)));
     arena_release(r->scratch, mark);
-    return hash_mix(line, head_meta_hash(head_log_meta_bytes(row)));
+    return hash;
 }
 
 /* Keeps the first of equal rows among n of one time; returns how many stay. */
@@ -124,14 +134,24 @@ size_t head_log_rows_clean(struct head_log_row *v, size_t n, const struct log_sh
     return kept;
 }
 
-struct labels head_log_meta(const struct head_log_row *row, struct arena *a)
+struct labels head_log_meta(const struct head_log_row *row, const struct log_shapes *shapes,
+                            struct arena *a)
 {
-    return head_meta_get(head_log_meta_bytes(row), a);
+    struct log_known line = {row->values, row->shape};
+    return head_meta_get(head_log_meta_bytes(row), shapes, line, a);
 }
 
 struct log_row head_log_row(const struct head_log_row *row, struct arena *a)
 {
-    struct head_meta_parts m = head_meta_parts(head_log_meta_bytes(row), a);
-    str line = {row->shape ? NULL : row->data, row->line_n};
-    return (struct log_row){row->t_ns, line, m.pairs, m.base, m.own};
+    struct head_meta_parts m = head_meta_parts(head_log_meta_bytes(row));
+    struct log_row out = {
+        .t_ns = row->t_ns,
+        .line = {row->shape ? NULL : row->data, row->line_n},
+        .base = m.base,
+        .own = m.own,
+        .held = m.held,
+    };
+    if (!m.base && row->meta_n > 0)
+        out.meta = head_log_meta(row, NULL, a);
+    return out;
 }

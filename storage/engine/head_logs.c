@@ -413,7 +413,7 @@ static bool row_holds(const struct logs_gen *g, const struct head_log_row *row,
     struct arena a;
     arena_init(&a, SIZE_MAX, NULL);
     bool same = str_eq(head_log_line(row, &g->shapes, &a), log->line) &&
-                labels_eq(head_log_meta(row, &a), log->meta);
+                labels_eq(head_log_meta(row, &g->shapes, &a), log->meta);
     arena_deinit(&a);
     return same;
 }
@@ -438,9 +438,9 @@ static bool is_there(const struct logs_gen *g, const struct gen_stream *s,
 
 /* before: the record before it, when that is of the same stream. */
 static void put_row(struct logs_gen *g, struct gen_stream *s, const struct batch_log *log,
-                    const struct batch_log *before, struct log_known known)
+                    const struct batch_log *before, struct log_known known, struct log_held_ids ids)
 {
-    struct head_meta_plan plan = head_meta_plan(&s->meta, &g->arena, log, before);
+    struct head_meta_plan plan = head_meta_plan(&s->meta, &g->arena, log, before, ids);
     size_t text = known.shape ? 0 : log->line.n;
     char *data = text + plan.size > 0 ? arena_alloc(&g->arena, text + plan.size) : NULL;
     if (text > 0)
@@ -509,7 +509,8 @@ static void logs_apply(struct head *head, struct gen *gen, struct batch *b)
         }
         if (is_there(g, s, log))
             continue;
-        put_row(g, s, log, begins || before != log - 1 ? NULL : before, known_line(g, &known, i));
+        put_row(g, s, log, begins || before != log - 1 ? NULL : before, known_line(g, &known, i),
+                known.parted ? known.parted->rows[i].ids : (struct log_held_ids){0});
         before = log;
         rows++;
         t0 = MIN(t0, log->t_ns);

@@ -74,8 +74,9 @@ uint64_t head_logs_gen_last(struct head *head, struct gen *gen);
 size_t head_logs_fresh_rows(struct head *head, struct gen *gen, uint32_t id, uint64_t after,
                             uint64_t last, struct arena *a, struct head_log_row **out,
                             struct log_shapes *shapes);
-/* Metadata of a row; pairs in the arena, strings in the generation. */
-struct labels head_log_meta(const struct head_log_row *row, struct arena *a);
+/* Metadata of a row; pairs and ids in the arena, other strings in the generation. */
+struct labels head_log_meta(const struct head_log_row *row, const struct log_shapes *shapes,
+                            struct arena *a);
 /* The row for a block; borrows from the generation, pairs in the arena. The line of a row with a
  * shape is only its length. */
 struct log_row head_log_row(const struct head_log_row *row, struct arena *a);

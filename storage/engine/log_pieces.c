@@ -209,7 +209,7 @@ static bool is_row_wanted(struct log_loader *ld, const struct head_log_row *row,
     struct arena_mark mark = arena_mark(&ld->scratch);
     bool is = (ld->wanted.n_needles == 0 ||
                holds_needles(ld, head_log_line(row, shapes, &ld->scratch))) &&
-              (ld->wanted.n_meta == 0 || has_pairs(ld, head_log_meta(row, &ld->scratch)));
+              (ld->wanted.n_meta == 0 || has_pairs(ld, head_log_meta(row, shapes, &ld->scratch)));
     arena_release(&ld->scratch, mark);
     return is;
 }
@@ -238,7 +238,7 @@ static void load_gen(struct log_loader *ld, struct log_piece *p, bool full)
         if (line)
             line[kept] = head_log_line(&v[i], &shapes, a);
         if (metas)
-            metas[kept] = head_log_meta(&v[i], a);
+            metas[kept] = head_log_meta(&v[i], &shapes, a);
         kept++;
     }
     run_start[0] = 0;

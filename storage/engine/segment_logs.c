@@ -8,6 +8,7 @@
 #include "storage/base/vec.h"
 #include "storage/codec/block.h"
 #include "storage/engine/classes.h"
+#include "storage/engine/head_log_meta.h"
 #include "storage/engine/head_logs.h"
 #include "storage/engine/log_groups.h"
 #include "storage/engine/select_logs.h"
@@ -587,16 +588,16 @@ static bool seal_streams(struct seal_sink *sink, const struct log_shapes *shapes
 
 /* Classes of a stream's rows. Neighbours mostly have the same metadata: those are asked once. */
 static void row_classes(const struct class_stream *c, const struct seal_stream *s,
-                        struct arena *scratch, uint8_t *out)
+                        const struct log_shapes *shapes, struct arena *scratch, uint8_t *out)
 {
     for (size_t i = 0; i < s->n; i++) {
         const struct head_log_row *r = &s->rows[i], *before = i > 0 ? r - 1 : NULL;
-        if (before && str_eq(head_log_meta_bytes(before), head_log_meta_bytes(r))) {
+        if (before && head_meta_same(head_log_meta_bytes(before), head_log_meta_bytes(r))) {
             out[i] = out[i - 1];
             continue;
         }
         struct arena_mark mark = arena_mark(scratch);
-        out[i] = (uint8_t)class_of_line(c, head_log_meta(r, scratch));
+        out[i] = (uint8_t)class_of_line(c, head_log_meta(r, shapes, scratch));
         arena_release(scratch, mark);
     }
 }
@@ -606,8 +607,8 @@ struct class_rows { // streams of each class
 };
 
 /* Takes a stream apart: whole, or by lines in their order. */
-static void split_stream(const struct seal_sink *sink, const struct seal_stream *s, struct arena *a,
-                         struct class_rows *out)
+static void split_stream(const struct seal_sink *sink, const struct seal_stream *s,
+                         const struct log_shapes *shapes, struct arena *a, struct class_rows *out)
 {
     struct class_stream c;
     size_t class_no, count[LIMIT_RETENTION_CLASSES + 1] = {0};
@@ -617,7 +618,7 @@ static void split_stream(const struct seal_sink *sink, const struct seal_stream 
         return;
     }
     uint8_t *of = arena_alloc(a, s->n);
-    row_classes(&c, s, a, of);
+    row_classes(&c, s, shapes, a, of);
     for (size_t i = 0; i < s->n; i++)
         count[of[i]]++;
     for (size_t k = 0; k <= sink->n_classes; k++) {
@@ -639,7 +640,7 @@ static bool seal_classes(struct seal_sink *sink, const struct log_shapes *shapes
     struct class_rows split = {0};
     bool ok = true;
     for (size_t i = 0; i < n; i++)
-        split_stream(sink, &streams[i], a, &split);
+        split_stream(sink, &streams[i], shapes, a, &split);
     for (size_t k = 0; ok && k <= sink->n_classes; k++) {
         sink->class_no = k;
         ok = split.of[k].n == 0 || seal_streams(sink, shapes, split.of[k].v, split.of[k].n, a, err);

@@ -120,7 +120,7 @@ static bool give_rows(struct tail_read *r, struct labels stream, const struct he
     for (size_t i = 0; i < n; i++) {
         t_ns[i] = rows[i].t_ns;
         line[i] = head_log_line(&rows[i], shapes, a);
-        meta[i] = head_log_meta(&rows[i], a);
+        meta[i] = head_log_meta(&rows[i], shapes, a);
     }
     struct log_block b = {
         .stream = stream,

@@ -586,15 +586,19 @@ static void test_meta_base(void **state)
         uint64_t all = base->n == PAIRS ? UINT64_MAX : (UINT64_C(1) << base->n) - 1;
         uint64_t own = prng_below(&rng, 3) ? 5 & all : prng_next(&rng) & all;
         struct log_row row = {.t_ns = i, .line = STR("plain words only"), .base = base, .own = own};
-        struct label *full = arena_array(&based.a, struct label, base->n),
-                     *part = arena_array(&based.a, struct label, base->n);
-        row.meta.v = part;
+        struct label *full = arena_array(&based.a, struct label, base->n);
+        uint8_t *held = arena_alloc(&based.a, base->n * 32);
+        row.held = held;
         for (size_t j = 0; j < base->n; j++) {
             full[j] = base->v[j];
             if (!(own >> j & 1))
                 continue;
             full[j].value = j % 2 ? hex_text(&based, &rng, 16) : arena_fmt(&based.a, "%d", i % 7);
-            part[row.meta.n++] = full[j];
+            *held++ = (uint8_t)j;
+            *held++ = 0;
+            *held++ = (uint8_t)full[j].value.n;
+            memcpy(held, full[j].value.p, full[j].value.n);
+            held += full[j].value.n;
         }
         add_meta(&whole, i, row.line, (struct labels){full, base->n});
         add(&based, i, row.line);
