@@ -228,7 +228,9 @@ void query_part_init(struct query *part, struct query *whole)
                            .limits = whole->limits,
                            .where = whole->where,
                            .store = whole->store,
-                           .tenant = whole->tenant};
+                           .tenant = whole->tenant,
+                           .tenants = whole->tenants,
+                           .n_tenants = whole->n_tenants};
     budget_init(&part->budget, whole->budget.name, whole->limits.max_memory, &whole->budget);
     arena_init(&part->arena, whole->limits.max_memory, &whole->budget); // moves on with its gain
 }

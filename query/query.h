@@ -36,6 +36,13 @@ struct query_counts {
     uint64_t *queryable, *read;
 };
 
+/* One of the tenants of a query. name: shown as QUERY_TENANT_LABEL; empty when it is asked alone.
+ */
+struct query_ask {
+    struct store_tenant *tenant;
+    str name;
+};
+
 struct query {
     struct ticker ticker; // hand &q->ticker to storage selects
     struct arena arena;
@@ -55,7 +62,9 @@ struct query {
     str where; // put behind each new note: "(line:col)" of the part being evaluated; may be empty
     struct query_defer *defers;
     struct store *store;
-    struct store_tenant *tenant;
+    struct store_tenant *tenant;     // query_snapshot's
+    const struct query_ask *tenants; // two or more: they are asked together; borrowed
+    size_t n_tenants;
     struct crew *crew; // idle threads that may help (base/crew.h); NULL: the owner does it all
     unsigned tick_count;
 };
@@ -106,6 +115,21 @@ void query_gain_drop(struct query_gain *g);
 /* snapshot_open + defer of its close. */
 MUST_USE bool query_snapshot(struct query *q, enum signal signal, struct time_range range,
                              struct snapshot **out, struct err *err);
+/* ---- several tenants ---- */
+
+#define QUERY_TENANT_LABEL "__tenant_id__"
+struct query_asks {
+    const struct query_ask *v;
+    size_t n;
+    struct matchers matchers; // without those of QUERY_TENANT_LABEL
+};
+/* Whom to ask for what `m` selects: the query's one tenant, or those of several that matchers of
+ * QUERY_TENANT_LABEL allow. Set q->tenant before each one's query_snapshot. In q->arena. */
+MUST_USE bool query_asks(struct query *q, struct matchers m, struct query_asks *out,
+                         struct err *err);
+/* A stream of that tenant as the query sees it: with QUERY_TENANT_LABEL when several are asked. */
+struct labels query_tenant_labels(struct arena *a, const struct query_ask *ask, struct labels l);
+
 /* matcher_init whose regex is closed by query_deinit; *m may be copied, never matcher_deinit it. */
 MUST_USE bool query_matcher(struct query *q, struct matcher *m, enum matcher_op op, str name,
                             str value, struct err *err);

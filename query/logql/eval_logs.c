@@ -380,20 +380,26 @@ static bool take_block(struct collector *c, const struct lq_pipe *pipe, struct l
     return true;
 }
 
-static bool read_blocks(struct collector *c, const struct lq_pipe *pipe, struct lq_line *l,
-                        struct log_iter *it, struct err *err)
+static bool read_blocks(struct collector *c, const struct lq_pipe *pipe, struct lq_reader *r,
+                        struct err *err)
 {
     struct stream_memo memo = {0};
     struct log_block b;
     enum step step;
     hmap_init(&memo.map, &c->q->arena);
-    while ((step = log_next(it, &b, err)) == STEP_ITEM) {
-        if (!take_block(c, pipe, l, &b, stream_copy(&memo, &c->q->arena, &b), err))
+    while ((step = lq_reader_next(r, &b, err)) == STEP_ITEM) {
+        if (!take_block(c, pipe, &r->line, &b, stream_copy(&memo, &c->q->arena, &b), err))
             return false;
-        if (collector_full(c, b.bound_ns))
-            return true;
+        if (collector_full(c, b.bound_ns)) {
+            bool has_more;
+            if (!lq_reader_skip(r, &has_more, err))
+                return false;
+            if (!has_more)
+                return true;
+            continue;
+        }
         if (c->interval_ns == 0 && c->heap.n >= c->limit)
-            log_iter_until(it, c->rows.v[heap_top(&c->heap)].e.t_ns);
+            log_iter_until(r->it, c->rows.v[heap_top(&c->heap)].e.t_ns);
         if (!query_room(c->q, 0, err))
             return false;
     }
@@ -415,12 +421,15 @@ bool logql_logs(struct query *q, const struct logql_expr *e, int64_t start_ns, i
     struct lq_pipe pipe;
     struct lq_reader *reader;
     ASSERT(e->kind == EXPR_LOG);
+    if (interval_ns > 0 && q->n_tenants > 1) // thins out what comes in order of time
+        return err_set(err, ERR_UNSUPPORTED,
+                       "interval is not supported for several tenants at once");
     pools_open(&c);
     if (!lq_pipe_compile(q, &e->log, &pipe, err) ||
         !lq_reader_open(q, &e->log, &wishes, &pipe, &no_hints, &reader, err))
         return false;
     heap_init(&c.heap, &q->arena, interval_ns > 0 ? 1 : limit, heap_worse, &c);
-    if (!read_blocks(&c, &pipe, &reader->line, reader->it, err))
+    if (!read_blocks(&c, &pipe, reader, err))
         return false;
     collector_finish(&c, out);
     lq_reader_close(reader);

@@ -244,7 +244,7 @@ static bool read_lines(struct miner *m, const struct log_query *log, struct log_
     *more = false;
     if (!lq_reader_open(m->q, log, wishes, &m->pipe, &no_hints, &r, err))
         return false;
-    while (!*more && (step = log_next(r->it, &b, err)) == STEP_ITEM) {
+    while (!*more && (step = lq_reader_next(r, &b, err)) == STEP_ITEM) {
         lq_line_stream(&r->line, b.stream);
         for (size_t i = 0; i < b.n && !*more; i++) {
             bool keep;
@@ -285,7 +285,7 @@ static bool count_rows(struct miner *m, const struct log_query *log, const struc
     *rows = 0;
     if (!lq_reader_open(m->q, log, &wishes, &none, &no_hints, &r, err))
         return false;
-    while ((step = log_next(r->it, &b, err)) == STEP_ITEM)
+    while ((step = lq_reader_next(r, &b, err)) == STEP_ITEM)
         *rows += b.n;
     lq_reader_close(r);
     return step == STEP_END;

@@ -149,29 +149,84 @@ bool lq_pipe_filters(struct query *q, const struct unwrap *u, struct lq_pipe *ou
 
 /* ---- reading ---- */
 
+/* Does the tenant pass what every line must have? The pair is not stored, so the store is not asked
+ * for it. */
+static bool is_asked(struct lq_reader *r, const struct lq_pipe *pipe, const struct query_ask *ask,
+                     struct arena *a)
+{
+    struct label *v = arena_array(a, struct label, pipe->must_meta.n);
+    size_t n = 0;
+    for (size_t i = 0; i < pipe->must_meta.n; i++) {
+        struct label pair = pipe->must_meta.v[i];
+        if (ask->name.n == 0 || !str_is(pair.name, QUERY_TENANT_LABEL))
+            v[n++] = pair;
+        else if (!str_eq(pair.value, ask->name))
+            return false;
+    }
+    r->select.must_meta = v;
+    r->select.n_must_meta = n;
+    return true;
+}
+
+/* The iterator of the next tenant; it stays NULL when there is none. */
+static bool open_next(struct lq_reader *r, struct err *err)
+{
+    struct query *q = r->line.q;
+    struct time_range range = {r->select.start_ns, r->select.end_ns};
+    struct snapshot *snap;
+    log_iter_close(r->it);
+    r->it = NULL;
+    while (r->next < r->asks.n) {
+        const struct query_ask *ask = &r->asks.v[r->next++];
+        if (!is_asked(r, r->pipe, ask, &q->arena))
+            continue;
+        q->tenant = ask->tenant;
+        return query_snapshot(q, SIGNAL_LOGS, range, &snap, err) &&
+               log_iter_open(snap, &r->select, &q->budget, &r->it, err);
+    }
+    return true;
+}
+
 bool lq_reader_open(struct query *q, const struct log_query *log, const struct log_select *wishes,
                     const struct lq_pipe *pipe, const struct line_hints *hints,
                     struct lq_reader **out, struct err *err)
 {
     struct lq_reader *r = arena_new(&q->arena, struct lq_reader);
-    struct time_range range = {wishes->start_ns, wishes->end_ns};
-    struct snapshot *snap;
-    if (!query_snapshot(q, SIGNAL_LOGS, range, &snap, err))
+    *r = (struct lq_reader){.select = *wishes, .pipe = pipe};
+    if (!query_asks(q, log->matchers, &r->asks, err))
         return false;
-    r->select = *wishes;
-    r->select.matchers = log->matchers;
+    r->select.matchers = r->asks.matchers;
     r->select.must = pipe->must.v;
     r->select.n_must = pipe->must.n;
-    r->select.must_meta = pipe->must_meta.v;
-    r->select.n_must_meta = pipe->must_meta.n;
     r->select.ticker = &q->ticker;
     r->select.stats = &q->scan;
     r->select.crew = q->crew;
-    if (!log_iter_open(snap, &r->select, &q->budget, &r->it, err))
-        return false;
     lq_line_init(&r->line, q, hints);
+    arena_init(&r->labels, SIZE_MAX, &q->budget);
     query_defer(q, lq_reader_close, r);
     *out = r;
+    return open_next(r, err);
+}
+
+enum step lq_reader_next(struct lq_reader *r, struct log_block *out, struct err *err)
+{
+    enum step step = STEP_END;
+    while (r->it && (step = log_next(r->it, out, err)) == STEP_END)
+        if (!open_next(r, err))
+            return STEP_ERROR;
+    if (step != STEP_ITEM || r->asks.v[r->next - 1].name.n == 0)
+        return step;
+    arena_reset(&r->labels);
+    out->stream = query_tenant_labels(&r->labels, &r->asks.v[r->next - 1], out->stream);
+    out->stream_hash = labels_hash(out->stream);
+    return step;
+}
+
+bool lq_reader_skip(struct lq_reader *r, bool *has_more, struct err *err)
+{
+    if (!open_next(r, err))
+        return false;
+    *has_more = r->it != NULL;
     return true;
 }
 
@@ -180,5 +235,7 @@ void lq_reader_close(void *reader)
     struct lq_reader *r = reader;
     log_iter_close(r->it);
     r->it = NULL;
+    r->next = r->asks.n;
+    arena_deinit(&r->labels);
     lq_line_deinit(&r->line);
 }

@@ -70,16 +70,24 @@ MUST_USE bool lq_convert(struct lq_line *l, enum unwrap_conv conv, str value, do
 /* An iterator and the line that goes over its rows; closed early by the reader, at the latest with
  * the query. */
 struct lq_reader {
-    struct log_iter *it;
+    struct log_iter *it; // of the tenant in work
     struct log_select select;
+    const struct lq_pipe *pipe;
     struct lq_line line;
+    struct query_asks asks;
+    size_t next;         // of asks
+    struct arena labels; // of the block at hand, where several tenants are asked
 };
 /* Snapshot and iterator over what log selects in [start, end); select's other wishes are set by the
- * caller. */
+ * caller. Of several tenants one after the other. */
 MUST_USE bool lq_reader_open(struct query *q, const struct log_query *log,
                              const struct log_select *wishes, const struct lq_pipe *pipe,
                              const struct line_hints *hints, struct lq_reader **out,
                              struct err *err);
+/* As log_next; the block's stream lives until the next call. STEP_END: of all tenants. */
+enum step lq_reader_next(struct lq_reader *r, struct log_block *out, struct err *err);
+/* Nothing more is wanted of the tenant in work; there may be others. */
+MUST_USE bool lq_reader_skip(struct lq_reader *r, bool *has_more, struct err *err);
 void lq_reader_close(void *reader); // twice is fine
 
 /* Closes a regex with the query. */

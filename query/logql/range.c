@@ -305,11 +305,12 @@ static void count_lines(struct ranger *r, struct lq_line *l, const struct log_bl
     }
 }
 
-static bool read_lines(struct ranger *r, struct lq_line *l, struct log_iter *it, struct err *err)
+static bool read_lines(struct ranger *r, struct lq_reader *reader, struct err *err)
 {
+    struct lq_line *l = &reader->line;
     struct log_block b;
     enum step step;
-    while ((step = log_next(it, &b, err)) == STEP_ITEM) {
+    while ((step = lq_reader_next(reader, &b, err)) == STEP_ITEM) {
         if (r->mode != KEEP_NONE)
             r->static_series = HMAP_NONE;
         r->hint = UINT32_MAX - 1;
@@ -346,7 +347,7 @@ static bool read_store(struct ranger *r, size_t from, size_t to, struct err *err
     };
     if (!lq_reader_open(r->q, &r->e->range.log, &wishes, &r->pipe, &r->hints, &reader, err))
         return false;
-    bool ok = read_lines(r, &reader->line, reader->it, err);
+    bool ok = read_lines(r, reader, err);
     lq_reader_close(reader);
     return ok;
 }
@@ -560,7 +561,7 @@ static bool plan_sections(struct team *t, size_t width, struct err *err)
  * depend on their order in the last digits. */
 static bool is_divisible(const struct ranger *r)
 {
-    return !r->just_count && r->cuts.n > 2 && !r->e->range.unwrap.given &&
+    return !r->just_count && r->cuts.n > 2 && r->q->n_tenants < 2 && !r->e->range.unwrap.given &&
            r->q->limits.section_bytes > 0;
 }
 

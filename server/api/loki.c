@@ -437,16 +437,27 @@ static bool run_format(struct api_call *c, struct err *err)
 /* ---- names ---- */
 
 /* A window of zero length still lists what is there at that moment (the context view asks so). */
-bool loki_names_begin(struct api_call *c, struct matchers m, struct name_select *sel,
-                      struct snapshot **snap, struct err *err)
+bool loki_names_begin(struct api_call *c, struct matchers m, struct loki_names *out,
+                      struct err *err)
 {
     int64_t start, end;
-    if (!loki_param_range(c, &start, &end, err))
+    if (!loki_param_range(c, &start, &end, err) || !query_asks(&c->q, m, &out->asks, err))
         return false;
-    *sel = (struct name_select){
-        .matchers = m, .start_ns = start, .end_ns = end, .ticker = &c->q.ticker};
-    return query_snapshot(&c->q, SIGNAL_LOGS, (struct time_range){start, time_add(end, 1)}, snap,
-                          err);
+    out->sel = (struct name_select){
+        .matchers = out->asks.matchers, .start_ns = start, .end_ns = end, .ticker = &c->q.ticker};
+    out->next = 0;
+    return true;
+}
+
+bool loki_names_next(struct api_call *c, struct loki_names *n, bool *is_end, struct err *err)
+{
+    *is_end = n->next == n->asks.n;
+    if (*is_end)
+        return true;
+    n->ask = &n->asks.v[n->next++];
+    c->q.tenant = n->ask->tenant;
+    struct time_range range = {n->sel.start_ns, time_add(n->sel.end_ns, 1)};
+    return query_snapshot(&c->q, SIGNAL_LOGS, range, &n->snap, err);
 }
 
 bool loki_param_selector(struct api_call *c, struct matchers *out, struct err *err)
@@ -472,16 +483,62 @@ static void write_names(struct api_call *c, struct strs list)
     loki_end_json(&j, c->rep);
 }
 
+static int compare_str(const void *a, const void *b)
+{
+    return str_cmp(*(const str *)a, *(const str *)b);
+}
+
+/* The tenants' names: values of a label that is not stored. */
+static bool tenant_names(struct api_call *c, struct matchers m, struct strs *out, struct err *err)
+{
+    struct query_asks asks;
+    if (!query_asks(&c->q, m, &asks, err))
+        return false;
+    str *v = arena_array(&c->q.arena, str, asks.n);
+    for (size_t i = 0; i < asks.n; i++)
+        v[i] = asks.v[i].name;
+    *out = (struct strs){v, asks.n};
+    return true;
+}
+
+struct strs loki_merge_names(struct arena *a, struct strs x, struct strs y)
+{
+    if (x.n == 0 || y.n == 0)
+        return x.n == 0 ? y : x;
+    str *v = arena_array(a, str, x.n + y.n);
+    size_t n = 0;
+    memcpy(v, x.v, x.n * sizeof *v);
+    memcpy(v + x.n, y.v, y.n * sizeof *v);
+    qsort(v, x.n + y.n, sizeof *v, compare_str);
+    for (size_t i = 0; i < x.n + y.n; i++)
+        if (n == 0 || !str_eq(v[n - 1], v[i]))
+            v[n++] = v[i];
+    return (struct strs){v, n};
+}
+
 bool loki_find_names(struct api_call *c, const str *name, struct strs *out, struct err *err)
 {
+    static str tenant_label = STR_INIT(QUERY_TENANT_LABEL);
     struct arena *a = &c->q.arena;
     struct matchers m;
-    struct name_select sel;
-    struct snapshot *snap;
-    bool cut;
-    return loki_param_selector(c, &m, err) && loki_names_begin(c, m, &sel, &snap, err) &&
-           (name ? store_label_values(snap, *name, &sel, a, out, &cut, err)
-                 : store_label_names(snap, &sel, a, out, &cut, err));
+    struct loki_names names;
+    struct strs all = {0}, some;
+    bool cut, is_end;
+    if (!loki_param_selector(c, &m, err) || !loki_names_begin(c, m, &names, err))
+        return false;
+    if (c->q.n_tenants > 1 && name && str_is(*name, QUERY_TENANT_LABEL))
+        return tenant_names(c, m, out, err);
+    while (loki_names_next(c, &names, &is_end, err) && !is_end) {
+        bool ok = name ? store_label_values(names.snap, *name, &names.sel, a, &some, &cut, err)
+                       : store_label_names(names.snap, &names.sel, a, &some, &cut, err);
+        if (!ok)
+            return false;
+        all = loki_merge_names(a, all, some);
+    }
+    if (c->q.n_tenants > 1 && !name && all.n > 0)
+        all = loki_merge_names(a, all, (struct strs){&tenant_label, 1});
+    *out = all;
+    return is_end;
 }
 
 static bool run_labels(struct api_call *c, struct err *err)
@@ -507,39 +564,54 @@ static int compare_labels(const void *a, const void *b)
     return labels_cmp(*(const struct labels *)a, *(const struct labels *)b);
 }
 
+struct series_list {
+    VEC(struct labels) v;
+};
+
+/* Of all tenants. */
+static bool add_series(struct api_call *c, struct matchers m, struct series_list *out,
+                       struct err *err)
+{
+    struct loki_names names;
+    struct labels_list some;
+    bool cut, is_end = false;
+    if (!loki_names_begin(c, m, &names, err))
+        return false;
+    while (loki_names_next(c, &names, &is_end, err) && !is_end) {
+        if (!store_label_sets(names.snap, &names.sel, &c->q.arena, &some, &cut, err) ||
+            !query_tick(&c->q, err))
+            return false;
+        for (size_t k = 0; k < some.n; k++)
+            vec_push(&out->v, &c->q.arena, query_tenant_labels(&c->q.arena, names.ask, some.v[k]));
+    }
+    return is_end;
+}
+
 static bool run_series(struct api_call *c, struct err *err)
 {
-    VEC(struct labels) all = {0};
+    struct series_list all = {0};
     size_t n_match = 0;
-    struct name_select sel;
-    struct snapshot *snap;
-    struct labels_list some;
-    bool cut;
-    if (!loki_names_begin(c, (struct matchers){0}, &sel, &snap, err))
-        return false;
     for (size_t i = 0; i <= c->n_params; i++) {
         bool is_match = i < c->n_params && (str_is(c->params[i].name, "match[]") ||
                                             str_is(c->params[i].name, "match"));
         if (i < c->n_params ? !is_match : n_match > 0)
             continue;
         n_match++;
-        sel.matchers = (struct matchers){0};
-        if ((is_match && !logql_selector(&c->q, c->params[i].value, true, &sel.matchers, err)) ||
-            !store_label_sets(snap, &sel, &c->q.arena, &some, &cut, err) || !query_tick(&c->q, err))
+        struct matchers m = {0};
+        if ((is_match && !logql_selector(&c->q, c->params[i].value, true, &m, err)) ||
+            !add_series(c, m, &all, err))
             return false;
-        for (size_t k = 0; k < some.n; k++)
-            vec_push(&all, &c->q.arena, some.v[k]);
     }
-    if (all.n > 1)
-        qsort(all.v, all.n, sizeof *all.v, compare_labels);
+    if (all.v.n > 1)
+        qsort(all.v.v, all.v.n, sizeof *all.v.v, compare_labels);
     struct json j;
     loki_begin_json(&j, c->rep);
     json_kv_str(&j, "status", STR("success"));
     json_key(&j, STR("data"));
     json_array(&j);
-    for (size_t i = 0; i < all.n && j.ok; i++)
-        if (i == 0 || !labels_eq(all.v[i - 1], all.v[i]))
-            prom_json_labels(&j, all.v[i]);
+    for (size_t i = 0; i < all.v.n && j.ok; i++)
+        if (i == 0 || !labels_eq(all.v.v[i - 1], all.v.v[i]))
+            prom_json_labels(&j, all.v.v[i]);
     json_array_end(&j);
     loki_end_json(&j, c->rep);
     return true;
@@ -548,18 +620,28 @@ static bool run_series(struct api_call *c, struct err *err)
 static bool run_index_stats(struct api_call *c, struct err *err)
 {
     struct matchers m;
-    struct name_select sel;
-    struct snapshot *snap;
-    struct index_stats stats = {0};
-    if (!loki_param_selector(c, &m, err) || !loki_names_begin(c, m, &sel, &snap, err) ||
-        !store_index_stats(snap, &sel, &stats, err))
+    struct loki_names names;
+    struct index_stats all = {0}, one;
+    bool is_end;
+    if (!loki_param_selector(c, &m, err) || !loki_names_begin(c, m, &names, err))
+        return false;
+    while (loki_names_next(c, &names, &is_end, err) && !is_end) {
+        one = (struct index_stats){0};
+        if (!store_index_stats(names.snap, &names.sel, &one, err))
+            return false;
+        all.series += one.series;
+        all.chunks += one.chunks;
+        all.bytes += one.bytes;
+        all.samples += one.samples;
+    }
+    if (!is_end)
         return false;
     struct json j;
     loki_begin_json(&j, c->rep);
-    json_kv_i64(&j, "streams", (int64_t)stats.series);
-    json_kv_i64(&j, "chunks", (int64_t)stats.chunks);
-    json_kv_i64(&j, "bytes", (int64_t)stats.bytes);
-    json_kv_i64(&j, "entries", (int64_t)stats.samples);
+    json_kv_i64(&j, "streams", (int64_t)all.series);
+    json_kv_i64(&j, "chunks", (int64_t)all.chunks);
+    json_kv_i64(&j, "bytes", (int64_t)all.bytes);
+    json_kv_i64(&j, "entries", (int64_t)all.samples);
     loki_end_json(&j, c->rep);
     return true;
 }
@@ -568,11 +650,14 @@ static bool run_index_stats(struct api_call *c, struct err *err)
 
 typedef bool run_fn(struct api_call *c, struct err *err);
 
-static void serve(run_fn *run, void *ctx, struct http_request *req, struct http_reply *rep)
+static void serve(run_fn *run, bool several, void *ctx, struct http_request *req,
+                  struct http_reply *rep)
 {
     struct api_call c;
     struct err err = ERR_OK;
-    if (!api_begin(&c, ctx, req, rep, &err) || !run(&c, &err))
+    bool ok =
+        several ? api_begin_several(&c, ctx, req, rep, &err) : api_begin(&c, ctx, req, rep, &err);
+    if (!ok || !run(&c, &err))
         loki_fail(rep, &err);
     api_end(&c);
 }
@@ -580,30 +665,35 @@ static void serve(run_fn *run, void *ctx, struct http_request *req, struct http_
 #define ENTRY(name, run)                                                          \
     static void name(void *ctx, struct http_request *req, struct http_reply *rep) \
     {                                                                             \
-        serve(run, ctx, req, rep);                                                \
+        serve(run, false, ctx, req, rep);                                         \
     }
-ENTRY(get_query, run_instant)
-ENTRY(get_query_range, run_range)
-ENTRY(get_format_query, run_format)
-ENTRY(get_labels, run_labels)
-ENTRY(get_label_values, run_label_values)
-ENTRY(get_series, run_series)
-ENTRY(get_index_stats, run_index_stats)
-ENTRY(get_volume, loki_run_volume)
-ENTRY(get_volume_range, loki_run_volume_range)
-ENTRY(get_detected_fields, loki_run_detected_fields)
-ENTRY(get_detected_values, loki_run_detected_values)
-ENTRY(get_detected_labels, loki_run_detected_labels)
-ENTRY(get_patterns, loki_run_patterns)
+#define ENTRY_OF_SEVERAL(name, run) /* tenants */                                 \
+    static void name(void *ctx, struct http_request *req, struct http_reply *rep) \
+    {                                                                             \
+        serve(run, true, ctx, req, rep);                                          \
+    }
+ENTRY_OF_SEVERAL(get_query, run_instant)
+ENTRY_OF_SEVERAL(get_query_range, run_range)
+ENTRY_OF_SEVERAL(get_format_query, run_format)
+ENTRY_OF_SEVERAL(get_labels, run_labels)
+ENTRY_OF_SEVERAL(get_label_values, run_label_values)
+ENTRY_OF_SEVERAL(get_series, run_series)
+ENTRY_OF_SEVERAL(get_index_stats, run_index_stats)
+ENTRY_OF_SEVERAL(get_volume, loki_run_volume)
+ENTRY_OF_SEVERAL(get_volume_range, loki_run_volume_range)
+ENTRY_OF_SEVERAL(get_detected_fields, loki_run_detected_fields)
+ENTRY_OF_SEVERAL(get_detected_values, loki_run_detected_values)
+ENTRY_OF_SEVERAL(get_detected_labels, loki_run_detected_labels)
+ENTRY_OF_SEVERAL(get_patterns, loki_run_patterns)
 ENTRY(get_drilldown_limits, loki_run_drilldown_limits)
 ENTRY(get_tenant_limits, loki_run_tenant_limits)
 ENTRY(flush_logs, loki_run_flush)
 ENTRY(post_delete, loki_run_delete)
 ENTRY(get_deletes, loki_run_deletes)
 ENTRY(cancel_delete, loki_run_delete_cancel)
-ENTRY(get_old_query, loki_run_old_query)
-ENTRY(get_old_labels, loki_run_old_labels)
-ENTRY(get_old_values, loki_run_old_values)
+ENTRY_OF_SEVERAL(get_old_query, loki_run_old_query)
+ENTRY_OF_SEVERAL(get_old_labels, loki_run_old_labels)
+ENTRY_OF_SEVERAL(get_old_values, loki_run_old_values)
 
 const struct route loki_routes[] = {
     {GET_POST, "/loki/api/v1/query", LANE_QUERY, get_query, loki_refuse},

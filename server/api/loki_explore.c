@@ -49,32 +49,62 @@ static bool is_useful(str name, struct strs values)
     return all_bools || !all_ids;
 }
 
+struct found_label {
+    str name;
+    struct strs values;
+};
+struct found_labels {
+    VEC(struct found_label) v;
+};
+
+/* Labels of one more tenant. */
+static bool add_labels(struct api_call *c, const struct loki_names *n, struct found_labels *all,
+                       struct err *err)
+{
+    struct arena *a = &c->q.arena;
+    struct strs names, values;
+    bool cut;
+    if (!store_label_names(n->snap, &n->sel, a, &names, &cut, err))
+        return false;
+    for (size_t i = 0; i < names.n; i++) {
+        size_t at = n->next == 1 ? all->v.n : 0; // of the first tenant all are new
+        while (at < all->v.n && !str_eq(all->v.v[at].name, names.v[i]))
+            at++;
+        if (at == all->v.n)
+            vec_push(&all->v, a, (struct found_label){.name = names.v[i]});
+        if (!store_label_values(n->snap, names.v[i], &n->sel, a, &values, &cut, err) ||
+            !query_tick(&c->q, err))
+            return false;
+        all->v.v[at].values = loki_merge_names(a, all->v.v[at].values, values);
+    }
+    return true;
+}
+
 bool loki_run_detected_labels(struct api_call *c, struct err *err)
 {
     struct matchers m;
-    struct name_select sel;
-    struct snapshot *snap;
-    struct strs names;
-    bool cut;
-    if (!loki_param_selector(c, &m, err) || !loki_names_begin(c, m, &sel, &snap, err) ||
-        !store_label_names(snap, &sel, &c->q.arena, &names, &cut, err))
+    struct loki_names n;
+    struct found_labels all = {0};
+    bool is_end;
+    if (!loki_param_selector(c, &m, err) || !loki_names_begin(c, m, &n, err))
         return false;
-    struct strs *values = arena_array(&c->q.arena, struct strs, names.n + 1);
-    for (size_t i = 0; i < names.n; i++)
-        if (!store_label_values(snap, names.v[i], &sel, &c->q.arena, &values[i], &cut, err) ||
-            !query_tick(&c->q, err))
+    while (loki_names_next(c, &n, &is_end, err) && !is_end)
+        if (!add_labels(c, &n, &all, err))
             return false;
+    if (!is_end)
+        return false;
     struct json j;
     loki_begin_json(&j, c->rep);
     json_key(&j, STR("detectedLabels"));
     json_array(&j);
-    for (size_t i = 0; i < names.n && j.ok; i++) {
-        if (values[i].n == 0 || !is_useful(names.v[i], values[i]))
+    for (size_t i = 0; i < all.v.n && j.ok; i++) {
+        const struct found_label *l = &all.v.v[i];
+        if (l->values.n == 0 || !is_useful(l->name, l->values))
             continue;
         json_object(&j);
-        json_kv_str(&j, "label", names.v[i]);
+        json_kv_str(&j, "label", l->name);
         json_key(&j, STR("cardinality"));
-        json_u64(&j, values[i].n);
+        json_u64(&j, l->values.n);
         json_object_end(&j);
     }
     json_array_end(&j);

@@ -12,9 +12,20 @@ void loki_begin_json(struct json *j, struct http_reply *rep);
 void loki_end_json(struct json *j, struct http_reply *rep);
 /* Parameter `query` as stream matchers; none when it is absent or empty. */
 MUST_USE bool loki_param_selector(struct api_call *c, struct matchers *out, struct err *err);
-/* start, end, since and a snapshot of the logs in that time. */
-MUST_USE bool loki_names_begin(struct api_call *c, struct matchers m, struct name_select *sel,
-                               struct snapshot **snap, struct err *err);
+/* Names and counts of one tenant after the other. */
+struct loki_names {
+    struct name_select sel;
+    struct query_asks asks;
+    size_t next;
+    const struct query_ask *ask; // at hand, and
+    struct snapshot *snap;       // its logs of that time
+};
+/* start, end, since. */
+MUST_USE bool loki_names_begin(struct api_call *c, struct matchers m, struct loki_names *out,
+                               struct err *err);
+/* The next tenant; *is_end: there is none. */
+MUST_USE bool loki_names_next(struct api_call *c, struct loki_names *n, bool *is_end,
+                              struct err *err);
 
 /* start, end, since; end >= start. */
 MUST_USE bool loki_param_range(const struct api_call *c, int64_t *start, int64_t *end,
@@ -29,6 +40,8 @@ MUST_USE bool loki_param_direction(const struct api_call *c, bool *backward, str
 /* Label names, or values of *name, by the parameters of the call. */
 MUST_USE bool loki_find_names(struct api_call *c, const str *name, struct strs *out,
                               struct err *err);
+/* Of two sorted lists without repetitions one. */
+struct strs loki_merge_names(struct arena *a, struct strs x, struct strs y);
 /* An error in Loki's way: plain text. */
 void loki_fail(struct http_reply *rep, const struct err *err);
 void loki_refuse(void *ctx, struct http_request *req, struct http_reply *rep,

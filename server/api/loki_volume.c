@@ -219,13 +219,14 @@ static int64_t before_start(int64_t start_ns, int64_t step_ns)
 static bool run(struct api_call *c, int64_t step_ns, struct err *err)
 {
     struct matchers m;
-    struct name_select sel;
-    struct snapshot *snap;
+    struct loki_names names;
+    bool is_end;
     struct volumes all = {.c = c, .started_ns = clock_mono_ns(c->svc->clock)};
     size_t limit = VOLUME_LIMIT_DEFAULT;
     if (!param_aggregate(c, &all.by_name, err) || !param_volume_limit(c, &limit, err) ||
-        !loki_param_selector(c, &m, err) || !loki_names_begin(c, m, &sel, &snap, err))
+        !loki_param_selector(c, &m, err) || !loki_names_begin(c, m, &names, err))
         return false;
+    const struct name_select sel = names.sel;
     uint64_t length = (uint64_t)sel.end_ns - (uint64_t)sel.start_ns;
     struct volume_steps steps = {.step_ns = step_ns,
                                  .lead_ns = before_start(sel.start_ns, step_ns)};
@@ -240,9 +241,13 @@ static bool run(struct api_call *c, int64_t step_ns, struct err *err)
             ". Try increasing the value of the step parameter",
             c->q.limits.max_steps);
     hmap_init(&all.map, &c->q.arena);
-    all.targets = target_labels(c, m, all.by_name);
+    all.targets = target_labels(c, names.asks.matchers, all.by_name);
     all.n_steps = steps.n = (size_t)MAX(n, 1);
-    if (!store_stream_volumes(snap, &sel, steps, visit, &all, err))
+    while (loki_names_next(c, &names, &is_end, err) && !is_end) {
+        if (!store_stream_volumes(names.snap, &sel, steps, visit, &all, err))
+            return false;
+    }
+    if (!is_end)
         return false;
     if (all.v.n > 1)
         qsort(all.v.v, all.v.n, sizeof *all.v.v, compare_volumes);

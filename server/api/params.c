@@ -8,6 +8,7 @@
 #include "storage/base/date.h"
 #include "storage/base/dur.h"
 #include "storage/base/num.h"
+#include "storage/model/limits.h"
 
 static bool request_is_canceled(void *ctx)
 {
@@ -43,30 +44,88 @@ void api_limits(const struct config *cfg, struct query_limits *l)
     l->max_steps = (size_t)cfg->max_points;
 }
 
-bool api_begin(struct api_call *c, void *ctx, struct http_request *req, struct http_reply *rep,
-               struct err *err)
+static bool find_tenant(const struct services *svc, str name, struct store_tenant **out,
+                        struct err *err)
 {
-    *c = (struct api_call){.svc = ctx, .req = req, .rep = rep};
+    if (store_tenant(svc->store, name.n > 0 ? name : STORE_TENANT_DEFAULT, false, out, err))
+        return true;
+    if (err->code != ERR_NOT_FOUND)
+        return false;
+    *err = ERR_OK; // who never wrote finds nothing
+    *out = store_tenant_empty(svc->store);
+    return true;
+}
+
+/* The names between '|', each once, sorted; what stands next to nothing is none. */
+static bool find_tenants(const struct services *svc, struct arena *a, str names,
+                         struct query_ask **out, size_t *n, struct err *err)
+{
+    struct query_ask *v = arena_array(a, struct query_ask, LIMIT_QUERY_TENANTS);
+    str name;
+    *n = 0;
+    while (str_split(&names, '|', &name)) {
+        size_t at = 0;
+        while (at < *n && str_cmp(v[at].name, name) < 0)
+            at++;
+        if (name.n == 0 || (at < *n && str_eq(v[at].name, name)))
+            continue;
+        if (*n == LIMIT_QUERY_TENANTS)
+            return err_set(err, ERR_INVALID, "more than %d tenants in one query",
+                           LIMIT_QUERY_TENANTS);
+        struct query_ask ask = {.name = name};
+        if (!find_tenant(svc, name, &ask.tenant, err))
+            return false;
+        memmove(&v[at + 1], &v[at], (*n - at) * sizeof *v);
+        v[at] = ask;
+        ++*n;
+    }
+    *out = v;
+    return *n > 0 || err_set(err, ERR_INVALID, "no tenant in X-Scope-OrgID");
+}
+
+static bool begin(struct api_call *c, bool may_be_several, struct err *err)
+{
+    struct http_request *req = c->req;
     if (!http_params(req, &c->params, &c->n_params, err))
         return false;
     str name = str_trim(http_header_get(req, STR("x-scope-orgid")));
     struct store_tenant *tenant = NULL;
-    if (!store_tenant(c->svc->store, name.n > 0 ? name : STORE_TENANT_DEFAULT, false, &tenant,
-                      err)) {
-        if (err->code != ERR_NOT_FOUND)
+    struct query_ask *tenants = NULL;
+    size_t n = 0;
+    if (str_find_char(name, '|') != SIZE_MAX) {
+        if (!may_be_several)
+            return err_set(err, ERR_INVALID, "multiple org IDs present");
+        if (!find_tenants(c->svc, req->arena, name, &tenants, &n, err))
             return false;
-        *err = ERR_OK; // who never wrote finds nothing
-        tenant = store_tenant_empty(c->svc->store);
+        tenant = tenants[0].tenant;
+    } else if (!find_tenant(c->svc, name, &tenant, err)) {
+        return false;
     }
     struct query_limits limits;
     api_limits(c->svc->config, &limits);
     wait_for_room(c->svc, req);
     query_init(&c->q, c->svc->clock, c->svc->store, tenant, &limits, c->svc->query_budget);
+    c->q.tenants = tenants;
+    c->q.n_tenants = n;
     c->q.crew = c->svc->crew;
     c->q.is_canceled = request_is_canceled;
     c->q.cancel_ctx = req;
     c->has_query = true;
     return true;
+}
+
+bool api_begin(struct api_call *c, void *ctx, struct http_request *req, struct http_reply *rep,
+               struct err *err)
+{
+    *c = (struct api_call){.svc = ctx, .req = req, .rep = rep};
+    return begin(c, false, err);
+}
+
+bool api_begin_several(struct api_call *c, void *ctx, struct http_request *req,
+                       struct http_reply *rep, struct err *err)
+{
+    *c = (struct api_call){.svc = ctx, .req = req, .rep = rep};
+    return begin(c, true, err);
 }
 
 void api_end(struct api_call *c)

@@ -23,6 +23,9 @@ struct api_call {
  * api_end. */
 MUST_USE bool api_begin(struct api_call *c, void *ctx, struct http_request *req,
                         struct http_reply *rep, struct err *err);
+/* The same; several tenants (a|b) are asked together, see query_asks. */
+MUST_USE bool api_begin_several(struct api_call *c, void *ctx, struct http_request *req,
+                                struct http_reply *rep, struct err *err);
 void api_end(struct api_call *c);
 /* The configured limits of a query. */
 void api_limits(const struct config *cfg, struct query_limits *l);

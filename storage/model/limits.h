@@ -118,6 +118,9 @@
 /* Generations whose memory one tail keeps while nobody reads it; beyond, the oldest is let go and
  * its reader told. Reads come five times a second, generations once in minutes. */
 #define LIMIT_TAIL_PINS 4
+/* Tenants that one query of the Loki API asks together (X-Scope-OrgID: a|b): 400 beyond. Each is
+ * read after the other. */
+#define LIMIT_QUERY_TENANTS 64
 /* Bytes of one syslog message; what is behind them is cut. Eight times what RFC 5424 asks for. */
 #define LIMIT_SYSLOG_MESSAGE (64 * KIB)
 #define LIMIT_JOURNAL_PACKED \
