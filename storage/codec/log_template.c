@@ -11,6 +11,8 @@
 #define COLUMN_SLOTS (2 * LOG_COLUMNS_MAX)
 #define DICT_MAX     (32 * MIB) // far above 40 % of the largest block
 
+#define COLUMN_ROWS_MIN 64
+
 /* When templates are given up: tried this many bytes, then judged at every line. */
 #define JUDGE_RAW   MIB
 #define JUDGE_SMALL (256 * KIB) // of blocks below, nothing is known beforehand
@@ -27,7 +29,8 @@ void log_templates_init(struct log_templates *t)
 void log_templates_deinit(struct log_templates *t)
 {
     for (size_t i = 0; i < t->columns.n; i++) {
-        vec_free(&t->columns.v[i].ints);
+        mem_free(t->columns.v[i].ints);
+        mem_free(t->columns.v[i].rows);
         vec_free(&t->columns.v[i].bytes);
     }
     vec_free(&t->columns);
@@ -80,7 +83,7 @@ static struct log_column *column_add(struct log_templates *t, uint64_t key, uint
     c->key = key;
     c->type = type;
     c->digits = digits;
-    c->n = c->ints.n = c->bytes.n = 0;
+    c->n = c->bytes.n = 0;
     return c;
 }
 
@@ -141,6 +144,21 @@ static void assign_columns(struct log_templates *t, uint32_t id)
     }
 }
 
+static void column_grow(struct log_column *c)
+{
+    c->cap = MAX(2 * c->cap, (size_t)COLUMN_ROWS_MIN);
+    c->ints = mem_realloc(c->ints, c->cap * sizeof c->ints[0]);
+    c->rows = mem_realloc(c->rows, c->cap * sizeof c->rows[0]);
+}
+
+static inline void put_int(struct log_column *c, int64_t v, uint32_t row)
+{
+    if (UNLIKELY(c->n == c->cap))
+        column_grow(c);
+    c->ints[c->n] = v;
+    c->rows[c->n++] = row;
+}
+
 static const uint8_t *put_bytes(struct log_column *c, const uint8_t *p, size_t n)
 {
     vec_reserve(&c->bytes, NULL, c->bytes.n + n + LOG_VALUES_SLACK);
@@ -163,19 +181,18 @@ static void put_row(struct log_templates *t, uint32_t id, const uint8_t *p)
     for (size_t i = 0; i < shape->n_vars; i++) {
         struct log_column *c = &t->columns.v[columns[i]];
         uint64_t value;
-        c->n++;
         switch (v[i].kind) {
         case LOG_VAR_HEX:
             p = put_bytes(c, p, (v[i].digits + 1U) / 2);
-            vec_push(&t->refs, NULL, (struct log_hex_ref){columns[i], (uint32_t)c->n - 1});
+            vec_push(&t->refs, NULL, (struct log_hex_ref){columns[i], (uint32_t)c->n++});
             break;
         case LOG_VAR_TEXT:
-            vec_push(&c->ints, NULL, (struct log_int){*p, row});
+            put_int(c, *p, row);
             p = put_bytes(c, p + 1, *p);
             break;
         default:
             p = log_value_int(p, &value);
-            vec_push(&c->ints, NULL, (struct log_int){(int64_t)value, row});
+            put_int(c, (int64_t)value, row);
         }
     }
 }
@@ -241,8 +258,8 @@ bool log_templates_add_known(struct log_templates *t, const struct log_shapes *s
 static void sum_texts(struct log_templates *t, const struct log_column *c)
 {
     const char *p = (const char *)c->bytes.v;
-    for (size_t i = 0; i < c->ints.n; i++) {
-        size_t n = (size_t)c->ints.v[i].v, letters = 0;
+    for (size_t i = 0; i < c->n; i++) {
+        size_t n = (size_t)c->ints[i], letters = 0;
         for (size_t k = 0; k < n; k++) {
             letters = log_class(p[k]) == LOG_CLASS_DIGIT ? 0 : letters + 1;
             t->text_run = (uint8_t)MAX((size_t)t->text_run, letters);
@@ -312,26 +329,26 @@ static unsigned bits_of(uint64_t v)
  * none. Costs are of distances to the first sample, so that a constant offset costs nothing. */
 static unsigned column_time_field(const struct log_column *c, const int64_t *t_ns)
 {
-    const struct log_int *v = c->ints.v;
-    size_t n = c->ints.n, step = MAX(n / 48, (size_t)1);
+    const int64_t *v = c->ints;
+    size_t n = c->n, step = MAX(n / 48, (size_t)1);
     if (n < 4)
         return 0;
     size_t samples = 0;
     unsigned own = 0, delta = 0;
     for (size_t i = 0; i < n; i += step, samples++) {
-        own += bits_of(zigzag((uint64_t)v[i].v - (uint64_t)v[0].v));
+        own += bits_of(zigzag((uint64_t)v[i] - (uint64_t)v[0]));
         if (i > 0)
-            delta += bits_of(zigzag((uint64_t)v[i].v - (uint64_t)v[i - 1].v));
+            delta += bits_of(zigzag((uint64_t)v[i] - (uint64_t)v[i - 1]));
     }
     unsigned best = MIN(own, delta), field = 0;
     if (best < 4 * samples) // little to win
         return 0;
     best /= 2;
     for (unsigned f = 1; f < LOG_TIME_FIELDS; f++) {
-        uint64_t first = (uint64_t)v[0].v - log_time_field(f, t_ns[v[0].row]);
+        uint64_t first = (uint64_t)v[0] - log_time_field(f, t_ns[c->rows[0]]);
         unsigned cost = 0;
         for (size_t i = 0; i < n && cost < best; i += step) {
-            uint64_t rest = (uint64_t)v[i].v - log_time_field(f, t_ns[v[i].row]);
+            uint64_t rest = (uint64_t)v[i] - log_time_field(f, t_ns[c->rows[i]]);
             cost += bits_of(zigzag(rest - first));
         }
         if (cost < best) {
@@ -351,17 +368,15 @@ struct int_scratch {
 static void put_ints(const struct log_column *c, unsigned field, const int64_t *t_ns,
                      struct int_scratch *s, struct buf *ints)
 {
-    vec_reserve(&s->v, NULL, c->ints.n);
+    const int64_t *v = c->ints;
     if (field) {
-        for (size_t i = 0; i < c->ints.n; i++)
-            s->v.v[i] =
-                (int64_t)((uint64_t)c->ints.v[i].v - log_time_field(field, t_ns[c->ints.v[i].row]));
-    } else {
-        for (size_t i = 0; i < c->ints.n; i++)
-            s->v.v[i] = c->ints.v[i].v;
+        vec_reserve(&s->v, NULL, c->n);
+        for (size_t i = 0; i < c->n; i++)
+            s->v.v[i] = (int64_t)((uint64_t)v[i] - log_time_field(field, t_ns[c->rows[i]]));
+        v = s->v.v;
     }
     buf_clear(&s->column);
-    column_put_ints(&s->column, s->v.v, c->ints.n);
+    column_put_ints(&s->column, v, c->n);
     buf_bytes(ints, buf_str(&s->column));
     ints->over |= s->column.over;
 }

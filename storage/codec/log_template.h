@@ -21,18 +21,15 @@
 /* More columns than this: the lines do not fit the picture, kind 1 takes them. */
 #define LOG_COLUMNS_MAX 32768
 
-struct log_int {
-    int64_t v;
-    uint32_t row;
-};
-
 struct log_column {
     uint64_t key;   // context, type and digits
     uint8_t type;   // LOG_VAR_INT, LOG_VAR_HEX, LOG_VAR_TEXT
     uint8_t digits; // LOG_VAR_HEX
     size_t n;
-    VEC(struct log_int) ints; // INT: values; TEXT: lengths
-    VEC(uint8_t) bytes;       // HEX: packed values; TEXT: bytes
+    size_t cap;         // of the two that follow
+    int64_t *ints;      // INT: values; TEXT: lengths
+    uint32_t *rows;     // where they are from
+    VEC(uint8_t) bytes; // HEX: packed values; TEXT: bytes
 };
 
 /* One hex value of a row: how metadata finds out that it repeats the line. */
