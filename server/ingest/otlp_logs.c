@@ -44,6 +44,7 @@ struct meta_plan {
     uint8_t level_at;
     struct level_source level;    // where the level comes from, if that is no own pair ...
     size_t level_own, number_own; // ... whose number + 1 this is
+    str number, by_number;        // the severity of the record before, and the level that it gave
 };
 
 struct logs_walk {
@@ -303,6 +304,16 @@ static size_t own_number(struct labels own, const str *value)
     return 0;
 }
 
+/* A name that only this file gives, with values of its own making. */
+static bool is_made_field(str name)
+{
+    static const enum field made[] = {OBSERVED, NUMBER, DROPPED, FLAGS, TRACE, SPAN};
+    for (size_t i = 0; i < COUNTOF(made); i++)
+        if (is_at(name, field_names[made[i]]))
+            return true;
+    return false;
+}
+
 /* Remembers how `meta` was made of `own` and `outer`, if no name was there twice. */
 static void make_plan(struct logs_walk *t, struct labels own, struct labels meta)
 {
@@ -321,6 +332,7 @@ static void make_plan(struct logs_walk *t, struct labels own, struct labels meta
         bool is_shared = k == own.n && j < t->outer.n;
         alike.shared_n += meta.v[i].name.n + (is_shared ? meta.v[i].value.n : 0);
         alike.own |= (uint64_t)!is_shared << i;
+        alike.made |= (uint64_t)(k < own.n && is_made_field(own.v[k].name)) << i;
         if (k < own.n)
             plan->at[k] = (uint8_t)i;
         else if (!is_shared)
@@ -330,6 +342,7 @@ static void make_plan(struct logs_walk *t, struct labels own, struct labels meta
         plan->own[k] = own.v[k].name;
     plan->n_own = own.n;
     plan->meta = meta;
+    plan->number = (str){0};
     plan->level = level_source(t->stream_labels, given, COUNTOF(given));
     plan->level_own = own_number(own, plan->level.field);
     plan->number_own = own_number(own, plan->level.number);
@@ -346,7 +359,19 @@ static bool plan_fits(const struct meta_plan *plan, struct labels own)
     return fits;
 }
 
-static struct labels follow_plan(const struct meta_plan *plan, struct arena *a, struct labels own,
+/* Numbers up to 24 are always at the same place. */
+static str level_again(struct meta_plan *plan, const str *field, const str *number, str line)
+{
+    if (field || !number || number->n == 0)
+        return level_by(field, number, line);
+    if (!is_at(*number, plan->number)) {
+        plan->number = *number;
+        plan->by_number = level_by(NULL, number, line);
+    }
+    return plan->by_number;
+}
+
+static struct labels follow_plan(struct meta_plan *plan, struct arena *a, struct labels own,
                                  str line)
 {
     const str *field = plan->level_own ? &own.v[plan->level_own - 1].value : plan->level.field;
@@ -355,7 +380,7 @@ static struct labels follow_plan(const struct meta_plan *plan, struct arena *a, 
     memcpy(v, plan->meta.v, plan->meta.n * sizeof v[0]);
     for (size_t k = 0; k < own.n; k++)
         v[plan->at[k]].value = own.v[k].value;
-    v[plan->level_at].value = level_by(field, number, line);
+    v[plan->level_at].value = level_again(plan, field, number, line);
     return (struct labels){v, plan->meta.n};
 }
 

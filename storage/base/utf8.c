@@ -40,8 +40,22 @@ static inline size_t sequence(const uint8_t *p, const uint8_t *end)
     return n;
 }
 
+/* Thirty-two bytes at once. */
+typedef uint64_t words __attribute__((vector_size(16)));
+
+static inline uint64_t any32(const uint8_t *p)
+{
+    words a, b;
+    memcpy(&a, p, sizeof a);
+    memcpy(&b, p + sizeof a, sizeof b);
+    a |= b;
+    return a[0] | a[1];
+}
+
 static const uint8_t *skip_ascii(const uint8_t *p, const uint8_t *end)
 {
+    while (end - p >= 32 && !(any32(p) & ASCII_MASK))
+        p += 32;
     while (end - p >= 8) {
         uint64_t word;
         memcpy(&word, p, 8);
@@ -77,6 +91,11 @@ static uint64_t word_at(const uint8_t *p)
 static bool is_ascii(const uint8_t *p, size_t n)
 {
     uint64_t any = 0;
+    if (n >= 32) {
+        for (size_t i = 32; i < n; i += 32)
+            any |= any32(p + i - 32);
+        return !((any | any32(p + n - 32)) & ASCII_MASK);
+    }
     if (n >= 8) {
         for (size_t i = 8; i < n; i += 8)
             any |= word_at(p + i - 8);

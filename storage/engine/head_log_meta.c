@@ -167,31 +167,31 @@ static size_t based_size(const struct head_meta_plan *plan, struct labels l)
     return n;
 }
 
-struct head_meta_plan head_meta_plan(struct head_meta_writer *w, struct arena *a,
-                                     const struct batch_log *log, const struct batch_log *last,
-                                     struct log_held_ids ids)
+void head_meta_plan(struct head_meta_writer *w, struct arena *a, const struct batch_log *log,
+                    const struct batch_log *last, struct log_held_ids ids,
+                    struct head_meta_plan *out)
 {
     struct labels l = log->meta;
     const struct labels *before = last ? &last->meta : NULL;
-    struct head_meta_plan plan = {.raw = raw_size(log), .ids = ids};
+    *out = (struct head_meta_plan){.raw = raw_size(log), .ids = ids};
     if (l.n == 0) {
         w->before_base = NULL;
-        return plan;
+        return;
     }
-    bool fits = l.n <= BASE_PAIRS_MAX && fit(w, log, last, &plan.own);
-    bool miss = fits ? plan.own && stale_bytes(w->base, plan.own, l, before) > BASE_STALE_BYTES
+    uint64_t own = 0;
+    bool fits = l.n <= BASE_PAIRS_MAX && fit(w, log, last, &own);
+    bool miss = fits ? own && stale_bytes(w->base, own, l, before) > BASE_STALE_BYTES
                      : l.n <= BASE_PAIRS_MAX && before && same_names(l, *before);
     w->misses = miss ? w->misses + 1 : 0;
     if (w->misses >= BASE_MISSES) {
         w->base = make_base(w->base, a, l, before);
         w->before_base = NULL;
         w->misses = 0;
-        fits = fit(w, log, NULL, &plan.own);
+        fits = fit(w, log, NULL, &own);
     }
-    w->before_base = plan.base = fits ? w->base : NULL;
-    w->before_own = plan.own;
-    plan.size = fits ? based_size(&plan, l) : whole_size(l);
-    return plan;
+    w->before_base = out->base = fits ? w->base : NULL;
+    w->before_own = out->own = own;
+    out->size = fits ? based_size(out, l) : whole_size(l);
 }
 
 /* Values of the pairs in own: ids as they are known, others as text. */

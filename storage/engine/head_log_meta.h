@@ -30,9 +30,9 @@ struct head_meta_plan { // how one row is going to be held
 
 /* Plans a row. before: the record before it in the same stream and batch, NULL = none; ids: what is
  * known of the record's ids. */
-struct head_meta_plan head_meta_plan(struct head_meta_writer *w, struct arena *a,
-                                     const struct batch_log *log, const struct batch_log *before,
-                                     struct log_held_ids ids);
+void head_meta_plan(struct head_meta_writer *w, struct arena *a, const struct batch_log *log,
+                    const struct batch_log *before, struct log_held_ids ids,
+                    struct head_meta_plan *out);
 /* Writes plan->size bytes. */
 void head_meta_put(const struct head_meta_plan *plan, struct labels l, char *out);
 

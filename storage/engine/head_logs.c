@@ -21,8 +21,14 @@
 /* A stream without rows in any generation is forgotten this long after its last record. */
 #define STREAM_IDLE_NS (3600 * NS_PER_S)
 
+/* Room for as many rows as a stream had in the generation before is made at once: from this many on
+ * (a page and more, of which what is not written is no memory), up to this many. */
+#define ROWS_AHEAD_MIN 1024
+#define ROWS_AHEAD_MAX 65536
+
 struct stream_state {
     uint32_t gens;   // open generations with rows of it
+    uint32_t rows;   // in the last generation that went
     int64_t last_ns; // monotonic time of its last record
 };
 
@@ -129,8 +135,11 @@ static void logs_gen_close(struct gen *gen)
     if (!g)
         return;
     write_lock(g->head);
-    for (size_t i = 0; i < g->streams.n; i++)
-        g->head->streams.v[g->streams.v[i].id].gens--;
+    for (size_t i = 0; i < g->streams.n; i++) {
+        struct stream_state *state = &g->head->streams.v[g->streams.v[i].id];
+        state->gens--;
+        state->rows = (uint32_t)MIN(g->streams.v[i].rows.n, (size_t)ROWS_AHEAD_MAX);
+    }
     unlock(g->head);
     for (size_t i = 0; i < g->streams.n; i++)
         vec_free(&g->streams.v[i].rows);
@@ -211,7 +220,10 @@ static struct gen_stream *gen_stream(struct logs_gen *g, uint32_t id)
                  .extent = {.t0_ns = INT64_MAX, .t1_ns = INT64_MIN},
              });
     g->head->streams.v[id].gens++;
-    return vec_last(&g->streams);
+    s = vec_last(&g->streams);
+    if (g->head->streams.v[id].rows >= ROWS_AHEAD_MIN) // spares copies
+        vec_reserve(&s->rows, NULL, g->head->streams.v[id].rows);
+    return s;
 }
 
 /* The stream has a row of this batch: it goes to the front. Write lock held. */
@@ -330,19 +342,21 @@ static bool logs_encode(struct head *head, struct gen *gen, struct batch *b, str
     uint8_t *state = arena_zalloc(b->arena, b->streams.n);
     size_t kept = 0, n = b->logs.n;
     for (size_t i = 0; i < n; i++) {
-        const struct batch_log row = b->logs.v[i];
-        struct labels stream = b->streams.v[row.stream].labels;
-        if (UNLIKELY(row.t_ns < oldest || row.t_ns > newest)) {
-            refuse_time(res, stream, row.t_ns, oldest, row.t_ns < oldest);
+        const struct batch_log *row = &b->logs.v[i];
+        struct labels stream = b->streams.v[row->stream].labels;
+        if (UNLIKELY(row->t_ns < oldest || row->t_ns > newest)) {
+            refuse_time(res, stream, row->t_ns, oldest, row->t_ns < oldest);
             continue;
         }
-        if (state[row.stream] == STREAM_UNSEEN)
-            state[row.stream] = stream_admit(h, stream);
-        if (UNLIKELY(state[row.stream] != STREAM_KNOWN)) {
-            refuse_stream(res, stream, h->env.tenant, state[row.stream] == STREAM_ABOVE_MEMORY);
+        if (state[row->stream] == STREAM_UNSEEN)
+            state[row->stream] = stream_admit(h, stream);
+        if (UNLIKELY(state[row->stream] != STREAM_KNOWN)) {
+            refuse_stream(res, stream, h->env.tenant, state[row->stream] == STREAM_ABOVE_MEMORY);
             continue;
         }
-        b->logs.v[kept++] = row;
+        if (UNLIKELY(kept != i)) // mostly all stay where they are
+            b->logs.v[kept] = *row;
+        kept++;
     }
     b->logs.n = kept;
     res->accepted += kept;
@@ -436,11 +450,23 @@ static bool is_there(const struct logs_gen *g, const struct gen_stream *s,
     return false;
 }
 
+/* Records lie in the cache of the thread that read them. Pairs that are not shared tend to lie at
+ * both ends. */
+#define AHEAD 8
+static inline void prefetch_row(const struct batch_log *log)
+{
+    if (log->meta.n > 0) {
+        __builtin_prefetch(log->meta.v);
+        __builtin_prefetch(log->meta.v + log->meta.n - 1);
+    }
+}
+
 /* before: the record before it, when that is of the same stream. */
 static void put_row(struct logs_gen *g, struct gen_stream *s, const struct batch_log *log,
                     const struct batch_log *before, struct log_known known, struct log_held_ids ids)
 {
-    struct head_meta_plan plan = head_meta_plan(&s->meta, &g->arena, log, before, ids);
+    struct head_meta_plan plan;
+    head_meta_plan(&s->meta, &g->arena, log, before, ids, &plan);
     size_t text = known.shape ? 0 : log->line.n;
     char *data = text + plan.size > 0 ? arena_alloc(&g->arena, text + plan.size) : NULL;
     if (text > 0)
@@ -501,6 +527,8 @@ static void logs_apply(struct head *head, struct gen *gen, struct batch *b)
     const struct batch_log *before = NULL; // the one put last
     for (size_t i = 0; i < b->logs.n; i++) {
         const struct batch_log *log = &b->logs.v[i];
+        if (i + AHEAD < b->logs.n)
+            prefetch_row(&b->logs.v[i + AHEAD]);
         bool begins = i == 0 || log->stream != log[-1].stream;
         if (begins) {
             s = gen_stream(g, ids[log->stream]);

@@ -480,7 +480,7 @@ static bool own_is_clean(struct labels l, const struct batch_alike *alike, size_
     for (uint64_t own = alike->own; own && clean; own &= own - 1) {
         str value = l.v[__builtin_ctzll(own)].value;
         *bytes += value.n;
-        clean = value.n > 0 && utf8_valid(value);
+        clean = (alike->made & own & -own) || (value.n > 0 && utf8_valid(value));
     }
     return clean;
 }
@@ -512,31 +512,33 @@ static const char *meta_fault(struct arena *a, struct batch_log *x, const struct
     return NULL;
 }
 
+/* Records stay where they are: copies of all would cost more than the looks. */
 static void validate_logs(struct batch *b)
 {
     uint32_t *map = drop_streams(b);
     size_t kept = 0;
-    struct batch_log known = {0}; // the record before: clean
+    const struct batch_log none = {0}, *known = &none; // the record before: clean
     for (size_t i = 0; i < b->logs.n; i++) {
-        struct batch_log x = b->logs.v[i];
+        struct batch_log *x = &b->logs.v[i];
         if (map == NULL)
-            ASSERT(x.stream < b->streams.n);
-        if (map != NULL && map[x.stream] == GONE) {
+            ASSERT(x->stream < b->streams.n);
+        if (map != NULL && map[x->stream] == GONE) {
             b->rejected++;
             continue;
         }
         if (map != NULL)
-            x.stream = map[x.stream];
-        const char *fault = meta_fault(b->arena, &x, &known);
-        if (x.line.n > LIMIT_LINE)
+            x->stream = map[x->stream];
+        const char *fault = meta_fault(b->arena, x, known);
+        if (x->line.n > LIMIT_LINE)
             fault = LIMIT_LINE_TEXT;
         if (fault != NULL) {
-            batch_reject(b, 1, "%s (%zu bytes)", fault, x.line.n);
+            batch_reject(b, 1, "%s (%zu bytes)", fault, x->line.n);
             continue;
         }
-        x.line = utf8_repair(b->arena, x.line);
-        known = x;
-        b->logs.v[kept++] = x;
+        x->line = utf8_repair(b->arena, x->line);
+        if (UNLIKELY(kept != i))
+            b->logs.v[kept] = *x;
+        known = &b->logs.v[kept++];
     }
     b->logs.n = kept;
 }

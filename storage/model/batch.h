@@ -53,6 +53,7 @@ struct batch_stream {
  * addresses. Who has looked at one need look only at these pairs of the next. */
 struct batch_alike {
     uint64_t own;    // bit k: the k-th pair; sets of more pairs are not alike
+    uint64_t made;   // those of them that the decoder made itself: ASCII, not empty
     size_t shared_n; // bytes of all names, and of the values that are not own
 };
 struct batch_log {

@@ -69,8 +69,8 @@ static str put(struct fixture *f, struct labels l, const struct labels *before)
         last.meta = *before;
     if (before && are_alike(l, *before, &alike))
         log.alike = last.alike = &alike;
-    struct head_meta_plan plan =
-        head_meta_plan(&f->w, &f->gen, &log, before ? &last : NULL, (struct log_held_ids){0});
+    struct head_meta_plan plan;
+    head_meta_plan(&f->w, &f->gen, &log, before ? &last : NULL, (struct log_held_ids){0}, &plan);
     char *p = arena_alloc(&f->gen, plan.size);
     head_meta_put(&plan, l, p);
     return (str){p, plan.size};
