@@ -473,6 +473,8 @@ MUST_USE bool store_retention_set(struct store *s, const struct store_options *o
 /* Runs everything that is due now in the calling thread: seal, compact, retain. `force_seal`
  * freezes and seals all heads first. What no_background stores do on their own is only this. */
 MUST_USE bool store_maintain(struct store *s, bool force_seal, struct err *err);
+/* Somebody found no memory: the largest head is sealed early. Any thread; does not wait. */
+void store_make_room(struct store *s);
 /* Everything of the signal that was stored before the call is in segments then, and its log is
  * gone. ERR_BUSY: it does not end; else the disk's errors. Any thread. */
 MUST_USE bool store_seal(struct store *s, enum signal signal, struct err *err);

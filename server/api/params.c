@@ -18,9 +18,11 @@ static bool request_is_canceled(void *ctx)
 #define ROOM_LOOK_NS (5 * NS_PER_MS)
 #define ROOM_LOOKS   400 // 2 s: what others have, seals and the allocator need less to give back
 #define ROOM_EIGHTHS 8   // of query.memory_all is room enough to begin
+#define ROOM_SEAL    10  // looks in vain, and a head is sealed for it
 
 /* With many queries at once, and after a burst of anything, memory is short for moments only: a
- * query that waited for them answers, one that began at once would fail, and push the peak. */
+ * query that waited for them answers, one that began at once would fail, and push the peak. Where
+ * nothing moves, as heads and what the allocator keeps fill all but a rest, a head is sealed. */
 static void wait_for_room(const struct services *svc, struct http_request *req)
 {
     const struct timespec pause = {.tv_nsec = ROOM_LOOK_NS};
@@ -28,6 +30,8 @@ static void wait_for_room(const struct services *svc, struct http_request *req)
     for (int i = 0; i < ROOM_LOOKS && !budget_room(svc->query_budget, room); i++) {
         if (http_is_canceled(req))
             return;
+        if (i % (4 * ROOM_SEAL) == ROOM_SEAL && !budget_room(svc->memory, room))
+            store_make_room(svc->store);
         (void)nanosleep(&pause, NULL);
     }
 }

@@ -1,6 +1,8 @@
 /* log_pieces.c - decoded pieces of log sources, their memory and its bounds; see log_pieces.h. */
 #include "storage/engine/log_pieces.h"
 
+#include <time.h>
+
 #include "storage/engine/head_logs.h"
 
 /* Decoded pieces that are kept beyond the stream in work. */
@@ -10,6 +12,13 @@
 /* Memory for decoding that is kept while the iterator lives, once it met a block worth it. Like the
  * spares: fresh memory costs a page fault every 4 KB, as much as decoding into it. */
 #define SCRATCH_KEPT (4 * MIB)
+/* Who has little and misses memory that others have waits so often, so long each: seals and queries
+ * that end need less than these 2 s in all. Who has much is refused at once, so that two never wait
+ * for each other. */
+#define WAITS   400
+#define WAIT_NS (5 * NS_PER_MS)
+#define LITTLE  4 // of a query's memory: the part that it may have and wait
+
 bool log_loader_no_room(const struct log_loader *ld, struct err *err)
 {
     return err_set(err, ERR_LIMIT, "no room for log lines in %s: ask for less, or raise the limit",
@@ -21,13 +30,19 @@ bool log_loader_tick(struct log_loader *ld, struct err *err)
     return !ld->sel->ticker || ld->sel->ticker->tick(ld->sel->ticker, err);
 }
 
+static size_t reserve_of(const struct budget *budget)
+{
+    return budget ? MIN((size_t)RESERVE, budget->max / 8) : 0;
+}
+
 void log_loader_init(struct log_loader *ld, struct snapshot *snap, const struct log_select *sel,
                      struct budget *budget, struct arena *a)
 {
     *ld = (struct log_loader){.snap = snap, .sel = sel, .budget = budget};
     ld->within = (struct log_span){INT64_MIN, INT64_MAX};
+    ld->waits = WAITS;
     ld->keep_bytes = budget ? MIN((size_t)LOG_ITER_BYTES, budget->max / 4) : LOG_ITER_BYTES;
-    ld->reserve_bytes = budget ? MIN((size_t)RESERVE, budget->max / 8) : 0;
+    ld->reserve_bytes = reserve_of(budget);
     arena_init(&ld->scratch, SIZE_MAX, budget);
     struct log_needle *needles = arena_array(a, struct log_needle, ld->sel->n_must);
     for (size_t i = 0; i < ld->sel->n_must; i++) {
@@ -559,13 +574,42 @@ void log_loader_drop_all(struct log_loader *ld)
     arena_deinit(&ld->scratch);
 }
 
+/* Waits a moment; false: it would not help, or it has waited long enough. */
+static bool wait_for_others(struct log_loader *ld, size_t need)
+{
+    const struct timespec pause = {.tv_nsec = WAIT_NS};
+    struct err ignored = ERR_OK;
+    const struct budget *b = ld->budget;
+    while (b && b->parent && b->parent->max <= b->max)
+        b = b->parent; // of a part of a query: what the whole has counts
+    if (!b || !b->parent || ld->waits == 0)
+        return false;
+    size_t used = budget_used(b), little = b->max / LITTLE;
+    if (used > little || need > b->max - used || budget_room(b->parent, need) ||
+        !log_loader_tick(ld, &ignored))
+        return false;
+    ld->waits--;
+    (void)nanosleep(&pause, NULL);
+    return true;
+}
+
+void log_loader_await(const struct log_select *sel, struct budget *budget)
+{
+    struct log_loader ld = {.sel = sel, .budget = budget, .waits = WAITS};
+    while (wait_for_others(&ld, reserve_of(budget)))
+        continue;
+}
+
 void log_loader_trim(struct log_loader *ld)
 {
     // what others have, not what is left in a chunk of ours
     while (!budget_room(ld->budget, ld->reserve_bytes) && make_room(ld))
         continue;
-    if (!budget_room(ld->budget, ld->reserve_bytes))
-        arena_deinit(&ld->scratch); // empty between blocks
+    if (budget_room(ld->budget, ld->reserve_bytes))
+        return;
+    arena_deinit(&ld->scratch); // empty between blocks
+    while (wait_for_others(ld, ld->reserve_bytes))
+        continue;
 }
 
 static bool is_there(const struct log_piece *p, bool full, struct log_span span)
@@ -604,8 +648,9 @@ bool log_piece_load(struct log_loader *ld, struct log_piece *p, bool full,
         }
         if (err->code != ERR_LIMIT)
             return false;
-        if (!make_room(ld))
+        if (!make_room(ld) && !wait_for_others(ld, piece_need(ld, p, full) + ld->reserve_bytes))
             return log_loader_no_room(ld, err);
+        *err = ERR_OK;
     }
     add_loaded(ld, p, full);
     count_piece(ld, p, is_first);

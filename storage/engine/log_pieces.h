@@ -95,6 +95,7 @@ struct log_loader {
     bool is_short;          // of memory: parts of blocks are copied out of what decoding them took
     struct log_piece *loaded;
     size_t loaded_bytes, keep_bytes, reserve_bytes;
+    unsigned waits;                  // looks that it may still wait for memory that others have
     uint64_t turn;                   // pieces used in this turn are not dropped
     struct arena spares[LOG_SPARES]; // empty but for one chunk
     size_t n_spares;
@@ -104,6 +105,9 @@ struct log_loader {
     size_t n_order, next_order;
 };
 
+/* Before anything is taken: where others have the memory that a query needs to begin, waits for it.
+ */
+void log_loader_await(const struct log_select *sel, struct budget *budget);
 /* Borrows all of it; needles live in `a`. Pairs of metadata are up to the caller: wanted.meta. */
 void log_loader_init(struct log_loader *ld, struct snapshot *snap, const struct log_select *sel,
                      struct budget *budget, struct arena *a);
@@ -126,5 +130,6 @@ MUST_USE bool log_piece_load(struct log_loader *ld, struct log_piece *p, bool fu
                              const struct log_span *span, struct err *err);
 /* Drops all decoded pieces and every spare byte; memory is short from now on. */
 void log_loader_drop_all(struct log_loader *ld);
-/* Drops what is only kept for speed while the budget has little room for others. */
+/* Drops what is only kept for speed while the budget has little room for others; where it is others
+ * that have the memory, waits for them. */
 void log_loader_trim(struct log_loader *ld);

@@ -257,6 +257,7 @@ static void want_pairs(struct log_iter *it)
 bool log_iter_open(struct snapshot *snap, const struct log_select *sel, struct budget *budget,
                    struct log_iter **out, struct err *err)
 {
+    log_loader_await(sel, budget);
     struct log_iter *it = mem_zalloc(sizeof *it);
     it->snap = snap;
     it->sel = *sel;

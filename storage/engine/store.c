@@ -449,6 +449,11 @@ static bool is_frozen(struct store *s, enum signal signal, uint32_t upto)
     return is;
 }
 
+void store_make_room(struct store *s)
+{
+    writer_make_room(s->writer);
+}
+
 bool store_seal(struct store *s, enum signal signal, struct err *err)
 {
     uint32_t last;

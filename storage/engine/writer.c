@@ -58,6 +58,7 @@ struct writer {
     _Atomic uint64_t unsynced;             // log bytes of all signals
     uint64_t metered[SIGNAL_COUNT];        // log bytes that the write meter knows of
     atomic_bool expire[SIGNAL_COUNT];
+    atomic_bool wants_room; // writer_make_room
     bool has_thread;
     pthread_t thread;
     struct queue queue;
@@ -419,14 +420,16 @@ static void freeze_due(struct writer *w, bool all)
     }
 }
 
-/* Three quarters of the memory budget are used, or all of the process's, and nothing is on its way
- * out: the largest generation goes, so that new data has the last quarter while it is sealed. Not
- * for less than a 64th of the budget: that would make many files and no room. */
+/* Three quarters of the memory budget are used, or all of the process's, or somebody else finds
+ * none (a query that cannot begin), and nothing is on its way out: the largest generation goes, so
+ * that new data has the last quarter while it is sealed. Not for less than a 64th of the budget:
+ * that would make many files and no room. */
 static void freeze_for_memory(struct writer *w)
 {
     struct store *s = w->s;
     const struct budget *b = s->o.budget;
-    if (!b || (budget_used(b) <= b->max / 4 * 3 && !budget_over(b)))
+    bool is_wanted = atomic_exchange(&w->wants_room, false);
+    if (!b || (!is_wanted && budget_used(b) <= b->max / 4 * 3 && !budget_over(b)))
         return;
     unsigned pending = 0;
     pthread_mutex_lock(&s->mutex);
@@ -610,6 +613,12 @@ static void nudge(void *ctx)
     j->kind = JOB_NUDGE;
     if (!queue_try_push(&w->queue, &j->link))
         mem_free(j);
+}
+
+void writer_make_room(struct writer *w)
+{
+    if (!atomic_exchange(&w->wants_room, true) && w->has_thread) // else the next turn does it
+        nudge(w);
 }
 
 void writer_expire(struct writer *w, enum signal signal)

@@ -22,5 +22,8 @@ MUST_USE bool writer_write(struct writer *w, struct store_tenant *t, struct batc
 MUST_USE bool writer_freeze(struct writer *w, bool all, struct err *err);
 /* Syncs the logs now. */
 MUST_USE bool writer_sync(struct writer *w, struct err *err);
+/* Somebody finds no memory: the largest generation is sealed early, whatever it holds above a 64th
+ * of the budget. Does not wait. */
+void writer_make_room(struct writer *w);
 /* After a seal: lets the heads forget idle series. Does not wait. */
 void writer_expire(struct writer *w, enum signal signal);

@@ -453,7 +453,7 @@ static void check_names(struct fixture *f, size_t rows, int gen)
     uint64_t led[2] = {0};
     sel.end_ns = T0 + 11 * NS_PER_S - 1;
     memset(bytes, 0, sizeof bytes);
-    assert_true(volumes(f, snap, &sel, 11 * NS_PER_S, 1, 0, bytes));
+    assert_true(volumes(f, snap, &sel, 11 * NS_PER_S, 2, 0, bytes));
     assert_true(volumes(f, snap, &sel, 10 * NS_PER_S, 2, 9 * NS_PER_S, led));
     assert_true(led[0] <= led[1]);
     assert_int_equal(led[0] + led[1], bytes[0]);

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
+#include <pthread.h>
+#include <time.h>
 
 #include "storage/base/crew.h"
 #include "storage/base/log.h"
@@ -864,6 +866,85 @@ static void test_random_life(void **state)
     check_files(f);
 }
 
+/* ---- memory that others have ---- */
+
+struct others {
+    struct budget *budget;
+    size_t bytes;
+};
+
+static void *give_soon(void *arg)
+{
+    struct others *o = arg;
+    const struct timespec pause = {.tv_nsec = 100 * NS_PER_MS};
+    (void)nanosleep(&pause, NULL);
+    budget_give(o->budget, o->bytes);
+    return NULL;
+}
+
+/* A query that has little waits for what others are about to give back; one that has much, or whom
+ * its own limit stops, does not. */
+static void test_others(void **state)
+{
+    struct fixture *f = *state;
+    struct budget all, own;
+    pthread_t thread;
+    struct query q = all_rows(true);
+    fill_big(f, 20000);
+    maintain(f);
+    q.budget = &own;
+    budget_init(&all, "all", 64 * MIB, NULL);
+    for (int i = 0; i < 2; i++) {
+        budget_init(&own, "own", 16 * MIB, &all);
+        struct others o = {&all, 64 * MIB - 10 * KIB};
+        budget_force(&all, o.bytes);
+        assert_int_equal(pthread_create(&thread, NULL, give_soon, &o), 0);
+        assert_int_equal(count_rows(f, q).rows, 20000);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(budget_used(&all), 0);
+        q.sel.want_line = q.sel.want_meta = false;
+    }
+    q = all_rows(true);
+    q.budget = &own;
+    budget_init(&own, "own", 16 * MIB, &all);
+    budget_force(&own, 15 * MIB); // its own
+    assert_int_equal(count_rows(f, q).rows, SIZE_MAX);
+    assert_int_equal(f->err.code, ERR_LIMIT);
+    f->err = ERR_OK;
+    budget_give(&own, 15 * MIB);
+}
+
+/* Somebody finds no memory, though the store has less than what seals by itself. */
+static void test_make_room(void **state)
+{
+    struct fixture *f = *state;
+    struct budget budget;
+    struct store_stats st;
+    budget_init(&budget, "store memory", 64 * MIB, NULL);
+    f->o.budget = &budget;
+    f->o.head_bytes[SIGNAL_LOGS] = GIB;
+    reopen(f);
+    fill_big(f, 50000);
+    size_t before = budget_used(&budget);
+    assert_true(before < 48 * MIB && before > MIB);
+    assert_true(store_maintain(f->s, false, &f->err));
+    store_stats(f->s, &st);
+    assert_int_equal(st.signal[SIGNAL_LOGS].sealed, 0);
+    store_make_room(f->s);
+    assert_true(store_maintain(f->s, false, &f->err)); // a turn, and the seal
+    assert_true(store_maintain(f->s, false, &f->err));
+    store_stats(f->s, &st);
+    assert_true(st.signal[SIGNAL_LOGS].sealed > 0);
+    assert_true(budget_used(&budget) < before / 2);
+    assert_int_equal(count_rows(f, all_rows(true)).rows, 50000);
+    store_make_room(f->s); // nothing is left to seal
+    assert_true(store_maintain(f->s, false, &f->err));
+    store_close(f->s);
+    f->s = NULL;
+    f->o.budget = NULL;
+    reopen(f);
+}
+
 int main(void)
 {
 #define LIFE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -872,7 +953,7 @@ int main(void)
         LIFE(test_equal_times), LIFE(test_duplicates), LIFE(test_out_of_order),
         LIFE(test_days),        LIFE(test_compaction), LIFE(test_big),
         LIFE(test_groups),      LIFE(test_turns),      LIFE(test_tight),
-        LIFE(test_random_life),
+        LIFE(test_random_life), LIFE(test_others),     LIFE(test_make_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
