@@ -18,6 +18,11 @@ MUST_USE bool logql_selector(struct query *q, str text, bool allow_empty, struct
                              struct err *err);
 /* The stream matchers of a log query or of the first selector of a metric query. */
 struct matchers logql_matchers(const struct logql_expr *e);
+/* Each stream selector of the expression, with the range in brackets (0: of a log query); ends when
+ * visit says false, and returns that. */
+typedef bool logql_selector_visit(void *ctx, struct matchers m, int64_t range_ns, struct err *err);
+MUST_USE bool logql_selectors(const struct logql_expr *e, logql_selector_visit *visit, void *ctx,
+                              struct err *err);
 void logql_print(struct buf *b, const struct logql_expr *e); // canonical, one line
 /* The same, but what is longer than 100 bytes on indented lines of its own. */
 void logql_pretty(struct buf *b, const struct logql_expr *e);

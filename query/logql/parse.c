@@ -643,3 +643,26 @@ struct matchers logql_matchers(const struct logql_expr *e)
     const struct log_query *log = first_log(e);
     return log != NULL ? log->matchers : (struct matchers){0};
 }
+
+// NOLINTNEXTLINE(misc-no-recursion): the parser bounds the depth of a tree
+bool logql_selectors(const struct logql_expr *e, logql_selector_visit *visit, void *ctx,
+                     struct err *err)
+{
+    switch (e->kind) {
+    case EXPR_LOG:
+        return visit(ctx, e->log.matchers, 0, err);
+    case EXPR_RANGE:
+        return visit(ctx, e->range.log.matchers, e->range.range_ns, err);
+    case EXPR_AGGR:
+        return logql_selectors(e->aggr.inner, visit, ctx, err);
+    case EXPR_LABEL_REPLACE:
+        return logql_selectors(e->relabel.inner, visit, ctx, err);
+    case EXPR_BINARY:
+        return logql_selectors(e->binary.l, visit, ctx, err) &&
+               logql_selectors(e->binary.r, visit, ctx, err);
+    case EXPR_NUMBER:
+    case EXPR_VECTOR:
+        break;
+    }
+    return true;
+}

@@ -379,7 +379,8 @@ static bool run_range(struct api_call *c, struct err *err)
         return false;
     if (interval < 0)
         return err_set(err, ERR_INVALID, "interval must be >= 0");
-    if (!loki_param_expr(c, &e, err) || !loki_param_limit(c, !logql_is_metric(e), &limit, err))
+    if (!loki_param_expr(c, &e, err) || !loki_apply_limits(c, e, &start, end, err) ||
+        !loki_param_limit(c, !logql_is_metric(e), &limit, err))
         return false;
     if (logql_is_metric(e))
         return run_metric_range(c, e, start, end, step, started, err);
@@ -397,6 +398,7 @@ static bool run_instant(struct api_call *c, struct err *err)
     struct matrix m;
     if (!param_time(c, "time", c->q.now_ns, &t_ns, err) ||
         !loki_param_direction(c, &backward, err) || !loki_param_expr(c, &e, err) ||
+        !loki_apply_limits(c, e, &(int64_t){t_ns}, t_ns, err) ||
         !loki_param_limit(c, !logql_is_metric(e), &limit, err))
         return false;
     if (!logql_is_metric(e))

@@ -105,6 +105,7 @@ bool loki_run_deletes(struct api_call *c, struct err *err)
         json_kv_str(&j, "query", v[i].note);
         json_kv_str(&j, "status", v[i].is_done ? STR("processed") : STR("received"));
         write_seconds(&j, "created_at", v[i].created_ns);
+        json_kv_str(&j, "user_id", STR("")); // as Loki
         json_object_end(&j);
     }
     json_array_end(&j);

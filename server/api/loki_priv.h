@@ -73,6 +73,10 @@ void loki_write_flags(struct json *j); // "encodingFlags"
 void loki_get_tail(void *ctx, struct http_request *req, struct http_reply *rep);
 
 struct logql_expr;
+/* X-Loki-Query-Limits, of a query from *start to end; loki_limits.c. Before loki_param_limit. May
+ * move *start. */
+MUST_USE bool loki_apply_limits(struct api_call *c, const struct logql_expr *e, int64_t *start,
+                                int64_t end, struct err *err);
 /* Parameter `query`. */
 MUST_USE bool loki_param_expr(struct api_call *c, const struct logql_expr **out, struct err *err);
 
