@@ -7,6 +7,7 @@
  * (log_token.h). The bytes live in memory only. */
 #pragma once
 
+#include "storage/codec/log_hex.h"
 #include "storage/codec/log_token.h"
 
 #define LOG_HELD_PAIRS 64  // of a row: only their values are held so
@@ -69,11 +70,6 @@ static inline uint8_t *log_held_put_id(uint8_t *out, size_t pair, size_t digits,
 {
     out[0] = (uint8_t)pair;
     out[1] = (uint8_t)(digits - 1);
-    if (digits == 16)
-        memcpy(out + 2, id, 8);
-    else if (digits == 32)
-        memcpy(out + 2, id, 16);
-    else
-        memcpy(out + 2, id, (digits + 1) / 2);
+    log_hex_copy(out + 2, id, (digits + 1) / 2);
     return out + 2 + (digits + 1) / 2;
 }

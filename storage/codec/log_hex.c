@@ -10,25 +10,12 @@ void log_hex_table_deinit(struct log_hex_table *t)
     vec_free(&t->codes);
 }
 
-/* Nearly all ids have 16 or 32 digits. */
-static inline bool same_value(const uint8_t *a, const uint8_t *b, size_t width)
-{
-    if (width == 8)
-        return memcmp(a, b, 8) == 0;
-    return width == 16 ? memcmp(a, b, 16) == 0 : memcmp(a, b, width) == 0;
-}
-
 static inline void add_value(struct buf *data, const uint8_t *v, size_t width)
 {
     char *p = buf_reserve(data, width);
     if (!p)
         return;
-    if (width == 8)
-        memcpy(p, v, 8);
-    else if (width == 16)
-        memcpy(p, v, 16);
-    else
-        memcpy(p, v, width);
+    log_hex_copy(p, v, width);
     data->n += width;
 }
 
@@ -43,15 +30,16 @@ void log_hex_put(struct log_hex_table *t, const uint8_t *v, size_t n, size_t dig
     vec_reserve(&t->codes, NULL, n);
     uint8_t *codes = t->codes.v;
     for (size_t i = 0; i < n; i++, v += width) {
-        if (i > 0 && same_value(v, v - width, width)) {
+        if (i > 0 && log_hex_same(v, v - width, width)) {
             codes[i] = codes[i - 1] ? codes[i - 1] : 1;
             continue;
         }
         uint64_t key = log_key(v, digits);
         uint32_t *slot = &t->slots[key & mask], at = *slot;
-        while (at && n_new - at < LOG_HEX_RECENT &&
-               (t->recent[at % COUNTOF(t->recent)].key != key ||
-                !same_value(v - (i - t->recent[at % COUNTOF(t->recent)].value) * width, v, width)))
+        while (
+            at && n_new - at < LOG_HEX_RECENT &&
+            (t->recent[at % COUNTOF(t->recent)].key != key ||
+             !log_hex_same(v - (i - t->recent[at % COUNTOF(t->recent)].value) * width, v, width)))
             at = t->recent[at % COUNTOF(t->recent)].older;
         if (at && n_new - at < LOG_HEX_RECENT) {
             codes[i] = (uint8_t)(n_new - at + 1);
@@ -154,19 +142,16 @@ static inline bool pack16(log_bytes c, uint8_t *out)
     return log_bits16(digit | letter) == 0xFFFF;
 }
 
-bool log_hex_pack(const char *digits, size_t n, uint8_t *out)
+/* Less than sixteen digits. */
+static __attribute__((noinline)) bool pack_rest(const char *digits, size_t n, uint8_t *out)
 {
+    uint8_t rest[sizeof(log_bytes) / 2];
     bool ok = true;
     log_bytes c;
-    for (; n >= sizeof c; n -= sizeof c, digits += sizeof c, out += sizeof c / 2) {
-        memcpy(&c, digits, sizeof c);
-        ok &= pack16(c, out);
-    }
-    uint8_t rest[sizeof c / 2];
     if (n >= 8) {
         memcpy(&c, digits, 8);
         memcpy((char *)&c + 8, digits, 8);
-        ok &= pack16(c, rest);
+        ok = pack16(c, rest);
         memcpy(out, rest, 4);
         n -= 8;
         digits += 8;
@@ -179,6 +164,17 @@ bool log_hex_pack(const char *digits, size_t n, uint8_t *out)
     ok &= pack16(c, rest);
     memcpy(out, rest, (n + 1) / 2);
     return ok;
+}
+
+bool log_hex_pack(const char *digits, size_t n, uint8_t *out)
+{
+    bool ok = true;
+    log_bytes c;
+    for (; n >= sizeof c; n -= sizeof c, digits += sizeof c, out += sizeof c / 2) {
+        memcpy(&c, digits, sizeof c);
+        ok &= pack16(c, out);
+    }
+    return UNLIKELY(n > 0) ? ok & pack_rest(digits, n, out) : ok;
 }
 
 void log_hex_unpack(const uint8_t *v, size_t n, char *out)

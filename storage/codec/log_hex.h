@@ -23,6 +23,23 @@ static inline uint64_t log_key(const uint8_t *packed, size_t digits)
     return hash64_seed((str){(const char *)packed, (digits + 1) / 2}, digits);
 }
 
+/* Packed ids are compared and copied all the time, and nearly all have 16 or 32 digits. */
+static inline bool log_hex_same(const void *a, const void *b, size_t width)
+{
+    if (width == 8)
+        return memcmp(a, b, 8) == 0;
+    return width == 16 ? memcmp(a, b, 16) == 0 : memcmp(a, b, width) == 0;
+}
+static inline void log_hex_copy(void *to, const void *from, size_t width)
+{
+    if (width == 8)
+        memcpy(to, from, 8);
+    else if (width == 16)
+        memcpy(to, from, 16);
+    else
+        memcpy(to, from, width);
+}
+
 #define LOG_HEX_RECENT 255 // what one byte can name besides "new"
 
 /* Scratch of the encoder, reused from column to column; zero value is fine. New values have the

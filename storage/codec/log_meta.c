@@ -143,13 +143,6 @@ static void add_keys(struct put_meta *m, const str *v, size_t n)
 
 /* ---- ids ---- */
 
-static inline bool same_id(const uint8_t *a, const uint8_t *b, size_t width)
-{
-    if (width == 8)
-        return memcmp(a, b, 8) == 0;
-    return width == 16 ? memcmp(a, b, 16) == 0 : memcmp(a, b, width) == 0;
-}
-
 /* Refers to a column of the lines; 0: there are too many of them. */
 static uint8_t put_ref(struct put_meta *m, struct put_name *name, uint32_t column)
 {
@@ -175,7 +168,7 @@ static uint8_t id_code(struct put_meta *m, struct put_name *name, const uint8_t 
     for (size_t i = from; i < to; i++) {
         const struct log_hex_ref *ref = &t->refs.v[i];
         const struct log_column *c = &t->columns.v[ref->column];
-        if (c->digits != name->digits || !same_id(c->bytes.v + ref->index * width, id, width))
+        if (c->digits != name->digits || !log_hex_same(c->bytes.v + ref->index * width, id, width))
             continue;
         bool first = true;
         for (size_t j = from; j < i; j++)
@@ -186,21 +179,33 @@ static uint8_t id_code(struct put_meta *m, struct put_name *name, const uint8_t 
     return 0;
 }
 
-/* An id that rows [row, row + n) have. */
-static inline void put_id(struct put_meta *m, struct put_name *name, const uint8_t *id,
-                          uint32_t row, uint32_t n)
+/* Are the values so far ids of so many digits? */
+static inline bool takes_ids(struct put_name *name, size_t digits)
+{
+    if (UNLIKELY(name->codes.n == 0))
+        name->digits = (uint8_t)digits;
+    return !name->is_text && name->digits == digits;
+}
+
+/* An id that the row's line does not have. */
+static inline void put_stored(struct put_meta *m, struct put_name *name, const uint8_t *id)
 {
     size_t width = (name->digits + 1U) / 2;
-    vec_reserve(&name->codes, m->a, name->codes.n + n);
-    vec_reserve(&name->stored, m->a, name->stored.n + n * width);
-    for (uint32_t i = row; i < row + n; i++) {
-        uint8_t code = id_code(m, name, id, i);
-        name->codes.v[name->codes.n++] = code;
-        if (code)
-            continue;
-        memcpy(name->stored.v + name->stored.n, id, width);
-        name->stored.n += width;
-    }
+    vec_push(&name->codes, m->a, 0);
+    vec_reserve(&name->stored, m->a, name->stored.n + width);
+    log_hex_copy(name->stored.v + name->stored.n, id, width);
+    name->stored.n += width;
+}
+
+/* An id of a row whose line may have it. */
+static inline void put_id(struct put_meta *m, struct put_name *name, const uint8_t *id,
+                          uint32_t row)
+{
+    uint8_t code = id_code(m, name, id, row);
+    if (code)
+        vec_push(&name->codes, m->a, code);
+    else
+        put_stored(m, name, id);
 }
 
 static void put_hex_column(struct put_meta *m, const struct put_name *name)
@@ -312,10 +317,9 @@ static inline void put_value(struct put_meta *m, struct put_name *name, str text
         return;
     if (!name->is_text) {
         uint8_t id[LOG_HEX_MAX / 2];
-        if (name->codes.n == 0)
-            name->digits = log_is_id_size(text.n) ? (uint8_t)text.n : 0;
-        if (name->digits && text.n == name->digits && log_hex_pack(text.p, text.n, id)) {
-            put_id(m, name, id, row, n);
+        if (log_is_id_size(text.n) && takes_ids(name, text.n) && log_hex_pack(text.p, text.n, id)) {
+            for (uint32_t i = row; i < row + n; i++)
+                put_id(m, name, id, i);
             return;
         }
         name->is_text = true;
@@ -327,19 +331,13 @@ static inline void put_value(struct put_meta *m, struct put_name *name, str text
     put_text(m, name, text, n);
 }
 
-/* An id of a row that is packed already. */
+/* An id of a row, packed, that its line does not have. */
 static void put_packed(struct put_meta *m, struct put_name *name, const uint8_t *id, size_t digits,
                        uint32_t row)
 {
-    if (UNLIKELY(name->is_late != m->only_late))
+    if (LIKELY(takes_ids(name, digits))) {
+        put_stored(m, name, id);
         return;
-    if (LIKELY(!name->is_text)) {
-        if (name->codes.n == 0)
-            name->digits = (uint8_t)digits;
-        if (LIKELY(name->digits == digits)) {
-            put_id(m, name, id, row, 1);
-            return;
-        }
     }
     char *text = arena_alloc(m->a, digits + 1);
     log_hex_unpack(id, digits, text);
@@ -360,11 +358,11 @@ static void put_of_line(struct put_meta *m, struct put_name *name, const struct 
         return;
     }
     const struct log_hex_ref *refs = &t->refs.v[t->ref_start.v[row]], *ref = &refs[held->hex];
-    bool first = !name->is_text && !m->only_late && name->digits == held->digits;
+    bool first = takes_ids(name, held->digits);
     for (const struct log_hex_ref *r = refs; r < ref; r++)
         first &= r->column != ref->column;
     uint8_t code = first ? put_ref(m, name, ref->column) : 0;
-    if (code) {
+    if (LIKELY(code)) {
         vec_push(&name->codes, m->a, code);
         return;
     }
@@ -390,6 +388,8 @@ static void put_based(struct put_meta *m, uint32_t first, uint32_t n, const uint
             struct put_name *name = &m->names.v[names[__builtin_ctzll(left)]];
             struct log_held held;
             p = log_held_get(p, &held);
+            if (UNLIKELY(name->is_late != m->only_late))
+                continue;
             if (held.digits == 0)
                 put_value(m, name, held.text, i, 1);
             else if (held.id)

@@ -184,7 +184,8 @@ static inline size_t find_hex(const struct parts *w, str line, str value)
 {
     for (size_t i = 0; i < w->line.hexs.n; i++) {
         struct log_place h = w->line.hexs.v[i];
-        if (h.n == value.n && memcmp(line.p + h.at, value.p, h.n) == 0)
+        if (h.n == value.n && memcmp(line.p + h.at, value.p, LOG_HEX_MIN) == 0 &&
+            memcmp(line.p + h.at, value.p, h.n) == 0)
             return i;
     }
     return SIZE_MAX;

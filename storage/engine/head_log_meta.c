@@ -1,12 +1,12 @@
 /* head_log_meta.c - see head_log_meta.h. Bytes of a row: none (empty set) | u8 0, varint pairs, per
- * pair name and value with varint lengths | u8 1 (2: the line has one of the values), pointer to
- * the base, u64 bits of own pairs, their values (log_held.h). */
+ * pair name and value with varint lengths | u8 1, pointer to the base, u64 bits of own pairs, their
+ * values (log_held.h). */
 #include "storage/engine/head_log_meta.h"
 
 #include "storage/base/rd.h"
 #include "storage/codec/log_hex.h"
 
-enum { META_WHOLE, META_BASED, META_OF_LINE };
+enum { META_WHOLE, META_BASED };
 
 #define BASE_PAIRS_MAX LOG_HELD_PAIRS // bits of `own`
 #define BASE_HEAD      (1 + sizeof(const struct labels *) + sizeof(uint64_t))
@@ -80,6 +80,10 @@ static bool fit(const struct head_meta_writer *w, const struct batch_log *log,
     bool is_alike = before && log->alike && log->alike == before->alike;
     uint64_t look = is_alike ? log->alike->own : low_bits(l.n);
     *own = before ? w->before_own & ~look : 0;
+    if (is_alike) { // the names fit, and the base has no values of these
+        *own |= look & w->alone;
+        look &= ~w->alone;
+    }
     for (; look; look &= look - 1) {
         size_t i = (size_t)__builtin_ctzll(look);
         const struct label *x = &l.v[i], *y = before ? &before->meta.v[i] : NULL;
@@ -96,13 +100,12 @@ static bool fit(const struct head_meta_writer *w, const struct batch_log *log,
 }
 
 /* Bytes that the row holds for itself although the row before has the same. */
-static size_t stale_bytes(const struct labels *base, uint64_t own, struct labels l,
-                          const struct labels *before)
+static size_t stale_bytes(uint64_t own, struct labels l, const struct labels *before)
 {
     size_t n = 0;
     for (; before && before->n == l.n && own; own &= own - 1) {
         size_t i = (size_t)__builtin_ctzll(own);
-        if (base->v[i].value.p && is_same(before->v[i].value, l.v[i].value))
+        if (is_same(before->v[i].value, l.v[i].value))
             n += l.v[i].value.n;
     }
     return n;
@@ -110,19 +113,24 @@ static size_t stale_bytes(const struct labels *base, uint64_t own, struct labels
 
 /* Values that two neighbours share are worth holding; the others (no address) are each row's own.
  */
-static const struct labels *make_base(const struct labels *old, struct arena *a, struct labels l,
-                                      const struct labels *before)
+static void make_base(struct head_meta_writer *w, struct arena *a, struct labels l,
+                      const struct labels *before)
 {
+    const struct labels *old = w->base;
     struct labels *base = arena_new(a, struct labels);
     struct label *v = arena_array(a, struct label, l.n);
     bool names = old && same_names(*old, l);
+    w->alone = 0;
     for (size_t i = 0; i < l.n; i++) {
         bool shared = is_same(l.v[i].value, before->v[i].value);
         v[i].name = names ? old->v[i].name : arena_dup(a, l.v[i].name);
         v[i].value = shared ? arena_dup(a, l.v[i].value) : (str){0};
+        w->alone |= (uint64_t)!shared << i;
     }
     *base = (struct labels){v, l.n};
-    return base;
+    w->base = base;
+    w->before_base = NULL;
+    w->misses = 0;
 }
 
 static size_t raw_size(const struct batch_log *log)
@@ -180,13 +188,12 @@ void head_meta_plan(struct head_meta_writer *w, struct arena *a, const struct ba
     }
     uint64_t own = 0;
     bool fits = l.n <= BASE_PAIRS_MAX && fit(w, log, last, &own);
-    bool miss = fits ? own && stale_bytes(w->base, own, l, before) > BASE_STALE_BYTES
+    uint64_t stale = own & ~w->alone;
+    bool miss = fits ? stale && stale_bytes(stale, l, before) > BASE_STALE_BYTES
                      : l.n <= BASE_PAIRS_MAX && before && same_names(l, *before);
     w->misses = miss ? w->misses + 1 : 0;
     if (w->misses >= BASE_MISSES) {
-        w->base = make_base(w->base, a, l, before);
-        w->before_base = NULL;
-        w->misses = 0;
+        make_base(w, a, l, before);
         fits = fit(w, log, NULL, &own);
     }
     w->before_base = out->base = fits ? w->base : NULL;
@@ -222,17 +229,6 @@ static char *put_own(const struct head_meta_plan *plan, struct labels l, char *p
     return p;
 }
 
-/* Is one of the values in the line? */
-static bool any_of_line(uint64_t own, const uint8_t *held)
-{
-    for (; own; own &= own - 1) {
-        if (held[1] & 0x80)
-            return true;
-        held = log_held_end(held);
-    }
-    return false;
-}
-
 void head_meta_put(const struct head_meta_plan *plan, struct labels l, char *out)
 {
     char *p = out;
@@ -244,11 +240,10 @@ void head_meta_put(const struct head_meta_plan *plan, struct labels l, char *out
         for (size_t i = 0; i < l.n; i++)
             p = put_str(put_str(p, l.v[i].name), l.v[i].value);
     } else {
-        memcpy(p + 1, &plan->base, sizeof plan->base);
-        memcpy(p + 1 + sizeof plan->base, &plan->own, sizeof plan->own);
-        p = put_own(plan, l, p + BASE_HEAD);
-        const uint8_t *held = (const uint8_t *)out + BASE_HEAD;
-        out[0] = any_of_line(plan->own, held) ? META_OF_LINE : META_BASED;
+        *p++ = META_BASED;
+        memcpy(p, &plan->base, sizeof plan->base);
+        memcpy(p + sizeof plan->base, &plan->own, sizeof plan->own);
+        p = put_own(plan, l, p + BASE_HEAD - 1);
     }
     ASSERT(p == out + plan->size);
 }
@@ -315,5 +310,14 @@ struct labels head_meta_get(str bytes, const struct log_shapes *shapes, struct l
 
 bool head_meta_same(str a, str b)
 {
-    return str_eq(a, b) && (a.n == 0 || a.p[0] != META_OF_LINE);
+    struct head_meta_parts m = head_meta_parts(a);
+    if (!str_eq(a, b))
+        return false;
+    for (; m.own; m.own &= m.own - 1) {
+        struct log_held held;
+        m.held = log_held_get(m.held, &held);
+        if (held.digits > 0 && !held.id)
+            return false;
+    }
+    return true;
 }

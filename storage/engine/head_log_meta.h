@@ -15,6 +15,7 @@
 
 struct head_meta_writer { // of a stream in a generation; zero value: empty
     const struct labels *base;
+    uint64_t alone;                   // pairs whose values it does not hold: rows do not share them
     const struct labels *before_base; // base of the row before in this batch, NULL: held whole
     uint64_t before_own;              // and the pairs that it did not share
     uint32_t misses;                  // rows in a row that another base would fit better
