@@ -46,6 +46,7 @@ struct seal_stream { // what a seal has of a stream
     struct labels labels;
     const struct head_log_row *rows;
     size_t n, next;
+    size_t raw; // weight of all rows
 };
 
 struct logs_builder {
@@ -201,9 +202,10 @@ static bool write_block(struct logs_builder *b, struct err *err)
         .raw = b->block_raw - 16 * b->block.n,
         .dir = buf_str(&b->parts[LOG_PART_DIR]),
     };
-    for (size_t i = 0; i < b->block.n; i++) {
-        block.t0_ns = MIN(block.t0_ns, b->block.v[i].t_ns);
-        block.t1_ns = MAX(block.t1_ns, b->block.v[i].t_ns);
+    const struct log_row *row = b->block.v; // in the order of time in each run
+    for (size_t i = 0; i < b->runs.n; row += b->runs.v[i++].rows) {
+        block.t0_ns = MIN(block.t0_ns, row[0].t_ns);
+        block.t1_ns = MAX(block.t1_ns, row[b->runs.v[i].rows - 1].t_ns);
     }
     if (!log_group_number(&b->group, b->segment, log_writer_ids(b->writer).n, &block.id, err) ||
         !put_parts(b, &block, err))
@@ -536,8 +538,7 @@ static void find_cuts(const struct seal_stream *streams, size_t n, size_t slice,
     int64_t t0 = INT64_MAX, t1 = INT64_MIN;
     for (size_t i = 0; i < n; i++) {
         rows += streams[i].n;
-        for (size_t j = 0; j < streams[i].n; j++)
-            weight += row_weight(&streams[i].rows[j]);
+        weight += streams[i].raw;
         if (streams[i].n > 0) {
             t0 = MIN(t0, streams[i].rows[0].t_ns);
             t1 = MAX(t1, streams[i].rows[streams[i].n - 1].t_ns);
@@ -557,6 +558,10 @@ static bool seal_slice(struct logs_builder *b, struct seal_stream *streams, size
     for (size_t i = 0; i < n; i++) {
         struct seal_stream *s = &streams[i];
         struct slice_span span = {.stream = (uint32_t)i, .from = s->next};
+        if (s->next == 0 && s->n > 0 && s->rows[s->n - 1].t_ns <= last_ns) { // the common case
+            s->next = s->n;
+            span.raw = s->raw;
+        }
         for (; s->next < s->n && s->rows[s->next].t_ns <= last_ns; s->next++)
             span.raw += row_weight(&s->rows[s->next]);
         span.to = s->next;
@@ -571,8 +576,12 @@ static bool seal_streams(struct seal_sink *sink, const struct log_shapes *shapes
                          struct seal_stream *streams, size_t n, struct arena *a, struct err *err)
 {
     struct labels *labels = arena_array(a, struct labels, n);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         labels[i] = streams[i].labels;
+        streams[i].raw = 0;
+        for (size_t j = 0; j < streams[i].n; j++)
+            streams[i].raw += row_weight(&streams[i].rows[j]);
+    }
     struct cuts cuts = {0};
     find_cuts(streams, n, slice_raw(sink), a, &cuts);
     struct logs_builder *b = logs_builder_open(sink, 0, labels, n);
