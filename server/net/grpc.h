@@ -24,7 +24,7 @@ enum grpc_code { // google.rpc.Code
     GRPC_UNAUTHENTICATED = 16,
 };
 
-#define GRPC_ACCEPT_ENCODING STR("identity,gzip,zstd,deflate,snappy")
+#define GRPC_ACCEPT_ENCODING STR("identity,gzip,zstd,deflate,snappy,lz4")
 
 struct grpc_reader {
     enum { GRPC_PREFIX, GRPC_BODY, GRPC_DONE } state;
