@@ -133,7 +133,7 @@ bool loki_apply_limits(struct api_call *c, const struct logql_expr *e, int64_t *
 {
     struct loki_limits l = read_limits(c);
     char is[64], most[64];
-    int64_t length = time_add(end, -*start);
+    int64_t length = time_sub(end, *start);
     if (l.timeout_ns > 0)
         api_timeout(c, l.timeout_ns);
     if (l.entries > 0)

@@ -24,6 +24,13 @@ static inline int64_t time_add(int64_t a, int64_t b) // saturating
         return b < 0 ? INT64_MIN : INT64_MAX;
     return r;
 }
+static inline int64_t time_sub(int64_t a, int64_t b) // saturating
+{
+    int64_t r;
+    if (__builtin_sub_overflow(a, b, &r))
+        return b < 0 ? INT64_MAX : INT64_MIN;
+    return r;
+}
 static inline int64_t time_mul(int64_t a, int64_t b) // saturating
 {
     int64_t r;
