@@ -38,7 +38,8 @@
 #include "storage/codec/log_needle.h"
 #include "storage/model/labels.h"
 
-/* Cut blocks at this many bytes of lines and metadata, or rows; one row more may follow. */
+/* Cut blocks at about this many bytes of lines and metadata (an eighth more is fine, a single row
+ * may be larger), or at so many rows. */
 #define LOG_BLOCK_RAW   (4 * MIB)
 #define LOG_BLOCK_ROWS  ((size_t)128 * 1024)
 #define LOG_NEEDLES_MAX 16 // of one search; more are not looked at

@@ -1,9 +1,9 @@
 /* segment_logs.h - logs in segments: tables, building, reading.
  *
  * Rows are cut into slices of time (about 16 MB of lines and metadata), a slice into blocks by
- * stream (codec/log_block.h): streams with 1 MB or more in a slice have blocks of their own, the
- * others share mixed ones, in the order of their labels. So a query for the newest lines reads one
- * slice, and a query for one stream reads a quarter of it or less.
+ * stream (codec/log_block.h): streams with 1 MB or more in a slice have blocks of their own, about
+ * equally large ones, the others share mixed ones, in the order of their labels. So a query for the
+ * newest lines reads one slice, and a query for one stream reads a quarter of it or less.
  *
  *   stream, post, pblob                       segment_labels.h
  *   blk(id, slice, t0, t1, rows, raw, parts, dir)
