@@ -227,6 +227,8 @@ struct found { // a variable
 static bool judge_run(struct log_line *l, const char *run, size_t n, const char *p,
                       struct found *out)
 {
+    if (out->n == n && n <= LOG_INT_DIGITS) // nothing else: at the beginning of a line
+        return true;
     if (n <= LOG_HEX_MAX && is_hex_run(run, n)) {
         *out = (struct found){n, var_code(LOG_VAR_HEX, n), 0};
         return p == run;
