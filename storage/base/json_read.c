@@ -371,17 +371,20 @@ str json_unescape(struct arena *a, str raw)
         memcpy(dst, raw.p, at);
     for (size_t i = at; i < raw.n;) {
         const char *p = raw.p + i;
-        size_t left = raw.n - i, used = p[0] == '\\' ? escape_length(p, left) : 0;
-        if (used == 0) {
-            dst[at++] = p[0];
-            i++;
-        } else if (used == 6) {
+        size_t left = raw.n - i, used = escape_length(p, left);
+        if (used == 6) {
             at += utf8_put(dst + at, unescape_unit(p, left, &used));
-            i += used;
         } else {
-            dst[at++] = unescape_letter(p[1]);
-            i += used;
+            dst[at++] = used == 0 ? p[0] : unescape_letter(p[1]);
+            used = MAX(used, (size_t)1);
         }
+        i += used;
+        str rest = str_sub(raw, i, raw.n); // as it is up to the next escape
+        size_t plain = MIN(str_find_char(rest, '\\'), rest.n);
+        if (plain > 0)
+            memcpy(dst + at, rest.p, plain);
+        at += plain;
+        i += plain;
     }
     return str_of(dst, at);
 }
