@@ -397,12 +397,18 @@ static void test_plain_block(void **state)
 
 /* ---- names and counts ---- */
 
+struct volume_sum {
+    uint64_t *bytes;
+    size_t n;
+};
+
 static bool add_volume(void *ctx, struct labels stream, const uint64_t *bytes, struct err *err)
 {
+    const struct volume_sum *sum = ctx;
     (void)err;
     assert_int_equal(stream.n, 1);
-    for (size_t i = 0; i < 2; i++)
-        ((uint64_t *)ctx)[i] += bytes[i];
+    for (size_t i = 0; i < sum->n; i++)
+        sum->bytes[i] += bytes[i];
     return true;
 }
 
@@ -410,7 +416,8 @@ static bool volumes(struct fixture *f, struct snapshot *snap, const struct name_
                     int64_t step_ns, size_t n, int64_t lead_ns, uint64_t *bytes)
 {
     struct volume_steps steps = {step_ns, n, lead_ns};
-    return store_stream_volumes(snap, sel, steps, add_volume, bytes, &f->err);
+    struct volume_sum sum = {bytes, n};
+    return store_stream_volumes(snap, sel, steps, add_volume, &sum, &f->err);
 }
 
 static void check_names(struct fixture *f, size_t rows, int gen)
