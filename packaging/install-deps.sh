@@ -4,7 +4,7 @@
 set -eu
 
 build="gcc g++ make cmake ninja-build pkg-config libuv1-dev node-llhttp libprotobuf-c-dev protobuf-c-compiler
- libzstd-dev zlib1g-dev libsnappy-dev libsqlite3-dev libnghttp2-dev libpcre2-dev libxxhash-dev libyaml-dev libssl-dev"
+ libzstd-dev zlib1g-dev liblz4-dev libsnappy-dev libsqlite3-dev libnghttp2-dev libpcre2-dev libxxhash-dev libyaml-dev libssl-dev"
 test="$build libcmocka-dev libjansson-dev clang-14 libclang-rt-14-dev clang-format-14 python3 python3-venv nodejs
  curl nghttp2-client sqlite3 procps ca-certificates prometheus"
 

@@ -5,13 +5,13 @@
  * of each kind until it ends. */
 #include "storage/base/compress.h"
 
+#include <lz4frame.h>
 #include <pthread.h>
 #include <snappy-c.h>
 #include <zlib.h>
 #include <zstd.h>
 
 #include "storage/base/hash.h"
-#include "storage/base/lz4.h"
 #include "storage/base/rd.h"
 #include "storage/model/limits.h"
 
@@ -211,6 +211,39 @@ static bool decode_zstd(str in, size_t max, struct buf *out, struct err *err)
     }
 }
 
+static bool lz4_all(LZ4F_dctx *d, str in, struct target *t, struct err *err)
+{
+    for (size_t at = 0;;) {
+        size_t made, used = in.n - at;
+        char *dst = target_get(t, &made);
+        size_t rc = LZ4F_decompress(d, dst, &made, in.p + at, &used, NULL);
+        if (LZ4F_isError(rc))
+            return err_set(err, ERR_INVALID, "invalid lz4 data: %s", LZ4F_getErrorName(rc));
+        at += used;
+        if (!target_put(t, made, err))
+            return false;
+        if (rc == 0 && at == in.n)
+            return true;
+        if (used == 0 && made == 0)
+            return err_set(err, ERR_INVALID, "compressed data ends early");
+    }
+}
+
+/* LZ4 frames; those to be skipped and several behind each other, too. Besides the output it takes
+ * at most two blocks of the size that the frame names, 8 MiB. */
+static bool decode_lz4(str in, size_t max, struct buf *out, struct err *err)
+{
+    struct target t = target_of(out, max, in.n);
+    LZ4F_dctx *d;
+    if (in.n == 0)
+        return err_set(err, ERR_INVALID, "compressed data ends early");
+    if (LZ4F_isError(LZ4F_createDecompressionContext(&d, LZ4F_VERSION)))
+        return err_set(err, ERR_UNAVAILABLE, "lz4 could not start");
+    bool ok = lz4_all(d, in, &t, err);
+    LZ4F_freeDecompressionContext(d);
+    return ok;
+}
+
 static bool decode_snappy_block(str in, size_t max, struct buf *out, struct err *err)
 {
     size_t n, room = out->max - out->n;
@@ -297,7 +330,7 @@ static bool decode(enum codec_kind kind, str in, size_t max, struct buf *out, st
     case CODEC_SNAPPY:
         return decode_snappy(in, max, out, err);
     case CODEC_LZ4:
-        return lz4_decode(in, max, out, err);
+        return decode_lz4(in, max, out, err);
     }
     return err_set(err, ERR_MEDIA, "unknown encoding");
 }

@@ -177,11 +177,6 @@ uint64_t hash64(str s)
     return XXH3_64bits(s.p, s.n);
 }
 
-uint32_t hash32(str s)
-{
-    return XXH32(s.n > 0 ? s.p : "", s.n, 0);
-}
-
 uint64_t hash64_classic(str s)
 {
     return XXH64(s.n > 0 ? s.p : "", s.n, 0);

@@ -43,7 +43,6 @@ static inline uint64_t hash_short(str s)
     }
     return hash_mix(hash_mix(s.n, a), b);
 }
-uint32_t hash32(str s); // XXH32, seed 0: the checksum of LZ4 frames
 /* CRC-32C (Castagnoli), hardware where the CPU has it, found at run time. Defined in hash.c. */
 uint32_t crc32c(str s);
 uint32_t crc32c_tables(uint32_t crc, str s); // the way without hardware; for tests
