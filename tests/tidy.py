@@ -52,7 +52,7 @@ LAYERS = {
 # header pattern -> files (prefixes) that may include it, besides tests/.
 LIBRARIES = {
     r"pcre2\.h": ["storage/base/regex.c"],
-    r"zstd\.h|zlib\.h|snappy-c\.h": ["storage/base/compress.c"],
+    r"zstd\.h|zlib\.h|lz4frame\.h|snappy-c\.h": ["storage/base/compress.c"],
     r"xxhash\.h": ["storage/base/hash.c"],
     r"sanitizer/.*": ["storage/base/arena.h"],
     r"sqlite3\.h": ["storage/engine/segment", "storage/engine/sqlite"],
