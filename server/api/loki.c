@@ -335,7 +335,7 @@ static int64_t floor_to_step(int64_t t_ms, int64_t step_ms)
 static bool param_step(const struct api_call *c, int64_t start, int64_t end, int64_t *step_ms,
                        struct err *err)
 {
-    int64_t step_ns, fallback = MAX((end - start) / NS_PER_S / 250, 1) * NS_PER_S;
+    int64_t step_ns, fallback = MAX(time_sub(end, start) / NS_PER_S / 250, 1) * NS_PER_S;
     if (!loki_param_duration(c, "step", fallback, &step_ns, err))
         return false;
     *step_ms = step_ns / NS_PER_MS;

@@ -249,7 +249,7 @@ bool loki_run_patterns(struct api_call *c, struct err *err)
                        "zero or negative query resolution step widths are not accepted. Try a "
                        "positive integer");
     step = MAX(step, NS_PER_S); // samples have whole seconds
-    if ((uint64_t)(end - start) / (uint64_t)step > c->q.limits.max_steps)
+    if ((uint64_t)time_sub(end, start) / (uint64_t)step > c->q.limits.max_steps)
         return err_set(err, ERR_INVALID,
                        "exceeded maximum resolution of 11,000 points per time series. Try "
                        "increasing the value of the step parameter");

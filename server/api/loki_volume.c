@@ -266,7 +266,7 @@ bool loki_run_volume_range(struct api_call *c, struct err *err)
     if (!loki_param_range(c, &start, &end, err))
         return false;
     // As of query_range: about 250 steps.
-    int64_t fallback = MAX((end - start) / NS_PER_S / 250, 1) * NS_PER_S;
+    int64_t fallback = MAX(time_sub(end, start) / NS_PER_S / 250, 1) * NS_PER_S;
     if (!loki_param_duration(c, "step", fallback, &step, err))
         return false;
     return step > 0 ? run(c, step, err)

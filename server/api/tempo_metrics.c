@@ -80,7 +80,7 @@ static bool param_step(const struct api_call *c, struct traceql_metrics *p, stru
     str text;
     double seconds;
     struct err inner = ERR_OK;
-    p->step_ns = default_step(p->end_ns - p->start_ns);
+    p->step_ns = default_step(time_sub(p->end_ns, p->start_ns));
     if (!api_param(c, STR("step"), &text))
         return true;
     bool ok = num_parse_f64(text, &seconds);

@@ -15,7 +15,7 @@ static int64_t floor_div(int64_t a, int64_t b)
 struct date date_of(int64_t s)
 {
     int64_t days = floor_div(s, DATE_S_PER_DAY);
-    int64_t in_day = s - days * DATE_S_PER_DAY;
+    int64_t rest = s % DATE_S_PER_DAY, in_day = rest < 0 ? rest + DATE_S_PER_DAY : rest;
     int64_t since = days + EPOCH_DAYS;
     int64_t era = floor_div(since, ERA_DAYS);
     int64_t doe = since - era * ERA_DAYS;
