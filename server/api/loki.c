@@ -331,17 +331,15 @@ static int64_t floor_to_step(int64_t t_ms, int64_t step_ms)
     return t_ms - (past < 0 ? past + step_ms : past);
 }
 
-/* Log queries have no use for it, but must not bring a wrong one. */
-static bool param_step(const struct api_call *c, int64_t start, int64_t end, int64_t *step_ms,
-                       struct err *err)
+bool loki_param_step(const struct api_call *c, int64_t start, int64_t end, int64_t *step_ns,
+                     struct err *err)
 {
-    int64_t step_ns, fallback = MAX(time_sub(end, start) / NS_PER_S / 250, 1) * NS_PER_S;
-    if (!loki_param_duration(c, "step", fallback, &step_ns, err))
+    int64_t fallback = MAX(time_sub(end, start) / NS_PER_S / 250, 1) * NS_PER_S;
+    if (!loki_param_duration(c, "step", fallback, step_ns, err))
         return false;
-    *step_ms = step_ns / NS_PER_MS;
-    return step_ns > 0 || err_set(err, ERR_INVALID,
-                                  "zero or negative query resolution step widths are not "
-                                  "accepted. Try a positive integer");
+    return *step_ns > 0 || err_set(err, ERR_INVALID,
+                                   "zero or negative query resolution step widths are not "
+                                   "accepted. Try a positive integer");
 }
 
 static bool run_metric_range(struct api_call *c, const struct logql_expr *e, int64_t start,
@@ -374,7 +372,8 @@ static bool run_range(struct api_call *c, struct err *err)
     size_t limit;
     bool backward;
     if (!loki_param_range(c, &start, &end, err) || !loki_param_direction(c, &backward, err) ||
-        !param_step(c, start, end, &step, err) ||
+        !loki_param_step(c, start, end, &step,
+                         err) || // log queries must not bring a wrong one either
         !loki_param_duration(c, "interval", 0, &interval, err))
         return false;
     if (interval < 0)
@@ -383,7 +382,7 @@ static bool run_range(struct api_call *c, struct err *err)
         !loki_param_limit(c, !logql_is_metric(e), &limit, err))
         return false;
     if (logql_is_metric(e))
-        return run_metric_range(c, e, start, end, step, started, err);
+        return run_metric_range(c, e, start, end, step / NS_PER_MS, started, err);
     if (!logql_logs(&c->q, e, start, end, backward, limit, interval, &entries, err))
         return false;
     return write_entries(c, &entries, started, err);

@@ -33,6 +33,9 @@ MUST_USE bool loki_param_range(const struct api_call *c, int64_t *start, int64_t
 /* A duration or a number of seconds; fallback when it is not there. */
 MUST_USE bool loki_param_duration(const struct api_call *c, const char *name, int64_t fallback_ns,
                                   int64_t *out, struct err *err);
+/* `step`, above 0; about 250 of them in the range when it is not there. */
+MUST_USE bool loki_param_step(const struct api_call *c, int64_t start, int64_t end,
+                              int64_t *step_ns, struct err *err);
 /* `limit` of entries: 100 when it is not there; for log queries at most what the limits allow. */
 MUST_USE bool loki_param_limit(const struct api_call *c, bool is_log_query, size_t *out,
                                struct err *err);

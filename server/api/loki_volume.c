@@ -265,12 +265,5 @@ bool loki_run_volume_range(struct api_call *c, struct err *err)
     int64_t start, end, step;
     if (!loki_param_range(c, &start, &end, err))
         return false;
-    // As of query_range: about 250 steps.
-    int64_t fallback = MAX(time_sub(end, start) / NS_PER_S / 250, 1) * NS_PER_S;
-    if (!loki_param_duration(c, "step", fallback, &step, err))
-        return false;
-    return step > 0 ? run(c, step, err)
-                    : err_set(err, ERR_INVALID,
-                              "zero or negative query resolution step widths are not accepted. "
-                              "Try a positive integer");
+    return loki_param_step(c, start, end, &step, err) && run(c, step, err);
 }

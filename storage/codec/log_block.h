@@ -78,10 +78,11 @@ struct log_run { // rows of one stream, one after the other
     uint64_t raw; // bytes of lines
 };
 
-/* What a row without a base counts for when blocks are cut. */
+/* What a row without a base counts for when blocks are cut; the bytes that it has besides text. */
+#define LOG_ROW_WEIGHT 16
 static inline size_t log_row_weight(const struct log_row *row)
 {
-    size_t n = row->line.n + 16;
+    size_t n = row->line.n + LOG_ROW_WEIGHT;
     for (size_t i = 0; i < row->meta.n; i++)
         n += row->meta.v[i].name.n + row->meta.v[i].value.n;
     return n;

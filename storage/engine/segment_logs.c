@@ -80,7 +80,7 @@ struct logs_builder {
 
 static size_t row_weight(const struct head_log_row *r)
 {
-    return r->line_n + (size_t)r->meta_raw + 16;
+    return r->line_n + (size_t)r->meta_raw + LOG_ROW_WEIGHT;
 }
 
 static size_t slice_raw(const struct seal_sink *sink)
@@ -171,7 +171,7 @@ static bool segment_end(struct logs_builder *b, struct err *err)
 
 static uint64_t row_bytes(const struct log_row *row)
 {
-    return log_row_weight(row) - 16;
+    return log_row_weight(row) - LOG_ROW_WEIGHT;
 }
 
 /* Writes the parts that exist and names them. */
@@ -199,7 +199,7 @@ static bool write_block(struct logs_builder *b, struct err *err)
         .t0_ns = INT64_MAX,
         .t1_ns = INT64_MIN,
         .rows = b->block.n,
-        .raw = b->block_raw - 16 * b->block.n,
+        .raw = b->block_raw - LOG_ROW_WEIGHT * b->block.n,
         .dir = buf_str(&b->parts[LOG_PART_DIR]),
     };
     const struct log_row *row = b->block.v; // in the order of time in each run
